@@ -1,0 +1,3 @@
+"""bnexp: a laboratory for batch normalization."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,61 @@
+"""Training batches of R runs, by indexing into tensors that lie on the device.
+
+The order and the augmentation of an epoch are a pure function of (seed, epoch): each run draws them from generators seeded by
+`derive(seed, purpose, epoch)`, on the CPU. So arms with one seed see identical batches on every device, and a resumed run has no
+generator to restore.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bnexp.config import Config
+from bnexp.data import Dataset, crop_flip, draw_crop_flip
+from bnexp.models import memory_format
+
+
+def derive(seed: int, purpose: str, index: int = 0) -> int:
+    """A seed of its own for each purpose (init, order, augment) and index, so that drawing more for one never shifts another."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}/{index}".encode()).digest()[:8], "big")
+
+
+class Batches:
+    """Batches by step: x_[B, R*C, *map] normalized and augmented, y_[R, B]. The last partial batch of an epoch is dropped."""
+
+    def __init__(self, data: Dataset, configs: Sequence[Config], dtype: torch.dtype) -> None:
+        self.data, self.seeds, self.dtype = data, [config.seed for config in configs], dtype
+        self.size, self.augment = configs[0].train.batch_size, configs[0].data.augment
+        self.per_epoch = len(data.train) // self.size
+        self.format = memory_format(len(data.shape) - 1, data.train.x.device)
+        self._epoch = -1
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        epoch, position = divmod(step, self.per_epoch)
+        if epoch != self._epoch:
+            self._start(epoch)
+        index_BR = self._index_SBR[position]
+        x = self.data.normalize(self.data.train.x[index_BR])
+        if self.augment == "crop_flip":
+            moved = crop_flip(x.flatten(0, 1), self._offsets[position], self._flips[position])
+            x = moved.unflatten(0, index_BR.shape)
+        x = x.flatten(1, 2).to(dtype=self.dtype, memory_format=self.format)
+        return x, self.data.train.y[index_BR].t()
+
+    def _start(self, epoch: int) -> None:
+        """Draws an epoch: index_[S, B, R], and offsets_[S, B*R, 2] with flips_[S, B*R] where images are augmented."""
+        used, device = self.per_epoch * self.size, self.data.train.x.device
+        orders = [torch.randperm(len(self.data.train), generator=_generator(seed, "order", epoch))[:used] for seed in self.seeds]
+        self._index_SBR = torch.stack(orders, dim=1).view(self.per_epoch, self.size, -1).to(device)
+        if self.augment == "crop_flip":
+            draws = [draw_crop_flip(_generator(seed, "augment", epoch), used, self.data.shape) for seed in self.seeds]
+            self._offsets = torch.stack([offsets for offsets, _ in draws], dim=1).view(self.per_epoch, -1, 2).to(device)
+            self._flips = torch.stack([flips for _, flips in draws], dim=1).view(self.per_epoch, -1).to(device)
+        self._epoch = epoch
+
+
+def _generator(seed: int, purpose: str, epoch: int) -> torch.Generator:
+    return torch.Generator().manual_seed(derive(seed, purpose, epoch))

@@ -1,0 +1,67 @@
+"""Saved state: a stack's checkpoints in two generations, and a run's model.pt. Only tensors and plain values, read with `weights_only`."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnexp.errors import DataError
+from bnexp.files import atomic_write
+
+FORMAT = 1
+
+
+def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
+    """Writes `checkpoint.pt`; the one that was there becomes `checkpoint.prev.pt`. At any moment one of them is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    current = folder / "checkpoint.pt"
+    staged = folder / "checkpoint.next.pt"
+    with atomic_write(staged) as file:
+        torch.save({"format": FORMAT, **state}, file)
+    if current.exists():
+        os.replace(current, folder / "checkpoint.prev.pt")
+    os.replace(staged, current)
+
+
+def load_checkpoint(folder: Path, report: Callable[[str], None]) -> dict[str, Any] | None:
+    """The newest checkpoint that can be read, or None; `report` is told of one that cannot."""
+    for path in (folder / "checkpoint.pt", folder / "checkpoint.prev.pt"):
+        if not path.exists():
+            continue
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            if isinstance(state, dict) and state.get("format") == FORMAT:
+                return state
+            report(f"{path} has another format; it is not used.")
+        except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+            report(f"{path} cannot be read ({str(error).splitlines()[0][:120]}); it is not used.")
+    return None
+
+
+def save_model(path: Path, state: dict[str, Tensor]) -> None:
+    """A plain state_dict. The same weights give the same bytes: contiguous clones, through a file object (a path would be stored)."""
+    with atomic_write(path) as file:
+        torch.save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}, file)
+
+
+def load_model(path: Path) -> dict[str, Tensor]:
+    """The state_dict of a model.pt.
+
+    Raises:
+        DataError: it is missing, truncated, or holds anything but tensors.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise DataError(f"{path} is not there; the run has no trained model yet. `bnexp resume` goes on with it.") from None
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        raise DataError(f"{path} cannot be read ({str(error).splitlines()[0][:120]}).") from None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise DataError(f"{path} does not hold a state_dict.")
+    return state

@@ -1,0 +1,159 @@
+"""Overrides and YAML group files -> `Config`, by Hydra's Compose API. `DictConfig` does not leave this module, nothing is instantiated.
+
+Our own checks come before Hydra's, whose error texts recommend `+key` and name Hydra's internals. What could run code or carry a secret
+(`hydra.*` overrides, `_target_`, search paths, `${...}` interpolations) is refused, whether it comes from the command line or from a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bnexp.config import Config, check_key, from_mapping, keys
+from bnexp.errors import UsageError, did_you_mean, one_of
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+GROUPS = ("data", "model", "optim", "experiment")
+
+
+def builtin_configs() -> Path:
+    """The folder of our own YAML files: inside the package in a wheel, beside it in a source tree."""
+    inside = Path(__file__).parent / "configs"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "configs"
+
+
+def group_choices(group: str, config_dir: Path | None = None) -> list[str]:
+    """The names that `group=NAME` takes: our YAML files and those of the user's folder."""
+    folders = [builtin_configs(), *([config_dir] if config_dir else [])]
+    return sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml")})
+
+
+def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> Config:
+    """The config that `overrides` make of the defaults; a file in `config_dir` wins over ours of the same name.
+
+    Raises:
+        UsageError: an override that cannot be parsed, an unknown key or choice, a bad value, or something that is refused.
+    """
+    folder = _checked_folder(config_dir)
+    lines = [_checked(override, folder) for override in _parse(overrides)]
+    return from_mapping(_compose(lines, folder))
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser, parsed = OverridesParser.create(), []
+    for text in overrides:
+        if "=" not in text and not text.startswith("~"):
+            raise UsageError(f"'{text}' is not an override; write key=value, for example optim.lr=0.3.")
+        try:
+            parsed.append(parser.parse_override(text))
+        except HydraException as error:
+            reason = str(error).splitlines()[0] if str(error) else "syntax error"
+            raise UsageError(f"'{text}' cannot be read as key=value: {reason}. Quote special characters, as in 'name=\"a b\"'.") from None
+    return parsed
+
+
+def _checked(override: Override, config_dir: Path | None) -> str:
+    """The override as Hydra should see it: a group choice as it is, a value forced onto its checked key."""
+    key, text = override.key_or_group, override.input_line or ""
+    if override.is_delete():
+        raise UsageError(f"'{text}': keys cannot be deleted; set the key to another value instead.")
+    if key.split(".")[0] == "hydra" or key.split("/")[0] == "hydra":
+        raise UsageError(f"'{text}' is refused: Hydra's own settings are not for bnexp's commands.")
+    if override.package is not None:
+        raise UsageError(f"'{text}': packages (@) are not supported; write group=NAME or key=value.")
+    if key not in GROUPS:
+        check_key(key)
+    if override.is_sweep_override():
+        raise UsageError(f"'{text}' names several values; this command takes one. `bnexp sweep grid` runs them all.")
+    value = override.value()
+    if key in GROUPS:
+        choices = group_choices(key, config_dir)
+        if not isinstance(value, str) or value not in choices:
+            known = f"; choose {one_of(choices)}" if choices else f": --config-dir names no folder with {key}/*.yaml"
+            raise UsageError(f"{text} names no {key} config{known}.{did_you_mean(str(value), choices)}")
+        return f"{key}={value}"
+    return "++" + text.lstrip("+")
+
+
+def _checked_folder(config_dir: str | Path | None) -> Path | None:
+    if config_dir is None:
+        return None
+    folder = Path(config_dir).resolve()
+    if not folder.is_dir():
+        raise UsageError(f"--config-dir {config_dir} is not a folder.")
+    if not any((folder / group).is_dir() for group in GROUPS):
+        raise UsageError(f"--config-dir {config_dir} has none of the folders {one_of(f'{group}/' for group in GROUPS)} that hold group files.")
+    if (folder / "train.yaml").exists() or (folder / "hydra").exists():
+        raise UsageError(f"--config-dir {config_dir} holds train.yaml or hydra/; only group files can be added, for example experiment/mine.yaml.")
+    return folder
+
+
+def _compose(lines: list[str], config_dir: Path | None) -> dict[str, Any]:
+    """Composed by Hydra, as plain values. Hydra and OmegaConf stay in this function."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        with _user_folder_first(config_dir), initialize_config_dir(str(builtin_configs()), version_base="1.3"):
+            tree = OmegaConf.to_container(hydra_compose("train", overrides=lines), resolve=False)
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        reason = re.sub(r"\s+", " ", str(error)).strip()
+        raise UsageError(f"The config cannot be composed: {reason[:300]}") from None
+    assert isinstance(tree, dict)
+    _refuse_code(tree)
+    return tree  # type: ignore[return-value]
+
+
+@contextlib.contextmanager
+def _user_folder_first(config_dir: Path | None) -> Iterator[None]:
+    """Lets Hydra look into the user's folder before ours. An entry of hydra.searchpath would come after ours and could not shadow it."""
+    if config_dir is None:
+        yield
+        return
+    from hydra.core.config_search_path import ConfigSearchPath
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+    class UserFolder(SearchPathPlugin):
+        folder: Path | None = config_dir
+
+        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+            if UserFolder.folder is not None:
+                search_path.prepend(provider="bnexp --config-dir", path=f"file://{UserFolder.folder}")
+
+    Plugins.instance().register(UserFolder)
+    try:
+        yield
+    finally:
+        UserFolder.folder = None  # Hydra keeps plugins for the life of the process
+
+
+def _refuse_code(tree: Any, path: str = "") -> None:
+    """No interpolation and no Hydra directive in any value or key, whatever file it came from."""
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for name, value in items:
+        key = f"{path}.{name}" if path else str(name)
+        if isinstance(name, str) and re.fullmatch(r"_\w+_", name):
+            raise UsageError(f"'{key}' is refused: bnexp's configs hold values, and nothing in them is instantiated.")
+        _refuse_code(value, key)
+    if isinstance(tree, str) and "${" in tree:
+        raise UsageError(f"{path}={tree} is refused: interpolations (${{...}}) are not resolved; write the value itself.")
+
+
+def completions(incomplete: str) -> list[str]:
+    """What an override that begins like this may become, for the shell's completion."""
+    options = [f"{key}=" for key in keys()]
+    options += [f"{group}={name}" for group in GROUPS for name in group_choices(group)]
+    return [option for option in options if option.startswith(incomplete)]

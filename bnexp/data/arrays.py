@@ -1,0 +1,55 @@
+"""What a source of data hands over: labelled NumPy arrays, with a test part where the source has one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from bnexp.errors import DataError
+
+Array = NDArray[Any]
+Report = Callable[[str], None]
+Progress = Callable[[int, int], None]
+"""Called with (done, total)."""
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """One set in memory, or mapped from a file: x_[N, C, *map] uint8 or float32, y_[N] int64 from 0 to K - 1.
+
+    x_test and y_test are None where the source has no test part of its own; n_test then says how many are split off.
+    """
+
+    x: Array
+    y: Array
+    classes: tuple[str, ...]
+    x_test: Array | None = None
+    y_test: Array | None = None
+    n_test: int = 0
+
+
+def human_bytes(count: int) -> str:
+    """`1536` as `1.5 KiB`."""
+    if count < 1024:
+        return f"{count} B"
+    size, units = count / 1024, ["KiB", "MiB", "GiB", "TiB", "PiB"]
+    while size >= 1024 and len(units) > 1:
+        size /= 1024
+        units.pop(0)
+    return f"{size:,.1f} {units[0]}"
+
+
+def check_memory(needed: int, what: str, remedy: str) -> None:
+    """Refuses what does not fit, before anything is allocated: a machine that swaps or kills explains nothing.
+
+    Raises:
+        DataError: `needed` bytes are more than the memory available now.
+    """
+    import psutil
+
+    available = psutil.virtual_memory().available
+    if needed > available:
+        raise DataError(f"{what} needs {human_bytes(needed)} of memory and {human_bytes(available)} are available; {remedy}.")

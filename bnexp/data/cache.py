@@ -1,0 +1,71 @@
+"""The cache folder: downloads, decoded images and remembered fingerprints. Deleting it costs time and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from bnexp.errors import DataError
+from bnexp.files import atomic_write
+
+Stamp = tuple[str, int, int]
+"""A file's path relative to its data set, its bytes, and its time of change in ns: what tells that it is the same as before."""
+
+
+def cache_folder() -> Path:
+    """$XDG_CACHE_HOME/bnexp/data, or ~/.cache/bnexp/data; made when it is not there.
+
+    Raises:
+        DataError: it cannot be made.
+    """
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"  # empty counts as unset, says the XDG specification
+    folder = Path(base) / "bnexp" / "data"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"The cache folder {folder} cannot be made ({error}); set XDG_CACHE_HOME to a folder you may write to.") from error
+    return folder
+
+
+def stamp(path: Path, relative: str) -> Stamp:
+    """The stamp of the file at `path`."""
+    status = path.stat()
+    return relative, status.st_size, status.st_mtime_ns
+
+
+def cache_path(kind: str, origin: Path, stamps: Iterable[Stamp], suffix: str) -> Path:
+    """Where something made from the files of `origin` is kept: `<kind>-<hash of the origin>-<hash of the stamps><suffix>`."""
+    place = hashlib.sha256(str(origin.resolve()).encode()).hexdigest()[:16]
+    listing = hashlib.sha256(repr(list(stamps)).encode()).hexdigest()[:16]
+    return cache_folder() / f"{kind}-{place}-{listing}{suffix}"
+
+
+def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """`write` into a file that appears at `path` whole or not at all. Older forms of the same thing (same kind and origin) are removed, so
+    that a data set which keeps changing does not fill the disk.
+
+    Raises:
+        DataError: the file cannot be written, for example because the disk is full.
+    """
+    try:
+        with atomic_write(path) as file:
+            write(file)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written ({error}); make room there, or set XDG_CACHE_HOME to another folder.") from error
+    for old in path.parent.glob(f"{path.name.rpartition('-')[0]}-*{path.suffix}"):
+        if old != path:
+            old.unlink(missing_ok=True)
+
+
+def remembered(kind: str, origin: Path, stamps: list[Stamp], compute: Callable[[], str]) -> str:
+    """`compute()`, or what it gave the last time for the same files."""
+    path = cache_path(kind, origin, stamps, ".txt")
+    with suppress(OSError):
+        return path.read_text()
+    text = compute()
+    write_whole(path, lambda file: file.write(text.encode()))
+    return text

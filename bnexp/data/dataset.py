@@ -1,0 +1,129 @@
+"""A data set as it lies on the device: three splits, and the training split's statistics that normalize them all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bnexp.config import DataConfig, val_size
+from bnexp.data import splits
+from bnexp.data.arrays import Array, Arrays, Progress, Report
+from bnexp.data.header import check_subset
+from bnexp.errors import DataError
+
+CHUNK_BYTES = 4 * 2**20
+"""Float64 working memory of the statistics: what stays in a CPU's cache is 5 times quicker than what does not."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """x_[N, C, *map] uint8 or float32, not yet normalized, and y_[N] int64, both on the device."""
+
+    x: Tensor
+    y: Tensor
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training, validation and test data. mean_[C] and std_[C] are those of train.x alone; std is 1 for a constant channel."""
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    val: Split
+    test: Split
+    mean: Tensor
+    std: Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """An example's shape [C, *map]."""
+        return tuple(self.train.x.shape[1:])
+
+    def normalize(self, x: Tensor) -> Tensor:
+        """(x - mean) / std per channel, float32. x is [B, C, *map], or [B, R, C, *map] for a stack: channels are counted from the right."""
+        per_channel = (-1,) + (1,) * (len(self.shape) - 1)
+        return (x - self.mean.view(per_channel)).div_(self.std.view(per_channel))  # uint8 minus float32 is float32
+
+
+def load(config: DataConfig, device: torch.device, report: Report = lambda _: None, progress: Progress | None = None) -> Dataset:
+    """The data set that `config` names, on `device`. Deterministic: the same files and config give the same tensors.
+
+    The test part is set apart first, then `subset` is drawn from the training part, then validation from what is left of it.
+
+    Args:
+        report: told in a sentence what takes time (a download, decoding).
+        progress: called with (done, total) while images are decoded.
+
+    Raises:
+        UsageError: data.root is not there, or data.subset is more than there is.
+        DataError: the data cannot be read, downloaded, or held in memory.
+    """
+    arrays = _read(config, report, progress)
+    train_i = np.arange(len(arrays.y))
+    x_test, y_test = arrays.x_test, arrays.y_test
+    if x_test is None or y_test is None:
+        train_i, test_i = splits.split_off(arrays.y, arrays.n_test, config.split_seed, splits.TEST)
+        test = _split(arrays.x, arrays.y, test_i, device)
+    else:
+        test = _split(x_test, y_test, np.arange(len(y_test)), device)
+    check_subset(config, len(train_i))
+    if config.subset is not None:  # hold out the others: thus each class keeps a member as long as that can be
+        others = len(train_i) - config.subset
+        train_i = train_i[splits.split_off(arrays.y[train_i], others, config.split_seed, splits.SUBSET)[0]]
+    n_val = val_size(len(train_i), config.val_fraction)
+    if n_val >= len(train_i):
+        raise DataError(f"data={config.name} has {len(train_i)} training examples, too few to hold out validation data.")
+    rest, held = splits.split_off(arrays.y[train_i], n_val, config.split_seed, splits.VAL)
+    train = _split(arrays.x, arrays.y, train_i[rest], device)
+    val = _split(arrays.x, arrays.y, train_i[held], device)
+    mean, std = channel_statistics(train.x)
+    return Dataset(config.name, arrays.classes, train, val, test, mean, std)
+
+
+def channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    """mean_[C] and biased std_[C] of x_[N, C, *map], float32, summed in float64; the std of a constant channel is 1."""
+    x_NCP = x.reshape(*x.shape[:2], -1)
+    count = x_NCP.shape[0] * x_NCP.shape[2]
+    parts = torch.split(x_NCP, max(1, CHUNK_BYTES // (8 * x_NCP[0].numel())))
+    mean = torch.stack([part.double().sum(2).sum(0) for part in parts]).sum(0) / count
+    squares = torch.stack([(part.double() - mean[:, None]).square_().sum(2).sum(0) for part in parts]).sum(0)
+    constant = x_NCP.amax((0, 2)) == x_NCP.amin((0, 2))  # exact, where the squares may keep a rounding error
+    return mean.float(), torch.where(constant, 1.0, (squares / count).sqrt().float())
+
+
+def _split(x: Array, y: Array, index: Array, device: torch.device) -> Split:
+    return Split(torch.from_numpy(np.ascontiguousarray(x[index])).to(device), torch.from_numpy(y[index]).to(device))
+
+
+def _read(config: DataConfig, report: Report, progress: Progress | None) -> Arrays:
+    """The arrays of the set that `config` names, by the module that knows it; each is imported only when it is used."""
+    if config.name == "digits":
+        from bnexp.data.digits import load_digits
+
+        return load_digits()
+    if config.name == "waveforms":
+        from bnexp.data.generated import load_waveforms
+
+        return load_waveforms()
+    if config.name == "volumes":
+        from bnexp.data.generated import load_volumes
+
+        return load_volumes()
+    if config.name == "folder":
+        from bnexp.data.folder import load_folder
+
+        return load_folder(config, report, progress)
+    if config.name == "npz":
+        from bnexp.data.npz import load_npz
+
+        return load_npz(config)
+    from bnexp.data.vision import load_vision
+
+    return load_vision(config.name, config.root, report)

@@ -1,0 +1,153 @@
+"""data=folder: a tree of images of your own, one folder a class; data.root is the tree.
+
+`root/train/<class>/*` and `root/test/<class>/*` where both are there, else `root/<class>/*`, of which a fifth is split off for the test.
+The images are decoded once (images.py) and kept in the cache folder, so that the next start maps one file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bnexp.config import DataConfig, val_size
+from bnexp.data.arrays import Array, Arrays, Progress, Report, check_memory
+from bnexp.data.cache import Stamp, cache_path, stamp, write_whole
+from bnexp.errors import DataError, UsageError
+
+TEST_SHARE = 0.2
+SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif"))
+"""Files with other names are left alone: folders hold lists, licences and thumbnails."""
+DECODER_VERSION = 1
+"""Bump it when decoding changes, so that cached images are made anew."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The image files below `root`, training before test, and their classes by number; n_train is None where there is no test folder."""
+
+    root: Path
+    classes: tuple[str, ...]
+    stamps: list[Stamp]
+    labels: Array
+    n_train: int | None
+
+    @property
+    def n_test(self) -> int:
+        """Images of the test part: the test folder's, or a fifth of all."""
+        return val_size(len(self.stamps), TEST_SHARE) if self.n_train is None else len(self.stamps) - self.n_train
+
+
+def list_images(config: DataConfig) -> Listing:
+    """Every image below data.root.
+
+    Raises:
+        UsageError: data.root is not a folder that is there.
+        DataError: it has no class folders, one class, a class without images, or classes that differ between train and test.
+    """
+    root = Path(config.root or "").expanduser()
+    if not root.is_dir():
+        wrong = "is a file" if root.exists() else "is not there"
+        raise UsageError(f"data.root={config.root} {wrong}; data=folder needs a folder with one folder of images a class.")
+    try:
+        top = _folders(root)
+        if "train" not in top or "test" not in top:
+            if "train" in top and not _has_images(root / "train"):
+                raise DataError(f"{root} has a folder train and no folder test; give it both, or one folder a class and nothing else.")
+            classes = _class_folders(root, top)
+            found = list(_images_of(root, "", classes))
+            n_train = None
+        else:
+            classes, others = _class_folders(root / "train"), _class_folders(root / "test")
+            if classes != others:
+                odd = sorted(set(classes) ^ set(others))
+                raise DataError(f"{root}: train and test have different classes; only one of them has {', '.join(odd[:5])}.")
+            found = list(_images_of(root, "train", classes))
+            n_train = len(found)
+            found += _images_of(root, "test", classes)
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read ({error.strerror}).") from error
+    if len(classes) < 2:
+        raise DataError(f"{root} has one class folder, {classes[0]}; at least 2 are needed.")
+    return Listing(root, classes, [item for item, _ in found], np.array([label for _, label in found], dtype=np.int64), n_train)
+
+
+def header(config: DataConfig) -> tuple[tuple[int, ...], int, int]:
+    """(shape of an example, training images before `subset`, classes), from the names of the files."""
+    listing = list_images(config)
+    return (3, config.image_size, config.image_size), len(listing.stamps) - listing.n_test, len(listing.classes)
+
+
+def load_folder(config: DataConfig, report: Report, progress: Progress | None) -> Arrays:
+    """x_[N, 3, S, S] uint8, mapped from the cache folder; S is data.image_size.
+
+    Raises:
+        UsageError, DataError: as `list_images`; also DataError for an image that cannot be read, and when it all does not fit in memory.
+    """
+    listing = list_images(config)
+    shape = (len(listing.stamps), 3, config.image_size, config.image_size)
+    train = shape[0] - listing.n_test
+    used = min(config.subset or train, train) + listing.n_test
+    remedy = "lower data.image_size or data.subset"
+    check_memory(used * 3 * config.image_size**2, f"{used} images of {config.image_size}x{config.image_size} pixels", remedy)
+    path = cache_path(f"images-v{DECODER_VERSION}-{config.image_size}", listing.root, listing.stamps, ".npy")
+    x = _cached(path, shape)
+    if x is None:
+        from bnexp.data.images import write_npy
+
+        report(f"decoding {shape[0]} images of {listing.root} to {config.image_size}x{config.image_size} pixels")
+        files = [listing.root / relative for relative, _, _ in listing.stamps]
+        write_whole(path, lambda file: write_npy(file, files, config.image_size, progress))
+        x = np.load(path, mmap_mode="r", allow_pickle=False)
+    if listing.n_train is None:
+        return Arrays(x, listing.labels, listing.classes, n_test=listing.n_test)
+    cut = listing.n_train
+    return Arrays(x[:cut], listing.labels[:cut], listing.classes, x[cut:], listing.labels[cut:])
+
+
+def _cached(path: Path, shape: tuple[int, ...]) -> Array | None:
+    """The mapped array, or None when it is not there or not what was written."""
+    try:
+        x: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return x if x.shape == shape and x.dtype == np.uint8 else None
+
+
+def _class_folders(root: Path, folders: list[str] | None = None) -> tuple[str, ...]:
+    names = _folders(root) if folders is None else folders
+    if not names:
+        raise DataError(f"{root} has no class folders; data=folder needs one folder of images a class.")
+    return tuple(names)
+
+
+def _folders(root: Path) -> list[str]:
+    with os.scandir(root) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _images_of(root: Path, part: str, classes: tuple[str, ...]) -> Iterator[tuple[Stamp, int]]:
+    """The stamps of the images below root/part/<class>, at any depth and in order of their paths, each with its class."""
+    for label, name in enumerate(classes):
+        top = root / part / name
+        stamps = sorted(
+            stamp(Path(folder, file), str(Path(folder, file).relative_to(root)))
+            for folder, _, files in os.walk(top)
+            for file in files
+            if _is_image(file)
+        )
+        if not stamps:
+            raise DataError(f"The class folder {top} has no images ({', '.join(sorted(SUFFIXES))}); fill it or remove it.")
+        yield from ((item, label) for item in stamps)
+
+
+def _has_images(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return any(entry.is_file() and _is_image(entry.name) for entry in entries)
+
+
+def _is_image(name: str) -> bool:
+    return Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")

@@ -1,0 +1,173 @@
+"""data=npz: your own arrays, of any dimension, in one .npz file; data.root is the file.
+
+The file holds x and y, or x_train and y_train, with or without x_test and y_test. x is [N, C, *map] or [N, features], of whole numbers or
+floats; uint8 stays, all else becomes float32. y is [N] whole numbers of any values. Nothing is ever unpickled, and the shapes are checked
+against the memory before anything is read.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bnexp.config import DataConfig, val_size
+from bnexp.data.arrays import Array, Arrays, check_memory
+from bnexp.errors import DataError, UsageError
+
+TEST_SHARE = 0.2
+NAMES = (("x_train", "y_train", "x_test", "y_test"), ("x_train", "y_train"), ("x", "y"))
+"""What a file may hold, in order of preference: training x and y, then test x and y."""
+UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
+"""What zipfile and NumPy raise on files that are cut short, damaged, encrypted or packed in a way they do not know."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """An array as its .npy header describes it."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+
+    @property
+    def bytes(self) -> int:
+        """Its size in memory."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def existing_file(config: DataConfig) -> Path:
+    """data.root as a file that is there; else UsageError."""
+    path = Path(config.root or "").expanduser()
+    if not path.exists():
+        raise UsageError(f"data.root={config.root} is not there; data=npz needs the path of an .npz file.")
+    if not path.is_file():
+        raise UsageError(f"data.root={config.root} is a folder; data=npz needs the path of an .npz file.")
+    return path
+
+
+def header(config: DataConfig) -> tuple[tuple[int, ...], int, int]:
+    """(shape of an example, training examples before `subset`, classes); reads the headers and the labels."""
+    path = existing_file(config)
+    members = _checked_headers(path)
+    x, *_ = names = list(members)
+    count = members[x].shape[0]
+    train = count if len(names) == 4 else count - val_size(count, TEST_SHARE)
+    labels = _read(path, [name for name in names if name.startswith("y")])
+    return members[x].shape[1:], train, len(_classes(path, labels))
+
+
+def load_npz(config: DataConfig) -> Arrays:
+    """The file's arrays. Without test arrays, a fifth is to be split off.
+
+    Raises:
+        UsageError: data.root is not a file.
+        DataError: the file is not an .npz or is damaged; arrays are missing, pickled, of the wrong kind, shape or length; x has NaN or
+            infinite values; y has one class; or it all does not fit in memory.
+    """
+    path = existing_file(config)
+    x_name, y_name, *test_names = list(_checked_headers(path))
+    arrays = _read(path, [x_name, y_name, *test_names])
+    labels = [array for name, array in arrays.items() if name.startswith("y")]
+    classes = _classes(path, arrays)
+    y = [np.searchsorted(classes, label).astype(np.int64) for label in labels]
+    names = tuple(str(value) for value in classes.tolist())
+    as_bytes = all(arrays[name].dtype == np.uint8 for name in arrays if name.startswith("x"))
+    x = arrays.pop(x_name) if as_bytes else _as_float(path, x_name, arrays.pop(x_name))
+    if not test_names:
+        return Arrays(x, y[0], names, n_test=val_size(len(x), TEST_SHARE))
+    x_test = arrays[test_names[0]] if as_bytes else _as_float(path, test_names[0], arrays[test_names[0]])
+    return Arrays(x, y[0], names, x_test, y[1])
+
+
+def _checked_headers(path: Path) -> dict[str, Member]:
+    """The arrays to use, x before y and training before test, with everything checked that headers tell."""
+    found = _headers(path)
+    names = next((names for names in NAMES if all(name in found for name in names)), None)
+    if names is None:
+        there = ", ".join(sorted(found)) or "none"
+        raise DataError(f"{path} lacks arrays: it should hold x and y, or x_train, y_train, x_test and y_test, and it holds {there}.")
+    members = {name: found[name] for name in names}
+    for name, member in members.items():
+        _check_member(path, name, member)
+    for x, y in zip(names[::2], names[1::2], strict=True):
+        if members[x].shape[0] != members[y].shape[0]:
+            raise DataError(f"{path} has {members[x].shape[0]} examples in {x} and {members[y].shape[0]} labels in {y}; they should agree.")
+        if members[x].shape[1:] != members[names[0]].shape[1:]:
+            shapes = f"{list(members[names[0]].shape[1:])} in {names[0]} and {list(members[x].shape[1:])} in {x}"
+            raise DataError(f"{path} has examples of shape {shapes}; they should agree.")
+    stored = sum(m.bytes if m.dtype == np.uint8 else 4 * math.prod(m.shape) for n, m in members.items() if n.startswith("x"))
+    raw = sum(member.bytes for member in members.values())
+    check_memory(stored + max(raw, stored), f"{path} (x of shape {list(members[names[0]].shape)})", "put fewer examples into the file")
+    return members
+
+
+def _check_member(path: Path, name: str, member: Member) -> None:
+    if member.dtype.hasobject:
+        raise DataError(f"{path} holds pickled Python objects in {name}, which are never loaded; save it as an array of numbers.")
+    kinds, wanted = ("iub", "whole numbers") if name.startswith("y") else ("iubf", "whole numbers or floats")
+    if member.dtype.kind not in kinds:
+        raise DataError(f"{path} holds {member.dtype} in {name}; it should be {wanted}.")
+    if name.startswith("y") and len(member.shape) != 1:
+        raise DataError(f"{path} has {name} of shape {list(member.shape)}; it should be [N], one label an example.")
+    if name.startswith("x") and len(member.shape) < 2:
+        raise DataError(f"{path} has {name} of shape {list(member.shape)}; it should be [N, C, ...] or [N, features].")
+    if math.prod(member.shape) == 0:
+        raise DataError(f"{path} has {name} of shape {list(member.shape)}, which is empty.")
+
+
+def _headers(path: Path) -> dict[str, Member]:
+    """Every array's header. A few hundred bytes are read of each, whatever they claim to hold."""
+    members = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                if not info.filename.endswith(".npy"):
+                    continue
+                name = info.filename.removesuffix(".npy")
+                with archive.open(info) as file:
+                    version = np.lib.format.read_magic(file)
+                    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                    shape, _, dtype = read(file)
+                    members[name] = Member(shape, dtype)
+                    if not dtype.hasobject and 0 <= info.file_size - file.tell() != members[name].bytes < 2**40:
+                        raise ValueError(f"{name} is cut short")
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from error
+    return members
+
+
+def _read(path: Path, names: list[str]) -> dict[str, Array]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in names}
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    hint = "; if it is a .npy file, save x and y with numpy.savez" if path.suffix == ".npy" else ""
+    return DataError(f"{path} is not a whole .npz file ({str(error).rstrip('.')}){hint}.")
+
+
+def _classes(path: Path, arrays: dict[str, Array]) -> Array:
+    """The distinct labels, sorted, over training and test."""
+    classes = np.unique(np.concatenate([np.unique(array) for name, array in arrays.items() if name.startswith("y")]))
+    if len(classes) < 2:
+        raise DataError(f"{path} has one class: every label is {classes[0]}; at least 2 are needed.")
+    return classes
+
+
+def _as_float(path: Path, name: str, x: Array) -> Array:
+    """x as float32, every value finite."""
+    with np.errstate(over="ignore"):  # found below, and said
+        x = x.astype(np.float32, copy=False)
+    rows = max(1, 2**24 // x[0].size)  # a mask of all would be a quarter of x
+    for start in range(0, len(x), rows):
+        if not np.isfinite(part := x[start : start + rows]).all():
+            bad = start + int(np.flatnonzero(~np.isfinite(part.reshape(len(part), -1)).all(1))[0])
+            raise DataError(f"{path} has NaN or infinite values in {name} (as float32), first in example {bad}; clean or leave them out.")
+    return x

@@ -1,0 +1,151 @@
+"""The named image sets, read and downloaded by torchvision's own classes, with their checksums.
+
+What this module adds: a download is complete or not there, says nothing on stdout, and fails in one sentence.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bnexp.config import DATASETS
+from bnexp.data.arrays import Array, Arrays, Report
+from bnexp.data.cache import cache_folder
+from bnexp.data.torchvision_guard import torchvision_datasets
+from bnexp.errors import DataError, UsageError
+
+CLASSES = {
+    "mnist": "MNIST",
+    "fashion_mnist": "FashionMNIST",
+    "kmnist": "KMNIST",
+    "cifar10": "CIFAR10",
+    "cifar100": "CIFAR100",
+    "svhn": "SVHN",
+}
+TIMEOUT_S = 20.0
+"""How long a download may stay silent."""
+ARCHIVES = (".gz", ".tgz", ".zip")
+
+
+def load_vision(name: str, root: str | None, report: Report) -> Arrays:
+    """x_[N, C, H, W] uint8 of the set `name`, training and test, from `root` or the cache folder; downloaded when it is not there.
+
+    Raises:
+        UsageError: `root` is given and is not a folder.
+        DataError: the files are not there and cannot be downloaded, or are damaged.
+    """
+    if root is not None and not Path(root).expanduser().is_dir():
+        wrong = "is a file" if Path(root).expanduser().exists() else "is not there"
+        raise UsageError(f"data.root={root} {wrong}; give the folder that holds (or shall hold) {name}, or null for the default.")
+    folder = Path(root).expanduser() if root is not None else cache_folder()
+    cls = getattr(torchvision_datasets(), CLASSES[name])
+    files = _files(cls, folder)
+    missing = [path for path, _ in files if not path.is_file()]
+    if missing:
+        _download(cls, name, folder, missing[0], report)
+    parts = [_read(cls, name, folder, files, train) for train in (True, False)]
+    (x, y, classes), (x_test, y_test, _) = parts
+    return Arrays(x, y, classes, x_test, y_test)
+
+
+def _files(cls: Any, folder: Path) -> list[tuple[Path, str | None]]:
+    """The files that `cls` reads, with their MD5 sums where torchvision checks them on disk (MNIST's: only as archives, on download)."""
+    if hasattr(cls, "resources"):
+        return [(folder / cls.__name__ / "raw" / Path(url).stem, None) for url, _ in cls.resources]
+    if hasattr(cls, "split_list"):
+        return [(folder / cls.split_list[part][1], cls.split_list[part][2]) for part in ("train", "test")]
+    listed = [*cls.train_list, *cls.test_list, (cls.meta["filename"], cls.meta["md5"])]
+    return [(folder / cls.base_folder / file, md5) for file, md5 in listed]
+
+
+def _open(cls: Any, folder: Path, train: bool, download: bool = False) -> Any:
+    part = {"split": "train" if train else "test"} if hasattr(cls, "split_list") else {"train": train}
+    return cls(str(folder), download=download, **part)
+
+
+def _download(cls: Any, name: str, folder: Path, missing: Path, report: Report) -> None:
+    """Into a temporary folder inside `folder`; its files are moved into place once all are there, checked and readable."""
+    report(f"downloading {name} to {folder}")
+    scratch: str | None = None
+    try:
+        scratch = tempfile.mkdtemp(prefix=".download-", dir=folder)
+        with redirect_stdout(sys.stderr), _socket_timeout(TIMEOUT_S):
+            for train in (True, False):
+                _open(cls, Path(scratch), train, download=True)
+        for parent, _, names in os.walk(scratch):
+            place = folder / os.path.relpath(parent, scratch)
+            place.mkdir(parents=True, exist_ok=True)
+            for file in names:
+                if not file.endswith(ARCHIVES):  # unpacked by now
+                    Path(parent, file).replace(place / file)
+    except Exception as error:  # of the network, of archives, of reading: each of its own kind
+        reason = " ".join(str(error).split()).rstrip(".:") or type(error).__name__
+        raise DataError(
+            f"data={name} is not in {folder} ({missing.relative_to(folder)} is missing) and cannot be downloaded ({reason}); "
+            "connect to the network and try again, or set data.root to a folder that holds it."
+        ) from error
+    finally:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    """For all new sockets: torchvision's downloads have no timeout of their own."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _read(cls: Any, name: str, folder: Path, files: list[tuple[Path, str | None]], train: bool) -> tuple[Array, Array, tuple[str, ...]]:
+    """x_[N, C, H, W], y_[N] and the classes' names of one part, checked against what the set should be."""
+    try:
+        with redirect_stdout(sys.stderr):
+            part = _open(cls, folder, train)
+    except ImportError as error:
+        raise DataError(f"data={name} cannot be read without {error.name}; run `pip install {error.name}`.") from error
+    except Exception as error:  # a damaged file raises nearly anything, and torchvision does not say which file it is
+        damaged = next((path for path, md5 in files if not _is_whole(path, md5)), folder)
+        raise DataError(f"{damaged} is damaged ({_reason(error)}); delete it, and the next start downloads it again.") from error
+    x, y = np.asarray(part.data), np.asarray(part.labels if hasattr(part, "labels") else part.targets, dtype=np.int64)
+    if x.ndim == 3:
+        x = x[:, None]
+    elif x.shape[-1] == 3 and not hasattr(part, "labels"):
+        x = x.transpose(0, 3, 1, 2)  # CIFAR's NHWC; SVHN's is NCHW
+    spec = DATASETS[name]
+    assert spec is not None
+    if len(x) != len(y) or x.shape[1:] != spec.shape or not len(y) or y.min() < 0 or y.max() >= spec.classes:
+        what = f"{len(x)} images of shape {list(x.shape[1:])} and {len(y)} labels from {y.min(initial=0)} to {y.max(initial=0)}"
+        raise DataError(f"{files[0][0].parent} does not hold {name}: {what} are in its {'training' if train else 'test'} files.")
+    return x, y, tuple(getattr(part, "classes", None) or map(str, range(spec.classes)))
+
+
+def _is_whole(path: Path, md5: str | None) -> bool:
+    """Whether a file has its checksum or, where torchvision has none for it, can be parsed."""
+    from torchvision.datasets import mnist, utils
+
+    if md5 is not None:
+        return bool(utils.check_integrity(path, md5))
+    try:
+        (mnist.read_image_file if "images" in path.name else mnist.read_label_file)(str(path))
+    except Exception:  # the parser's errors are of every kind: it trusts the header
+        return False
+    return True
+
+
+def _reason(error: Exception) -> str:
+    if "corrupted" in str(error):
+        return "its checksum is not the published one"
+    return "it is cut short, or not what its name says"

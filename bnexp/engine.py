@@ -1,0 +1,276 @@
+"""Trains one stack on this machine, from its data to its members' summaries. This is what a worker does."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bnexp import __version__
+from bnexp.checkpoint import load_checkpoint, save_checkpoint, save_model
+from bnexp.config import Config, check_fits, to_mapping
+from bnexp.data import Dataset, load
+from bnexp.errors import BnexpError, Interrupted, UsageError
+from bnexp.evaluate import STATS, Scores, evaluate, norm_layers
+from bnexp.files import finite
+from bnexp.loggers import RunLog, Terminal
+from bnexp.models import unstack
+from bnexp.run import Run, StackFolder, stack_of
+from bnexp.train import Stack, fit, parameters_a_run, speed
+
+SMALL_STEP_BYTES = 2**20
+"""`threads=auto`: a step whose first-layer activations fit into this is computed by one thread."""
+COLD_EMA = 0.01
+"""Running statistics are called cold while the initial (0, 1) has more weight in them than this."""
+
+
+def train_stack(members: Sequence[Run], configs: Sequence[Config], terminal: Terminal, stop: Callable[[], bool]) -> None:
+    """Trains, evaluates, logs and saves the runs of one stack, from its last checkpoint where there is one.
+
+    The caller holds the members' locks. A member that is done already is trained along (the plan is the plan) but not written again.
+
+    Raises:
+        UsageError: the data or the device do not fit; no run was started.
+        Interrupted: `stop` said so; the state is saved.
+        BnexpError: the disk is full or not writable. The members are marked as failed.
+    """
+    config = configs[0]
+    device = resolve_device(config)
+    data = load_data(config, device, terminal)
+    check_fits(config, data.shape, len(data.train) + len(data.val), len(data.classes))
+    threads = set_threads(config, data.shape, len(members))
+    folder = stack_of(members)
+    state = load_checkpoint(folder.folder, terminal.say)
+    stack = Stack(configs, data, device)
+    if state is not None:
+        stack.load_state_dict(state)
+    job = _Job(stack, data, [run if not run.done else None for run in members], folder, terminal, environment(device, threads, config))
+    folder.start(members)
+    try:
+        job.start()
+        whole = fit(stack, data, record=job.record, tick=job.tick, save=job.save, stop=stop)
+        if whole:
+            job.finish()
+    except OSError as error:
+        job.fail(error)
+        raise BnexpError(f"Writing the run failed: {error.strerror or error} ({error.filename}). `bnexp resume` goes on when it is mended.") from error
+    except BaseException as error:
+        job.fail(error)
+        raise
+    finally:
+        job.close()
+    if not whole:
+        job.interrupt()
+        names = members[0].id if len(members) == 1 else f"{len(members)} runs"
+        raise Interrupted(f"Interrupted at step {stack.step} of {stack.total}; {names}: state saved. `bnexp resume {members[0].id}` goes on.")
+    for run in members:
+        if run.fresh:
+            run.promote()
+    folder.remove()
+
+
+class _Job:
+    """A stack in work: its members' logs, summaries and checkpoints. A member that is None is trained along unwritten."""
+
+    def __init__(
+        self, stack: Stack, data: Dataset, runs: list[Run | None], folder: StackFolder, terminal: Terminal, environment: dict[str, Any]
+    ) -> None:
+        self.stack, self.data, self.runs, self.folder, self.terminal = stack, data, runs, folder, terminal
+        self.environment = environment
+        self.logs: dict[int, RunLog] = {}
+        self.recorded: list[dict[str, float]] = []
+
+    def start(self) -> None:
+        stack = self.stack
+        for index, run in enumerate(self.runs):
+            if run is not None:
+                run.start(stack.configs[index])
+                self.logs[index] = log = RunLog(run, stack.configs[index], stack.step)
+                run.write_summary(finite(self.summary(index, "running")))
+                log.say(f"goes on at step {stack.step} of {stack.total}" if stack.step else f"begins: {stack.total} steps, {self.environment}")
+        title = stack.configs[0].run_name if stack.runs == 1 else f"{stack.runs} runs, {stack.configs[0].run_name} ..."
+        if stack.step:
+            self.terminal.say(f"Going on at step {stack.step} of {stack.total}.")
+        self.terminal.begin(title, stack.total, stack.step)
+
+    def tick(self) -> None:
+        if self.terminal.due():
+            stack = self.stack
+            size = stack.config.train.batch_size
+            rate = stack.runs * size / stack.clock.laps[-1] if stack.clock.laps else math.nan
+            loss, accuracy = float(stack.losses[-1].nanmean()), float(stack.correct[-1].double().mean()) / size
+            self.terminal.advance(stack.step, f"loss {loss:.3f}  acc {accuracy:.2f}  {rate:,.0f} img/s")
+
+    def record(self, index: int, values: dict[str, float]) -> None:
+        """One line of each log; on the terminal one line for all runs."""
+        stack, log = self.stack, self.logs.get(index)
+        if log is not None:
+            log.record(stack.step, stack.step / stack.batches.per_epoch, values)
+            own = unstack(dict(stack.network.named_parameters()), stack.runs, index)
+            log.histograms(stack.step, {f"weights/{name}": tensor for name, tensor in own.items()})
+            if stack.tracks[index].diverged_at_step is not None:
+                log.say(f"diverged at step {stack.tracks[index].diverged_at_step}")
+        self.recorded.append(values)
+        if index == max([index, *stack.alive]):
+            mean = {key: sum(one[key] for one in self.recorded) / len(self.recorded) for key in ("train/loss", "val/loss", "val/accuracy")}
+            of = f"mean of {len(self.recorded)} runs: " if stack.runs > 1 else ""
+            self.terminal.line(
+                f"step {stack.step}/{stack.total}  {of}train loss {mean['train/loss']:.4f}  "
+                f"val loss {mean['val/loss']:.4f}  val accuracy {mean['val/accuracy']:.4f}"
+            )
+            self.recorded = []
+
+    def save(self) -> None:
+        save_checkpoint(self.folder.folder, self.stack.state_dict())
+
+    def interrupt(self) -> None:
+        self.save()
+        self._settle("interrupted")
+
+    def fail(self, error: BaseException) -> None:
+        """Marks the members as failed, as far as the disk allows."""
+        with suppress(OSError):
+            self._settle("failed", error=f"{type(error).__name__}: {error}")
+
+    def _settle(self, status: str, **more: Any) -> None:
+        for index, run in enumerate(self.runs):
+            if run is not None:
+                run.write_summary(finite({**self.summary(index, status), **more}))
+
+    def finish(self) -> None:
+        """The three-way evaluation, the model and the summary of each run."""
+        stack = self.stack
+        self.terminal.end()
+        with stack.clock.on("eval_s"):
+            test = {stats: evaluate(stack.network, self.data, self.data.test, stack.config, stats) for stats in STATS}
+            val = evaluate(stack.network, self.data, self.data.val, stack.config)
+        state = stack.network.state_dict()
+        for index, run in enumerate(self.runs):
+            if run is None:
+                continue
+            status = "finished" if stack.tracks[index].diverged_at_step is None else "diverged"
+            summary = self.summary(index, status, test, val)
+            values = {f"test/{stats}/{name}": summary["test"][stats][name] for stats in STATS for name in ("loss", "accuracy")}
+            log = self.logs[index]
+            log.record(stack.step, stack.step / stack.batches.per_epoch, values)
+            log.say(f"{status}: test accuracy {summary['test']['running']['accuracy']:.4f} with running statistics")
+            save_model(run.model_pt, unstack(state, stack.runs, index))
+            log.close()
+            run.write_summary(finite(summary))
+
+    def close(self) -> None:
+        self.terminal.end()
+        for log in self.logs.values():
+            log.close()
+
+    def summary(self, index: int, status: str, test: dict[str, Scores] | None = None, val: Scores | None = None) -> dict[str, Any]:
+        """What summary.json says, non-finite numbers still in it."""
+        stack, config, track = self.stack, self.stack.configs[index], self.stack.tracks[index]
+        run = self.runs[index]
+        assert run is not None
+        steps = track.diverged_at_step or stack.step
+        scores: dict[str, Any] = {}
+        if test is not None:
+            scores = {stats: {"loss": float(s.loss[index]), "accuracy": float(s.accuracy[index])} for stats, s in test.items()}
+            confusion = test["running"].confusion[index]
+            scores["per_class_accuracy"] = (confusion.diagonal() / confusion.sum(1).clamp(min=1)).tolist()
+            scores["confusion"] = confusion.tolist()
+        left = (1 - config.model.bn_momentum) ** steps if norm_layers(stack.network) else 0.0
+        return {
+            "id": run.id,
+            "status": status,
+            "seed": config.seed,
+            "config": {**to_mapping(config), "name": config.run_name},
+            "steps": steps,
+            "epochs": round(steps / stack.batches.per_epoch, 4),
+            "diverged_at_step": track.diverged_at_step,
+            "parameters": parameters_a_run(stack.network, stack.runs),
+            "test": scores or None,
+            "val": {
+                "loss": float(val.loss[index]) if val else None,
+                "accuracy": float(val.accuracy[index]) if val else None,
+                "best_accuracy": track.best_accuracy,
+                "best_step": track.best_step,
+            },
+            "target": {
+                "accuracy": config.train.target,
+                "reached_step": track.reached_step,
+                "reached_train_s": track.reached_train_s if stack.runs == 1 else None,
+            },
+            "running_statistics": {"initial_weight": left, "warm": left <= COLD_EMA},
+            "speed": speed(stack),
+            "data": {
+                "name": self.data.name,
+                "shape": list(self.data.shape),
+                "classes": list(self.data.classes),
+                "train": len(self.data.train),
+                "val": len(self.data.val),
+                "test": len(self.data.test),
+                "mean": self.data.mean.tolist(),
+                "std": self.data.std.tolist(),
+            },
+            "stack": {"id": self.folder.id, "width": stack.runs},
+            "environment": self.environment,
+            "written_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        }
+
+
+def load_data(config: Config, device: torch.device, terminal: Terminal) -> Dataset:
+    """The data of `config` on the device, with what takes time told on the terminal."""
+    shown = False
+
+    def progress(done: int, total: int) -> None:
+        nonlocal shown
+        if not shown:
+            terminal.begin(f"Reading {config.data.name}", total)
+            shown = True
+        terminal.advance(done, f"{done:,} of {total:,}")
+
+    try:
+        return load(config.data, device, terminal.say, progress)
+    finally:
+        terminal.end()
+
+
+def resolve_device(config: Config) -> torch.device:
+    """The device that `config.device` means on this machine.
+
+    Raises:
+        UsageError: it asks for a GPU and there is none.
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device=cuda needs a CUDA GPU, and PyTorch sees none here; use device=auto or device=cpu.")
+    return torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def set_threads(config: Config, shape: tuple[int, ...], runs: int) -> int:
+    """Sets PyTorch's CPU threads, and says how many: 1 for small steps, where more cost more than they give, else the cores."""
+    width = max(shape[0], config.model.widths[0])
+    step_bytes = 4 * config.train.batch_size * runs * width * math.prod(shape[1:])
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = config.threads if config.threads != "auto" else 1 if step_bytes <= SMALL_STEP_BYTES else cores
+    torch.set_num_threads(threads)
+    return threads
+
+
+def environment(device: torch.device, threads: int, config: Config) -> dict[str, Any]:
+    """What computed the numbers: it is recorded, not hashed."""
+    return {
+        "bnexp": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()}, {os.cpu_count()} cores)",
+        "device_type": device.type,
+        "threads": threads,
+        "data_root": config.data.root,
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }

@@ -1,0 +1,40 @@
+"""What goes wrong on the user's side, with the exit code that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class BnexpError(Exception):
+    """A failure that is explained in one sentence, without a traceback. Exit code 1: it failed at run time."""
+
+    exit_code = 1
+
+
+class UsageError(BnexpError):
+    """The command, the config or a path is wrong; nothing was started. Exit code 2."""
+
+    exit_code = 2
+
+
+class DataError(BnexpError):
+    """A file that is there cannot be used, or a download failed. Exit code 1."""
+
+
+class Interrupted(BnexpError):
+    """Ctrl-C or SIGTERM: the state is saved. Exit code 130."""
+
+    exit_code = 130
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """` Did you mean 'x'?`, or nothing when no choice is close to `word`."""
+    close = get_close_matches(word, list(choices), n=1, cutoff=0.6)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def one_of(choices: Iterable[str]) -> str:
+    """The choices as a person would list them: `a, b or c`."""
+    *head, last = choices
+    return f"{', '.join(head)} or {last}" if head else last

@@ -1,0 +1,14 @@
+"""The networks, for a stack of R runs at once. R = 1 is the textbook network, built by the same code.
+
+Shapes: B batch, R runs, C channels of one run, K classes, `*map` zero to three spatial dimensions.
+A stack's tensors put the runs side by side in the channel axis, x_[B, R*C, *map]; convolutions have `groups=R`, and `BatchNorm(R*C)` is
+R independent batch norms exactly. Every parameter and buffer but `num_batches_tracked` has the runs outermost in its first axis, so one
+rule takes a stack apart: `tensor.unflatten(0, (R, -1))[r]`.
+"""
+
+from bnexp.models.blocks import block
+from bnexp.models.layers import Linear, convolution
+from bnexp.models.network import MODELS, build, init, logits, memory_format, runs_in, unstack
+from bnexp.models.norms import NORMS, make_norm
+
+__all__ = ["MODELS", "NORMS", "Linear", "block", "build", "convolution", "init", "logits", "make_norm", "memory_format", "runs_in", "unstack"]

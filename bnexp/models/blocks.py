@@ -1,0 +1,46 @@
+"""One weighted layer with its norm and nonlinearity in the three placements, and the two-conv block made of two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from bnexp.config import ModelConfig
+from bnexp.models.layers import convolution
+from bnexp.models.norms import NORMS, make_norm
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid}
+
+
+def unit(
+    config: ModelConfig, dim: int, runs: int, channels_in: int, channels_out: int, weighted: Callable[[bool], nn.Module]
+) -> list[nn.Module]:
+    """The modules of one layer in `config.placement`; `weighted(bias)` makes its convolution or linear layer.
+
+    Only a norm that comes directly after cancels the bias, so only `conv-norm-relu` drops it. In `norm-conv-relu` the norm has the
+    channels that come in.
+    """
+    activation = ACTIVATIONS[config.activation]()
+    bias = not (config.placement == "conv-norm-relu" and NORMS[config.norm].cancels_bias)
+    layer = weighted(bias)
+    if config.placement == "conv-norm-relu":
+        parts = [layer, make_norm(config, dim, runs, channels_out), activation]
+    elif config.placement == "norm-conv-relu":
+        parts = [make_norm(config, dim, runs, channels_in), layer, activation]
+    else:
+        parts = [layer, activation, make_norm(config, dim, runs, channels_out)]
+    return [part for part in parts if part is not None]
+
+
+def block(config: ModelConfig, dim: int, runs: int, channels_in: int, channels_out: int, stride: int) -> nn.Sequential:
+    """The two-conv BN-ReLU block: Conv 3x3, norm, ReLU, twice; the stride is in the first convolution.
+
+    x_[B, R*C_in, *map] -> [B, R*C_out, *ceil(map / stride)].
+    """
+
+    def conv(channels: int, step: int) -> Callable[[bool], nn.Module]:
+        return lambda bias: convolution(dim, runs, channels, channels_out, stride=step, bias=bias)
+
+    first = unit(config, dim, runs, channels_in, channels_out, conv(channels_in, stride))
+    return nn.Sequential(*first, *unit(config, dim, runs, channels_out, channels_out, conv(channels_out, 1)))

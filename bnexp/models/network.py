@@ -1,0 +1,105 @@
+"""Whole networks by name, their initialization, and the way from a stack to its single networks."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from bnexp.config import ModelConfig
+from bnexp.models.blocks import block, unit
+from bnexp.models.layers import Linear
+
+
+class GlobalAveragePool(nn.Module):
+    """Mean over all spatial dimensions: [B, C, *map] -> [B, C]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(2).mean(2)
+
+
+def blocknet(config: ModelConfig, shape: tuple[int, ...], classes: int, runs: int) -> nn.Sequential:
+    """Two-conv blocks (stride 1, then 2 each), global average pooling, a linear head: [B, R*C, *map] -> logits [B, R*K]."""
+    dim, channels = len(shape) - 1, (shape[0], *config.widths)
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for index, (channels_in, channels_out) in enumerate(pairwise(channels)):
+        layers[f"block{index + 1}"] = block(config, dim, runs, channels_in, channels_out, stride=1 if index == 0 else 2)
+    layers["pool"] = GlobalAveragePool()
+    layers["head"] = Linear(runs, channels[-1], classes)
+    return nn.Sequential(layers)
+
+
+def mlp(config: ModelConfig, shape: tuple[int, ...], classes: int, runs: int) -> nn.Sequential:
+    """Fully connected layers with BatchNorm1d, as in Ioffe and Szegedy 2015, section 4.1: [B, R*C, *map] -> logits [B, R*K]."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
+    features = (math.prod(shape), *config.widths)
+    for index, (fan_in, fan_out) in enumerate(pairwise(features)):
+
+        def linear(bias: bool, fan_in: int = fan_in, fan_out: int = fan_out) -> nn.Module:
+            return Linear(runs, fan_in, fan_out, bias=bias)
+
+        layers[f"layer{index + 1}"] = nn.Sequential(*unit(config, 0, runs, fan_in, fan_out, linear))
+    layers["head"] = Linear(runs, features[-1], classes)
+    return nn.Sequential(layers)
+
+
+MODELS = {"blocknet": blocknet, "mlp": mlp}
+
+
+def build(config: ModelConfig, shape: tuple[int, ...], classes: int, runs: int = 1) -> nn.Sequential:
+    """The network of `config` for examples of `shape` [C, *map] and R runs: x_[B, R*C, *map] -> logits [B, R*K].
+
+    Its values are PyTorch's defaults; `init` gives each run its own.
+    """
+    return MODELS[config.name](config, shape, classes, runs)
+
+
+def init(network: nn.Sequential, config: ModelConfig, seeds: Sequence[int]) -> None:
+    """Kaiming initialization (He et al. 2015, eq. 10), fan-in, normal; biases zero, gamma one; one generator a run.
+
+    `seeds[r]` seeds run r's generator. It draws nothing but the weights of convolutions and linear layers, in the order of the forward
+    pass, so that arms with and without norm share them. The head has gain 1: no nonlinearity follows it.
+    """
+    gain = nn.init.calculate_gain(config.activation)
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    for name, module in network.named_modules():
+        if not isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)):
+            continue
+        fan_in = math.prod(module.weight.shape[1:])
+        std = (1.0 if name == "head" else gain) / math.sqrt(fan_in)
+        with torch.no_grad():
+            for weight, generator in zip(module.weight.unflatten(0, (len(seeds), -1)), generators, strict=True):
+                # Drawn in float32 on the CPU whatever the network's type and device, so that every device starts from the same weights.
+                weight.copy_(torch.empty(weight.shape).normal_(0.0, std, generator=generator))
+            if module.bias is not None:
+                module.bias.zero_()
+
+
+def runs_in(network: nn.Sequential) -> int:
+    """How many runs the network holds."""
+    head = network.head
+    assert isinstance(head, Linear)
+    return head.runs
+
+
+def unstack(state: dict[str, Tensor], runs: int, run: int) -> dict[str, Tensor]:
+    """The part of a stack's state_dict that belongs to one run, as contiguous copies on the CPU."""
+    own = {}
+    for name, tensor in state.items():
+        part = tensor if tensor.dim() == 0 else tensor.detach().unflatten(0, (runs, -1))[run]
+        own[name] = part.to("cpu", copy=True, memory_format=torch.contiguous_format)
+    return own
+
+
+def memory_format(dim: int, device: torch.device) -> torch.memory_format:
+    """The layout for maps of `dim` dimensions: channels last for images, where convolutions measured 15 to 20 % faster on CPUs."""
+    return torch.channels_last if dim == 2 else torch.contiguous_format
+
+
+def logits(network: nn.Sequential, x: Tensor) -> Tensor:
+    """x_[B, R*C, *map] -> logits_[R, B, K]."""
+    return network(x).unflatten(1, (runs_in(network), -1)).transpose(0, 1)

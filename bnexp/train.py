@@ -1,0 +1,254 @@
+"""Training a stack: R runs in lock-step, one program. A single run is a stack of one.
+
+A diverged run stays inside its own channels: a loss that is not finite makes its own gradients so, and nobody else's.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bnexp.batches import Batches, derive
+from bnexp.config import Config
+from bnexp.data import Dataset
+from bnexp.evaluate import autocast, evaluate
+from bnexp.models import build, init, logits, memory_format
+from bnexp.optim import lr_factor, make_optimizer
+
+WARMUP_STEPS = 10
+"""Steps left out of the speed figures: the first ones fill caches and choose kernels."""
+CHECKPOINT_S = 20.0
+"""`train.checkpoint_every=auto`: seconds between checkpoints."""
+
+
+@dataclass
+class Track:
+    """What is known of one run so far. Steps count from 1: `step` is the number of updates made."""
+
+    diverged_at_step: int | None = None
+    reached_step: int | None = None
+    reached_train_s: float | None = None
+    best_accuracy: float = 0.0
+    best_step: int | None = None
+
+
+@dataclass
+class Clock:
+    """Seconds of training, evaluation and metrics, kept apart. CUDA is synchronised where a stretch begins and ends."""
+
+    device: torch.device
+    train_s: float = 0.0
+    eval_s: float = 0.0
+    metrics_s: float = 0.0
+    laps: list[float] = field(default_factory=list)
+    """Seconds of each training step (on CUDA, of its stretch's mean)."""
+
+    @contextmanager
+    def on(self, what: str) -> Iterator[None]:
+        start = self.now()
+        try:
+            yield
+        finally:
+            setattr(self, what, getattr(self, what) + self.now() - start)
+
+    def now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+
+class Stack:
+    """R runs that share their structure: network, optimizer, and how far they are."""
+
+    def __init__(self, configs: Sequence[Config], data: Dataset, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+        self.configs, self.runs, self.device = list(configs), len(configs), device
+        self.config = self.configs[0]  # what all members share is read from the first
+        self.network = build(self.config.model, data.shape, len(data.classes), self.runs)
+        init(self.network, self.config.model, [derive(config.seed, "init") for config in configs])
+        self.network.to(device=device, dtype=dtype, memory_format=memory_format(len(data.shape) - 1, device))  # type: ignore[call-overload]
+        self.optimizer = make_optimizer(self.network, [config.optim for config in configs])
+        self.batches = Batches(data, configs, dtype)
+        train = self.config.train
+        self.total = train.steps if train.steps is not None else (train.epochs or 0) * self.batches.per_epoch
+        self.step = 0
+        self.tracks = [Track() for _ in configs]
+        self.clock = Clock(device)
+        self.losses: list[Tensor] = []  # [R] a step, since the last record; read only there
+        self.correct: list[Tensor] = []
+
+    @property
+    def alive(self) -> list[int]:
+        """The runs that have not diverged."""
+        return [run for run, track in enumerate(self.tracks) if track.diverged_at_step is None]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that must survive. The order of the data is a function of the step, so there is no generator to keep."""
+        return {
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "tracks": [asdict(track) for track in self.tracks],
+            "clock": {"train_s": self.clock.train_s, "eval_s": self.clock.eval_s, "metrics_s": self.clock.metrics_s, "laps": self.clock.laps},
+            "losses": self.losses,
+            "correct": self.correct,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.step = state["step"]
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.tracks = [Track(**track) for track in state["tracks"]]
+        self.clock = Clock(self.device, **state["clock"])
+        self.losses = [losses.to(self.device) for losses in state["losses"]]
+        self.correct = [correct.to(self.device) for correct in state["correct"]]
+
+
+def train_step(stack: Stack) -> None:
+    """One update of every run: data, forward, loss, backward, step, log."""
+    x, y_RB = stack.batches[stack.step]
+    with autocast(stack.config, stack.device):
+        logits_RBK = logits(stack.network, x)
+    logits_RBK = logits_RBK.to(x.dtype)  # the loss in full precision
+    losses_R = F.cross_entropy(logits_RBK.flatten(0, 1), y_RB.flatten(), reduction="none").view(y_RB.shape).mean(1)
+    stack.optimizer.zero_grad()
+    losses_R.sum().backward()  # type: ignore[no-untyped-call]
+    stack.optimizer.set_lr(lr_factor(stack.config.optim, stack.step, stack.total))
+    stack.optimizer.step()
+    stack.losses.append(losses_R.detach())
+    stack.correct.append((logits_RBK.detach().argmax(2) == y_RB).sum(1))
+    stack.step += 1
+
+
+def fit(
+    stack: Stack,
+    data: Dataset,
+    *,
+    record: Callable[[int, dict[str, float]], None],
+    tick: Callable[[], None] = lambda: None,
+    save: Callable[[], None] = lambda: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Trains until the budget is spent or every run has diverged; False if `stop` ended it before.
+
+    Args:
+        record: gets a run's index and its slashed values at each evaluation.
+        tick: called after each step, on the clock: it must be cheap.
+        save: called where a checkpoint is due. The state between any two steps is complete.
+        stop: polled before each step.
+    """
+    saved_at = time.perf_counter()
+    for pause in pauses(stack):
+        begun, begun_s = stack.step, stack.clock.train_s
+        while stack.step < pause:
+            if stop():
+                return False
+            start = stack.clock.now() if stack.step == begun else time.perf_counter()
+            train_step(stack)
+            tick()
+            end = stack.clock.now() if stack.step == pause else time.perf_counter()
+            stack.clock.train_s += end - start
+            stack.clock.laps.append(end - start)
+            if _save_due(stack, saved_at):
+                save()
+                saved_at = time.perf_counter()
+        if stack.device.type == "cuda":  # steps are queued there, and only the stretch's mean means something
+            mean = (stack.clock.train_s - begun_s) / max(1, stack.step - begun)
+            stack.clock.laps[len(stack.clock.laps) - (stack.step - begun) :] = [mean] * (stack.step - begun)
+        _look(stack, data, record)
+        if not stack.alive:
+            break
+    return True
+
+
+def pauses(stack: Stack) -> list[int]:
+    """The steps after which the stack is evaluated, from where it stands. `auto` is dense early on, so that steps to target are not
+    quantised to epochs: 8, 11, 16, ... (times the square root of 2), until the gaps are longer than an epoch; and after every epoch."""
+    every, epoch, total = stack.config.train.eval_every, stack.batches.per_epoch, stack.total
+    if every == "auto":
+        end = min(total, epoch / (math.sqrt(2) - 1))
+        early = itertools.takewhile(lambda step: step < end, (round(8 * 2 ** (power / 2)) for power in itertools.count()))
+        steps = {*early, *range(epoch, total, epoch)}
+    else:
+        steps = set(range(every, total, every))
+    return sorted(step for step in {*steps, total} if step > stack.step)
+
+
+def speed(stack: Stack) -> dict[str, float]:
+    """Seconds of training, evaluation and metrics; a run's training images a second and median milliseconds a step, warm-up left out."""
+    clock = stack.clock
+    warm = clock.laps[min(WARMUP_STEPS, len(clock.laps) // 2) :]
+    median = sorted(warm)[len(warm) // 2] if warm else math.nan
+    rate = stack.config.train.batch_size * len(warm) / sum(warm) if warm else math.nan
+    return {
+        "train_s": clock.train_s,
+        "eval_s": clock.eval_s,
+        "metrics_s": clock.metrics_s,
+        "images_per_s": rate,
+        "step_ms_median": 1e3 * median,
+    }
+
+
+def _look(stack: Stack, data: Dataset, record: Callable[[int, dict[str, float]], None]) -> None:
+    """Evaluates, finds who has diverged, and records one line for each run that was alive."""
+    alive, batch, steps = stack.alive, stack.config.train.batch_size, len(stack.losses)
+    with stack.clock.on("eval_s"):
+        scores = evaluate(stack.network, data, data.val, stack.config)
+        val_loss, val_accuracy = scores.loss.tolist(), scores.accuracy.tolist()
+        losses_SR, correct_SR = torch.stack(stack.losses), torch.stack(stack.correct)
+        train_loss = losses_SR.double().mean(0).tolist()
+        train_accuracy = (correct_SR.double().mean(0) / batch).tolist()
+        _find_diverged(stack, losses_SR, val_loss)
+    since = stack.clock.laps[-steps:]
+    for run in alive:
+        track = stack.tracks[run]
+        values = {
+            "train/loss": train_loss[run],
+            "train/accuracy": train_accuracy[run],
+            "val/loss": val_loss[run],
+            "val/accuracy": val_accuracy[run],
+            "optim/lr": float(stack.optimizer.lr[run]),
+            "speed/images_per_s": batch * len(since) / sum(since),
+            "speed/train_s": stack.clock.train_s,
+        }
+        if track.diverged_at_step is None and val_accuracy[run] > track.best_accuracy:
+            track.best_accuracy, track.best_step = val_accuracy[run], stack.step
+        if track.diverged_at_step is None and track.reached_step is None and val_accuracy[run] >= stack.config.train.target:
+            track.reached_step, track.reached_train_s = stack.step, stack.clock.train_s
+        record(run, values)
+    stack.losses, stack.correct = [], []
+
+
+def _find_diverged(stack: Stack, losses_SR: Tensor, val_loss: list[float]) -> None:
+    """A run has diverged at the first step whose loss is not finite, or now, if its weights, buffers or validation loss are not."""
+    first_step = stack.step - len(losses_SR) + 1
+    bad_SR = ~losses_SR.isfinite()
+    finite = torch.ones(stack.runs, dtype=torch.bool, device=stack.device)
+    for tensor in stack.network.state_dict().values():
+        if tensor.dim() > 0:
+            finite &= tensor.unflatten(0, (stack.runs, -1)).flatten(1).isfinite().all(1)
+    for run in stack.alive:
+        if bad_SR[:, run].any():
+            stack.tracks[run].diverged_at_step = first_step + int(bad_SR[:, run].int().argmax())
+        elif not finite[run] or not math.isfinite(val_loss[run]):
+            stack.tracks[run].diverged_at_step = stack.step
+
+
+def _save_due(stack: Stack, saved_at: float) -> bool:
+    every = stack.config.train.checkpoint_every
+    if every == "auto":
+        return time.perf_counter() - saved_at >= CHECKPOINT_S
+    return stack.step % every == 0
+
+
+def parameters_a_run(network: nn.Module, runs: int) -> int:
+    """Learnable parameters of one run."""
+    return sum(param.numel() for param in network.parameters()) // runs
