@@ -1,3 +1,41 @@
-"""bnexp: a laboratory for batch normalization."""
+"""bnexp: a laboratory for batch normalization.
 
+    import bnexp
+    rows = bnexp.runs("runs")          # one flat dict a run; pandas.DataFrame(rows) is a table
+    network = bnexp.load("last")       # the trained network, a plain nn.Module in eval mode
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["__version__", "load", "runs"]
 __version__ = "0.1.0"
+
+
+def load(run: str | Path, runs_dir: str | Path = "runs") -> nn.Sequential:
+    """A run's trained network: normalized x_[B, C, *map] -> logits_[B, K], in eval mode.
+
+    Args:
+        run: an id, a unique prefix of one, a path, or `last`.
+        runs_dir: the folder the run is in.
+
+    Raises:
+        bnexp.errors.UsageError: there is no such run.
+        bnexp.errors.DataError: its files are missing or damaged.
+    """
+    from bnexp.checkpoint import load_network
+    from bnexp.run import find_run
+
+    return load_network(find_run(str(run), Path(runs_dir)))
+
+
+def runs(folder: str | Path = "runs") -> list[dict[str, Any]]:
+    """One flat row a run, oldest first: `id`, `status`, `test.running.accuracy`, `config.optim.lr`, ..."""
+    from bnexp.run import rows
+
+    return rows(Path(folder))

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bnexp.errors import DataError
 from bnexp.files import atomic_write
+from bnexp.models import build
+from bnexp.run import Run
 
 FORMAT = 1
 
@@ -65,3 +67,21 @@ def load_model(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise DataError(f"{path} does not hold a state_dict.")
     return state
+
+
+def load_network(run: Run) -> nn.Sequential:
+    """A run's trained network as a plain module in eval mode: normalized x_[B, C, *map] -> logits_[B, K].
+
+    Inputs are normalized as in training, with `mean` and `std` under `data` in the run's summary.
+
+    Raises:
+        DataError: the run's files are missing, damaged or do not belong together.
+    """
+    config, state = run.config(), load_model(run.model_pt)
+    try:
+        data = run.summary()["data"]
+        network = build(config.model, tuple(data["shape"]), len(data["classes"]))
+        network.load_state_dict(state)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise DataError(f"{run.folder}: model.pt does not fit the run's config ({str(error).splitlines()[0][:120]}).") from None
+    return network.eval()

@@ -181,7 +181,7 @@ class _Job:
         if test is not None:
             scores = {stats: {"loss": float(s.loss[index]), "accuracy": float(s.accuracy[index])} for stats, s in test.items()}
             confusion = test["running"].confusion[index]
-            scores["per_class_accuracy"] = (confusion.diagonal() / confusion.sum(1).clamp(min=1)).tolist()
+            scores["per_class_accuracy"] = (confusion.diagonal().double() / confusion.sum(1).clamp(min=1)).tolist()
             scores["confusion"] = confusion.tolist()
         left = (1 - config.model.bn_momentum) ** steps if norm_layers(stack.network) else 0.0
         return {

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bnexp.config import Config, check_fits
 from bnexp.data import fingerprint, header
 from bnexp.errors import Interrupted, UsageError
-from bnexp.run import Run, locked, planned_with
+from bnexp.run import Run, locked, planned_with, stack_of
 
 if TYPE_CHECKING:
     from bnexp.loggers import Terminal
@@ -117,6 +117,19 @@ def identify(configs: Sequence[Config], runs_dir: Path) -> list[Run]:
             check_fits(config, shape, data.subset or train, classes)
     content = fingerprint(data)
     return [Run(runs_dir, config.run_id(content)) for config in configs]
+
+
+def remove(run: Run) -> None:
+    """Deletes a run's folder, and the state of its stack once no member is left.
+
+    Raises:
+        UsageError: a process is working on it.
+    """
+    with locked([run], waiting=None):
+        members = planned_with(run)
+        run.remove()
+        if members and not any(member.folder.exists() for member in members):
+            stack_of(members).remove()
 
 
 @contextmanager

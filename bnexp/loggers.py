@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
@@ -45,10 +45,10 @@ class RunLog:
             self._board.add_scalar(key, value, step)  # type: ignore[no-untyped-call]
 
     def histograms(self, step: int, tensors: Mapping[str, Tensor]) -> None:
-        """A histogram of each tensor; one with a non-finite value has none."""
+        """A histogram of each tensor in 64 bins; one with a non-finite value has none."""
         for name, tensor in tensors.items():
             if tensor.isfinite().all():
-                self._board.add_histogram(name, tensor.float().cpu().numpy(), step)  # type: ignore[no-untyped-call]
+                self._board.add_histogram(name, tensor.float().cpu().numpy(), step, bins=64)  # type: ignore[no-untyped-call]
 
     def say(self, message: str) -> None:
         """A line in train.log, with the time."""
@@ -66,8 +66,8 @@ class Terminal:
 
     def __init__(self, quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet, highlight=False)
-        self._quiet, self._bar, self._task = quiet, None, None
-        self._bar: Progress | None
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
         self._drawn_at = 0.0
 
     def say(self, message: str) -> None:
@@ -75,7 +75,7 @@ class Terminal:
 
     def begin(self, title: str, total: int, done: int = 0) -> None:
         """Starts the progress of `total` steps."""
-        if not self.console.is_terminal or self._quiet:
+        if not self.console.is_terminal or self.console.quiet:
             return
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TaskProgressColumn(), TextColumn("{task.fields[info]}"))
         self._bar = Progress(*columns, TimeRemainingColumn(compact=True), console=self.console, transient=True, expand=True)

@@ -220,11 +220,16 @@ def find_run(text: str, runs_dir: Path) -> Run:
 
 
 @contextmanager
-def locked(runs: Sequence[Run], waiting: Callable[[str], None], stop: Callable[[], bool] = lambda: False) -> Iterator[None]:
-    """Holds the locks of `runs`, after a wait if another process has one. A dead process holds none.
+def locked(runs: Sequence[Run], waiting: Callable[[str], None] | None, stop: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Holds the locks of `runs`. A dead process holds none.
+
+    Args:
+        waiting: told once of a run that another process holds, before the wait for it; None: do not wait.
+        stop: polled while waiting.
 
     Raises:
-        InterruptedError: `stop` said so while waiting.
+        UsageError: another process holds a lock, and there is no waiting.
+        InterruptedError: `stop` said so.
     """
     from filelock import FileLock, Timeout
 
@@ -232,12 +237,13 @@ def locked(runs: Sequence[Run], waiting: Callable[[str], None], stop: Callable[[
         for run in sorted(runs, key=lambda run: run.id):  # one order for everybody: no deadlock
             folder = run.runs_dir / ".locks"
             folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / f"{run.id}.lock")
-            told = False
+            lock, told = FileLock(folder / f"{run.id}.lock"), False
             while not lock.is_locked:
                 try:
-                    lock.acquire(timeout=0 if not told else 0.2)
+                    lock.acquire(timeout=0.2 if told else 0)
                 except Timeout:
+                    if waiting is None:
+                        raise UsageError(f"Another process is working on {run.id}; stop it first.") from None
                     if not told:
                         waiting(run.id)
                         told = True

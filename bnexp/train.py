@@ -207,7 +207,7 @@ def _look(stack: Stack, data: Dataset, record: Callable[[int, dict[str, float]],
         train_loss = losses_SR.double().mean(0).tolist()
         train_accuracy = (correct_SR.double().mean(0) / batch).tolist()
         _find_diverged(stack, losses_SR, val_loss)
-    since = stack.clock.laps[-steps:]
+    since, factor = stack.clock.laps[-steps:], lr_factor(stack.config.optim, stack.step - 1, stack.total)
     for run in alive:
         track = stack.tracks[run]
         values = {
@@ -215,7 +215,7 @@ def _look(stack: Stack, data: Dataset, record: Callable[[int, dict[str, float]],
             "train/accuracy": train_accuracy[run],
             "val/loss": val_loss[run],
             "val/accuracy": val_accuracy[run],
-            "optim/lr": float(stack.optimizer.lr[run]),
+            "optim/lr": stack.configs[run].optim.lr * factor,
             "speed/images_per_s": batch * len(since) / sum(since),
             "speed/train_s": stack.clock.train_s,
         }

@@ -1,0 +1,88 @@
+"""A saved run evaluated again: under any statistics, and with its batch norms folded away."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+import torch
+from torch import nn
+
+from bnexp.checkpoint import load_network
+from bnexp.data import Dataset
+from bnexp.engine import load_data, resolve_device, set_threads
+from bnexp.errors import BnexpError
+from bnexp.evaluate import evaluate, fold, shared_inputs
+from bnexp.files import finite
+from bnexp.loggers import Terminal
+from bnexp.models import memory_format
+from bnexp.run import Run
+
+FOLD_BOUND = 1e-4
+"""Largest difference of a logit that rounding explains, relative to the largest logit where that is above 1."""
+REPETITIONS = 15
+SPEED_IMAGES = 256
+
+
+def evaluate_saved(run: Run, stats: Sequence[str], folded: bool, terminal: Terminal) -> dict[str, Any]:
+    """`{id, images, test: {stats: {loss, accuracy}}, folded?}` on the run's test data.
+
+    Raises:
+        UsageError: `folded` does not apply to this network.
+        DataError: the run or its data cannot be used.
+        BnexpError: the folded network's outputs differ from the network's.
+    """
+    config, network = run.config(), load_network(run)
+    if folded:
+        fold(network, config)  # refuse before the data are read
+    device = resolve_device(config)
+    data = load_data(config, device, terminal)
+    set_threads(config, data.shape, 1)
+    network.to(device=device, memory_format=memory_format(len(data.shape) - 1, device))  # type: ignore[call-overload]
+    result: dict[str, Any] = {"id": run.id, "images": len(data.test), "test": {}}
+    for which in stats:
+        scores = evaluate(network, data, data.test, config, which)
+        result["test"][which] = {"loss": float(scores.loss[0]), "accuracy": float(scores.accuracy[0])}
+    if folded:
+        result["folded"] = _folded(network, fold(network, config), data, run)
+    return finite(result)
+
+
+@torch.inference_mode()
+def _folded(network: nn.Sequential, folded: nn.Sequential, data: Dataset, run: Run) -> dict[str, Any]:
+    """Scores of the folded network, how far its logits are, and the inference speed of both, interleaved."""
+    loss, correct, difference, largest = 0.0, 0, 0.0, 1.0
+    for x, y in zip(data.test.x.split(SPEED_IMAGES), data.test.y.split(SPEED_IMAGES), strict=True):
+        inputs = shared_inputs(network, data, x)
+        before, after = network(inputs), folded(inputs)
+        difference = max(difference, float((before - after).abs().max()))
+        largest = max(largest, float(before.abs().max()))
+        loss += float(nn.functional.cross_entropy(after, y, reduction="sum"))
+        correct += int((after.argmax(1) == y).sum())
+    if not difference <= FOLD_BOUND * largest:
+        raise BnexpError(f"Folding {run.id} changed a logit by {difference:.1e}, more than {FOLD_BOUND:g} of the largest: the fold is wrong.")
+    inputs = shared_inputs(network, data, data.test.x[:SPEED_IMAGES])
+    seconds: dict[bool, list[float]] = {False: [], True: []}
+    for _ in range(REPETITIONS + 2):
+        for which, model in ((False, network), (True, folded)):
+            _wait(inputs.device)
+            start = time.perf_counter()
+            model(inputs)
+            _wait(inputs.device)
+            seconds[which].append(time.perf_counter() - start)
+    return {
+        "loss": loss / len(data.test),
+        "accuracy": correct / len(data.test),
+        "max_abs_difference": difference,
+        "images_per_s": len(inputs) / median(seconds[True][2:]),  # the first two warm up
+        "images_per_s_unfolded": len(inputs) / median(seconds[False][2:]),
+        "repetitions": REPETITIONS,
+        "batch": len(inputs),
+    }
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,159 @@
+"""What the commands print on stdout when nobody asked for JSON: summaries as Rich tables. Reads summaries only."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+STATUS_STYLE = {"finished": "green", "diverged": "yellow", "failed": "red", "interrupted": "magenta", "running": "cyan"}
+MEANING = {
+    "running": "running statistics (eval mode)",
+    "precise": "precise statistics (pooled over training data)",
+    "batch": "batch statistics",
+}
+
+
+def show(table: RenderableType) -> None:
+    """Prints on stdout, in 80 columns or more, with colour only on a terminal."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, 100)  # a pipe has no width; do not cut what a program may read
+    console.print(table)
+
+
+def run_table(summary: dict[str, Any], folder: str) -> RenderableType:
+    """One run: what it scored, when it reached the target, how fast it was."""
+    config, target, speed = summary["config"], summary["target"], summary["speed"]
+    table = Table(title=Text(summary["id"], style="bold"), title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    table.add_row("status", _status(summary))
+    table.add_row(
+        "network",
+        f"{config['model']['name']} {config['model']['widths']}, norm {config['model']['norm']}, {summary['parameters']:,} parameters",
+    )
+    data = summary["data"]
+    table.add_row("data", f"{data['name']}: {data['train']:,} training, {data['val']:,} validation, {data['test']:,} test")
+    table.add_row(
+        "training",
+        f"{summary['steps']:,} steps ({summary['epochs']:g} epochs), batch {config['train']['batch_size']}, "
+        f"{config['optim']['name']}, lr {config['optim']['lr']:g}",
+    )
+    for stats, meaning in MEANING.items() if summary["test"] else ():
+        score = summary["test"][stats]
+        table.add_row("test accuracy" if stats == "running" else "", f"{_percent(score['accuracy'])}, loss {_number(score['loss'])}  {meaning}")
+    val = summary["val"]
+    best = "" if val["best_step"] is None else f"; best {_percent(val['best_accuracy'])} at step {val['best_step']:,}"
+    table.add_row("validation", f"{_percent(val['accuracy'])}, loss {_number(val['loss'])}{best}")
+    table.add_row("target", _target(target))
+    table.add_row(
+        "speed",
+        f"{_count(speed['images_per_s'])} images/s, {_number(speed['step_ms_median'])} ms a step (median); "
+        f"training {_number(speed['train_s'])} s, evaluation {_number(speed['eval_s'])} s",
+    )
+    table.add_row("folder", folder)
+    return Group(table, *[Text(f"Note: {note}", style="yellow") for note in notes(summary)])
+
+
+def seeds_table(summaries: Sequence[dict[str, Any]]) -> RenderableType:
+    """Runs that differ in their seed, one row each, then mean and standard deviation with n."""
+    table = Table(title=Text(f"{summaries[0]['config']['data']['name']}, {len(summaries)} seeds", style="bold"), title_justify="left")
+    for name in ("run", "status", "test acc", "precise", "batch", "val acc", "to target"):
+        table.add_column(name, justify="left" if name in ("run", "status") else "right", overflow="fold")
+    for summary in summaries:
+        test = summary["test"] or {}
+        cells = [_percent((test.get(stats) or {}).get("accuracy")) for stats in MEANING]
+        step = summary["target"]["reached_step"]
+        table.add_row(summary["id"], _status(summary), *cells, _percent(summary["val"]["accuracy"]), "inf" if step is None else f"{step:,}")
+    columns = [[((s["test"] or {}).get(stats) or {}).get("accuracy") for s in summaries] for stats in MEANING]
+    columns.append([s["val"]["accuracy"] for s in summaries])
+    table.add_section()
+    table.add_row("mean ± std", f"n={len(summaries)}", *[_spread(column) for column in columns], "")
+    return Group(table, *[Text(f"Note: {note}", style="yellow") for note in dict.fromkeys(n for s in summaries for n in notes(s))])
+
+
+def list_table(rows: Sequence[dict[str, Any]]) -> RenderableType:
+    """All runs of a folder, one row each."""
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for name in ("run", "status", "data", "steps", "test acc", "to target", "written"):
+        table.add_column(name, justify="right" if name in ("steps", "test acc", "to target") else "left", overflow="fold")
+    for row in rows:
+        status = Text(row["status"], style=STATUS_STYLE.get(row["status"], ""))
+        accuracy = _percent(row.get("test.running.accuracy"))
+        step = row.get("target.reached_step")
+        reached = f"{step:,}" if step is not None else "inf" if row["status"] in ("finished", "diverged") else ""
+        written = str(row.get("written_at", ""))[:16].replace("T", " ")
+        table.add_row(row["id"], status, str(row.get("config.data.name", "")), f"{row.get('steps', 0):,}", accuracy, reached, written)
+    return table
+
+
+def evaluation_table(result: dict[str, Any]) -> RenderableType:
+    """What `bnexp evaluate` found."""
+    table = Table(title=Text(f"{result['id']} on {result['images']:,} test images", style="bold"), title_justify="left")
+    for name in ("statistics", "accuracy", "loss"):
+        table.add_column(name, justify="left" if name == "statistics" else "right")
+    for stats, score in result["test"].items():
+        table.add_row(MEANING[stats], _percent(score["accuracy"]), _number(score["loss"]))
+    folded = result.get("folded")
+    if folded is None:
+        return table
+    table.add_row("batch norm folded into the layers before it", _percent(folded["accuracy"]), _number(folded["loss"]))
+    speed = (
+        f"Folded: largest difference of a logit {folded['max_abs_difference']:.1e} (bound 1e-4). Inference {folded['images_per_s']:,.0f} images/s "
+        f"folded, {folded['images_per_s_unfolded']:,.0f} as trained (ratio {folded['images_per_s'] / folded['images_per_s_unfolded']:.2f}, "
+        f"median of {folded['repetitions']} interleaved repetitions, batch {folded['batch']})."
+    )
+    return Group(table, Text(speed))
+
+
+def notes(summary: dict[str, Any]) -> list[str]:
+    """What should make a reader careful with this run's numbers."""
+    found = []
+    if summary["status"] == "diverged":
+        found.append(f"the loss was not finite from step {summary['diverged_at_step']} on; a diverged run is a result, and scores infinity.")
+    statistics_ = summary.get("running_statistics") or {}
+    if summary["status"] == "finished" and not statistics_.get("warm", True):
+        weight = 100 * statistics_["initial_weight"]
+        found.append(f"the running statistics are cold: their initial (0, 1) still weighs {weight:.0f} %; see the precise statistics.")
+    if summary.get("error"):
+        found.append(str(summary["error"]))
+    return found
+
+
+def _status(summary: dict[str, Any]) -> Text:
+    at = f" at step {summary['diverged_at_step']}" if summary["status"] == "diverged" else ""
+    return Text(summary["status"] + at, style=STATUS_STYLE.get(summary["status"], ""))
+
+
+def _target(target: dict[str, Any]) -> str:
+    goal = f"validation accuracy {_percent(target['accuracy'])}"
+    if target["reached_step"] is None:
+        return f"{goal} not reached"
+    seconds = "" if target["reached_train_s"] is None else f" ({target['reached_train_s']:.2f} s of training)"
+    return f"{goal} reached after {target['reached_step']:,} steps{seconds}"
+
+
+def _spread(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if len(known) < len(values) or not known:
+        return f"{len(values) - len(known)} missing"
+    std = f" ± {100 * statistics.stdev(known):.2f}" if len(known) > 1 else ""
+    return f"{100 * statistics.fmean(known):.2f}{std} %"
+
+
+def _percent(value: float | None) -> str:
+    return "n/a" if value is None or not math.isfinite(value) else f"{100 * value:.2f} %"
+
+
+def _number(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.4g}"
+
+
+def _count(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:,.0f}"
