@@ -1,8 +1,6 @@
 """bnexp: a laboratory for batch normalization.
 
-    import bnexp
-    rows = bnexp.runs("runs")          # one flat dict a run; pandas.DataFrame(rows) is a table
-    network = bnexp.load("last")       # the trained network, a plain nn.Module in eval mode
+`bnexp.runs(folder)` gives one flat row a run, for `pandas.DataFrame`; `bnexp.load(run)` a trained network as a plain `nn.Module`.
 """
 
 from __future__ import annotations

@@ -47,4 +47,4 @@ def _free_port(port: int | None) -> int:
             except OSError:
                 continue
             return candidate
-    raise UsageError(f"Port {port} is taken; choose another, or leave out --port." if port else "No port from 6006 to 6105 is free; name one.")
+    raise UsageError(f"Port {port} is taken; leave out --port for the first free one." if port else "No port from 6006 to 6105 is free.")

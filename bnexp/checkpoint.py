@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -27,8 +26,8 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     with atomic_write(staged) as file:
         torch.save({"format": FORMAT, **state}, file)
     if current.exists():
-        os.replace(current, folder / "checkpoint.prev.pt")
-    os.replace(staged, current)
+        current.replace(folder / "checkpoint.prev.pt")
+    staged.replace(current)
 
 
 def load_checkpoint(folder: Path, report: Callable[[str], None]) -> dict[str, Any] | None:

@@ -72,7 +72,8 @@ Overrides = Annotated[
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="An id, its beginning, a path, or last.", autocompletion=_complete_runs)]
 RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Folder of the runs.", file_okay=False)]
 ConfigDir = Annotated[
-    Path | None, typer.Option("--config-dir", help="Folder with group files of your own (data/, model/, optim/, experiment/); they win over ours.")
+    Path | None,
+    typer.Option("--config-dir", help="Folder with data/, model/, optim/ or experiment/ files of your own; they win over ours."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages, only the result.")]
@@ -94,7 +95,9 @@ def root(version: Annotated[bool, typer.Option("--version", callback=_version, i
 def train(
     overrides: Overrides = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, max=1024, help="Train so many seeds (seed, seed+1, ...) in one stack.")] = 1,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Train again what is finished; it is replaced once the new run is complete.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Train finished runs again; each is replaced once its successor is complete.")
+    ] = False,
     runs_dir: RunsDir = RUNS,
     config_dir: ConfigDir = None,
     json: Json = False,
@@ -133,7 +136,9 @@ class Stats(StrEnum):
 def evaluate(
     run: RunName,
     stats: Annotated[Stats, typer.Option("--stats", help="Which statistics the norm layers use.")] = Stats.RUNNING,
-    folded: Annotated[bool, typer.Option("--folded", help="Also fold each batch norm into the layer before it; compare outputs, speed.")] = False,
+    folded: Annotated[
+        bool, typer.Option("--folded", help="Also fold each batch norm into the layer before it; compare outputs, speed.")
+    ] = False,
     runs_dir: RunsDir = RUNS,
     json: Json = False,
     quiet: Quiet = False,
@@ -242,7 +247,9 @@ def show_run(ctx: typer.Context, run: RunName, runs_dir: RunsDir | None = None, 
 @runs_app.command("rm")
 def remove(
     ctx: typer.Context,
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Ids, their beginnings, paths, or last.", autocompletion=_complete_runs)],
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Ids, their beginnings, paths, or last.", autocompletion=_complete_runs)
+    ],
     runs_dir: RunsDir | None = None,
 ) -> None:
     """Deletes runs with all their files. All names are looked up before the first is deleted; a run in work is not deleted."""

@@ -90,9 +90,11 @@ def _checked_folder(config_dir: str | Path | None) -> Path | None:
     if not folder.is_dir():
         raise UsageError(f"--config-dir {config_dir} is not a folder.")
     if not any((folder / group).is_dir() for group in GROUPS):
-        raise UsageError(f"--config-dir {config_dir} has none of the folders {one_of(f'{group}/' for group in GROUPS)} that hold group files.")
+        raise UsageError(f"--config-dir {config_dir} has no folder {one_of(f'{group}/' for group in GROUPS)} with group files.")
     if (folder / "train.yaml").exists() or (folder / "hydra").exists():
-        raise UsageError(f"--config-dir {config_dir} holds train.yaml or hydra/; only group files can be added, for example experiment/mine.yaml.")
+        raise UsageError(
+            f"--config-dir {config_dir} holds train.yaml or hydra/; it may hold group files, for example experiment/mine.yaml."
+        )
     return folder
 
 

@@ -282,7 +282,7 @@ def from_mapping(tree: Mapping[str, Any]) -> Config:
 
 def to_mapping(config: Config) -> dict[str, Any]:
     """The nested mapping of plain values that YAML and JSON take; `from_mapping` reads it back."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
+    return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(config))))
 
 
 def check_key(key: str) -> None:

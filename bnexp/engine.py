@@ -61,7 +61,9 @@ def train_stack(members: Sequence[Run], configs: Sequence[Config], terminal: Ter
             job.finish()
     except OSError as error:
         job.fail(error)
-        raise BnexpError(f"Writing the run failed: {error.strerror or error} ({error.filename}). `bnexp resume` goes on when it is mended.") from error
+        raise BnexpError(
+            f"Writing the run failed: {error.strerror or error} ({error.filename}). `bnexp resume` goes on afterwards."
+        ) from error
     except BaseException as error:
         job.fail(error)
         raise
@@ -70,7 +72,9 @@ def train_stack(members: Sequence[Run], configs: Sequence[Config], terminal: Ter
     if not whole:
         job.interrupt()
         names = members[0].id if len(members) == 1 else f"{len(members)} runs"
-        raise Interrupted(f"Interrupted at step {stack.step} of {stack.total}; {names}: state saved. `bnexp resume {members[0].id}` goes on.")
+        raise Interrupted(
+            f"Interrupted at step {stack.step} of {stack.total}; {names}: state saved. `bnexp resume {members[0].id}` goes on."
+        )
     for run in members:
         if run.fresh:
             run.promote()
@@ -95,7 +99,10 @@ class _Job:
                 run.start(stack.configs[index])
                 self.logs[index] = log = RunLog(run, stack.configs[index], stack.step)
                 run.write_summary(finite(self.summary(index, "running")))
-                log.say(f"goes on at step {stack.step} of {stack.total}" if stack.step else f"begins: {stack.total} steps, {self.environment}")
+                if stack.step:
+                    log.say(f"goes on at step {stack.step} of {stack.total}")
+                else:
+                    log.say(f"begins: {stack.total} steps, {self.environment}")
         title = stack.configs[0].run_name if stack.runs == 1 else f"{stack.runs} runs, {stack.configs[0].run_name} ..."
         if stack.step:
             self.terminal.say(f"Going on at step {stack.step} of {stack.total}.")

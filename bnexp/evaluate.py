@@ -59,8 +59,8 @@ def shared_inputs(network: nn.Sequential, data: Dataset, x: Tensor) -> Tensor:
 def evaluate(network: nn.Sequential, data: Dataset, split: Split, config: Config, stats: str = "running") -> Scores:
     """Scores of every run in the stack on a split, under one of `STATS`.
 
-    With `batch`, images come shuffled (by a fixed seed) in batches of exactly the training batch size; the last one is filled up with images
-    that are not counted again, so that each image is judged beside as many others as in training.
+    With `batch`, images come shuffled (by a fixed seed) in batches of exactly the training batch size; the last one is filled up
+    with images that are not counted again, so that each image is judged beside as many others as in training.
     """
     if stats == "running" or not norm_layers(network):
         channels = config.model.widths[0] * runs_in(network)
@@ -148,16 +148,15 @@ def fold(network: nn.Sequential, config: Config) -> nn.Sequential:
     if config.model.placement != "conv-norm-relu" or config.model.norm != "batch":
         have = f"model.norm={config.model.norm}, model.placement={config.model.placement}"
         raise UsageError(f"--folded needs model.norm=batch and model.placement=conv-norm-relu; this run has {have}.")
-    folded = []
-    for part in network:
-        if not isinstance(part, nn.Sequential):
-            folded.append(part)
-            continue
-        for index in range(0, len(part), 3):
-            layer, norm, activation = part[index : index + 3]
-            assert isinstance(norm, _BatchNorm)
-            fuse = fuse_linear_bn_eval if isinstance(layer, nn.Linear) else fuse_conv_bn_eval
-            folded += [fuse(layer.eval(), norm.eval()), activation]  # type: ignore[arg-type]
+    folded: list[nn.Module] = []
+    for part in network.eval().children():
+        for layer in part.children() if isinstance(part, nn.Sequential) else [part]:
+            if not isinstance(layer, _BatchNorm):
+                folded.append(layer)
+            elif isinstance(folded[-1], nn.Linear):
+                folded[-1] = fuse_linear_bn_eval(folded[-1], layer)
+            else:
+                folded[-1] = fuse_conv_bn_eval(folded[-1], layer)  # type: ignore[type-var]
     return nn.Sequential(*folded).eval()
 
 
@@ -197,4 +196,4 @@ def _replaced(network: nn.Module, statistics: Mapping[str, tuple[Tensor | None, 
 
 def _own_statistics(network: nn.Module) -> AbstractContextManager[None]:
     """Each batch is normalized with its own statistics, and none are stored: in eval mode a layer without running ones does so."""
-    return _replaced(network, {name: (None, None) for name in norm_layers(network)})
+    return _replaced(network, dict.fromkeys(norm_layers(network), (None, None)))

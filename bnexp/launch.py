@@ -61,7 +61,9 @@ class Stop:
         self.raised = True
 
 
-def launch(configs: Sequence[Config], runs_dir: Path, terminal: Terminal | None = None, *, fresh: bool = False, quiet: bool = False) -> Outcome:
+def launch(
+    configs: Sequence[Config], runs_dir: Path, terminal: Terminal | None = None, *, fresh: bool = False, quiet: bool = False
+) -> Outcome:
     """Trains what is not there yet; the configs share their structure and differ in seed, lr, momentum and weight decay.
 
     With `fresh`, finished runs are trained again and replaced once their successors are complete.

@@ -31,10 +31,10 @@ class RunLog:
             for old in run.folder.glob("events.out.tfevents.*"):
                 old.unlink()
         # purge_step tells TensorBoard to hide what an interrupted process wrote past the checkpoint.
-        self._board = SummaryWriter(str(run.folder), purge_step=from_step + 1 if from_step else None)  # type: ignore[no-untyped-call]
+        self._board = SummaryWriter(str(run.folder), purge_step=from_step + 1 if from_step else None)
         if from_step == 0:
             text = "    " + yaml.safe_dump(to_mapping(config), sort_keys=False).replace("\n", "\n    ")
-            self._board.add_text("config", text, 0)  # type: ignore[no-untyped-call]
+            self._board.add_text("config", text, 0)
 
     def record(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
         """One line of metrics.jsonl and one point of each TensorBoard scalar. A non-finite number is null in the one, NaN in the other."""
@@ -42,13 +42,13 @@ class RunLog:
         self._metrics.write("\n")
         self._metrics.flush()
         for key, value in values.items():
-            self._board.add_scalar(key, value, step)  # type: ignore[no-untyped-call]
+            self._board.add_scalar(key, value, step)
 
     def histograms(self, step: int, tensors: Mapping[str, Tensor]) -> None:
         """A histogram of each tensor in 64 bins; one with a non-finite value has none."""
         for name, tensor in tensors.items():
             if tensor.isfinite().all():
-                self._board.add_histogram(name, tensor.float().cpu().numpy(), step, bins=64)  # type: ignore[no-untyped-call]
+                self._board.add_histogram(name, tensor.float().cpu().numpy(), step, bins=64)
 
     def say(self, message: str) -> None:
         """A line in train.log, with the time."""
@@ -56,7 +56,7 @@ class RunLog:
         self._text.flush()
 
     def close(self) -> None:
-        self._board.close()  # type: ignore[no-untyped-call]
+        self._board.close()
         self._metrics.close()
         self._text.close()
 

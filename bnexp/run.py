@@ -1,9 +1,9 @@
 """A run and its folder: id, paths, status. Nothing else knows how the runs folder is laid out.
 
-    RUNS/<id>/                config.yaml summary.json metrics.jsonl model.pt events.out.tfevents.* train.log
-    RUNS/.stacks/<stack id>/  plan.json checkpoint.pt checkpoint.prev.pt, until all members are finished
-    RUNS/.fresh/<id>/         the successor of a finished run while it is trained (--fresh)
-    RUNS/.locks/<id>.lock     held while a run is trained or removed
+- RUNS/<id>/                config.yaml summary.json metrics.jsonl model.pt events.out.tfevents.* train.log
+- RUNS/.stacks/<stack id>/  plan.json checkpoint.pt checkpoint.prev.pt, until all members are finished
+- RUNS/.fresh/<id>/         the successor of a finished run while it is trained (--fresh)
+- RUNS/.locks/<id>.lock     held while a run is trained or removed
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ class Run:
         replaced = self.runs_dir / ".fresh" / f"{self.id}.replaced"
         shutil.rmtree(replaced, ignore_errors=True)
         if final.folder.exists():
-            os.replace(final.folder, replaced)
-        os.replace(self.folder, final.folder)
+            final.folder.replace(replaced)
+        self.folder.replace(final.folder)
         shutil.rmtree(replaced, ignore_errors=True)
         return final
 
@@ -216,7 +216,9 @@ def find_run(text: str, runs_dir: Path) -> Run:
         some = ", ".join(run.id for run in matches[:5]) + (", ..." if len(matches) > 5 else "")
         raise UsageError(f"'{text}' is the beginning of {len(matches)} runs ({some}); give more of the id.")
     hint = did_you_mean(text, [run.id for run in runs])
-    raise UsageError(f"There is no run '{text}' in {runs_dir}.{hint} `bnexp runs` lists them; a RUN is an id, its beginning, a path or last.")
+    raise UsageError(
+        f"There is no run '{text}' in {runs_dir}.{hint} A RUN is an id, its beginning, a path or last; `bnexp runs` lists them."
+    )
 
 
 @contextmanager

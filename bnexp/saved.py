@@ -54,7 +54,8 @@ def evaluate_saved(run: Run, stats: Sequence[str], folded: bool, terminal: Termi
 def _folded(network: nn.Sequential, folded: nn.Sequential, data: Dataset, run: Run) -> dict[str, Any]:
     """Scores of the folded network, how far its logits are, and the inference speed of both, interleaved."""
     loss, correct, difference, largest = 0.0, 0, 0.0, 1.0
-    for x, y in zip(data.test.x.split(SPEED_IMAGES), data.test.y.split(SPEED_IMAGES), strict=True):
+    for index in torch.arange(len(data.test), device=data.test.x.device).split(SPEED_IMAGES):
+        x, y = data.test.x[index], data.test.y[index]
         inputs = shared_inputs(network, data, x)
         before, after = network(inputs), folded(inputs)
         difference = max(difference, float((before - after).abs().max()))
@@ -62,7 +63,7 @@ def _folded(network: nn.Sequential, folded: nn.Sequential, data: Dataset, run: R
         loss += float(nn.functional.cross_entropy(after, y, reduction="sum"))
         correct += int((after.argmax(1) == y).sum())
     if not difference <= FOLD_BOUND * largest:
-        raise BnexpError(f"Folding {run.id} changed a logit by {difference:.1e}, more than {FOLD_BOUND:g} of the largest: the fold is wrong.")
+        raise BnexpError(f"Folding {run.id} changed a logit by {difference:.1e}, more than {FOLD_BOUND:g} of the largest.")
     inputs = shared_inputs(network, data, data.test.x[:SPEED_IMAGES])
     seconds: dict[bool, list[float]] = {False: [], True: []}
     for _ in range(REPETITIONS + 2):

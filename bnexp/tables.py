@@ -47,7 +47,8 @@ def run_table(summary: dict[str, Any], folder: str) -> RenderableType:
     )
     for stats, meaning in MEANING.items() if summary["test"] else ():
         score = summary["test"][stats]
-        table.add_row("test accuracy" if stats == "running" else "", f"{_percent(score['accuracy'])}, loss {_number(score['loss'])}  {meaning}")
+        name = "test accuracy" if stats == "running" else ""
+        table.add_row(name, f"{_percent(score['accuracy'])}, loss {_number(score['loss'])}  {meaning}")
     val = summary["val"]
     best = "" if val["best_step"] is None else f"; best {_percent(val['best_accuracy'])} at step {val['best_step']:,}"
     table.add_row("validation", f"{_percent(val['accuracy'])}, loss {_number(val['loss'])}{best}")
@@ -63,18 +64,21 @@ def run_table(summary: dict[str, Any], folder: str) -> RenderableType:
 
 def seeds_table(summaries: Sequence[dict[str, Any]]) -> RenderableType:
     """Runs that differ in their seed, one row each, then mean and standard deviation with n."""
-    table = Table(title=Text(f"{summaries[0]['config']['data']['name']}, {len(summaries)} seeds", style="bold"), title_justify="left")
-    for name in ("run", "status", "test acc", "precise", "batch", "val acc", "to target"):
-        table.add_column(name, justify="left" if name in ("run", "status") else "right", overflow="fold")
+    config = summaries[0]["config"]
+    title = f"{config['data']['name']}, norm {config['model']['norm']}, batch {config['train']['batch_size']}, lr {config['optim']['lr']:g}"
+    table = Table(title=Text(title, style="bold"), title_justify="left")
+    for name in ("seed", "status", "test acc", "precise", "batch", "val acc", "to target"):
+        table.add_column(name, justify="left" if name == "status" else "right")
     for summary in summaries:
         test = summary["test"] or {}
         cells = [_percent((test.get(stats) or {}).get("accuracy")) for stats in MEANING]
         step = summary["target"]["reached_step"]
-        table.add_row(summary["id"], _status(summary), *cells, _percent(summary["val"]["accuracy"]), "inf" if step is None else f"{step:,}")
+        seed = str(summary["seed"])
+        table.add_row(seed, _status(summary), *cells, _percent(summary["val"]["accuracy"]), "inf" if step is None else f"{step:,}")
     columns = [[((s["test"] or {}).get(stats) or {}).get("accuracy") for s in summaries] for stats in MEANING]
     columns.append([s["val"]["accuracy"] for s in summaries])
     table.add_section()
-    table.add_row("mean ± std", f"n={len(summaries)}", *[_spread(column) for column in columns], "")
+    table.add_row("mean", f"± std, n={len(summaries)}", *[_spread(column) for column in columns], "")
     return Group(table, *[Text(f"Note: {note}", style="yellow") for note in dict.fromkeys(n for s in summaries for n in notes(s))])
 
 
@@ -104,10 +108,11 @@ def evaluation_table(result: dict[str, Any]) -> RenderableType:
     if folded is None:
         return table
     table.add_row("batch norm folded into the layers before it", _percent(folded["accuracy"]), _number(folded["loss"]))
+    ratio = folded["images_per_s"] / folded["images_per_s_unfolded"]
     speed = (
-        f"Folded: largest difference of a logit {folded['max_abs_difference']:.1e} (bound 1e-4). Inference {folded['images_per_s']:,.0f} images/s "
-        f"folded, {folded['images_per_s_unfolded']:,.0f} as trained (ratio {folded['images_per_s'] / folded['images_per_s_unfolded']:.2f}, "
-        f"median of {folded['repetitions']} interleaved repetitions, batch {folded['batch']})."
+        f"Folded: largest difference of a logit {folded['max_abs_difference']:.1e} (bound 1e-4). "
+        f"Inference {folded['images_per_s']:,.0f} images/s folded, {folded['images_per_s_unfolded']:,.0f} as trained "
+        f"(ratio {ratio:.2f}, median of {folded['repetitions']} interleaved repetitions, batch {folded['batch']})."
     )
     return Group(table, Text(speed))
 
@@ -116,7 +121,7 @@ def notes(summary: dict[str, Any]) -> list[str]:
     """What should make a reader careful with this run's numbers."""
     found = []
     if summary["status"] == "diverged":
-        found.append(f"the loss was not finite from step {summary['diverged_at_step']} on; a diverged run is a result, and scores infinity.")
+        found.append(f"the loss was not finite at step {summary['diverged_at_step']}; a diverged run is a result and scores infinity.")
     statistics_ = summary.get("running_statistics") or {}
     if summary["status"] == "finished" and not statistics_.get("warm", True):
         weight = 100 * statistics_["initial_weight"]
@@ -144,7 +149,7 @@ def _spread(values: Sequence[float | None]) -> str:
     if len(known) < len(values) or not known:
         return f"{len(values) - len(known)} missing"
     std = f" ± {100 * statistics.stdev(known):.2f}" if len(known) > 1 else ""
-    return f"{100 * statistics.fmean(known):.2f}{std} %"
+    return f"{100 * statistics.fmean(known):.2f}{std}"
 
 
 def _percent(value: float | None) -> str:

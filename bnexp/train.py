@@ -97,7 +97,12 @@ class Stack:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "tracks": [asdict(track) for track in self.tracks],
-            "clock": {"train_s": self.clock.train_s, "eval_s": self.clock.eval_s, "metrics_s": self.clock.metrics_s, "laps": self.clock.laps},
+            "clock": {
+                "train_s": self.clock.train_s,
+                "eval_s": self.clock.eval_s,
+                "metrics_s": self.clock.metrics_s,
+                "laps": self.clock.laps,
+            },
             "losses": self.losses,
             "correct": self.correct,
         }
@@ -120,7 +125,7 @@ def train_step(stack: Stack) -> None:
     logits_RBK = logits_RBK.to(x.dtype)  # the loss in full precision
     losses_R = F.cross_entropy(logits_RBK.flatten(0, 1), y_RB.flatten(), reduction="none").view(y_RB.shape).mean(1)
     stack.optimizer.zero_grad()
-    losses_R.sum().backward()  # type: ignore[no-untyped-call]
+    losses_R.sum().backward()
     stack.optimizer.set_lr(lr_factor(stack.config.optim, stack.step, stack.total))
     stack.optimizer.step()
     stack.losses.append(losses_R.detach())

@@ -112,7 +112,7 @@ def test_files_cut_short_damaged_or_of_another_kind(tmp_path: Path) -> None:
     bad = {"empty": b"", "text": b"not a zip", "half": good[: len(good) // 2], "flipped": bytes(flipped), "short": good[:-30]}
     for name, content in bad.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(DataError, match="is not a whole .npz file"):
+        with pytest.raises(DataError, match=r"is not a whole \.npz file"):
             load(config(tmp_path / name), torch.device("cpu"))
     np.save(tmp_path / "x.npy", X)
     with pytest.raises(DataError, match=r"save x and y with numpy\.savez"):

@@ -55,7 +55,7 @@ def test_ties_are_broken_by_lot() -> None:
 
 
 def crop_flip_naive(x: np.ndarray, offsets: np.ndarray, flips: np.ndarray) -> np.ndarray:
-    n, channels, height, width = x.shape
+    n, _, height, width = x.shape
     pad_h, pad_w = height // 8, width // 8
     out = np.zeros_like(x)
     for i in range(n):

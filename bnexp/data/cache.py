@@ -31,9 +31,9 @@ def cache_folder() -> Path:
     return folder
 
 
-def stamp(path: Path, relative: str) -> Stamp:
+def stamp(path: Path | str, relative: str) -> Stamp:
     """The stamp of the file at `path`."""
-    status = path.stat()
+    status = os.stat(path)  # noqa: PTH116 (called for each of many images, as `folder` says)
     return relative, status.st_size, status.st_mtime_ns
 
 

@@ -133,12 +133,9 @@ def _images_of(root: Path, part: str, classes: tuple[str, ...]) -> Iterator[tupl
     """The stamps of the images below root/part/<class>, at any depth and in order of their paths, each with its class."""
     for label, name in enumerate(classes):
         top = root / part / name
-        stamps = sorted(
-            stamp(Path(folder, file), str(Path(folder, file).relative_to(root)))
-            for folder, _, files in os.walk(top)
-            for file in files
-            if _is_image(file)
-        )
+        # plain strings: with a Path for each, listing 60,000 images takes four times as long
+        names = (f"{folder}/{file}" for folder, _, files in os.walk(top) for file in files if _is_image(file))
+        stamps = sorted(stamp(file, file[len(str(root)) :].lstrip("/")) for file in names)
         if not stamps:
             raise DataError(f"The class folder {top} has no images ({', '.join(sorted(SUFFIXES))}); fill it or remove it.")
         yield from ((item, label) for item in stamps)
@@ -150,4 +147,4 @@ def _has_images(folder: Path) -> bool:
 
 
 def _is_image(name: str) -> bool:
-    return Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+    return name[name.rfind(".") :].lower() in SUFFIXES and not name.startswith(".")

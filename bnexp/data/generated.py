@@ -55,8 +55,8 @@ def load_volumes() -> Arrays:
 
 
 def _labels(rng: np.random.Generator) -> Array:
-    """Equal numbers of each class, as far as they go, in random order."""
-    return rng.permutation(np.arange(N_TRAIN + N_TEST) % len(WAVES))
+    """Equal numbers of each class in training and in test, as far as they go, in random order."""
+    return np.concatenate([rng.permutation(np.arange(count) % len(WAVES)) for count in (N_TRAIN, N_TEST)])
 
 
 def _wave(name: str, turn: Array) -> Array:

@@ -49,8 +49,8 @@ def define_missing_operators() -> list[str]:
     """Defines the schemas (no kernels) of the operators that are not there; returns their names, none where the builds match."""
     missing = [schema for schema in SCHEMAS if not hasattr(torch.ops.torchvision, schema.partition("(")[0])]
     if missing:
-        library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+        library = torch.library.Library("torchvision", "FRAGMENT")
         for schema in missing:
-            library.define(schema)  # type: ignore[no-untyped-call]
+            library.define(schema)
         _kept.append(library)
     return [schema.partition("(")[0] for schema in missing]

@@ -11,4 +11,17 @@ from bnexp.models.layers import Linear, convolution
 from bnexp.models.network import MODELS, build, init, logits, memory_format, runs_in, unstack
 from bnexp.models.norms import NORMS, make_norm
 
-__all__ = ["MODELS", "NORMS", "Linear", "block", "build", "convolution", "init", "logits", "make_norm", "memory_format", "runs_in", "unstack"]
+__all__ = [
+    "MODELS",
+    "NORMS",
+    "Linear",
+    "block",
+    "build",
+    "convolution",
+    "init",
+    "logits",
+    "make_norm",
+    "memory_format",
+    "runs_in",
+    "unstack",
+]

@@ -29,10 +29,10 @@ class Linear(nn.Linear):
             return F.linear(x, self.weight, self.bias)
         x_RBF = x.unflatten(1, (self.runs, -1)).transpose(0, 1)
         weight_RFO = self.weight.unflatten(0, (self.runs, -1)).transpose(1, 2)
-        if self.bias is None:
-            y_RBO = torch.bmm(x_RBF, weight_RFO)
-        else:
-            y_RBO = torch.baddbmm(self.bias.unflatten(0, (self.runs, 1, -1)), x_RBF, weight_RFO)
+        bias: Tensor | None = self.bias  # nn.Linear's annotation leaves the None out
+        y_RBO = torch.bmm(x_RBF, weight_RFO)
+        if bias is not None:
+            y_RBO = y_RBO + bias.unflatten(0, (self.runs, 1, -1))
         return y_RBO.transpose(0, 1).flatten(1)
 
     def extra_repr(self) -> str:

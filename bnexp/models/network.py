@@ -64,7 +64,7 @@ def init(network: nn.Sequential, config: ModelConfig, seeds: Sequence[int]) -> N
     `seeds[r]` seeds run r's generator. It draws nothing but the weights of convolutions and linear layers, in the order of the forward
     pass, so that arms with and without norm share them. The head has gain 1: no nonlinearity follows it.
     """
-    gain = nn.init.calculate_gain(config.activation)
+    gain = math.sqrt(2) if config.activation == "relu" else 1.0
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     for name, module in network.named_modules():
         if not isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)):
@@ -102,4 +102,5 @@ def memory_format(dim: int, device: torch.device) -> torch.memory_format:
 
 def logits(network: nn.Sequential, x: Tensor) -> Tensor:
     """x_[B, R*C, *map] -> logits_[R, B, K]."""
-    return network(x).unflatten(1, (runs_in(network), -1)).transpose(0, 1)
+    y_BRK: Tensor = network(x).unflatten(1, (runs_in(network), -1))
+    return y_BRK.transpose(0, 1)

@@ -1,6 +1,6 @@
 """The normalization layers that `model.norm` names: one function each, registered in `NORMS`.
 
-A norm is a function `(config, dim, runs, channels) -> nn.Module` that takes x_[B, R*C, *map] with `dim` spatial dimensions (0 for [B, R*C]).
+A norm is a function `(config, dim, runs, channels) -> nn.Module` for x_[B, R*C, *map] with `dim` spatial dimensions (0: [B, R*C]).
 What it declares in `Norm` decides whether the convolution before it keeps its bias and whether running statistics exist.
 """
 
