@@ -45,17 +45,17 @@ app = typer.Typer(
     help="A laboratory for batch normalization: trains the two-conv BN-ReLU network with and without it, and measures what it did.",
     epilog="`bnexp COMMAND --help` has examples. OVERRIDES are key=value, as in `data=mnist optim.lr=0.3`; `bnexp config` prints them all.",
 )
-runs_app = typer.Typer(cls=Commands, rich_markup_mode="markdown", help="Lists the runs; shows or removes some.")
+runs_app = typer.Typer(cls=Commands, rich_markup_mode="markdown")
 app.add_typer(runs_app, name="runs", invoke_without_command=True)
 
 
-def _complete_overrides(args: list[str], incomplete: str) -> list[str]:
+def _complete_overrides(ctx: typer.Context, incomplete: str) -> list[str]:
     from bnexp.compose import completions
 
-    # Bash splits words at '=': what was typed before it arrives as arguments of their own.
-    typed = args[-2] + "=" if len(args) > 1 and args[-1] == "=" else args[-1] + "=" if incomplete == "=" and args else ""
-    word = "" if incomplete == "=" else incomplete
-    return [option.removeprefix(typed) for option in completions(typed + word)]
+    # Bash splits words at '=', so that key, '=' and the beginning of the value arrive as three arguments.
+    before = list(ctx.params.get("overrides") or [])
+    typed = before[-2] + "=" if before[-1:] == ["="] and len(before) > 1 else before[-1] + "=" if incomplete == "=" and before else ""
+    return [option.removeprefix(typed) for option in completions(typed + ("" if incomplete == "=" else incomplete))]
 
 
 def _complete_runs(ctx: typer.Context, incomplete: str) -> list[str]:

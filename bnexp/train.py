@@ -162,7 +162,7 @@ def fit(
             end = stack.clock.now() if stack.step == pause else time.perf_counter()
             stack.clock.train_s += end - start
             stack.clock.laps.append(end - start)
-            if _save_due(stack, saved_at):
+            if stack.step < pause and _save_due(stack, saved_at):
                 save()
                 saved_at = time.perf_counter()
         if stack.device.type == "cuda":  # steps are queued there, and only the stretch's mean means something
@@ -171,6 +171,9 @@ def fit(
         _look(stack, data, record)
         if not stack.alive:
             break
+        if _save_due(stack, saved_at):  # after the look, so that a stack that goes on from here does not owe it
+            save()
+            saved_at = time.perf_counter()
     return True
 
 

@@ -108,6 +108,14 @@ def test_the_second_start_decodes_nothing_and_a_change_is_seen(tmp_path: Path, c
     assert len(said) == 3
 
 
+def test_a_relative_root_is_the_same_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    absolute = fingerprint(config(fill(tmp_path / "images")))
+    for folder, root in ((tmp_path / "images", "."), (tmp_path, "images/"), (tmp_path / "images" / "cat", "..")):
+        monkeypatch.chdir(folder)
+        assert fingerprint(config(Path(root))) == absolute
+        assert len(colours(load(config(Path(root)), CPU))) == 30
+
+
 def test_the_fingerprint_is_of_the_content_not_the_place(tmp_path: Path) -> None:
     first = fingerprint(config(fill(tmp_path / "a")))
     shutil.copytree(tmp_path / "a", tmp_path / "b")

@@ -135,7 +135,8 @@ def _images_of(root: Path, part: str, classes: tuple[str, ...]) -> Iterator[tupl
         top = root / part / name
         # plain strings: with a Path for each, listing 60,000 images takes four times as long
         names = (f"{folder}/{file}" for folder, _, files in os.walk(top) for file in files if _is_image(file))
-        stamps = sorted(stamp(file, file[len(str(root)) :].lstrip("/")) for file in names)
+        below = str(Path(part, name))
+        stamps = sorted(stamp(file, below + file[len(str(top)) :]) for file in names)
         if not stamps:
             raise DataError(f"The class folder {top} has no images ({', '.join(sorted(SUFFIXES))}); fill it or remove it.")
         yield from ((item, label) for item in stamps)

@@ -6,6 +6,7 @@ What this module adds: a download is complete or not there, says nothing on stdo
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import sys
@@ -88,7 +89,7 @@ def _download(cls: Any, name: str, folder: Path, missing: Path, report: Report) 
                 if not file.endswith(ARCHIVES):  # unpacked by now
                     Path(parent, file).replace(place / file)
     except Exception as error:  # of the network, of archives, of reading: each of its own kind
-        reason = " ".join(str(error).split()).rstrip(".:") or type(error).__name__
+        reason = re.sub(r"<urlopen error (.*?)>", r"\1", " ".join(str(error).split())).rstrip(".:") or type(error).__name__
         raise DataError(
             f"data={name} is not in {folder} ({missing.relative_to(folder)} is missing) and cannot be downloaded ({reason}); "
             "connect to the network and try again, or set data.root to a folder that holds it."

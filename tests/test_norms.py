@@ -1,0 +1,163 @@
+"""The network's norm layers against batch norm written out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bnexp.config import NORMS as NAMES
+from bnexp.config import ModelConfig
+from bnexp.models import NORMS, make_norm
+
+MAPS = {0: (), 1: (7,), 2: (5, 4), 3: (3, 2, 4)}
+CHANNELS, BATCH, EPS, MOMENTUM = 3, 6, 1e-3, 0.3
+CONFIG = ModelConfig(bn_eps=EPS, bn_momentum=MOMENTUM)
+
+
+class HandWritten:
+    """Ioffe and Szegedy 2015, section 3, https://arxiv.org/abs/1502.03167: Alg. 1, its gradients by the chain rule, Alg. 2's inference.
+
+    Shapes: x_[B, C, *map]; a channel's sums run over the m = B * prod(map) values of batch and map.
+    """
+
+    def __init__(self, gamma: Tensor, beta: Tensor) -> None:
+        self.gamma, self.beta = gamma, beta
+        self.running_mean, self.running_var = torch.zeros_like(gamma), torch.ones_like(gamma)
+
+    def sums(self, x: Tensor) -> Tensor:
+        return x.sum([0, *range(2, x.dim())])
+
+    def wide(self, x: Tensor, per_channel: Tensor) -> Tensor:
+        return per_channel.view(1, -1, *[1] * (x.dim() - 2))
+
+    def train(self, x: Tensor) -> Tensor:
+        self.x, m = x, x.numel() // x.shape[1]
+        self.mu = self.sums(x) / m
+        self.centred = x - self.wide(x, self.mu)
+        self.var = self.sums(self.centred**2) / m
+        self.running_mean = (1 - MOMENTUM) * self.running_mean + MOMENTUM * self.mu
+        self.running_var = (1 - MOMENTUM) * self.running_var + MOMENTUM * self.var * m / (m - 1)
+        self.x_hat = self.centred / self.wide(x, (self.var + EPS).sqrt())
+        return self.wide(x, self.gamma) * self.x_hat + self.wide(x, self.beta)
+
+    def train_gradients(self, dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """With respect to x, gamma and beta, for the last batch given to `train`."""
+        x, m = self.x, self.x.numel() // self.x.shape[1]
+        dx_hat = dy * self.wide(x, self.gamma)
+        dvar = self.sums(dx_hat * self.centred) * -0.5 * (self.var + EPS) ** -1.5
+        dmu = self.sums(dx_hat) * -1 / (self.var + EPS).sqrt() + dvar * self.sums(-2 * self.centred) / m
+        dx = dx_hat / self.wide(x, (self.var + EPS).sqrt()) + self.wide(x, dvar) * 2 * self.centred / m + self.wide(x, dmu) / m
+        return dx, self.sums(dy * self.x_hat), self.sums(dy)
+
+    def eval(self, x: Tensor) -> Tensor:
+        scale = self.gamma / (self.running_var + EPS).sqrt()
+        return self.wide(x, scale) * x + self.wide(x, self.beta - scale * self.running_mean)
+
+    def eval_gradients(self, x: Tensor, dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        inverse = 1 / (self.running_var + EPS).sqrt()
+        x_hat = (x - self.wide(x, self.running_mean)) * self.wide(x, inverse)
+        return dy * self.wide(x, self.gamma * inverse), self.sums(dy * x_hat), self.sums(dy)
+
+
+def layer_and_twin(dim: int, runs: int) -> tuple[nn.Module, HandWritten, torch.Generator]:
+    generator = torch.Generator().manual_seed(dim + 10 * runs)
+    layer = make_norm(CONFIG, dim, runs, CHANNELS)
+    assert layer is not None
+    layer.double()
+    with torch.no_grad():
+        layer.weight.copy_(torch.randn(runs * CHANNELS, generator=generator, dtype=torch.float64))
+        layer.bias.copy_(torch.randn(runs * CHANNELS, generator=generator, dtype=torch.float64))
+    return layer, HandWritten(layer.weight.detach().clone(), layer.bias.detach().clone()), generator
+
+
+def draw(dim: int, runs: int, generator: torch.Generator) -> Tensor:
+    return 2 + 3 * torch.randn(BATCH, runs * CHANNELS, *MAPS[dim], generator=generator, dtype=torch.float64)
+
+
+def close(ours: Tensor | None, expected: Tensor) -> None:
+    assert ours is not None
+    torch.testing.assert_close(ours.detach(), expected, rtol=1e-10, atol=1e-10)
+
+
+def gradients(layer: nn.Module, x: Tensor, dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    x = x.clone().requires_grad_()
+    return torch.autograd.grad(layer(x), [x, layer.weight, layer.bias], dy)
+
+
+@pytest.mark.parametrize("runs", [1, 3])
+@pytest.mark.parametrize("dim", MAPS)
+def test_against_the_hand_written(dim: int, runs: int) -> None:
+    layer, twin, generator = layer_and_twin(dim, runs)
+    for _ in range(3):
+        x, dy = draw(dim, runs, generator), draw(dim, runs, generator)
+        close(layer.train()(x), twin.train(x))
+        close(layer.running_mean, twin.running_mean)
+        close(layer.running_var, twin.running_var)
+    moved = layer.running_mean.clone(), layer.running_var.clone()
+    for ours, expected in zip(gradients(layer, x, dy), twin.train_gradients(dy), strict=True):
+        close(ours, expected)
+    layer.running_mean, layer.running_var = moved  # the pass for the gradients moved them once more
+    layer.eval()
+    x = draw(dim, runs, generator)
+    close(layer(x), twin.eval(x))
+    for ours, expected in zip(gradients(layer, x, dy), twin.eval_gradients(x, dy), strict=True):
+        close(ours, expected)
+
+
+@pytest.mark.parametrize("dim", MAPS)
+def test_a_run_alone_is_its_slice(dim: int) -> None:
+    layer, _, generator = layer_and_twin(dim, runs=3)
+    x = draw(dim, 3, generator)
+    with torch.no_grad():
+        together, after = layer(x), layer.eval()(x)
+    for run in range(3):
+        own = slice(run * CHANNELS, (run + 1) * CHANNELS)
+        alone = make_norm(CONFIG, dim, 1, CHANNELS)
+        assert alone is not None
+        alone.double()
+        with torch.no_grad():
+            alone.weight.copy_(layer.weight[own])
+            alone.bias.copy_(layer.bias[own])
+            close(alone(x[:, own]), together[:, own])
+            close(alone.running_mean, layer.running_mean[own])
+            close(alone.running_var, layer.running_var[own])
+            close(alone.eval()(x[:, own]), after[:, own])
+
+
+@pytest.mark.parametrize("dim", MAPS)
+def test_running_statistics_move_in_train_mode_only(dim: int) -> None:
+    layer, _, generator = layer_and_twin(dim, runs=2)
+    x = draw(dim, 2, generator)
+    start = {name: tensor.clone() for name, tensor in layer.named_buffers()}
+    layer.eval()(x)
+    assert all(torch.equal(tensor, start[name]) for name, tensor in layer.named_buffers())
+    layer.train()(x)
+    assert all((tensor != start[name]).all() for name, tensor in layer.named_buffers())
+    assert int(layer.num_batches_tracked) == 1
+
+
+def test_one_batch_weighs_as_much_as_bn_momentum_says() -> None:
+    """Momentum 0 is no missing momentum (PyTorch's None: a cumulative average): the statistics then stay where they began."""
+    x = 5 + torch.randn(64, CHANNELS, generator=torch.Generator().manual_seed(0))
+    for momentum in (0.0, 0.25, 1.0):
+        layer = make_norm(ModelConfig(bn_momentum=momentum), 0, 1, CHANNELS)
+        assert layer is not None
+        layer(x)
+        torch.testing.assert_close(layer.running_mean, momentum * x.mean(0))
+        torch.testing.assert_close(layer.running_var, 1 - momentum + momentum * x.var(0, correction=1))
+
+
+def test_without_affine_there_is_nothing_to_learn_and_the_output_is_normalized() -> None:
+    layer = make_norm(ModelConfig(bn_affine=False, bn_eps=0.5), 2, 1, CHANNELS)
+    assert layer is not None
+    assert list(layer.parameters()) == []
+    x = torch.tensor([-2.0, 2.0]).view(2, 1, 1, 1).expand(2, CHANNELS, 3, 3)
+    torch.testing.assert_close(layer(x), x / math.sqrt(4 + 0.5))
+
+
+def test_the_registry_has_the_names_of_the_config() -> None:
+    assert tuple(NORMS) == NAMES
+    assert make_norm(ModelConfig(norm="none"), 2, 1, CHANNELS) is None

@@ -1,0 +1,211 @@
+"""What needs a process of its own: start-up, kills and signals, two at once, the wheel, TensorBoard's server."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bnexp.run import Run, list_runs
+
+ROOT = Path(__file__).parent.parent
+BNEXP = [sys.executable, "-c", "from bnexp.cli import main; main()"]
+SLOW = ["data=digits", "train.batch_size=64", "train.steps=300", "train.eval_every=50", "train.checkpoint_every=20"]
+"""A run of about two seconds, so that there is something to kill."""
+
+
+def start(*args: str, runs_dir: Path) -> subprocess.Popen[str]:
+    command = [*BNEXP, *args, "--runs-dir", str(runs_dir)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == code, (out, err)
+    return out, err
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def logged(runs_dir: Path, step: int) -> bool:
+    """Whether some run has logged `step`."""
+    return any(f'"step": {step},' in path.read_text() for path in runs_dir.glob("*/metrics.jsonl"))
+
+
+def curves(run: Run) -> list[dict[str, float]]:
+    """The run's records without their timings."""
+    records = [json.loads(line) for line in run.metrics_jsonl.read_text().splitlines()]
+    return [{key: value for key, value in record.items() if not key.startswith("speed/")} for record in records]
+
+
+def numbers(run: Run) -> dict[str, object]:
+    summary = run.summary()
+    return {key: summary[key] for key in ("id", "status", "steps", "test", "val", "diverged_at_step")}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[Run]]:
+    """One run, and a stack of three: what the interrupted ones must equal."""
+    found = {}
+    for seeds in (1, 3):
+        runs_dir = tmp_path_factory.mktemp("whole")
+        finish(start("train", *SLOW, "--seeds", str(seeds), runs_dir=runs_dir))
+        found[seeds] = sorted(list_runs(runs_dir), key=lambda run: run.id)
+    return found
+
+
+@pytest.mark.parametrize(("seeds", "again"), [(1, "resume"), (1, "train"), (3, "resume")])
+def test_kill_9_then_resume_equals_uninterrupted(uninterrupted: dict[int, list[Run]], tmp_path: Path, seeds: int, again: str) -> None:
+    command = ["train", *SLOW, "--seeds", str(seeds)]
+    process = start(*command, runs_dir=tmp_path)
+    wait_for(lambda: logged(tmp_path, 100), process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not any(run.done for run in list_runs(tmp_path))
+    assert list(tmp_path.glob(".stacks/*/checkpoint.pt"))
+    _, err = finish(start(*(["resume", "last"] if again == "resume" else command), runs_dir=tmp_path))
+    assert re.search(r"Going on at step \d*0 of 300", err)
+    runs = sorted(list_runs(tmp_path), key=lambda run: run.id)
+    for run, whole in zip(runs, uninterrupted[seeds], strict=True):
+        assert run.model_pt.read_bytes() == whole.model_pt.read_bytes()
+        assert curves(run) == curves(whole)
+        assert numbers(run) == numbers(whole)
+    assert not list(tmp_path.glob(".stacks/*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_save_and_exit_130(uninterrupted: dict[int, list[Run]], tmp_path: Path, number: signal.Signals) -> None:
+    process = start("train", *SLOW, runs_dir=tmp_path)
+    wait_for(lambda: logged(tmp_path, 50), process)
+    process.send_signal(number)
+    out, err = finish(process, code=130)
+    assert "state saved" in err
+    assert "Traceback" not in err
+    assert out == ""
+    run = list_runs(tmp_path)[0]
+    assert run.status == "interrupted"
+    finish(start("resume", run.id[:-3], runs_dir=tmp_path))
+    assert run.model_pt.read_bytes() == uninterrupted[1][0].model_pt.read_bytes()
+
+
+def test_a_kill_during_fresh_keeps_the_finished_run(uninterrupted: dict[int, list[Run]], tmp_path: Path) -> None:
+    finish(start("train", *SLOW, runs_dir=tmp_path))
+    run = list_runs(tmp_path)[0]
+    before = run.summary_json.read_bytes()
+    process = start("train", *SLOW, "--fresh", runs_dir=tmp_path)
+    wait_for(lambda: logged(tmp_path / ".fresh", 50), process)
+    process.kill()
+    process.communicate()
+    assert run.summary_json.read_bytes() == before
+    assert "not trained again" in finish(start("train", *SLOW, runs_dir=tmp_path))[1]
+    finish(start("train", *SLOW, "--fresh", runs_dir=tmp_path))
+    assert run.summary_json.read_bytes() != before
+    assert run.model_pt.read_bytes() == uninterrupted[1][0].model_pt.read_bytes()
+
+
+def test_two_at_once_train_once(tmp_path: Path) -> None:
+    both = [start("train", *SLOW, "--json", runs_dir=tmp_path) for _ in range(2)]
+    results = [finish(process) for process in both]
+    assert results[0][0] == results[1][0]  # one summary, with one set of timings
+    assert sum("Waiting for another process" in err for _, err in results) == 1
+    assert sum("not trained again" in err for _, err in results) == 1
+
+
+def test_help_and_finished_runs_need_no_torch(tmp_path: Path) -> None:
+    runs_dir = tmp_path / "runs"
+    finish(start("train", "train.steps=2", "model.widths=[2]", runs_dir=runs_dir))
+    script = "import sys; from bnexp.cli import app\ntry: app(sys.argv[1:])\nexcept SystemExit: pass\nprint(*sys.modules, file=sys.stderr)"
+    for args, absent in (
+        (["--help"], {"torch", "hydra", "omegaconf", "tensorboard", "sklearn", "numpy"}),
+        (["train", "--help"], {"torch", "hydra", "omegaconf", "tensorboard", "sklearn", "numpy"}),
+        (["train", "train.steps=2", "model.widths=[2]", "--runs-dir", str(runs_dir)], {"torch", "tensorboard", "sklearn"}),
+        (["runs", "--runs-dir", str(runs_dir)], {"torch", "hydra", "tensorboard", "sklearn"}),
+    ):
+        result = subprocess.run([sys.executable, "-c", script, *args], capture_output=True, text=True, check=True)
+        assert not absent & set(result.stderr.split()), args
+
+
+def test_output_in_a_pipe_is_plain(tmp_path: Path) -> None:
+    out, err = finish(start("train", "train.steps=16", "model.widths=[2]", runs_dir=tmp_path))
+    assert "\x1b" not in out + err
+    assert "step 8/16" in err
+    assert "test accuracy" in out
+    out, err = finish(start("train", "train.steps=17", "model.widths=[2]", "--quiet", runs_dir=tmp_path))
+    assert err == ""
+    assert "test accuracy" in out
+
+
+def test_tensorboard_serves_the_runs(tmp_path: Path) -> None:
+    finish(start("train", "train.steps=16", "model.widths=[2]", runs_dir=tmp_path))
+    process = start("tensorboard", runs_dir=tmp_path)
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    url = re.search(r"http://127\.0\.0\.1:\d+/", line)
+    assert url, (line, process.communicate())
+    end = time.monotonic() + 60
+    tags: dict[str, dict[str, object]] = {}
+    while not tags and time.monotonic() < end:
+        with urllib.request.urlopen(url[0] + "data/plugin/scalars/tags", timeout=10) as answer:
+            tags = json.load(answer)
+        time.sleep(0.1)
+    assert {"val/loss", "test/running/accuracy"} <= set(tags[list_runs(tmp_path)[0].id])
+    process.send_signal(signal.SIGINT)
+    finish(process)
+
+
+def test_completion_offers_keys_choices_and_runs(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "some-run-12345678").mkdir(parents=True)
+    (tmp_path / "runs" / "some-run-12345678" / "summary.json").write_text("{}")
+
+    def complete(words: str) -> list[str]:
+        env = {**os.environ, "_BNEXP_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
+        script = "from bnexp.cli import main; main()"
+        result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=env, cwd=tmp_path, check=False)
+        return result.stdout.split()
+
+    assert complete("bnexp train optim.l") == ["optim.lr="]
+    assert complete("bnexp train data=m") == ["data=mnist"]
+    assert complete("bnexp train data = m") == ["mnist"]  # as bash splits it
+    assert complete("bnexp evaluate some") == ["some-run-12345678"]
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_works_from_any_folder(tmp_path: Path) -> None:
+    """Built and installed without dependencies; those of the running interpreter are put on the path behind it."""
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(ROOT)],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    site = tmp_path / "site"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)], check=True)
+    assert (site / "bnexp" / "configs" / "data" / "mnist.yaml").is_file()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    script = "import bnexp, sys; print(bnexp.__file__, file=sys.stderr); from bnexp.cli import main; main()"
+    result = subprocess.run(
+        [sys.executable, "-c", script, "train", "model=mlp", "train.steps=4", "--json"],
+        cwd=elsewhere,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert str(site) in result.stderr
+    summary = json.loads(result.stdout)
+    assert summary["config"]["model"]["widths"] == [100, 100, 100]
+    assert (elsewhere / "runs" / summary["id"] / "model.pt").is_file()
