@@ -54,7 +54,7 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
             raise UsageError(f"'{text}' is not an override; write key=value, for example optim.lr=0.3.")
         try:
             parsed.append(parser.parse_override(text))
-        except HydraException as error:
+        except (HydraException, ValueError) as error:  # ValueError: a number of more digits than Python reads
             reason = str(error).splitlines()[0] if str(error) else "syntax error"
             raise UsageError(f"'{text}' cannot be read as key=value: {reason}. Quote special characters, as in 'name=\"a b\"'.") from None
     return parsed
@@ -95,6 +95,9 @@ def _checked_folder(config_dir: str | Path | None) -> Path | None:
         raise UsageError(
             f"--config-dir {config_dir} holds train.yaml or hydra/; it may hold group files, for example experiment/mine.yaml."
         )
+    for file in (file for group in GROUPS for file in (folder / group).glob("*.yaml") if file.is_file()):
+        if re.search(r"^#\s*@package\s+hydra|^\s*[-{]?\s*(override\s+)?/?hydra\b", file.read_text(errors="replace"), re.MULTILINE):
+            raise UsageError(f"{file} is refused: Hydra's own settings are not for bnexp's commands.")  # Hydra would drop them in silence
     return folder
 
 
@@ -110,7 +113,7 @@ def _compose(lines: list[str], config_dir: Path | None) -> dict[str, Any]:
     try:
         with _user_folder_first(config_dir), initialize_config_dir(str(builtin_configs()), version_base="1.3"):
             tree = OmegaConf.to_container(hydra_compose("train", overrides=lines), resolve=False)
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError) as error:  # the last two: a file that cannot be read
         reason = re.sub(r"\s+", " ", str(error)).strip()
         raise UsageError(f"The config cannot be composed: {reason[:300]}") from None
     assert isinstance(tree, dict)

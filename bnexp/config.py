@@ -106,7 +106,7 @@ class OptimConfig:
     beta2: float = _key("decay of the squared gradient's average (adam, adamw)", 0.999, low=0, high=0.999999)
     eps: float = _key("added to the root of the squared gradient's average (adam, adamw)", 1e-8, low=0, above=True, high=1)
     weight_decay: float = _key("weight decay; never on norm parameters and biases", 0.0, low=0, high=1e3)
-    schedule: str = _key("learning-rate schedule", "constant", choices=SCHEDULES)
+    schedule: str = _key("learning-rate schedule, over the budget after warm-up", "cosine", choices=SCHEDULES)
     warmup_steps: int = _key("steps of linear warm-up before the schedule", 0, low=0, high=10**9)
     step_size: int | None = _key("schedule=step: steps between drops; null: a third of the budget", None, low=1, high=10**9)
     gamma: float = _key("schedule=step: factor of each drop", 0.1, low=0, above=True, high=1)
@@ -175,7 +175,7 @@ class Config:
         if self.name is not None:
             return self.name
         parts = [self.data.name] * (self.data.name != "digits") + [self.model.name] * (self.model.name != "blocknet")
-        parts += [self.model.norm, f"bs{self.train.batch_size}", f"lr{self.optim.lr:g}", f"s{self.seed}"]
+        parts += [self.model.norm, f"bs{self.train.batch_size}", f"lr{self.optim.lr:g}".replace("+", ""), f"s{self.seed}"]
         return "-".join(parts)
 
     def recipe(self, fingerprint: str | None = None) -> dict[str, Any]:
@@ -332,7 +332,7 @@ def _convert(key: str, value: Any, hint: Any) -> Any:
         if typing.get_origin(option) is Literal and value in typing.get_args(option):
             return value
         if option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
+            return value if abs(value) > 1e300 else float(value)  # a whole number beyond floats: its range refuses it
         if option is int and isinstance(value, int) and not isinstance(value, bool):
             return value
         if option in (str, bool) and isinstance(value, option):
@@ -362,7 +362,7 @@ def _check_range(key: str, value: Any, item: dataclasses.Field[Any]) -> None:
         if not isinstance(number, (int, float)) or isinstance(number, bool):
             continue
         low, high = meta["low"], meta["high"]
-        if not math.isfinite(number) or number > high or number < low or (meta["above"] and number == low):
+        if not low <= number <= high or abs(number) == math.inf or (meta["above"] and number == low):  # NaN is in no range
             bound = f"{'above' if meta['above'] else 'at least'} {low:g} and at most {high:g}" if high < math.inf else f"at least {low:g}"
             raise UsageError(f"{key}={_show(value)} is out of range: it must be {bound}.")
 

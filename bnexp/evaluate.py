@@ -7,6 +7,7 @@ Nothing here changes the network: weights, buffers and mode are as before.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -25,8 +26,8 @@ from bnexp.errors import UsageError
 from bnexp.models import logits, memory_format, runs_in
 
 STATS = ("running", "precise", "batch")
-CACHE_BYTES = 2**21
-"""First-layer activations of an evaluation batch stay within this, about a core's cache."""
+ACTIVATION_BYTES = 2**25
+"""First-layer activations of an evaluation batch stay within this: large enough to keep two threads busy, small beside any memory."""
 PRECISE_IMAGES = 10_000
 """Precise statistics pool so many training images at most; 1e3 to 1e4 suffice (Wu and Johnson 2021, section 3.3)."""
 
@@ -64,7 +65,7 @@ def evaluate(network: nn.Sequential, data: Dataset, split: Split, config: Config
     """
     if stats == "running" or not norm_layers(network):
         channels = config.model.widths[0] * runs_in(network)
-        batch = max(16, min(1024, CACHE_BYTES // (4 * channels * max(1, math.prod(data.shape[1:])))))
+        batch = max(16, min(512, ACTIVATION_BYTES // (4 * channels * max(1, math.prod(data.shape[1:])))))
         return _score(network, data, split, torch.arange(len(split.y)), batch, config)
     if stats == "batch":
         order = torch.randperm(len(split.y), generator=torch.Generator().manual_seed(0))
@@ -149,11 +150,14 @@ def fold(network: nn.Sequential, config: Config) -> nn.Sequential:
         have = f"model.norm={config.model.norm}, model.placement={config.model.placement}"
         raise UsageError(f"--folded needs model.norm=batch and model.placement=conv-norm-relu; this run has {have}.")
     folded: list[nn.Module] = []
-    for part in network.eval().children():
+    for part in copy.deepcopy(network).eval().children():
         for layer in part.children() if isinstance(part, nn.Sequential) else [part]:
             if not isinstance(layer, _BatchNorm):
                 folded.append(layer)
             elif isinstance(folded[-1], nn.Linear):
+                if not layer.affine:  # which fuse_linear_bn_eval does not know
+                    gamma = folded[-1].weight.new_ones(layer.num_features)
+                    layer.weight, layer.bias = nn.Parameter(gamma), nn.Parameter(torch.zeros_like(gamma))
                 folded[-1] = fuse_linear_bn_eval(folded[-1], layer)
             else:
                 folded[-1] = fuse_conv_bn_eval(folded[-1], layer)  # type: ignore[type-var]

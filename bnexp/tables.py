@@ -85,15 +85,15 @@ def seeds_table(summaries: Sequence[dict[str, Any]]) -> RenderableType:
 def list_table(rows: Sequence[dict[str, Any]]) -> RenderableType:
     """All runs of a folder, one row each."""
     table = Table(box=None, padding=(0, 1, 0, 0))
-    for name in ("run", "status", "data", "steps", "test acc", "to target", "written"):
+    for name in ("run", "status", "steps", "test acc", "to target", "written"):
         table.add_column(name, justify="right" if name in ("steps", "test acc", "to target") else "left", overflow="fold")
     for row in rows:
         status = Text(row["status"], style=STATUS_STYLE.get(row["status"], ""))
         accuracy = _percent(row.get("test.running.accuracy"))
         step = row.get("target.reached_step")
         reached = f"{step:,}" if step is not None else "inf" if row["status"] in ("finished", "diverged") else ""
-        written = str(row.get("written_at", ""))[:16].replace("T", " ")
-        table.add_row(row["id"], status, str(row.get("config.data.name", "")), f"{row.get('steps', 0):,}", accuracy, reached, written)
+        written = str(row.get("written_at", ""))[5:16].replace("T", " ")
+        table.add_row(row["id"], status, f"{row.get('steps', 0):,}", accuracy, reached, written)
     return table
 
 

@@ -5,7 +5,6 @@ A diverged run stays inside its own channels: a loss that is not finite makes it
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -179,12 +178,15 @@ def fit(
 
 def pauses(stack: Stack) -> list[int]:
     """The steps after which the stack is evaluated, from where it stands. `auto` is dense early on, so that steps to target are not
-    quantised to epochs: 8, 11, 16, ... (times the square root of 2), until the gaps are longer than an epoch; and after every epoch."""
+    quantised to epochs: from 8 on each step is sqrt(2) times the last, until the gaps are longer than an epoch; and after every epoch.
+    Looking never costs more than training: a gap is at least as long as an evaluation takes, counted as a third of a step a batch."""
     every, epoch, total = stack.config.train.eval_every, stack.batches.per_epoch, stack.total
     if every == "auto":
-        end = min(total, epoch / (math.sqrt(2) - 1))
-        early = itertools.takewhile(lambda step: step < end, (round(8 * 2 ** (power / 2)) for power in itertools.count()))
-        steps = {*early, *range(epoch, total, epoch)}
+        cost = math.ceil(len(stack.batches.data.val) / (3 * stack.batches.size))
+        steps, step = set(range(epoch, total, epoch)), max(8, cost)
+        while step < min(total, epoch / (math.sqrt(2) - 1)):
+            steps.add(step)
+            step = max(round(step * math.sqrt(2)), step + cost)
     else:
         steps = set(range(every, total, every))
     return sorted(step for step in {*steps, total} if step > stack.step)

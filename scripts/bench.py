@@ -71,7 +71,8 @@ def main() -> None:
     rows = []
     for batch, norm in ((64, "batch"), (64, "none")):
         config = Config().replace(
-            **{"train.batch_size": batch, "train.epochs": 20, "model.norm": norm, "optim.lr": 0.1 if norm == "batch" else 0.01, "threads": 1}
+            **{"train.batch_size": batch, "train.epochs": 20, "model.norm": norm, "optim.lr": 0.1 if norm == "batch" else 0.01},
+            **{"device": "cpu", "threads": 1},
         )
         figures: dict[str, list[float]] = {"floor, contiguous": [], "floor, channels last": [], "bnexp train": []}
         with tempfile.TemporaryDirectory() as folder:

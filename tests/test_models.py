@@ -181,7 +181,7 @@ def test_init_takes_nothing_from_the_global_generator() -> None:
     ids=["blocknet", "mlp"],
 )
 def test_kaiming_by_its_statistics(config: ModelConfig, shape: tuple[int, ...]) -> None:
-    """Mean 0 and std sqrt(2 / fan_in), the head's 1 / sqrt(fan_in). The standard errors are std / sqrt(n) and std / sqrt(2 n); 5 of them."""
+    """Mean 0, std sqrt(2 / fan_in), the head's 1 / sqrt(fan_in). Sampling errors: std / sqrt(n) and std / sqrt(2 n); 5 of them."""
     network = build(config, shape, 50, runs=2)
     init(network, config, [0, 1])
     for stacked in weights(network):

@@ -1,0 +1,112 @@
+"""The identity of a run: what its id hashes, its default name, and the way of a config to YAML and back."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bnexp import config as c
+from bnexp.config import DATASETS, Config, from_mapping, keys, to_mapping
+from bnexp.run import to_yaml
+
+OTHER: dict[str, Any] = {
+    "data.name": "mnist", "data.root": "x", "data.val_fraction": 0.2, "data.split_seed": 1, "data.subset": 500,
+    "data.augment": "crop_flip", "data.image_size": 64,
+    "model.name": "mlp", "model.widths": [16, 32], "model.norm": "none", "model.placement": "conv-relu-norm",
+    "model.activation": "sigmoid", "model.bn_momentum": 0.2, "model.bn_eps": 1e-3, "model.bn_affine": False,
+    "optim.name": "adam", "optim.lr": 0.10000001, "optim.momentum": 0.8, "optim.nesterov": True, "optim.beta2": 0.9, "optim.eps": 1e-6,
+    "optim.weight_decay": 1e-4, "optim.schedule": "cosine", "optim.warmup_steps": 5, "optim.step_size": 100, "optim.gamma": 0.5,
+    "train.batch_size": 16, "train.epochs": 11, "train.steps": 400, "train.target": 0.9, "train.eval_every": 10,
+    "train.checkpoint_every": 7,
+    "name": "other", "device": "cpu", "precision": "bf16", "threads": 2, "seed": 1,
+}  # fmt: skip
+NOT_HASHED = {"name", "device", "threads", "data.root", "train.checkpoint_every"}
+
+
+@pytest.mark.parametrize("key", keys())
+def test_the_id_changes_with_what_can_change_results(key: str) -> None:
+    base = Config().replace(**{"model.name": "mlp"}) if key == "model.activation" else Config()
+    changes = {"train.epochs": None} if key == "train.steps" else {}
+    changed = base.replace(**changes, **{key: OTHER[key]})
+    assert changed != base
+    assert (changed.run_id()[-8:] == base.run_id()[-8:]) == (key in NOT_HASHED)
+
+
+def test_ids() -> None:
+    assert re.fullmatch(r"batch-bs32-lr0\.1-s0-[0-9a-f]{8}", Config().run_id())
+    assert Config().run_id() == Config().run_id(None) != Config().run_id("content")
+    assert Config().run_id("content") != Config().run_id("other content")
+    assert len({Config().replace(seed=seed).run_id()[-8:] for seed in range(100)}) == 100
+    assert from_mapping({"optim": {"lr": 1}}).run_id() == from_mapping({"optim": {"lr": 1.0}}).run_id()
+    assert from_mapping({"name": "mine"}).run_id() == "mine-" + Config().run_id()[-8:]
+
+
+def test_ids_are_the_same_in_another_process() -> None:
+    """Python's own hash is salted; two processes must find each other's runs."""
+    code = "from bnexp.config import Config; print(Config().replace(seed=3).run_id('x'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == Config().replace(seed=3).run_id("x")
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({}, "batch-bs32-lr0.1-s0"),
+        ({"model.norm": "none", "seed": 4}, "none-bs32-lr0.1-s4"),
+        ({"data.name": "fashion_mnist"}, "fashion_mnist-batch-bs32-lr0.1-s0"),
+        ({"data.name": "mnist", "model.name": "mlp", "optim.lr": 0.0003}, "mnist-mlp-batch-bs32-lr0.0003-s0"),
+        ({"optim.lr": 1e30, "train.batch_size": 7}, "batch-bs7-lr1e30-s0"),
+        ({"name": "mine"}, "mine"),
+    ],
+)
+def test_names(changes: dict[str, Any], name: str) -> None:
+    assert Config().replace(**changes).run_name == name
+
+
+def test_every_default_name_is_a_folder_name() -> None:
+    for lr in (1e-30, 1e30, 0.1234567890123, 123456789.0):
+        name = Config().replace(**{"data.name": "fashion_mnist", "model.name": "mlp", "optim.lr": lr, "seed": 2**31 - 1}).run_name
+        assert from_mapping({"name": name}).name == name  # 1e+30 had a plus in it, which no name may have
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> Config:
+    name = draw(st.sampled_from(["digits", "mnist", "cifar100", "svhn"]))
+    mlp = draw(st.booleans())
+    tree = {
+        "data": {"name": name, "subset": draw(st.none() | st.integers(600, DATASETS[name].train)), "root": draw(st.none() | st.text())},  # type: ignore[union-attr]
+        "model": {
+            "name": "mlp" if mlp else "blocknet",
+            "widths": draw(st.lists(st.integers(1, 4096), min_size=1, max_size=5)),
+            "norm": draw(st.sampled_from(c.NORMS)),
+            "placement": draw(st.sampled_from(c.PLACEMENTS)),
+            "activation": draw(st.sampled_from(c.ACTIVATIONS)) if mlp else "relu",
+            "bn_momentum": draw(st.floats(0, 1)),
+        },
+        "optim": {"lr": draw(st.floats(0, 1e30, exclude_min=True)), "schedule": draw(st.sampled_from(c.SCHEDULES))},
+        "train": {
+            "batch_size": draw(st.integers(2, 500)),
+            **draw(st.sampled_from([{}, {"steps": 7}, {"epochs": 3}])),
+            "eval_every": draw(st.just("auto") | st.integers(1, 10**9)),
+        },
+        "name": draw(st.none() | st.from_regex(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}", fullmatch=True)),
+        "seed": draw(st.integers(0, 2**31 - 1)),
+    }
+    return from_mapping(tree)
+
+
+@settings(deadline=None, max_examples=50)
+@given(configs())
+def test_round_trips(config: Config) -> None:
+    """Through plain values, and through the YAML of a run's folder; names such as `1e5`, `null` and `0x10` must stay names."""
+    assert from_mapping(to_mapping(config)) == config
+    back = from_mapping(yaml.safe_load(to_yaml(config)))
+    assert back == config
+    assert back.run_id() == config.run_id()
