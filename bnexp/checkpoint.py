@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,13 +35,22 @@ def load_checkpoint(folder: Path, report: Callable[[str], None]) -> dict[str, An
         if not path.exists():
             continue
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            if isinstance(state, dict) and state.get("format") == FORMAT:
-                return state
-            report(f"{path} has another format; it is not used.")
-        except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
-            report(f"{path} cannot be read ({str(error).splitlines()[0][:120]}); it is not used.")
+            state = _read(path)
+        except DataError as error:
+            report(f"{error} It is not used.")
+            continue
+        if isinstance(state, dict) and state.get("format") == FORMAT:
+            return state
+        report(f"{path} has another format. It is not used.")
     return None
+
+
+def _read(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # of a file that is not ours the unpickler raises anything, IndexError and an EOFError without text among it
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise DataError(f"{path} cannot be read ({reason}).") from None
 
 
 def save_model(path: Path, state: dict[str, Tensor]) -> None:
@@ -57,12 +65,9 @@ def load_model(path: Path) -> dict[str, Tensor]:
     Raises:
         DataError: it is missing, truncated, or holds anything but tensors.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise DataError(f"{path} is not there; the run has no trained model yet. `bnexp resume` goes on with it.") from None
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        raise DataError(f"{path} cannot be read ({str(error).splitlines()[0][:120]}).") from None
+    if not path.exists():
+        raise DataError(f"{path} is not there; the run has no trained model yet. `bnexp resume` goes on with it.")
+    state = _read(path)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise DataError(f"{path} does not hold a state_dict.")
     return state

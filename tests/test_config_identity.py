@@ -22,7 +22,7 @@ OTHER: dict[str, Any] = {
     "model.name": "mlp", "model.widths": [16, 32], "model.norm": "none", "model.placement": "conv-relu-norm",
     "model.activation": "sigmoid", "model.bn_momentum": 0.2, "model.bn_eps": 1e-3, "model.bn_affine": False,
     "optim.name": "adam", "optim.lr": 0.10000001, "optim.momentum": 0.8, "optim.nesterov": True, "optim.beta2": 0.9, "optim.eps": 1e-6,
-    "optim.weight_decay": 1e-4, "optim.schedule": "cosine", "optim.warmup_steps": 5, "optim.step_size": 100, "optim.gamma": 0.5,
+    "optim.weight_decay": 1e-4, "optim.schedule": "constant", "optim.warmup_steps": 5, "optim.step_size": 100, "optim.gamma": 0.5,
     "train.batch_size": 16, "train.epochs": 11, "train.steps": 400, "train.target": 0.9, "train.eval_every": 10,
     "train.checkpoint_every": 7,
     "name": "other", "device": "cpu", "precision": "bf16", "threads": 2, "seed": 1,

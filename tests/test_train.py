@@ -51,8 +51,8 @@ def results(stack: Stack) -> tuple[Any, ...]:
 @pytest.mark.parametrize(
     ("train", "batch", "budget", "every", "expected"),
     [
-        (1000, 10, {"steps": 300}, "auto", [8, 11, 16, 23, 32, 45, 64, 91, 100, 128, 181, 200, 300]),
-        (160, 8, {"epochs": 3}, "auto", [8, 11, 16, 20, 23, 32, 40, 45, 60]),
+        (1000, 10, {"steps": 300}, "auto", [8, 11, 16, 23, 33, 47, 66, 93, 100, 132, 187, 200, 300]),
+        (160, 8, {"epochs": 3}, "auto", [8, 11, 16, 20, 23, 33, 40, 47, 60]),
         (24, 8, {"epochs": 4}, "auto", [3, 6, 9, 12]),
         (1000, 10, {"steps": 5}, "auto", [5]),
         (1000, 10, {"steps": 8}, "auto", [8]),
@@ -81,6 +81,13 @@ def test_auto_pauses_are_dense_early_on_and_at_every_epoch(tiny: Tiny, per_epoch
     assert all(b - a <= min(0.5 * a, per_epoch) for a, b in itertools.pairwise(when))  # the step is known within a factor, and an epoch
     stack.step = 64
     assert pauses(stack) == [step for step in when if step > 64]
+
+
+def test_looking_costs_no_more_than_training(tiny: Tiny) -> None:
+    """240 validation images are 120 batches of 2, each counted as a third of a training step."""
+    changes = {"train.steps": 390, "train.batch_size": 2, "train.eval_every": "auto"}
+    stack = Stack(configs(**changes), tiny((1,), train=800, val=240, classes=2), CPU)
+    assert pauses(stack) == [40, 80, 120, 170, 240, 339, 390]
 
 
 def test_records_are_means_since_the_last_one(tiny: Tiny) -> None:

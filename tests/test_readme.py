@@ -1,0 +1,69 @@
+"""The README says what is there: its commands run, its tables name what exists."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+import bnexp
+from bnexp.cli import app
+from bnexp.config import DATASETS, keys
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+COMMANDS = [line[2:] for block in re.findall(r"```console\n(.*?)```", README, re.S) for line in block.splitlines() if line.startswith("$ ")]
+SHORT = ["train.epochs=null", "train.steps=6", "model.widths=[4]"]
+OFFLINE = ["data=digits"]  # the sets that would be downloaded
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("readme")
+
+
+def test_the_readme_shows_every_command() -> None:
+    shown = {shlex.split(line)[1] for line in COMMANDS}
+    assert {"train", "evaluate", "runs", "tensorboard", "config"} <= shown
+    assert len(COMMANDS) >= 10
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        assert re.search(rf"\| `bnexp {name}\b", README), name
+        for option in ("--seeds", "--fresh", "--stats", "--folded", "--port"):
+            if any(option in param.opts for param in command.params):
+                assert re.search(rf"\| `bnexp {name}[^|]*(\\\|[^|]*)*{option}", README), (name, option)
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if " tensorboard" not in line])
+def test_the_readmes_commands_run(line: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the README's order and one folder; training is shortened by appended overrides."""
+    monkeypatch.chdir(folder)
+    args = shlex.split(line)[1:]
+    if args[0] == "train":
+        args += SHORT + (OFFLINE if re.search(r"data=(mnist|cifar10)\b", line) else [])
+    result = CliRunner().invoke(app, args, prog_name="bnexp")
+    assert result.exit_code == 0, (result.stdout, result.stderr, result.exception)
+    assert result.stdout
+
+
+def test_the_readmes_python_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert names["rows"] == bnexp.runs("runs")
+    assert names["rows"]
+
+
+def test_the_readmes_tables_name_what_exists() -> None:
+    table = README.split("## Data sets")[1].split("##")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.M) == list(DATASETS)
+    for name, spec in DATASETS.items():
+        if spec is not None:
+            row = next(line for line in table.splitlines() if line.startswith(f"| `{name}`"))
+            assert f" {'x'.join(map(str, spec.shape))} " in row
+            assert f" {spec.train:,} + " in row
+    config = README.split("## Config")[1].split("##")[0]
+    named = set(re.findall(r"`((?:data|model|optim|train)\.\w+|seed|name|device|precision|threads)`", config))
+    assert named <= set(keys())
+    assert len(named) > 20
