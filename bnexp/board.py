@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from bnexp.errors import UsageError
@@ -13,8 +14,8 @@ HOST = "127.0.0.1"
 FIRST_PORT = 6006
 
 
-def serve(runs_dir: Path, port: int | None) -> None:
-    """Serves until Ctrl-C or SIGTERM.
+def serve(runs_dir: Path, port: int | None, announce: Callable[[str], None]) -> None:
+    """Serves until Ctrl-C or SIGTERM; `announce` gets the URL once it answers.
 
     Raises:
         UsageError: the port is taken.
@@ -32,8 +33,7 @@ def serve(runs_dir: Path, port: int | None) -> None:
     done = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: done.set())
-    url = board.launch()
-    print(f"TensorBoard shows {runs_dir} at {url} (Ctrl-C stops it)", flush=True)
+    announce(board.launch())
     done.wait()
 
 

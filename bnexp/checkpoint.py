@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     current = folder / "checkpoint.pt"
     staged = folder / "checkpoint.next.pt"
-    with atomic_write(staged) as file:
-        torch.save({"format": FORMAT, **state}, file)
+    _write(staged, {"format": FORMAT, **state})
     if current.exists():
         current.replace(folder / "checkpoint.prev.pt")
     staged.replace(current)
@@ -45,6 +45,13 @@ def load_checkpoint(folder: Path, report: Callable[[str], None]) -> dict[str, An
     return None
 
 
+def _write(path: Path, value: dict[str, Any]) -> None:
+    buffer = io.BytesIO()  # torch turns a full disk into an error of its own; a plain write does not
+    torch.save(value, buffer)
+    with atomic_write(path) as file:
+        file.write(buffer.getbuffer())
+
+
 def _read(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -54,9 +61,8 @@ def _read(path: Path) -> Any:
 
 
 def save_model(path: Path, state: dict[str, Tensor]) -> None:
-    """A plain state_dict. The same weights give the same bytes: contiguous clones, through a file object (a path would be stored)."""
-    with atomic_write(path) as file:
-        torch.save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}, file)
+    """A plain state_dict. The same weights give the same bytes: contiguous clones, through a buffer (a path would be stored)."""
+    _write(path, {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()})
 
 
 def load_model(path: Path) -> dict[str, Tensor]:

@@ -32,6 +32,12 @@ class Commands(TyperGroup):
         except BnexpError as error:
             print(f"Error: {error}" if error.exit_code != INTERRUPTED else str(error), file=sys.stderr)
             raise typer.Exit(error.exit_code) from None
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            where = f": {error.filename}" if error.filename else ""
+            print(f"Error: {error.strerror or error}{where}", file=sys.stderr)
+            raise typer.Exit(BnexpError.exit_code) from None
         except KeyboardInterrupt:
             print("Interrupted.", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
@@ -79,6 +85,10 @@ ConfigDir = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages, only the result.")]
 RUNS = Path("runs")
+# Every command takes the four common options, so that a script can pass them to any; where one has no effect, the help does not show it.
+NoRunsDir = Annotated[Path, typer.Option("--runs-dir", hidden=True)]
+NoConfigDir = Annotated[Path | None, typer.Option("--config-dir", hidden=True)]
+NoQuiet = Annotated[bool, typer.Option("--quiet", "-q", hidden=True)]
 
 
 def _version(value: bool) -> None:
@@ -141,6 +151,7 @@ def evaluate(
         bool, typer.Option("--folded", help="Also fold each batch norm into the layer before it; compare outputs, speed.")
     ] = False,
     runs_dir: RunsDir = RUNS,
+    config_dir: NoConfigDir = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -167,7 +178,7 @@ def evaluate(
 
 
 @app.command()
-def resume(run: RunName, runs_dir: RunsDir = RUNS, json: Json = False, quiet: Quiet = False) -> None:
+def resume(run: RunName, runs_dir: RunsDir = RUNS, config_dir: NoConfigDir = None, json: Json = False, quiet: Quiet = False) -> None:
     """Goes on with an interrupted run from its last checkpoint, and with all that were started in one stack with it.
 
     On a CPU the result is the same, bit for bit, as without the interruption.
@@ -183,7 +194,9 @@ def resume(run: RunName, runs_dir: RunsDir = RUNS, json: Json = False, quiet: Qu
 
 
 @app.command()
-def config(overrides: Overrides = None, config_dir: ConfigDir = None, json: Json = False) -> None:
+def config(
+    overrides: Overrides = None, runs_dir: NoRunsDir = RUNS, config_dir: ConfigDir = None, json: Json = False, quiet: NoQuiet = False
+) -> None:
     """Prints the composed config as YAML, before anything runs.
 
     Examples:
@@ -204,7 +217,7 @@ def config(overrides: Overrides = None, config_dir: ConfigDir = None, json: Json
 
 
 @runs_app.callback()
-def list_(ctx: typer.Context, runs_dir: RunsDir = RUNS, json: Json = False) -> None:
+def list_(ctx: typer.Context, runs_dir: RunsDir = RUNS, config_dir: NoConfigDir = None, json: Json = False, quiet: NoQuiet = False) -> None:
     """Lists the runs; shows or removes some.
 
     Examples:
@@ -232,7 +245,14 @@ def list_(ctx: typer.Context, runs_dir: RunsDir = RUNS, json: Json = False) -> N
 
 
 @runs_app.command("show")
-def show_run(ctx: typer.Context, run: RunName, runs_dir: RunsDir | None = None, json: Json = False) -> None:
+def show_run(
+    ctx: typer.Context,
+    run: RunName,
+    runs_dir: RunsDir | None = None,
+    config_dir: NoConfigDir = None,
+    json: Json = False,
+    quiet: NoQuiet = False,
+) -> None:
     """Prints a run's summary."""
     from bnexp.run import find_run
 
@@ -252,6 +272,9 @@ def remove(
         list[str], typer.Argument(metavar="RUN...", help="Ids, their beginnings, paths, or last.", autocompletion=_complete_runs)
     ],
     runs_dir: RunsDir | None = None,
+    config_dir: NoConfigDir = None,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Deletes runs with all their files. All names are looked up before the first is deleted; a run in work is not deleted."""
     from bnexp.launch import remove as delete
@@ -260,13 +283,19 @@ def remove(
     found: list[Run] = [find_run(name, runs_dir or ctx.obj) for name in runs]
     for run in dict.fromkeys(found):
         delete(run)
-        print(f"Removed {run.folder}")
+        if not json and not quiet:
+            print(f"Removed {run.folder}")
+    if json:
+        _print_json({"removed": [run.id for run in dict.fromkeys(found)]})
 
 
 @app.command()
 def tensorboard(
     port: Annotated[int | None, typer.Option("--port", min=1, max=65535, help="Port; without it the first free one from 6006 on.")] = None,
     runs_dir: RunsDir = RUNS,
+    config_dir: NoConfigDir = None,
+    json: Json = False,
+    quiet: NoQuiet = False,
 ) -> None:
     """Serves TensorBoard on the runs folder, on 127.0.0.1, until Ctrl-C.
 
@@ -278,7 +307,14 @@ def tensorboard(
         raise UsageError(f"There is no folder {runs_dir}; `bnexp train` makes one, and --runs-dir names another.")
     from bnexp.board import serve
 
-    serve(runs_dir, port)
+    def announce(url: str) -> None:
+        if json:
+            _print_json({"url": url, "runs_dir": str(runs_dir)})
+        else:
+            print(f"TensorBoard shows {runs_dir} at {url} (Ctrl-C stops it)")
+        sys.stdout.flush()
+
+    serve(runs_dir, port, announce)
 
 
 def _seeds(config: Config, count: int) -> list[Config]:

@@ -64,6 +64,14 @@ def train_stack(members: Sequence[Run], configs: Sequence[Config], terminal: Ter
         raise BnexpError(
             f"Writing the run failed: {error.strerror or error} ({error.filename}). `bnexp resume` goes on afterwards."
         ) from error
+    except KeyboardInterrupt:
+        job.settle("interrupted")  # the second Ctrl-C: the last checkpoint is what there is
+        raise
+    except (MemoryError, RuntimeError) as error:
+        job.fail(error)
+        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error):
+            raise BnexpError("There is not enough memory for this run; lower train.batch_size, model.widths or --seeds.") from error
+        raise
     except BaseException as error:
         job.fail(error)
         raise
@@ -140,14 +148,15 @@ class _Job:
 
     def interrupt(self) -> None:
         self.save()
-        self._settle("interrupted")
+        self.settle("interrupted")
 
     def fail(self, error: BaseException) -> None:
         """Marks the members as failed, as far as the disk allows."""
         with suppress(OSError):
-            self._settle("failed", error=f"{type(error).__name__}: {error}")
+            self.settle("failed", error=f"{type(error).__name__}: {error}")
 
-    def _settle(self, status: str, **more: Any) -> None:
+    def settle(self, status: str, **more: Any) -> None:
+        """Writes each summary with `status`, as far as the runs have come."""
         for index, run in enumerate(self.runs):
             if run is not None:
                 run.write_summary(finite({**self.summary(index, status), **more}))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bnexp.config import Config, check_fits
 from bnexp.data import fingerprint, header
 from bnexp.errors import Interrupted, UsageError
-from bnexp.run import Run, locked, planned_with, stack_of
+from bnexp.run import Run, drop_spent_plan, locked, planned_with, stack_of
 
 if TYPE_CHECKING:
     from bnexp.loggers import Terminal
@@ -80,12 +80,14 @@ def launch(
         for run in runs:
             run.settle()
         reused = frozenset() if fresh else frozenset(run.id for run in runs if run.done)
+        for run in runs if not fresh else ():
+            drop_spent_plan(run)
         missing = [run for run in runs if run.id not in reused]
         if missing:
             from bnexp.engine import train_stack  # torch, which a finished run does not need
             from bnexp.loggers import Terminal
 
-            for members in _stacks(missing, fresh):
+            for members in _stacks(missing, runs, fresh):
                 train_stack(members, [by_id[run.id] for run in members], terminal or Terminal(quiet), stop)
     return Outcome(runs, reused)
 
@@ -147,14 +149,20 @@ def _locked(runs: Sequence[Run], stop: Stop, quiet: bool) -> Iterator[None]:
         raise Interrupted("Interrupted while waiting; nothing was started.") from None
 
 
-def _stacks(missing: Sequence[Run], fresh: bool) -> Iterator[list[Run]]:
-    """The stacks to train. An unfinished stack whose members are all asked for goes on as it was planned; the others make a new one."""
+def _stacks(missing: Sequence[Run], asked: Sequence[Run], fresh: bool) -> Iterator[list[Run]]:
+    """The stacks to train. An unfinished stack whose members are all asked for goes on as it was planned; the others make a new one.
+
+    A planned member may be finished already (a kill amid the last summaries): it stays in the plan, for the sake of the others' bits.
+    """
     left = {run.id: run for run in missing}
     for run in missing if not fresh else ():
         planned = planned_with(run)
-        if planned and all(member.id in left for member in planned):
+        if run.id in left and planned and {member.id for member in planned} <= {other.id for other in asked}:
             for member in planned:
-                del left[member.id]
+                left.pop(member.id, None)
             yield planned
     if left:
-        yield [Run(run.runs_dir, run.id, fresh=fresh and run.done) for run in left.values()]
+        members = [Run(run.runs_dir, run.id, fresh=fresh and run.done) for run in left.values()]
+        if fresh:
+            stack_of(members).remove()  # its checkpoint is not to be gone on from
+        yield members

@@ -30,7 +30,7 @@ DONE = ("finished", "diverged")
 
 @dataclass(frozen=True)
 class Run:
-    """One run on disk. `home` is the folder of its own while a successor is trained apart, else the runs folder."""
+    """One run on disk. `fresh` is the successor of a finished run, in a folder of its own until it is complete."""
 
     runs_dir: Path
     id: str
@@ -172,6 +172,13 @@ def planned_with(run: Run) -> list[Run]:
         return []
     planned = StackFolder(run.runs_dir, stack_id).members() if is_run_id(stack_id) else []
     return planned if run.id in {member.id for member in planned} else []
+
+
+def drop_spent_plan(run: Run) -> None:
+    """Removes the plan and checkpoints of a stack whose members are all done: a kill can leave them behind."""
+    planned = planned_with(run)
+    if planned and all(member.done for member in planned):
+        stack_of(planned).remove()
 
 
 def is_run_id(text: object) -> bool:

@@ -237,6 +237,49 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     assert "Example" in text
 
 
+def test_every_command_takes_the_common_options(runs_dir: Path) -> None:
+    (config_dir := runs_dir.parent / "mine" / "experiment").mkdir(parents=True)
+    common = ("--runs-dir", str(runs_dir), "--config-dir", str(config_dir.parent), "--json", "--quiet")
+    for args in (
+        ["train", *TINY],
+        ["evaluate", "last"],
+        ["resume", "last"],
+        ["config"],
+        ["runs"],
+        ["runs", "show", "last"],
+        ["runs", "rm", "last"],
+    ):
+        result = bn(*args, *common)
+        assert isinstance(json.loads(result.stdout), dict)
+        assert result.stderr == ""
+
+
+def test_an_unusable_runs_folder_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = train(tmp_path / "file" / "runs", code=1)
+    assert result.stderr == f"Error: Not a directory: {tmp_path / 'file' / 'runs' / '.locks'}\n"
+    assert "--runs-dir" in train(tmp_path / "file", code=2).stderr
+
+
+def test_a_full_disk_is_one_sentence_and_a_failed_run(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error is put into the one place that writes whole files, from the model on."""
+    import errno
+
+    from bnexp import checkpoint
+
+    def full(path: Path, value: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(checkpoint, "_write", full)
+    result = train(runs_dir, code=1)
+    assert "No space left on device" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert list_runs(runs_dir)[0].status == "failed"
+    monkeypatch.undo()
+    assert "failed" not in train(runs_dir).stdout
+    assert list_runs(runs_dir)[0].status == "finished"
+
+
 def test_version_and_unknown_commands() -> None:
     assert bn("--version").stdout == f"bnexp {bnexp.__version__}\n"
     assert "No such command" in bn("trian", code=2).stderr

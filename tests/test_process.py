@@ -16,7 +16,7 @@ import pytest
 from bnexp.run import Run, list_runs
 
 ROOT = Path(__file__).parent.parent
-BNEXP = [sys.executable, "-c", "from bnexp.cli import main; main()"]
+BNEXP = [sys.executable, "-m", "bnexp"]
 SLOW = ["data=digits", "train.batch_size=64", "train.steps=300", "train.eval_every=50", "train.checkpoint_every=20"]
 """A run of about two seconds, so that there is something to kill."""
 
@@ -99,6 +99,23 @@ def test_signals_save_and_exit_130(uninterrupted: dict[int, list[Run]], tmp_path
     assert run.status == "interrupted"
     finish(start("resume", run.id[:-3], runs_dir=tmp_path))
     assert run.model_pt.read_bytes() == uninterrupted[1][0].model_pt.read_bytes()
+
+
+def test_a_kill_amid_the_last_summaries_keeps_the_plan(uninterrupted: dict[int, list[Run]], tmp_path: Path) -> None:
+    """A member that was finished already must not narrow the stack of the others, whose bits would change."""
+    command = ["train", *SLOW, "--seeds", "3"]
+    process = start(*command, runs_dir=tmp_path)
+    wait_for(lambda: logged(tmp_path, 100), process)
+    process.send_signal(signal.SIGINT)
+    finish(process, code=130)
+    runs = sorted(list_runs(tmp_path), key=lambda run: run.id)
+    runs[1].write_summary({**uninterrupted[3][1].summary(), "note": "written before the kill"})
+    finish(start(*command, runs_dir=tmp_path))
+    for run, whole in zip(runs, uninterrupted[3], strict=True):
+        if run is not runs[1]:
+            assert run.model_pt.read_bytes() == whole.model_pt.read_bytes()
+    assert runs[1].summary()["note"] == "written before the kill"
+    assert not list(tmp_path.glob(".stacks/*"))
 
 
 def test_a_kill_during_fresh_keeps_the_finished_run(uninterrupted: dict[int, list[Run]], tmp_path: Path) -> None:

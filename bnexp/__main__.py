@@ -1,0 +1,5 @@
+"""`python -m bnexp`."""
+
+from bnexp.cli import main
+
+main()
