@@ -103,7 +103,7 @@ class Terminal:
 
 
 def _keep_until(path: Path, step: int) -> None:
-    """Drops the records after `step`, and a torn last line."""
+    """Drops the records after `step`, a torn last line, and test scores: those come last, and will come again."""
     if not path.exists():
         return
     kept = []
@@ -112,7 +112,9 @@ def _keep_until(path: Path, step: int) -> None:
             record: Any = json.loads(line)
         except ValueError:
             continue
-        if isinstance(record, dict) and isinstance(record.get("step"), int) and record["step"] <= step and step > 0:
+        if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+            continue
+        if 0 < record["step"] <= step and not any(key.startswith("test/") for key in record):
             kept.append(line)
     with atomic_write(path) as file:
         file.write("".join(line + "\n" for line in kept).encode())

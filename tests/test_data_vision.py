@@ -174,12 +174,17 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         """Nothing."""
 
 
+class Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client may hang up early; a traceback printed from this thread would meet a stderr that pytest has closed."""
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     """A folder, and the address on this machine that serves it."""
     folder = tmp_path / "served"
     folder.mkdir()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))) as http_server:
+    with Server(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))) as http_server:
         thread = threading.Thread(target=http_server.serve_forever)
         thread.start()
         yield folder, f"http://127.0.0.1:{http_server.server_port}/"

@@ -209,9 +209,9 @@ def test_what_is_not_finite_behind_a_finite_loss_is_a_divergence_too(tiny: Tiny,
                 norm = stack.network.layer1[1]
                 assert isinstance(norm, nn.BatchNorm1d)
                 if what == "weights":
-                    norm.weight[7] = math.inf
+                    norm.bias[7] = -math.inf  # behind the ReLU it is a zero
                 elif what == "running statistics":
-                    norm.running_var[7] = math.nan
+                    norm.running_var[7] = math.inf
                 else:
                     stack.network.head.bias[3:] = 3e38  # both are finite, and their loss is not
                     stack.network.head.bias[3] = -3e38
