@@ -111,7 +111,7 @@ class _Job:
                     log.say(f"goes on at step {stack.step} of {stack.total}")
                 else:
                     log.say(f"begins: {stack.total} steps, {self.environment}")
-        title = stack.configs[0].run_name if stack.runs == 1 else f"{stack.runs} runs, {stack.configs[0].run_name} ..."
+        title = stack.config.run_name if stack.runs == 1 else f"{stack.runs} runs"
         if stack.step:
             self.terminal.say(f"Going on at step {stack.step} of {stack.total}.")
         self.terminal.begin(title, stack.total, stack.step)

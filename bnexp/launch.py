@@ -118,7 +118,7 @@ def identify(configs: Sequence[Config], runs_dir: Path) -> list[Run]:
     if data.name in ("folder", "npz"):
         shape, train, classes = header(data)
         for config in configs:
-            check_fits(config, shape, data.subset or train, classes)
+            check_fits(config, shape, train, classes)
     content = fingerprint(data)
     return [Run(runs_dir, config.run_id(content)) for config in configs]
 

@@ -68,7 +68,7 @@ def seeds_table(summaries: Sequence[dict[str, Any]]) -> RenderableType:
     title = f"{config['data']['name']}, norm {config['model']['norm']}, batch {config['train']['batch_size']}, lr {config['optim']['lr']:g}"
     table = Table(title=Text(title, style="bold"), title_justify="left")
     for name in ("seed", "status", "test acc", "precise", "batch", "val acc", "to target"):
-        table.add_column(name, justify="left" if name == "status" else "right")
+        table.add_column(name, justify="left" if name == "status" else "right", overflow="fold")
     for summary in summaries:
         test = summary["test"] or {}
         cells = [_percent((test.get(stats) or {}).get("accuracy")) for stats in MEANING]

@@ -96,7 +96,10 @@ def unstack(state: dict[str, Tensor], runs: int, run: int) -> dict[str, Tensor]:
 
 
 def memory_format(dim: int, device: torch.device) -> torch.memory_format:
-    """The layout for maps of `dim` dimensions: channels last for images, where convolutions measured 15 to 20 % faster on CPUs."""
+    """The layout for maps of `dim` dimensions: channels last for images, where a step measured 15 to 20 % faster on CPUs.
+
+    For 3d maps channels_last_3d made no difference beyond noise (volumes, batches 4 to 128, stacks of 1 and 4), and 1d has no such layout.
+    """
     return torch.channels_last if dim == 2 else torch.contiguous_format
 
 
