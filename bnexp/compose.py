@@ -72,7 +72,7 @@ def _checked(override: Override, config_dir: Path | None) -> str:
     if key not in GROUPS:
         check_key(key)
     if override.is_sweep_override():
-        raise UsageError(f"'{text}' names several values; this command takes one. `bnexp sweep grid` runs them all.")
+        raise UsageError(f"'{text}' names several values; this command takes one.")
     value = override.value()
     if key in GROUPS:
         choices = group_choices(key, config_dir)
