@@ -7,6 +7,7 @@ Our own checks come before Hydra's, whose error texts recommend `+key` and name 
 from __future__ import annotations
 
 import contextlib
+import copy
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -40,8 +41,61 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
         UsageError: an override that cannot be parsed, an unknown key or choice, a bad value, or something that is refused.
     """
     folder = _checked_folder(config_dir)
-    lines = [_checked(override, folder) for override in _parse(overrides)]
-    return from_mapping(_compose(lines, folder))
+    parsed = _parse(overrides)
+    for override in parsed:
+        _check(override, folder)
+        if override.is_sweep_override():
+            raise UsageError(f"'{override.input_line}' names several values; this command takes one.")
+    return _build(parsed, folder, {})
+
+
+def expand(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> list[Config]:
+    """Every config of the grid that comma lists, `choice()` and `range()` in `overrides` span, in the order of Hydra's own sweeper: the
+    last override varies fastest. Every cell is checked.
+
+    Raises:
+        UsageError: as `compose`; a bad cell is named; or the grid is empty.
+    """
+    from itertools import product
+
+    folder = _checked_folder(config_dir)
+    axes = []
+    for override in _parse(overrides):
+        _check(override, folder)
+        axes.append(_values(override))
+        for value in axes[-1]:
+            _check(value, folder)
+    composed: dict[tuple[str, ...], dict[str, Any]] = {}
+    return [_build(cell, folder, composed) for cell in product(*axes)]
+
+
+def _values(override: Override) -> list[Override]:
+    """The single values of a sweep, each as an override of its own."""
+    if not override.is_sweep_override():
+        return [override]
+    if not override.is_discrete_sweep() or (override.value_type is not None and override.value_type.name == "GLOB_CHOICE_SWEEP"):
+        raise UsageError(f"'{override.input_line}' is no list of values; write key=a,b,c or key=range(start,stop).")
+    values = _parse([f"{override.key_or_group}={value}" for value in override.sweep_string_iterator()])
+    if not values:
+        raise UsageError(f"'{override.input_line}' is empty: the grid has no cell.")
+    return values
+
+
+def _build(cell: Sequence[Override], folder: Path | None, composed: dict[tuple[str, ...], dict[str, Any]]) -> Config:
+    """One config: Hydra composes the groups (once for each choice of them, kept in `composed`), the values go on top."""
+    choices = tuple(f"{override.key_or_group}={override.value()}" for override in cell if override.key_or_group in GROUPS)
+    if choices not in composed:
+        composed[choices] = _compose(list(choices), folder)
+    tree = copy.deepcopy(composed[choices])
+    for override in cell:
+        if override.key_or_group not in GROUPS:
+            *path, last = override.key_or_group.split(".")
+            node = tree
+            for part in path:
+                node = node.setdefault(part, {})
+            node[last] = override.value()
+    _refuse_code(tree)
+    return from_mapping(tree)
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
@@ -60,8 +114,12 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
     return parsed
 
 
-def _checked(override: Override, config_dir: Path | None) -> str:
-    """The override as Hydra should see it: a group choice as it is, a value forced onto its checked key."""
+def _check(override: Override, config_dir: Path | None) -> None:
+    """Our own checks, before Hydra's: the key is one of ours, a group's choice is there, nothing is asked of Hydra itself.
+
+    Raises:
+        UsageError: saying which.
+    """
     key, text = override.key_or_group, override.input_line or ""
     if override.is_delete():
         raise UsageError(f"'{text}': keys cannot be deleted; set the key to another value instead.")
@@ -71,16 +129,11 @@ def _checked(override: Override, config_dir: Path | None) -> str:
         raise UsageError(f"'{text}': packages (@) are not supported; write group=NAME or key=value.")
     if key not in GROUPS:
         check_key(key)
-    if override.is_sweep_override():
-        raise UsageError(f"'{text}' names several values; this command takes one.")
-    value = override.value()
-    if key in GROUPS:
-        choices = group_choices(key, config_dir)
+    if key in GROUPS and not override.is_sweep_override():
+        value, choices = override.value(), group_choices(key, config_dir)
         if not isinstance(value, str) or value not in choices:
             known = f"; choose {one_of(choices)}" if choices else f": --config-dir names no folder with {key}/*.yaml"
             raise UsageError(f"{text} names no {key} config{known}.{did_you_mean(str(value), choices)}")
-        return f"{key}={value}"
-    return "++" + text.lstrip("+")
 
 
 def _checked_folder(config_dir: str | Path | None) -> Path | None:
@@ -117,7 +170,6 @@ def _compose(lines: list[str], config_dir: Path | None) -> dict[str, Any]:
         reason = re.sub(r"\s+", " ", str(error)).strip()
         raise UsageError(f"The config cannot be composed: {reason[:300]}") from None
     assert isinstance(tree, dict)
-    _refuse_code(tree)
     return tree  # type: ignore[return-value]
 
 
