@@ -1,0 +1,119 @@
+"""Across batch sizes: the table, and whether small batches cost accuracy."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from typing import Any
+
+import pytest
+from test_analysis_rows import make_row
+
+from bnexp.analysis import by_batch_size, compare_arms, small_batch_cost
+from bnexp.errors import UsageError
+from bnexp.files import dump_json, finite
+
+NOISE = [0.004, -0.007, 0.001, 0.006, -0.003, 0.002, -0.005, 0.008, -0.001, 0.003]
+SIZES = (2, 8, 32, 128)
+
+
+def study(cost: float = 0.05, n: int = 10, sizes: tuple[int, ...] = SIZES, **more: Any) -> list[dict[str, Any]]:
+    """BN loses `cost` at batch 2; batch 32 is best on validation by a hair; lr 0.1 is best everywhere."""
+    rows = []
+    for size in sizes:
+        for lr in (0.03, 0.1, 0.3):
+            for seed in range(n):
+                own = NOISE[(seed * size + 1) % 10] / 2
+                acc = 0.9 + NOISE[seed] + own - 0.1 * abs(lr - 0.1)
+                rows.append(
+                    make_row(
+                        "batch", lr, seed, size, acc=acc - cost * (size == 2), val__loss=0.1 + 0.001 * (size != 32) + abs(lr - 0.1), **more
+                    )
+                )
+                rows.append(make_row("none", lr, seed, size, acc=acc - 0.02 + own, **more))
+    return rows
+
+
+def test_the_table_has_every_arm_size_and_rate() -> None:
+    rows = study()
+    found = by_batch_size(rows)
+    assert len(found.table) == 4 * 2 * (1 + 3)
+    assert [c.batch_sizes for c in found.comparisons] == [(size,) for size in SIZES]
+    row = next(r for r in found.table if (r.batch_size, r.arm, r.kind) == (8, "batch", "best-lr"))
+    twin = compare_arms([r for r in rows if r["config.train.batch_size"] == 8], "none").headline
+    assert (row.lr, row.n, row.running, row.steps) == (0.1, 10, twin.arms["batch"].accuracy["running"], twin.arms["batch"].steps)
+    assert row.difference == twin.versus["batch"].accuracy["running"]
+    assert all(r.difference is None and r.speedup is None for r in found.table if r.arm == "none")
+    json.loads(dump_json(finite(dataclasses.asdict(found))))
+
+
+def test_a_batch_size_without_the_baseline_stands_alone() -> None:
+    rows = [r for r in study(n=2) if (r["config.model.norm"], r["config.train.batch_size"]) != ("none", 8)]
+    found = by_batch_size(rows)
+    alone = [r for r in found.table if r.batch_size == 8]
+    assert {(r.arm, r.difference) for r in alone} == {("batch", None)}
+    assert len(alone) == 1 + 3
+
+
+def test_small_batches_that_cost_are_found() -> None:
+    found = small_batch_cost(study())
+    best = [cost for cost in found.costs if cost.kind == "best-lr"]
+    assert (found.reference, [cost.batch_size for cost in best]) == (32, [2, 8])
+    assert best[0].pairs.difference == pytest.approx(-0.05, abs=0.01)
+    assert best[0].pairs.p is not None
+    assert best[0].p_holm == pytest.approx(2 * best[0].pairs.p)
+    assert found.answer.startswith("Yes: small batches cost accuracy here (arm batch), namely batch 2; against batch 32")
+    assert len([cost for cost in found.costs if cost.kind == "same-lr"]) == 3 * 2
+    assert any("number of epochs" in text for text in found.warnings)
+    shuffled = study()
+    random.Random(0).shuffle(shuffled)
+    assert small_batch_cost(shuffled) == found
+
+
+def test_no_cost_is_a_result_too() -> None:
+    assert small_batch_cost(study(cost=0.0)).answer.startswith("No cost of small batches is shown here (arm batch)")
+    assert small_batch_cost(study(), "none").answer.startswith("No cost of small batches is shown here (arm none)")
+    assert small_batch_cost(study(cost=-0.05)).answer.startswith("No: accuracy is even better here (arm batch) at batch 2")
+
+
+def test_few_seeds_say_so() -> None:
+    assert small_batch_cost(study(n=5)).answer.startswith("It looks so, but with 5 seeds not beyond doubt")
+    assert small_batch_cost(study(n=3)).answer.startswith("n = 3 seeds: too few to say")
+
+
+def test_the_reference_is_never_chosen_on_test_data() -> None:
+    rng = random.Random(0)
+    rows = [{key: rng.random() if key.startswith("test.") else value for key, value in row.items()} for row in study()]
+    assert small_batch_cost(rows).reference == 32
+    assert small_batch_cost(study(), reference=128).reference == 128
+    with pytest.raises(UsageError, match="No run of batch with batch size 64 has a result; there are 2, 8, 32 or 128"):
+        small_batch_cost(study(), reference=64)
+
+
+def test_the_smallest_is_compared_even_where_validation_likes_it_best() -> None:
+    rows = [{**r, "val.loss": 0.01} if r["config.train.batch_size"] == 2 else r for r in study()]
+    assert small_batch_cost(rows).reference == 32
+
+
+def test_divergence_and_missing_runs_are_told() -> None:
+    def change(row: dict[str, Any]) -> dict[str, Any]:
+        if row["config.train.batch_size"] == 2 and row["config.model.norm"] == "batch" and row["seed"] < 3:
+            return {**row, "status": "diverged"}
+        return {**row, "status": "failed"} if row["config.train.batch_size"] == 8 and row["seed"] == 9 else row
+
+    found = small_batch_cost([change(row) for row in study()])
+    assert found.costs[0].n_diverged == 3
+    assert "3 diverged, counted as 0" in found.answer
+    assert any("batch 2: diverged runs: 3 of 10 at lr 0.03" in text for text in found.warnings)
+    assert any("batch 8: 3 of 30 runs have no result" in text for text in found.warnings)
+
+
+def test_too_few_batch_sizes() -> None:
+    assert "fewer than two batch sizes" in small_batch_cost(study(sizes=(8,))).answer
+    assert "fewer than two batch sizes" in small_batch_cost([]).answer
+    assert "nothing to compare" in small_batch_cost(study(), reference=2).answer
+    steps = small_batch_cost(study(config__train__steps=100, config__train__epochs=None))
+    assert not any("epochs" in text for text in steps.warnings)
+    untuned = small_batch_cost([r for r in study() if r["config.optim.lr"] == 0.1])
+    assert any("nothing was tuned" in text for text in untuned.warnings)

@@ -1,0 +1,126 @@
+"""Rows: what counts as a result, what a diverged run scores, one run a cell, the tidy table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import random
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from bnexp.analysis import norm_of, tidy
+from bnexp.analysis import rows as r
+from bnexp.errors import UsageError
+
+
+def make_row(
+    norm: str = "batch", lr: float = 0.1, seed: int = 0, size: int = 32, *, acc: float | None = 0.9, status: str = "finished", **more: Any
+) -> dict[str, Any]:
+    """A row as `bnexp.run.rows` makes it; all accuracies are `acc`, and the validation loss is 1 - acc. `more`: keys with __ for a dot."""
+    row = {
+        "id": f"{norm}-bs{size}-lr{lr:g}-s{seed}",
+        "status": status,
+        "seed": seed,
+        "config.data.name": "digits",
+        "config.model.norm": norm,
+        "config.model.placement": "conv-norm-relu",
+        "config.model.widths": [16, 32, 64],
+        "config.optim.lr": lr,
+        "config.train.batch_size": size,
+        "config.train.epochs": 10,
+        "config.train.steps": None,
+        "config.seed": seed,
+        "config.name": f"{norm}-{seed}",
+        "steps": 400,
+        "diverged_at_step": None,
+        "parameters": 1000,
+        "val.best_accuracy": acc,
+        "target.reached_step": 50,
+        "running_statistics.warm": True,
+    }
+    if status in ("finished", "diverged"):
+        row |= {f"test.{stats}.accuracy": acc for stats in r.STATS}
+        row |= {
+            "val.loss": None if acc is None else 1 - acc,
+            "val.accuracy": acc,
+            "test.running.loss": 0.5,
+            "test.confusion": [[1, 0], [0, 1]],
+        }
+    else:
+        row["test"] = None
+    return {**row, **{key.replace("__", "."): value for key, value in more.items()}}
+
+
+def test_a_diverged_run_predicts_nothing_and_reaches_nothing() -> None:
+    row = make_row(acc=0.1, status="diverged", target__reached_step=50, train__accuracy=0.1)
+    assert [r.accuracy(row, stats) for stats in r.STATS] == [0.0, 0.0, 0.0]
+    assert r.val_accuracy(row) == 0.0
+    assert r.val_loss(row) == math.inf
+    assert r.steps_to_target(row) == math.inf
+    assert r.gap(row) is None
+
+
+@pytest.mark.parametrize("status", ["failed", "interrupted", "running"])
+def test_a_run_without_an_end_is_no_result(status: str) -> None:
+    row = make_row(status=status)
+    assert not r.is_result(row)
+    assert r.accuracy(row) is None
+    assert r.by_seed([row], r.val_loss) == {}
+
+
+def test_a_finished_run_is_what_it_scored() -> None:
+    row = make_row(acc=0.9, train__accuracy=1.0)
+    assert r.accuracy(row, "precise") == 0.9
+    assert r.steps_to_target(row) == 50
+    assert r.gap(row) == pytest.approx(0.1)
+    assert r.val_loss(row) == pytest.approx(0.1)
+    assert r.gap(make_row()) is None
+    assert r.val_loss(make_row(val__loss=None)) == math.inf
+    assert r.steps_to_target(make_row(target__reached_step=None)) == math.inf
+    assert r.accuracy(make_row(test__running__accuracy=math.nan)) is None
+
+
+def test_one_run_a_cell_prefers_results_and_refuses_a_mixture() -> None:
+    failed, done = make_row(status="failed", id="a"), make_row(id="b")
+    assert r.one_a_cell([failed, done], norm_of) == [done]
+    same = make_row(id="c", config__name="mine", config__device="cuda")
+    assert r.one_a_cell([same, done], norm_of) == [done]
+    other = make_row(id="d", config__train__epochs=20)
+    with pytest.raises(UsageError, match=r"b and d have the same arm .* differ in train\.epochs"):
+        r.one_a_cell([other, done], norm_of)
+
+
+def test_what_varies_leaves_out_grid_treatment_and_diagnostics() -> None:
+    rows = [make_row(), make_row("none", 0.3, 1, config__metrics__gamma=True, config__model__widths=[8])]
+    assert r.varying(rows, r.NORM) == ["config.model.widths"]
+    assert r.varying(rows) == ["config.model.norm", "config.model.widths"]
+
+
+def test_tidy_is_flat_stable_and_reads_as_csv() -> None:
+    rows = [make_row(seed=seed, status=status) for seed, status in enumerate(["finished", "diverged", "failed"])]
+    rows[0]["only.here"] = 3
+    table = tidy(rows)
+    for _ in range(3):
+        random.Random(0).shuffle(rows)
+        assert tidy(rows) == table
+    assert all(list(row) == list(table[0]) for row in table)
+    assert all(value is None or isinstance(value, (str, int, float, bool)) for row in table for value in row.values())
+    assert [row["steps_to_target"] for row in table] == [50, math.inf, None]
+    assert [row["only.here"] for row in table] == [3, None, None]
+    assert table[0]["config.model.widths"] == "16,32,64"
+    assert "test.confusion" not in table[0]
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(table[0]))
+    writer.writeheader()
+    writer.writerows(table)
+    assert len(file.getvalue().splitlines()) == 4
+    assert tidy([]) == []
+
+
+def test_importing_takes_neither_torch_nor_scipy() -> None:
+    code = "import sys, bnexp.analysis; sys.exit(any(name in sys.modules for name in ('torch', 'scipy')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
