@@ -103,7 +103,7 @@ def test_step_by_step_against_torch(variant: str) -> None:
 
 @pytest.mark.parametrize("variant", ["momentum-decay", "adam-decay", "adamw-decay"])
 def test_norm_parameters_and_biases_do_not_decay(variant: str) -> None:
-    """Without gradients decay is all that moves a parameter (docs: design.md, the fairness rules; it sets lr/||W||^2 of the weights)."""
+    """Without gradients decay is all that moves a parameter (it would set lr/||W||^2 of scale-invariant weights)."""
     net = network()
     optimizer = make_optimizer(net, [OptimConfig(**VARIANTS[variant])])  # type: ignore[arg-type]
     before = {name: param.detach().clone() for name, param in net.named_parameters()}

@@ -1,7 +1,7 @@
 """What runs say together: rows, means with intervals, pairs by seed, steps to target, learning rates, arms, batch sizes.
 
 Everything takes the flat rows of `bnexp.run.rows` and gives frozen dataclasses that `dataclasses.asdict` makes plain. No torch, and scipy
-only where it is needed. Rules: science.md section 2; what counts as a result and what a diverged run scores: `rows`.
+only where it is needed. What counts as a result and what a diverged run scores: `rows`.
 """
 
 from bnexp.analysis.batch_size import BatchCost, BatchSizeRow, BatchSizes, SmallBatchCost, by_batch_size, small_batch_cost

@@ -1,7 +1,7 @@
 """Accuracy and steps to target across batch sizes, and what small batches cost.
 
 Read the budget first: with a fixed number of epochs a smaller batch makes more updates, so a sweep over batch sizes at fixed epochs
-varies both (science.md section 2, rule 6). `SmallBatchCost.warnings` says so.
+varies both. `SmallBatchCost.warnings` says so.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Arms against a baseline: each at its own best learning rate (the headline), and all at the same one (beside it).
 
-The rules are those of science.md section 2: the learning rate is chosen on validation data, runs are paired by seed, a diverged run
+The learning rate is chosen on validation data, runs are paired by seed, a diverged run
 counts, and whatever makes the comparison weaker than it looks stands in `warnings`.
 """
 

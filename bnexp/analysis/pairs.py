@@ -1,6 +1,6 @@
 """Means with intervals, paired differences, exact p-values, Holm's correction.
 
-Source of the rules: science.md section 2, rule 11. Below ten pairs Student's t, because a bootstrap 95 % interval of five values covers
+Below ten pairs Student's t, because a bootstrap 95 % interval of five values covers
 about 83 %; from ten on the bootstrap, which needs no normality.
 """
 

@@ -5,7 +5,7 @@ A row is one run's summary.json, flat, as `bnexp.run.rows` makes it. The rules o
 - `finished` and `diverged` runs are results. `failed`, `interrupted` and `running` ones are not: they are counted as missing.
 - A diverged run is never dropped. Its accuracy is 0 (its logits are not numbers, so it predicts nothing; what is recorded for it is the
   share of whichever class argmax falls back to), its validation loss is infinite, and its steps to target are infinite even if it passed
-  the target before it diverged: who trains on loses what was reached (science.md, rules 10 and C17).
+  the target before it diverged: who trains on loses what was reached.
 - A finished run without a finite validation loss counts with an infinite one.
 - A finished run that misses the target has infinite steps to it.
 """

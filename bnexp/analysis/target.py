@@ -1,6 +1,6 @@
 """Steps to target. A run that misses is infinite, so everything here is built on order: medians, quartiles, shares reached, ratios.
 
-Leaving misses out, or averaging only those that arrive, would make the worse arm look faster (AlgoPerf; science.md C17).
+Leaving misses out, or averaging only those that arrive, would make the worse arm look faster (AlgoPerf, Dahl et al. 2023).
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bnexp.analysis.target import Ratio
 
 ENOUGH_SEEDS = 5
-"""Pairs from which a comparison says more than "too few" (science.md, rule 11)."""
+"""Pairs from which a comparison says more than "too few"."""
 BATCH_GAP = 0.02
 """Test accuracy under batch statistics that differs by more than this from that under running ones is worth a look."""
 PARAMETER_GAP = 0.05
