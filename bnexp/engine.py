@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from bnexp.evaluate import STATS, Scores, evaluate, norm_layers
 from bnexp.files import finite
 from bnexp.loggers import RunLog, Terminal
 from bnexp.models import unstack
-from bnexp.run import Run, StackFolder, stack_of
+from bnexp.plan import Planned
+from bnexp.run import Run, StackFolder
 from bnexp.train import Stack, fit, parameters_a_run, speed
 
 SMALL_STEP_BYTES = 2**20
@@ -32,7 +33,7 @@ COLD_EMA = 0.01
 """Running statistics are called cold while the initial (0, 1) has more weight in them than this."""
 
 
-def train_stack(members: Sequence[Run], configs: Sequence[Config], terminal: Terminal, stop: Callable[[], bool]) -> None:
+def train_stack(planned: Planned, terminal: Terminal, stop: Callable[[], bool], threads: int | None = None) -> None:
     """Trains, evaluates, logs and saves the runs of one stack, from its last checkpoint where there is one.
 
     The caller holds the members' locks. A member that is done already is trained along (the plan is the plan) but not written again.
@@ -42,12 +43,13 @@ def train_stack(members: Sequence[Run], configs: Sequence[Config], terminal: Ter
         Interrupted: `stop` said so; the state is saved.
         BnexpError: the disk is full or not writable. The members are marked as failed.
     """
+    members, configs = planned.runs, planned.configs
     config = configs[0]
     device = resolve_device(config)
     data = load_data(config, device, terminal)
     check_fits(config, data.shape, len(data.train) + len(data.val), len(data.classes))
-    threads = set_threads(config, data.shape, len(members))
-    folder = stack_of(members)
+    threads = set_threads(config, data.shape, len(members), threads)
+    folder = planned.folder
     state = load_checkpoint(folder.folder, terminal.say)
     stack = Stack(configs, data, device)
     if state is not None:
@@ -267,12 +269,13 @@ def resolve_device(config: Config) -> torch.device:
     return torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def set_threads(config: Config, shape: tuple[int, ...], runs: int) -> int:
-    """Sets PyTorch's CPU threads, and says how many: 1 for small steps, where more cost more than they give, else the cores."""
+def set_threads(config: Config, shape: tuple[int, ...], runs: int, auto: int | None = None) -> int:
+    """Sets PyTorch's CPU threads, and says how many. `threads=auto` is `auto` where that is given (a worker beside others has 1), else
+    1 for small steps, where more cost more than they give, and the cores for large ones."""
     width = max(shape[0], config.model.widths[0])
     step_bytes = 4 * config.train.batch_size * runs * width * math.prod(shape[1:])
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = config.threads if config.threads != "auto" else 1 if step_bytes <= SMALL_STEP_BYTES else cores
+    threads = config.threads if config.threads != "auto" else auto or (1 if step_bytes <= SMALL_STEP_BYTES else cores)
     torch.set_num_threads(threads)
     return threads
 

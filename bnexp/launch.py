@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from bnexp.config import Config, check_fits
 from bnexp.data import fingerprint, header
 from bnexp.errors import Interrupted, UsageError
-from bnexp.run import Run, drop_spent_plan, locked, planned_with, stack_of
+from bnexp.plan import Planned, plan
+from bnexp.run import Run, locked, planned_with, stack_of
 
 if TYPE_CHECKING:
     from bnexp.loggers import Terminal
@@ -64,7 +65,7 @@ class Stop:
 def launch(
     configs: Sequence[Config], runs_dir: Path, terminal: Terminal | None = None, *, fresh: bool = False, quiet: bool = False
 ) -> Outcome:
-    """Trains what is not there yet; the configs share their structure and differ in seed, lr, momentum and weight decay.
+    """Trains what is not there yet, as one stack; the configs share their structure and differ in seed, lr, momentum and weight decay.
 
     With `fresh`, finished runs are trained again and replaced once their successors are complete.
 
@@ -74,22 +75,38 @@ def launch(
         Interrupted: the state is saved; the same call goes on from it.
     """
     runs = identify(configs, runs_dir)
-    by_id = {run.id: config for run, config in zip(runs, configs, strict=True)}
     stop = Stop()
-    with stop.on_signals(), _locked(runs, stop, quiet):
-        for run in runs:
-            run.settle()
-        reused = frozenset() if fresh else frozenset(run.id for run in runs if run.done)
-        for run in runs if not fresh else ():
-            drop_spent_plan(run)
-        missing = [run for run in runs if run.id not in reused]
-        if missing:
-            from bnexp.engine import train_stack  # torch, which a finished run does not need
-            from bnexp.loggers import Terminal
+    trained: set[str] = set()
+    with stop.on_signals():
+        for planned in plan(configs, runs, one_stack=True, fresh=fresh):
+            trained |= work(planned, terminal, stop, quiet=quiet)
+    return Outcome(runs, frozenset(run.id for run in runs) - trained)
 
-            for members in _stacks(missing, runs, fresh):
-                train_stack(members, [by_id[run.id] for run in members], terminal or Terminal(quiet), stop)
-    return Outcome(runs, reused)
+
+def work(
+    planned: Planned, terminal: Terminal | None, stop: Callable[[], bool], *, quiet: bool = False, threads: int | None = None
+) -> set[str]:
+    """Trains one stack, after a wait for whoever is training one of its runs already; the ids of the runs that it trained.
+
+    Raises:
+        Interrupted: `stop` said so.
+    """
+
+    def waiting(run_id: str) -> None:
+        if not quiet:
+            print(f"Waiting for another process that is working on {run_id} ...", file=sys.stderr)
+
+    try:
+        with locked(planned.runs, waiting, stop):
+            missing = {run.id for run in planned.runs if not run.done}
+            if missing:
+                from bnexp.engine import train_stack  # torch, which a finished run does not need
+                from bnexp.loggers import Terminal
+
+                train_stack(planned, terminal or Terminal(quiet), stop, threads)
+            return missing
+    except InterruptedError:
+        raise Interrupted("Interrupted while waiting for another process; nothing was started.") from None
 
 
 def resume(run: Run, terminal: Terminal | None = None, *, quiet: bool = False) -> Outcome:
@@ -134,35 +151,3 @@ def remove(run: Run) -> None:
         run.remove()
         if members and not any(member.folder.exists() for member in members):
             stack_of(members).remove()
-
-
-@contextmanager
-def _locked(runs: Sequence[Run], stop: Stop, quiet: bool) -> Iterator[None]:
-    def waiting(run_id: str) -> None:
-        if not quiet:
-            print(f"Waiting for another process that is working on {run_id} ...", file=sys.stderr)
-
-    try:
-        with locked(runs, waiting, stop):
-            yield
-    except InterruptedError:
-        raise Interrupted("Interrupted while waiting; nothing was started.") from None
-
-
-def _stacks(missing: Sequence[Run], asked: Sequence[Run], fresh: bool) -> Iterator[list[Run]]:
-    """The stacks to train. An unfinished stack whose members are all asked for goes on as it was planned; the others make a new one.
-
-    A planned member may be finished already (a kill amid the last summaries): it stays in the plan, for the sake of the others' bits.
-    """
-    left = {run.id: run for run in missing}
-    for run in missing if not fresh else ():
-        planned = planned_with(run)
-        if run.id in left and planned and {member.id for member in planned} <= {other.id for other in asked}:
-            for member in planned:
-                left.pop(member.id, None)
-            yield planned
-    if left:
-        members = [Run(run.runs_dir, run.id, fresh=fresh and run.done) for run in left.values()]
-        if fresh:
-            stack_of(members).remove()  # its checkpoint is not to be gone on from
-        yield members
