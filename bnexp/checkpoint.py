@@ -29,8 +29,10 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     staged.replace(current)
 
 
-def load_checkpoint(folder: Path, report: Callable[[str], None]) -> dict[str, Any] | None:
-    """The newest checkpoint that can be read, or None; `report` is told of one that cannot."""
+def load_checkpoint(
+    folder: Path, report: Callable[[str], None], use: Callable[[dict[str, Any]], None] = lambda state: None
+) -> dict[str, Any] | None:
+    """The newest checkpoint that can be read and that `use` takes, or None; `report` is told of one that cannot."""
     for path in (folder / "checkpoint.pt", folder / "checkpoint.prev.pt"):
         if not path.exists():
             continue
@@ -39,9 +41,15 @@ def load_checkpoint(folder: Path, report: Callable[[str], None]) -> dict[str, An
         except DataError as error:
             report(f"{error} It is not used.")
             continue
-        if isinstance(state, dict) and state.get("format") == FORMAT:
-            return state
-        report(f"{path} has another format. It is not used.")
+        if not isinstance(state, dict) or state.get("format") != FORMAT:
+            report(f"{path} has another format. It is not used.")
+            continue
+        try:
+            use(state)
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            report(f"{path} does not fit ({type(error).__name__}). It is not used.")
+            continue
+        return state
     return None
 
 

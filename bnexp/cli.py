@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -18,7 +19,6 @@ from bnexp.errors import BnexpError, UsageError
 if TYPE_CHECKING:
     from bnexp.config import Config
     from bnexp.launch import Outcome
-    from bnexp.run import Run
 
 INTERRUPTED = 130
 
@@ -228,9 +228,11 @@ def list_(ctx: typer.Context, runs_dir: RunsDir = RUNS, config_dir: NoConfigDir 
 
         bnexp runs rm batch-bs32-lr0.1-s0
     """
-    ctx.obj = runs_dir
+    ctx.obj = {"runs_dir": runs_dir, "json": json}
     if ctx.invoked_subcommand is not None:
         return
+    if runs_dir != RUNS and not runs_dir.exists():
+        raise UsageError(f"--runs-dir {runs_dir} is not there.")
     from bnexp.run import rows
 
     found = rows(runs_dir)
@@ -253,11 +255,16 @@ def show_run(
     json: Json = False,
     quiet: NoQuiet = False,
 ) -> None:
-    """Prints a run's summary."""
+    """Prints a run's summary.
+
+    Example:
+
+        bnexp runs show last --json
+    """
     from bnexp.run import find_run
 
-    found = find_run(run, runs_dir or ctx.obj)
-    if json:
+    found = find_run(run, runs_dir or ctx.obj["runs_dir"])
+    if json or ctx.obj["json"]:
         _print_json(found.summary())
     else:
         from bnexp.tables import run_table, show
@@ -276,17 +283,22 @@ def remove(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Deletes runs with all their files. All names are looked up before the first is deleted; a run in work is not deleted."""
+    """Deletes runs with all their files. All names are looked up before the first is deleted; a run in work is not deleted.
+
+    Example:
+
+        bnexp runs rm batch-bs32-lr0.1-s0 none-bs32-lr0.1-s0
+    """
     from bnexp.launch import remove as delete
     from bnexp.run import find_run
 
-    found: list[Run] = [find_run(name, runs_dir or ctx.obj) for name in runs]
-    for run in dict.fromkeys(found):
-        delete(run)
-        if not json and not quiet:
+    found = list(dict.fromkeys(find_run(name, runs_dir or ctx.obj["runs_dir"]) for name in runs))
+    delete(found)
+    if json or ctx.obj["json"]:
+        _print_json({"removed": [run.id for run in found]})
+    elif not quiet:
+        for run in found:
             print(f"Removed {run.folder}")
-    if json:
-        _print_json({"removed": [run.id for run in dict.fromkeys(found)]})
 
 
 @app.command()
@@ -326,7 +338,7 @@ def _print_outcome(outcome: Outcome, json: bool, quiet: bool) -> None:
     summaries = outcome.summaries
     if outcome.reused and not quiet:
         which = summaries[0]["id"] if len(summaries) == 1 else f"{len(outcome.reused)} of {len(summaries)} runs"
-        print(f"{which}: finished before, not trained again. --fresh trains anew.", file=sys.stderr)
+        print(f"{which}: finished before, not trained again. `bnexp train --fresh` trains anew.", file=sys.stderr)
     if json:
         _print_json(summaries[0] if len(summaries) == 1 else {"runs": summaries})
         return
@@ -346,4 +358,7 @@ def main(args: Sequence[str] | None = None) -> None:
     # GNU OpenMP's threads spin at barriers, and with any competitor on the machine a two-thread step took 12 times as long (25 to 297 ms,
     # MNIST-sized, batch 64, 2 cores); spinning shortly costs a quarter when alone and only doubles then (31, 64 ms). Read when torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show ± shows a question mark, and the run is not lost
     app(args=args, prog_name="bnexp")

@@ -7,8 +7,8 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from bnexp.loggers import RunLog, Terminal
 from bnexp.models import unstack
 from bnexp.plan import Planned
 from bnexp.run import Run, StackFolder
+from bnexp.stop import Stop
 from bnexp.train import Stack, fit, parameters_a_run, speed
 
 SMALL_STEP_BYTES = 2**20
@@ -33,62 +34,86 @@ COLD_EMA = 0.01
 """Running statistics are called cold while the initial (0, 1) has more weight in them than this."""
 
 
-def train_stack(planned: Planned, terminal: Terminal, stop: Callable[[], bool], threads: int | None = None) -> None:
+def train_stack(planned: Planned, terminal: Terminal, stop: Stop, threads: int | None = None) -> None:
     """Trains, evaluates, logs and saves the runs of one stack, from its last checkpoint where there is one.
 
-    The caller holds the members' locks. A member that is done already is trained along (the plan is the plan) but not written again.
+    The caller holds the members' locks. Members that are done or `unwritten` are trained along (the plan is the plan) and left alone.
 
     Raises:
         UsageError: the data or the device do not fit; no run was started.
         Interrupted: `stop` said so; the state is saved.
-        BnexpError: the disk is full or not writable. The members are marked as failed.
+        BnexpError: the disk is full or not writable, or memory is. The members are marked as failed.
     """
-    members, configs = planned.runs, planned.configs
-    config = configs[0]
-    device = resolve_device(config)
-    data = load_data(config, device, terminal)
-    check_fits(config, data.shape, len(data.train) + len(data.val), len(data.classes))
-    threads = set_threads(config, data.shape, len(members), threads)
-    folder = planned.folder
-    state = load_checkpoint(folder.folder, terminal.say)
-    stack = Stack(configs, data, device)
-    if state is not None:
-        stack.load_state_dict(state)
-    job = _Job(stack, data, [run if not run.done else None for run in members], folder, terminal, environment(device, threads, config))
-    folder.start(members)
+    written = [None if run.done or run.id in planned.unwritten else run for run in planned.runs]
+    with _memory_in_one_sentence():
+        config = planned.configs[0]
+        device = resolve_device(config)
+        allow_open_files(len(planned.runs))
+        data = load_data(config, device, terminal)
+        check_fits(
+            config, data.shape, len(data.train) + len(data.val), len(data.classes)
+        )  # the files may hold fewer than is known of the set
+        threads = set_threads(config, data.shape, len(planned.runs), threads)
+        stack = _stack(planned, written, data, device, terminal)
+        if config.optim.warmup_steps >= stack.total:
+            raise UsageError(f"optim.warmup_steps={config.optim.warmup_steps} leaves nothing of the {stack.total} steps of the budget.")
+        job = _Job(stack, data, written, planned.folder, terminal, environment(device, threads, config))
+        planned.folder.start(planned.runs, planned.configs)
+        with stop.listening():
+            whole = _run(job, stop)
+    if not whole:
+        names = planned.runs[0].id if stack.runs == 1 else f"{stack.runs} runs"
+        first = next(run.id for run in written if run is not None)
+        raise Interrupted(f"Interrupted at step {stack.step} of {stack.total}; {names}: state saved. `bnexp resume {first}` goes on.")
+    for run in written:
+        if run is not None and run.fresh:
+            run.promote()
+    planned.folder.remove()
+
+
+def _stack(planned: Planned, written: list[Run | None], data: Dataset, device: torch.device, terminal: Terminal) -> Stack:
+    """The stack as its checkpoint has it; new where there is none, or where a member has lost the logs up to it."""
+    stack = Stack(planned.configs, data, device)
+    if all(run is None or run.summary_json.exists() for run in written):
+        state = load_checkpoint(planned.folder.folder, terminal.say, stack.load_state_dict)
+        return stack if state is not None else Stack(planned.configs, data, device)
+    planned.folder.remove()
+    return stack
+
+
+def _run(job: _Job, stop: Stop) -> bool:
+    """The training itself; False if it was interrupted. However it ends, the summaries say how."""
     try:
         job.start()
-        whole = fit(stack, data, record=job.record, tick=job.tick, save=job.save, stop=stop)
+        whole = fit(job.stack, job.data, record=job.record, tick=job.tick, save=job.save, stop=stop)
         if whole:
             job.finish()
-    except OSError as error:
-        job.fail(error)
-        raise BnexpError(
-            f"Writing the run failed: {error.strerror or error} ({error.filename}). `bnexp resume` goes on afterwards."
-        ) from error
+        else:
+            job.save()
+            job.settle("interrupted")
     except KeyboardInterrupt:
         job.settle("interrupted")  # the second Ctrl-C: the last checkpoint is what there is
         raise
-    except (MemoryError, RuntimeError) as error:
+    except OSError as error:
         job.fail(error)
-        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error):
-            raise BnexpError("There is not enough memory for this run; lower train.batch_size, model.widths or --seeds.") from error
-        raise
+        why = error.strerror or error
+        raise BnexpError(f"Writing the run failed: {why} ({error.filename}). `bnexp resume` goes on afterwards.") from error
     except BaseException as error:
         job.fail(error)
         raise
     finally:
         job.close()
-    if not whole:
-        job.interrupt()
-        names = members[0].id if len(members) == 1 else f"{len(members)} runs"
-        raise Interrupted(
-            f"Interrupted at step {stack.step} of {stack.total}; {names}: state saved. `bnexp resume {members[0].id}` goes on."
-        )
-    for run in members:
-        if run.fresh:
-            run.promote()
-    folder.remove()
+    return whole
+
+
+@contextmanager
+def _memory_in_one_sentence() -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error):
+            raise BnexpError("There is not enough memory for this run; lower train.batch_size, model.widths or --seeds.") from error
+        raise
 
 
 class _Job:
@@ -101,6 +126,7 @@ class _Job:
         self.environment = environment
         self.logs: dict[int, RunLog] = {}
         self.recorded: list[dict[str, float]] = []
+        self.expected = stack.alive
 
     def start(self) -> None:
         stack = self.stack
@@ -136,7 +162,8 @@ class _Job:
             if stack.tracks[index].diverged_at_step is not None:
                 log.say(f"diverged at step {stack.tracks[index].diverged_at_step}")
         self.recorded.append(values)
-        if index == max([index, *stack.alive]):
+        if index == self.expected[-1]:
+            self.expected = stack.alive
             mean = {key: sum(one[key] for one in self.recorded) / len(self.recorded) for key in ("train/loss", "val/loss", "val/accuracy")}
             of = f"mean of {len(self.recorded)} runs: " if stack.runs > 1 else ""
             self.terminal.line(
@@ -148,12 +175,9 @@ class _Job:
     def save(self) -> None:
         save_checkpoint(self.folder.folder, self.stack.state_dict())
 
-    def interrupt(self) -> None:
-        self.save()
-        self.settle("interrupted")
-
     def fail(self, error: BaseException) -> None:
         """Marks the members as failed, as far as the disk allows."""
+        self.close()  # gives back the files that the summaries may need
         with suppress(OSError):
             self.settle("failed", error=f"{type(error).__name__}: {error}")
 
@@ -168,14 +192,16 @@ class _Job:
         stack = self.stack
         self.terminal.end()
         with stack.clock.on("eval_s"):
-            test = {stats: evaluate(stack.network, self.data, self.data.test, stack.config, stats) for stats in STATS}
-            val = evaluate(stack.network, self.data, self.data.val, stack.config)
+            test = {"running": evaluate(stack.network, self.data, self.data.test, stack.config)}
+            for stats in STATS[1:]:  # without running statistics the three are one
+                once = not norm_layers(stack.network)
+                test[stats] = test["running"] if once else evaluate(stack.network, self.data, self.data.test, stack.config, stats)
         state = stack.network.state_dict()
         for index, run in enumerate(self.runs):
             if run is None:
                 continue
             status = "finished" if stack.tracks[index].diverged_at_step is None else "diverged"
-            summary = self.summary(index, status, test, val)
+            summary = self.summary(index, status, test)
             values = {f"test/{stats}/{name}": summary["test"][stats][name] for stats in STATS for name in ("loss", "accuracy")}
             log = self.logs[index]
             log.record(stack.step, stack.step / stack.batches.per_epoch, values)
@@ -187,15 +213,16 @@ class _Job:
     def close(self) -> None:
         self.terminal.end()
         for log in self.logs.values():
-            log.close()
+            with suppress(OSError):
+                log.close()
 
-    def summary(self, index: int, status: str, test: dict[str, Scores] | None = None, val: Scores | None = None) -> dict[str, Any]:
+    def summary(self, index: int, status: str, test: dict[str, Scores] | None = None) -> dict[str, Any]:
         """What summary.json says, non-finite numbers still in it."""
         stack, config, track = self.stack, self.stack.configs[index], self.stack.tracks[index]
         run = self.runs[index]
         assert run is not None
         steps = track.diverged_at_step or stack.step
-        scores: dict[str, Any] = {}
+        scores: dict[str, Any] = {stats: {"loss": None, "accuracy": None} for stats in STATS}
         if test is not None:
             scores = {stats: {"loss": float(s.loss[index]), "accuracy": float(s.accuracy[index])} for stats, s in test.items()}
             confusion = test["running"].confusion[index]
@@ -211,10 +238,10 @@ class _Job:
             "epochs": round(steps / stack.batches.per_epoch, 4),
             "diverged_at_step": track.diverged_at_step,
             "parameters": parameters_a_run(stack.network, stack.runs),
-            "test": scores or None,
+            "test": scores,
             "val": {
-                "loss": float(val.loss[index]) if val else None,
-                "accuracy": float(val.accuracy[index]) if val else None,
+                "loss": track.val_loss,
+                "accuracy": track.val_accuracy,
                 "best_accuracy": track.best_accuracy,
                 "best_step": track.best_step,
             },
@@ -267,6 +294,24 @@ def resolve_device(config: Config) -> torch.device:
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("device=cuda needs a CUDA GPU, and PyTorch sees none here; use device=auto or device=cpu.")
     return torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def allow_open_files(runs: int) -> None:
+    """Each run keeps three files open; the soft limit is raised as far as it has to be.
+
+    Raises:
+        UsageError: the hard limit is too low.
+    """
+    try:
+        import resource
+    except ImportError:  # not a Unix
+        return
+    needed = 4 * runs + 200
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        if hard != resource.RLIM_INFINITY and hard < needed:
+            raise UsageError(f"{runs} runs at once need {needed} open files, and this system allows {hard}; lower --seeds.")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def set_threads(config: Config, shape: tuple[int, ...], runs: int, auto: int | None = None) -> int:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from bnexp.config import Config, check_fits
-from bnexp.data import fingerprint, header
+from bnexp.config import Config
 from bnexp.errors import Interrupted, UsageError
+from bnexp.identity import identify
 from bnexp.plan import Planned, plan
-from bnexp.run import Run, locked, planned_with, stack_of
+from bnexp.run import Run, drop_spent_plans, locked, planned_with, tidy
+from bnexp.stop import Stop
 
 if TYPE_CHECKING:
     from bnexp.loggers import Terminal
@@ -34,34 +31,6 @@ class Outcome:
         return [run.summary() for run in self.runs]
 
 
-class Stop:
-    """A flag that Ctrl-C and SIGTERM raise, polled between steps. A second Ctrl-C stops at once."""
-
-    def __init__(self) -> None:
-        self.raised = False
-
-    def __call__(self) -> bool:
-        return self.raised
-
-    @contextmanager
-    def on_signals(self) -> Iterator[None]:
-        """Listens while inside; only the main thread can."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self._raise) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _raise(self, number: int, frame: FrameType | None) -> None:
-        if self.raised and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.raised = True
-
-
 def launch(
     configs: Sequence[Config], runs_dir: Path, terminal: Terminal | None = None, *, fresh: bool = False, quiet: bool = False
 ) -> Outcome:
@@ -74,18 +43,22 @@ def launch(
         DataError: the data cannot be used.
         Interrupted: the state is saved; the same call goes on from it.
     """
+    configs = [with_absolute_root(config) for config in configs]
     runs = identify(configs, runs_dir)
     stop = Stop()
     trained: set[str] = set()
-    with stop.on_signals():
-        for planned in plan(configs, runs, one_stack=True, fresh=fresh):
-            trained |= work(planned, terminal, stop, quiet=quiet)
+    for planned in plan(configs, runs, one_stack=True, fresh=fresh):
+        trained |= work(planned, terminal, stop, quiet=quiet)
     return Outcome(runs, frozenset(run.id for run in runs) - trained)
 
 
-def work(
-    planned: Planned, terminal: Terminal | None, stop: Callable[[], bool], *, quiet: bool = False, threads: int | None = None
-) -> set[str]:
+def with_absolute_root(config: Config) -> Config:
+    """A saved run must find its data from any folder."""
+    root = config.data.root
+    return config if root is None else config.replace(**{"data.root": str(Path(root).expanduser().absolute())})
+
+
+def work(planned: Planned, terminal: Terminal | None, stop: Stop, *, quiet: bool = False, threads: int | None = None) -> set[str]:
     """Trains one stack, after a wait for whoever is training one of its runs already; the ids of the runs that it trained.
 
     Raises:
@@ -98,7 +71,7 @@ def work(
 
     try:
         with locked(planned.runs, waiting, stop):
-            missing = {run.id for run in planned.runs if not run.done}
+            missing = {run.id for run in planned.runs if not run.done and run.id not in planned.unwritten}
             if missing:
                 from bnexp.engine import train_stack  # torch, which a finished run does not need
                 from bnexp.loggers import Terminal
@@ -110,44 +83,38 @@ def work(
 
 
 def resume(run: Run, terminal: Terminal | None = None, *, quiet: bool = False) -> Outcome:
-    """Goes on with an unfinished run and all that were started in one stack with it.
+    """Goes on with an unfinished run, or the unfinished successor of a finished one, and all that were started in one stack with it.
+
+    A member that was removed since is trained along, for the sake of the others' bits, and leaves nothing.
 
     Raises:
-        UsageError: the run's data or this program have changed since, so that its numbers could not be continued.
+        UsageError: the run's config, its data or this program have changed since, so that its numbers could not be continued.
     """
-    if run.done:
+    tidy(run)
+    if run.successor.summary_json.exists():
+        run = run.successor
+    elif run.done:
         return Outcome([run], frozenset([run.id]))
-    members = planned_with(run) or [run]
-    configs = [member.config() for member in members]
-    now = identify(configs, run.runs_dir)
-    if [member.id for member in now] != [member.id for member in members]:
-        raise UsageError(f"Run {run.id} cannot go on: its data, or the results version of bnexp, have changed since. Train it anew.")
-    return launch(configs, run.runs_dir, terminal, quiet=quiet)
+    members = planned_with(run) or [(run, run.config())]
+    for (member, _), now in zip(members, identify([config for _, config in members], run.runs_dir), strict=True):
+        if now.id != member.id:
+            raise UsageError(
+                f"{member.id} cannot go on: its config, its data or the results version of bnexp changed since. Train it anew."
+            )
+    removed = frozenset(member.id for member, _ in members if not member.folder.exists())
+    planned = Planned(tuple(member for member, _ in members), tuple(config for _, config in members), removed)
+    trained = work(planned, terminal, Stop(), quiet=quiet)
+    runs = [Run(member.runs_dir, member.id) for member, _ in members if member.id not in removed]
+    return Outcome(runs, frozenset(one.id for one in runs) - trained)
 
 
-def identify(configs: Sequence[Config], runs_dir: Path) -> list[Run]:
-    """The runs that these configs are, after the checks that need the header of the user's own data.
-
-    Raises:
-        UsageError, DataError: the data are not there, cannot be used, or do not fit the config.
-    """
-    data = configs[0].data
-    if data.name in ("folder", "npz"):
-        shape, train, classes = header(data)
-        for config in configs:
-            check_fits(config, shape, train, classes)
-    content = fingerprint(data)
-    return [Run(runs_dir, config.run_id(content)) for config in configs]
-
-
-def remove(run: Run) -> None:
-    """Deletes a run's folder, and the state of its stack once no member is left.
+def remove(runs: Sequence[Run]) -> None:
+    """Deletes runs with all their files, and what their stacks keep once no unfinished member goes back to it.
 
     Raises:
-        UsageError: a process is working on it.
+        UsageError: a process is working on one of them; none is deleted.
     """
-    with locked([run], waiting=None):
-        members = planned_with(run)
-        run.remove()
-        if members and not any(member.folder.exists() for member in members):
-            stack_of(members).remove()
+    with locked(runs, waiting=None):
+        for run in runs:
+            run.remove()
+            drop_spent_plans(run)

@@ -65,7 +65,7 @@ class Terminal:
     """Messages and progress on stderr: a live bar on a terminal, plain lines elsewhere, nothing when quiet."""
 
     def __init__(self, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, quiet=quiet, highlight=False)
+        self.console = _Console(stderr=True, quiet=quiet, highlight=False)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._drawn_at = 0.0
@@ -100,6 +100,19 @@ class Terminal:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+class _Console(Console):
+    """A console that falls silent when nobody reads it any more, instead of ending a training that may run for hours."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+    def _write_buffer(self) -> None:
+        try:
+            super()._write_buffer()
+        except OSError:  # a terminal that is gone
+            self.quiet = True
 
 
 def _keep_until(path: Path, step: int) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bnexp.config import DATASETS, Config, to_mapping, val_size
-from bnexp.run import Run, StackFolder, drop_spent_plan, planned_with, stack_of
+from bnexp.run import Run, StackFolder, planned_with, stack_of, tidy
 
 OWN = ("seed", "optim.lr", "optim.momentum", "optim.weight_decay", "name", "train.checkpoint_every", "device", "threads")
 """What the runs of one stack may have of their own; everything else is their structure."""
@@ -28,6 +28,8 @@ class Planned:
 
     runs: tuple[Run, ...]
     configs: tuple[Config, ...]
+    unwritten: frozenset[str] = frozenset()
+    """Members that are trained along for the others' bits, and leave nothing: they are done already, or were removed."""
 
     @property
     def folder(self) -> StackFolder:
@@ -76,32 +78,29 @@ def plan(configs: Sequence[Config], runs: Sequence[Run], *, one_stack: bool = Fa
     """The stacks that train what is not done yet, longest first; `one_stack` puts all new runs into one, whatever the rule.
 
     An unfinished stack whose members are all asked for goes on as it was planned, with members that are done already (a kill amid the
-    last summaries), for the sake of the others' bits.
+    last summaries), for the sake of the others' bits. With `fresh`, a finished run's successor is asked for in its place.
     """
-    by_id = {run.id: (run, config) for run, config in zip(runs, configs, strict=True)}
-    if not fresh:
-        for run, _ in by_id.values():
-            run.settle()
-            drop_spent_plan(run)
-    left = {name: pair for name, pair in by_id.items() if fresh or not pair[0].done}
+    asked: dict[str, tuple[Run, Config]] = {}
+    for run, config in zip(runs, configs, strict=True):
+        tidy(run)
+        wanted = run.successor if fresh and (run.done or run.successor.folder.exists()) else run
+        asked[run.id] = (wanted, config)
+    left = {name: pair for name, pair in asked.items() if not pair[0].done}
     found = []
-    for run, _ in list(left.values()) if not fresh else ():
+    for run, _ in list(left.values()):
         planned = planned_with(run)
-        if run.id in left and planned and {member.id for member in planned} <= set(by_id):
-            found.append(Planned(tuple(planned), tuple(by_id[member.id][1] for member in planned)))
-            for member in planned:
+        if run.id in left and planned and all(member.id in asked and asked[member.id][0] == member for member, _ in planned):
+            found.append(Planned(tuple(member for member, _ in planned), tuple(asked[member.id][1] for member, _ in planned)))
+            for member, _ in planned:
                 left.pop(member.id, None)
     groups: dict[str, list[tuple[Run, Config]]] = {}
     for run, config in left.values():
-        groups.setdefault(structure(config), []).append((Run(run.runs_dir, run.id, fresh=fresh and run.done), config))
+        groups.setdefault(structure(config), []).append((run, config))
     for group in groups.values():
         spec = DATASETS[group[0][1].data.name]
         most = len(group) if one_stack else width(group[0][1], spec.shape if spec else None)
         for chunk in _even_chunks(group, most):
             found.append(Planned(tuple(run for run, _ in chunk), tuple(config for _, config in chunk)))
-    if fresh:
-        for stack in found:
-            stack.folder.remove()  # its checkpoint is not to be gone on from
     return sorted(found, key=lambda stack: -stack.cost)
 
 

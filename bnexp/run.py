@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,10 @@ from bnexp.files import atomic_write, write_json
 
 DONE = ("finished", "diverged")
 """The statuses of a run that is not trained again."""
+SUMMARY_KEYS = frozenset(
+    ("id", "status", "seed", "config", "steps", "epochs", "parameters", "test", "val", "target", "speed", "data", "stack", "environment")
+)
+"""What every summary has, from the first moment on."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class Run:
 
     @property
     def done(self) -> bool:
-        return self.status in DONE
+        return self.status in DONE and self.model_pt.is_file()
 
     def summary(self) -> dict[str, Any]:
         """The run's summary.json.
@@ -84,8 +88,8 @@ class Run:
             raise DataError(f"Run {self.id} has no summary.json; it was not started properly.") from None
         except (OSError, ValueError) as error:
             raise DataError(f"{self.summary_json} cannot be read ({error}).") from None
-        if not isinstance(summary, dict):
-            raise DataError(f"{self.summary_json} does not hold a summary.")
+        if not isinstance(summary, dict) or not set(summary) >= SUMMARY_KEYS or summary["id"] != self.id:
+            raise DataError(f"{self.summary_json} does not hold the summary of {self.id}.")
         return summary
 
     def config(self) -> Config:
@@ -96,8 +100,8 @@ class Run:
         """
         try:
             return from_mapping(yaml.safe_load(self.config_yaml.read_text()))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError, BnexpError) as error:
-            raise DataError(f"{self.config_yaml} cannot be used: {error}") from None
+        except (OSError, yaml.YAMLError, ValueError, RecursionError, BnexpError) as error:
+            raise DataError(f"{self.config_yaml} cannot be used: {' '.join(str(error).split())[:300]}") from None
 
     def start(self, config: Config) -> None:
         """Makes the folder with its config."""
@@ -119,16 +123,22 @@ class Run:
         shutil.rmtree(replaced, ignore_errors=True)
         return final
 
+    @property
+    def successor(self) -> Run:
+        """The run that `--fresh` trains to replace this one."""
+        return Run(self.runs_dir, self.id, fresh=True)
+
     def settle(self) -> None:
-        """Ends a replacement that was cut off between its two renames. Call it with the run's lock held."""
-        fresh = Run(self.runs_dir, self.id, fresh=True)
-        if not self.folder.exists() and fresh.done:
-            fresh.promote()
+        """Puts a successor that was complete, but not yet in place, into its place. Call it with the run's lock held."""
+        if self.successor.done:
+            self.successor.promote()
 
     def remove(self) -> None:
-        """Deletes the folder. The summary goes first, so that a half-deleted run is never taken for a finished one."""
-        self.summary_json.unlink(missing_ok=True)
-        shutil.rmtree(self.folder)
+        """Deletes the run and its successor. The summary goes first, so that a half-deleted run is never taken for a finished one."""
+        for folder in (self.folder, self.successor.folder):
+            (folder / "summary.json").unlink(missing_ok=True)
+            if folder.exists():
+                shutil.rmtree(folder)
 
 
 @dataclass(frozen=True)
@@ -142,43 +152,69 @@ class StackFolder:
     def folder(self) -> Path:
         return self.runs_dir / ".stacks" / self.id
 
-    def start(self, members: Sequence[Run]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / "plan.json", {"members": [run.id for run in members], "fresh": members[0].fresh})
+    @property
+    def plan_json(self) -> Path:
+        return self.folder / "plan.json"
 
-    def members(self) -> list[Run]:
-        """The stack's runs in their order, or none where no plan is stored."""
+    def start(self, members: Sequence[Run], configs: Sequence[Config]) -> None:
+        """Stores the plan, with the members' configs: a member whose folder was removed is still needed for the others' bits."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        plan = [{"id": run.id, "fresh": run.fresh, "config": to_mapping(config)} for run, config in zip(members, configs, strict=True)]
+        write_json(self.plan_json, {"members": plan})
+
+    def members(self) -> list[tuple[Run, Config]]:
+        """The stack's runs and configs in their order, or none where no readable plan is stored."""
         try:
-            plan = json.loads((self.folder / "plan.json").read_text())
-            return [Run(self.runs_dir, member, plan["fresh"]) for member in plan["members"] if is_run_id(member)]
-        except (OSError, ValueError, KeyError, TypeError):
+            plan = json.loads(self.plan_json.read_text())["members"]
+            found = [(Run(self.runs_dir, member["id"], bool(member["fresh"])), from_mapping(member["config"])) for member in plan]
+        except (OSError, ValueError, KeyError, TypeError, BnexpError):
             return []
+        return found if all(is_run_id(run.id) for run, _ in found) else []
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def stack_of(runs: Sequence[Run]) -> StackFolder:
-    """The stack of exactly these runs in this order."""
-    text = "\n".join(run.id for run in runs)
+    """The stack of exactly these runs in this order; one of successors is another than one of the runs themselves."""
+    text = "\n".join(run.id + "+fresh" * run.fresh for run in runs)
     return StackFolder(runs[0].runs_dir, hashlib.sha256(text.encode()).hexdigest()[:8])
 
 
-def planned_with(run: Run) -> list[Run]:
-    """The runs that an unfinished run was started with, itself among them, in the order of their stack; none where no plan is stored."""
+def planned_with(run: Run) -> list[tuple[Run, Config]]:
+    """The runs (and configs) that an unfinished run was started with, itself among them, in their stack's order; none without a plan."""
     try:
         stack_id = run.summary()["stack"]["id"]
     except (BnexpError, KeyError, TypeError):
         return []
     planned = StackFolder(run.runs_dir, stack_id).members() if is_run_id(stack_id) else []
-    return planned if run.id in {member.id for member in planned} else []
+    return planned if run in [member for member, _ in planned] else []
 
 
-def drop_spent_plan(run: Run) -> None:
-    """Removes the plan and checkpoints of a stack whose members are all done: a kill can leave them behind."""
-    planned = planned_with(run)
-    if planned and all(member.done for member in planned):
-        stack_of(planned).remove()
+def tidy(run: Run) -> None:
+    """Ends what a killed process left half done about a run; does nothing while another process works on it, which will do so itself."""
+    with suppress(UsageError), locked([run], waiting=None):
+        run.settle()
+        drop_spent_plans(run)
+
+
+def drop_spent_plans(run: Run) -> None:
+    """Removes each stored stack of this run that no unfinished run goes back to: all are done, or removed, or were started anew."""
+    folders = [StackFolder(run.runs_dir, path.name) for path in (run.runs_dir / ".stacks").glob("*")]
+    for stack in folders:
+        members = [member for member, _ in stack.members()]
+        if run.id in [member.id for member in members] and not any(
+            not member.done and stack_id_of(member) == stack.id for member in members
+        ):
+            stack.remove()
+
+
+def stack_id_of(run: Run) -> str | None:
+    """The stack that the run's summary names."""
+    try:
+        return str(run.summary()["stack"]["id"])
+    except (BnexpError, KeyError, TypeError):
+        return None
 
 
 def is_run_id(text: object) -> bool:
@@ -187,45 +223,65 @@ def is_run_id(text: object) -> bool:
 
 
 def list_runs(runs_dir: Path) -> list[Run]:
-    """Every run of the folder, oldest first."""
+    """Every run of the folder, oldest first: folders (no links) with a summary or a config, whether they can be read or not."""
     if not runs_dir.is_dir():
         return []
     found = []
     with os.scandir(runs_dir) as entries:
         for entry in entries:
-            if not entry.name.startswith(".") and entry.is_dir():
-                stamp = _modified(Path(entry.path) / "summary.json")
+            if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
+                folder = Path(entry.path)
+                stamp = _modified(folder / "summary.json") or _modified(folder / "config.yaml")
                 if stamp is not None:
                     found.append((stamp, entry.name))
     return [Run(runs_dir, name) for _, name in sorted(found)]
 
 
 def find_run(text: str, runs_dir: Path) -> Run:
-    """The run that an id, a unique prefix of one, a path or `last` names.
+    """The run that an id, a unique prefix of one, a path or `last` names; an id wins over a path.
 
     Raises:
-        UsageError: none, or more than one.
+        UsageError: none, or more than one, or a folder that is not a run.
     """
-    path = Path(text)
-    if (path / "summary.json").is_file() or (path / "config.yaml").is_file():
-        path = path.resolve()
-        return Run(path.parent, path.name)
     runs = list_runs(runs_dir)
+    exact = [run for run in runs if run.id == text]
+    if not exact and (at_path := _run_at(text)) is not None:
+        return at_path
     if not runs:
         raise UsageError(f"There are no runs in {runs_dir}; `bnexp train` makes one.")
     if text == "last":
         return runs[-1]
-    exact = [run for run in runs if run.id == text]
     matches = exact or [run for run in runs if run.id.startswith(text)]
     if len(matches) == 1 and text:
         return matches[0]
+    short = text if len(text) <= 80 else text[:77] + "..."
     if matches and text:
         some = ", ".join(run.id for run in matches[:5]) + (", ..." if len(matches) > 5 else "")
-        raise UsageError(f"'{text}' is the beginning of {len(matches)} runs ({some}); give more of the id.")
-    hint = did_you_mean(text, [run.id for run in runs])
+        raise UsageError(f"'{short}' is the beginning of {len(matches)} runs ({some}); give more of the id.")
+    hint = did_you_mean(text[:200], [run.id for run in runs])
     raise UsageError(
-        f"There is no run '{text}' in {runs_dir}.{hint} A RUN is an id, its beginning, a path or last; `bnexp runs` lists them."
+        f"There is no run '{short}' in {runs_dir}.{hint} A RUN is an id, its beginning, a path or last; `bnexp runs` lists them."
     )
+
+
+def _run_at(text: str) -> Run | None:
+    """The run whose folder is at a path; None where no folder is. What is there must say itself that it is this run."""
+    try:
+        path = Path(text).absolute()
+        if not text or not path.is_dir():
+            return None
+    except (OSError, ValueError):  # a name too long, or with a NUL
+        return None
+    run = Run(path.parent, path.name)
+    if path.is_symlink():
+        raise UsageError(f"{text} is a link; name the run itself.")
+    try:
+        is_run = run.summary()["id"] == run.id
+    except BnexpError:
+        is_run = False
+    if not is_run:
+        raise UsageError(f"{text} is a folder, but not that of a run.")
+    return run
 
 
 @contextmanager
@@ -263,14 +319,27 @@ def locked(runs: Sequence[Run], waiting: Callable[[str], None] | None, stop: Cal
 
 
 def rows(runs_dir: Path) -> list[dict[str, Any]]:
-    """One flat row a run, oldest first: `id`, `status`, `test.running.accuracy`, `config.optim.lr`, ... Unreadable runs are left out."""
+    """One flat row a run, oldest first: `id`, `status`, `test.running.accuracy`, `config.optim.lr`, ... A run that cannot be read has the
+    status `unreadable`, and one whose process is gone `interrupted`."""
     found = []
     for run in list_runs(runs_dir):
         try:
-            found.append(dict(_flatten(run.summary())))
+            row = dict(_flatten(run.summary()))
         except DataError:
-            continue
+            row = {"id": run.id, "status": "unreadable"}
+        if row["status"] == "running" and not in_work(run):
+            row["status"] = "interrupted"
+        found.append(row)
     return found
+
+
+def in_work(run: Run) -> bool:
+    """Whether some process holds the run's lock."""
+    try:
+        with locked([run], waiting=None):
+            return False
+    except UsageError:
+        return True
 
 
 def to_yaml(config: Config) -> str:

@@ -13,9 +13,10 @@ from torch import nn
 from bnexp.checkpoint import load_network
 from bnexp.data import Dataset
 from bnexp.engine import load_data, resolve_device, set_threads
-from bnexp.errors import BnexpError
+from bnexp.errors import BnexpError, UsageError
 from bnexp.evaluate import evaluate, fold, shared_inputs
 from bnexp.files import finite
+from bnexp.identity import identify
 from bnexp.loggers import Terminal
 from bnexp.models import memory_format
 from bnexp.run import Run
@@ -34,7 +35,9 @@ def evaluate_saved(run: Run, stats: Sequence[str], folded: bool, terminal: Termi
         DataError: the run or its data cannot be used.
         BnexpError: the folded network's outputs differ from the network's.
     """
-    config, network = run.config(), load_network(run)
+    config, network = run.config().replace(device="auto"), load_network(run)
+    if identify([config], run.runs_dir)[0].id != run.id:
+        raise UsageError(f"{run.id} cannot be evaluated: its config, its data or the results version of bnexp changed since.")
     if folded:
         fold(network, config)  # refuse before the data are read
     device = resolve_device(config)
@@ -54,15 +57,19 @@ def evaluate_saved(run: Run, stats: Sequence[str], folded: bool, terminal: Termi
 def _folded(network: nn.Sequential, folded: nn.Sequential, data: Dataset, run: Run) -> dict[str, Any]:
     """Scores of the folded network, how far its logits are, and the inference speed of both, interleaved."""
     loss, correct, difference, largest = 0.0, 0, 0.0, 1.0
+    all_finite = True
     for index in torch.arange(len(data.test), device=data.test.x.device).split(SPEED_IMAGES):
         x, y = data.test.x[index], data.test.y[index]
         inputs = shared_inputs(network, data, x)
         before, after = network(inputs), folded(inputs)
+        all_finite = all_finite and bool(before.isfinite().all()) and bool(after.isfinite().all())
         difference = max(difference, float((before - after).abs().max()))
         largest = max(largest, float(before.abs().max()))
         loss += float(nn.functional.cross_entropy(after, y, reduction="sum"))
         correct += int((after.argmax(1) == y).sum())
-    if not difference <= FOLD_BOUND * largest:
+    if not all_finite:
+        raise BnexpError(f"{run.id} gives logits that are not finite, folded or not: there is nothing to compare.")
+    if difference > FOLD_BOUND * largest:
         raise BnexpError(f"Folding {run.id} changed a logit by {difference:.1e}, more than {FOLD_BOUND:g} of the largest.")
     inputs = shared_inputs(network, data, data.test.x[:SPEED_IMAGES])
     seconds: dict[bool, list[float]] = {False: [], True: []}

@@ -20,10 +20,10 @@ MEANING = {
 
 
 def show(table: RenderableType) -> None:
-    """Prints on stdout, in 80 columns or more, with colour only on a terminal."""
+    """Prints on stdout, with colour only on a terminal."""
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = max(console.width, 100)  # a pipe has no width; do not cut what a program may read
+        console.width = max(console.width, 200)  # a pipe has no width: one line a row, for whoever reads it
     console.print(table)
 
 
@@ -45,7 +45,7 @@ def run_table(summary: dict[str, Any], folder: str) -> RenderableType:
         f"{summary['steps']:,} steps ({summary['epochs']:g} epochs), batch {config['train']['batch_size']}, "
         f"{config['optim']['name']}, lr {config['optim']['lr']:g}",
     )
-    for stats, meaning in MEANING.items() if summary["test"] else ():
+    for stats, meaning in MEANING.items():
         score = summary["test"][stats]
         name = "test accuracy" if stats == "running" else ""
         table.add_row(name, f"{_percent(score['accuracy'])}, loss {_number(score['loss'])}  {meaning}")
@@ -70,12 +70,11 @@ def seeds_table(summaries: Sequence[dict[str, Any]]) -> RenderableType:
     for name in ("seed", "status", "test acc", "precise", "batch", "val acc", "to target"):
         table.add_column(name, justify="left" if name == "status" else "right", overflow="fold")
     for summary in summaries:
-        test = summary["test"] or {}
-        cells = [_percent((test.get(stats) or {}).get("accuracy")) for stats in MEANING]
+        cells = [_percent(summary["test"][stats]["accuracy"]) for stats in MEANING]
         step = summary["target"]["reached_step"]
         seed = str(summary["seed"])
         table.add_row(seed, _status(summary), *cells, _percent(summary["val"]["accuracy"]), "inf" if step is None else f"{step:,}")
-    columns = [[((s["test"] or {}).get(stats) or {}).get("accuracy") for s in summaries] for stats in MEANING]
+    columns = [[s["test"][stats]["accuracy"] for s in summaries] for stats in MEANING]
     columns.append([s["val"]["accuracy"] for s in summaries])
     table.add_section()
     table.add_row("mean", f"± std, n={len(summaries)}", *[_spread(column) for column in columns], "")
@@ -93,7 +92,7 @@ def list_table(rows: Sequence[dict[str, Any]]) -> RenderableType:
         step = row.get("target.reached_step")
         reached = f"{step:,}" if step is not None else "inf" if row["status"] in ("finished", "diverged") else ""
         written = str(row.get("written_at", ""))[5:16].replace("T", " ")
-        table.add_row(row["id"], status, f"{row.get('steps', 0):,}", accuracy, reached, written)
+        table.add_row(row["id"], status, f"{row['steps']:,}" if "steps" in row else "", accuracy, reached, written)
     return table
 
 

@@ -36,8 +36,10 @@ class Track:
     diverged_at_step: int | None = None
     reached_step: int | None = None
     reached_train_s: float | None = None
-    best_accuracy: float = 0.0
+    best_accuracy: float | None = None
     best_step: int | None = None
+    val_loss: float | None = None
+    val_accuracy: float | None = None
 
 
 @dataclass
@@ -100,10 +102,10 @@ class Stack:
                 "train_s": self.clock.train_s,
                 "eval_s": self.clock.eval_s,
                 "metrics_s": self.clock.metrics_s,
-                "laps": self.clock.laps,
+                "laps": torch.tensor(self.clock.laps, dtype=torch.float64),
             },
-            "losses": self.losses,
-            "correct": self.correct,
+            "losses": torch.stack(self.losses) if self.losses else torch.empty(0, self.runs),
+            "correct": torch.stack(self.correct) if self.correct else torch.empty(0, self.runs, dtype=torch.int64),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -111,9 +113,9 @@ class Stack:
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.tracks = [Track(**track) for track in state["tracks"]]
-        self.clock = Clock(self.device, **state["clock"])
-        self.losses = [losses.to(self.device) for losses in state["losses"]]
-        self.correct = [correct.to(self.device) for correct in state["correct"]]
+        self.clock = Clock(self.device, **{**state["clock"], "laps": state["clock"]["laps"].tolist()})
+        self.losses = list(state["losses"].to(self.device))
+        self.correct = list(state["correct"].to(self.device))
 
 
 def train_step(stack: Stack) -> None:
@@ -176,20 +178,22 @@ def fit(
     return True
 
 
-def pauses(stack: Stack) -> list[int]:
+def pauses(stack: Stack) -> Iterator[int]:
     """The steps after which the stack is evaluated, from where it stands. `auto` is dense early on, so that steps to target are not
     quantised to epochs: from 8 on each step is sqrt(2) times the last, until the gaps are longer than an epoch; and after every epoch.
     Looking never costs more than training: a gap is at least as long as an evaluation takes, counted as a third of a step a batch."""
     every, epoch, total = stack.config.train.eval_every, stack.batches.per_epoch, stack.total
-    if every == "auto":
-        cost = math.ceil(len(stack.batches.data.val) / (3 * stack.batches.size))
-        steps, step = set(range(epoch, total, epoch)), max(8, cost)
-        while step < min(total, epoch / (math.sqrt(2) - 1)):
-            steps.add(step)
-            step = max(round(step * math.sqrt(2)), step + cost)
-    else:
-        steps = set(range(every, total, every))
-    return sorted(step for step in {*steps, total} if step > stack.step)
+    cost = math.ceil(len(stack.batches.data.val) / (3 * stack.batches.size))
+    step, early = stack.step, max(8, cost)
+    while step < total:
+        if every != "auto":
+            step = min(total, (step // every + 1) * every)
+        else:
+            while early <= step:
+                early = max(round(early * math.sqrt(2)), early + cost)
+            dense = early if early < epoch / (math.sqrt(2) - 1) else total
+            step = min(total, (step // epoch + 1) * epoch, dense)
+        yield step
 
 
 def speed(stack: Stack) -> dict[str, float]:
@@ -229,7 +233,8 @@ def _look(stack: Stack, data: Dataset, record: Callable[[int, dict[str, float]],
             "speed/images_per_s": batch * len(since) / sum(since),
             "speed/train_s": stack.clock.train_s,
         }
-        if track.diverged_at_step is None and val_accuracy[run] > track.best_accuracy:
+        track.val_loss, track.val_accuracy = val_loss[run], val_accuracy[run]
+        if track.diverged_at_step is None and (track.best_accuracy is None or val_accuracy[run] > track.best_accuracy):
             track.best_accuracy, track.best_step = val_accuracy[run], stack.step
         if track.diverged_at_step is None and track.reached_step is None and val_accuracy[run] >= stack.config.train.target:
             track.reached_step, track.reached_train_s = stack.step, stack.clock.train_s

@@ -15,7 +15,7 @@ from bnexp.checkpoint import load_checkpoint, load_model, load_network, save_che
 from bnexp.config import from_mapping
 from bnexp.errors import DataError
 from bnexp.models import logits, unstack
-from bnexp.run import Run
+from bnexp.run import SUMMARY_KEYS, Run
 from bnexp.train import Stack, train_step
 
 CPU = torch.device("cpu")
@@ -183,13 +183,17 @@ def test_a_saved_run_is_a_plain_network(tmp_path: Path, tiny: Tiny, shape: tuple
         train_step(stack)
     run = Run(tmp_path, "mine-00000000")
     run.start(stack.configs[1])
-    run.write_summary({"status": "finished", "data": {"shape": list(shape), "classes": ["a", "b", "c"]}})
+    run.write_summary(
+        {**dict.fromkeys(SUMMARY_KEYS), "id": run.id, "status": "finished", "data": {"shape": list(shape), "classes": ["a", "b", "c"]}}
+    )
     save_model(run.model_pt, unstack(stack.network.state_dict(), 2, 1))
     network = load_network(run)
     assert not network.training
     x = data.normalize(data.test.x)
     stacked = logits(stack.network.eval(), x.repeat(1, 2, *[1] * (x.dim() - 2)))[1]
     torch.testing.assert_close(network(x), stacked, rtol=1e-5, atol=1e-5)
-    run.write_summary({"status": "finished", "data": {"shape": list(shape), "classes": ["a", "b"]}})
+    run.write_summary(
+        {**dict.fromkeys(SUMMARY_KEYS), "id": run.id, "status": "finished", "data": {"shape": list(shape), "classes": ["a", "b"]}}
+    )
     with pytest.raises(DataError, match=r"model\.pt does not fit the run's config"):
         load_network(run)

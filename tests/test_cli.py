@@ -187,6 +187,8 @@ def test_folded_gives_the_same_answers_or_is_refused(runs_dir: Path) -> None:
 
 def test_runs_lists_shows_and_removes(runs_dir: Path) -> None:
     where = ("--runs-dir", str(runs_dir))
+    assert "is not there" in bn("runs", *where, code=2).stderr
+    runs_dir.mkdir()
     assert "There are no runs" in bn("runs", *where).stderr
     train(runs_dir, "--seeds", "2")
     train(runs_dir, "name=third", "seed=7")
@@ -201,6 +203,8 @@ def test_runs_lists_shows_and_removes(runs_dir: Path) -> None:
     assert len(list_runs(runs_dir)) == 3  # all names are looked up before the first is deleted
     with locked([Run(runs_dir, rows[2]["id"])], waiting=None):
         assert "working on" in bn("runs", "rm", "third", *where, code=2).stderr
+        assert "working on" in bn("runs", "rm", rows[0]["id"], "third", *where, code=2).stderr
+    assert len(list_runs(runs_dir)) == 3  # one that is in work keeps all that were named with it
     bn("runs", "rm", "third", str(runs_dir / rows[0]["id"]), *where)
     assert [run.id for run in list_runs(runs_dir)] == [rows[1]["id"]]
 

@@ -101,6 +101,24 @@ def test_signals_save_and_exit_130(uninterrupted: dict[int, list[Run]], tmp_path
     assert run.model_pt.read_bytes() == uninterrupted[1][0].model_pt.read_bytes()
 
 
+def test_ctrl_c_while_data_are_read_stops_at_once(tmp_path: Path) -> None:
+    """There is nothing to save yet; a download or 60,000 images would keep a person waiting for minutes."""
+    script = (
+        "import sys, time, bnexp.engine as engine\n"
+        "def load(*_):\n    print('reading', flush=True)\n    time.sleep(60)\n"
+        "engine.load = load\n"
+        "from bnexp.cli import main\nmain()"
+    )
+    command = [sys.executable, "-c", script, "train", "--runs-dir", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "reading\n"
+    process.send_signal(signal.SIGINT)
+    _, err = finish(process, code=130)
+    assert err == "Interrupted.\n"
+    assert not list_runs(tmp_path)
+
+
 def test_a_kill_amid_the_last_summaries_keeps_the_plan(uninterrupted: dict[int, list[Run]], tmp_path: Path) -> None:
     """A member that was finished already must not narrow the stack of the others, whose bits would change."""
     command = ["train", *SLOW, "--seeds", "3"]
@@ -109,6 +127,7 @@ def test_a_kill_amid_the_last_summaries_keeps_the_plan(uninterrupted: dict[int, 
     process.send_signal(signal.SIGINT)
     finish(process, code=130)
     runs = sorted(list_runs(tmp_path), key=lambda run: run.id)
+    runs[1].model_pt.write_bytes(uninterrupted[3][1].model_pt.read_bytes())
     runs[1].write_summary({**uninterrupted[3][1].summary(), "note": "written before the kill"})
     finish(start(*command, runs_dir=tmp_path))
     for run, whole in zip(runs, uninterrupted[3], strict=True):

@@ -1,0 +1,256 @@
+"""The runs folder when it does not look as it should: foreign folders, links, damaged and removed files, leftovers of kills.
+
+Each of these once lost data, lied, or ended in a traceback.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from bnexp import launch as launching
+from bnexp.cli import app
+from bnexp.config import Config
+from bnexp.engine import train_stack
+from bnexp.launch import launch
+from bnexp.loggers import Terminal
+from bnexp.plan import plan
+from bnexp.run import Run, list_runs
+from bnexp.stop import Stop
+
+TINY = ["model.widths=[4,4]", "train.steps=24", "train.eval_every=8"]
+CONFIG = Config().replace(
+    **{"model.widths": [4, 4], "train.epochs": None, "train.steps": 24, "train.eval_every": 8, "train.checkpoint_every": 4}
+)
+
+
+@pytest.fixture
+def runs_dir(tmp_path: Path) -> Path:
+    return tmp_path / "runs"
+
+
+def bn(runs_dir: Path, *args: str, code: int = 0) -> Result:
+    result = CliRunner().invoke(app, [*args, "--runs-dir", str(runs_dir)], prog_name="bnexp")
+    assert result.exit_code == code, (result.stdout, result.stderr, result.exception)
+    assert "Traceback" not in result.stderr
+    return result
+
+
+class StopAt(Stop):
+    """Stops before the given number of further steps are made."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.left = steps
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def interrupt(configs: list[Config], runs_dir: Path, monkeypatch: pytest.MonkeyPatch, *, steps: int = 10, fresh: bool = False) -> None:
+    """Trains so many steps and is stopped, as by Ctrl-C."""
+    with monkeypatch.context() as patch:
+        patch.setattr(launching, "Stop", lambda: StopAt(steps))
+        with pytest.raises(launching.Interrupted, match="state saved"):
+            launch(configs, runs_dir, quiet=True, fresh=fresh)
+
+
+def steps_logged(run: Run) -> list[int]:
+    return [json.loads(line)["step"] for line in run.metrics_jsonl.read_text().splitlines()]
+
+
+def test_rm_deletes_runs_only(runs_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bn(runs_dir, "train", *TINY)
+    (project := tmp_path / "project").mkdir()
+    (project / "config.yaml").write_text("a: 1")
+    (project / "summary.json").write_text("{}")
+    (runs_dir / "linked").symlink_to(list_runs(runs_dir)[0].folder)
+    monkeypatch.chdir(tmp_path)
+    for name, why in (
+        ("project", "not that of a run"),
+        (str(runs_dir / "linked"), "is a link"),
+        ("linked", "There is no run"),
+        ("x" * 5000, "no run"),
+    ):
+        assert why in bn(runs_dir, "runs", "rm", name, code=2).stderr
+    assert (project / "config.yaml").exists()
+    assert list_runs(runs_dir)[0].done
+
+
+def test_an_id_wins_over_a_path(runs_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bn(runs_dir, "train", *TINY)
+    run = list_runs(runs_dir)[0]
+    (tmp_path / run.id).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert json.loads(bn(runs_dir, "runs", "show", run.id, "--json").stdout)["id"] == run.id
+
+
+def test_damaged_runs_are_listed_and_can_be_removed(runs_dir: Path) -> None:
+    bn(runs_dir, "train", *TINY)
+    for name, text in (("half-00000001", "{}"), ("half-00000002", '{"status": "finished"}'), ("half-00000003", "\x00\xff")):
+        (runs_dir / name).mkdir()
+        (runs_dir / name / "summary.json").write_bytes(text.encode("latin-1"))
+    (runs_dir / "half-00000004").mkdir()
+    (runs_dir / "half-00000004" / "config.yaml").write_text("seed: 0")
+    (runs_dir / "note.txt").write_text("mine")
+    rows = json.loads(bn(runs_dir, "runs", "--json").stdout)["runs"]
+    assert [row["status"] for row in rows] == ["finished"] + ["unreadable"] * 4
+    assert "unreadable" in bn(runs_dir, "runs").stdout
+    for command in (["runs", "show"], ["evaluate"], ["resume"]):
+        for name in ("half-00000001", "half-00000002", "half-00000003"):
+            assert name in bn(runs_dir, *command, name, code=1).stderr
+    bn(runs_dir, "runs", "rm", *[f"half-0000000{digit}" for digit in "1234"])
+    assert len(list_runs(runs_dir)) == 1
+
+
+def test_the_group_hands_its_options_on(runs_dir: Path) -> None:
+    bn(runs_dir, "train", *TINY)
+    result = CliRunner().invoke(app, ["runs", "--runs-dir", str(runs_dir), "--json", "show", "last"])
+    assert json.loads(result.stdout)["status"] == "finished"
+
+
+def test_an_interrupted_fresh_run_goes_on_and_replaces(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run,) = launch([CONFIG], runs_dir, quiet=True).runs
+    before, model = run.summary_json.read_bytes(), run.model_pt.read_bytes()
+    for go_on in (["resume", run.id], ["train", *TINY, "--fresh"]):
+        interrupt([CONFIG], runs_dir, monkeypatch, fresh=True)
+        assert run.summary_json.read_bytes() == before
+        assert "not trained again" in bn(runs_dir, "train", *TINY).stderr
+        assert "Going on at step 10" in bn(runs_dir, *go_on).stderr
+        assert run.summary_json.read_bytes() != before
+        assert run.model_pt.read_bytes() == model
+        assert steps_logged(run) == [8, 16, 24, 24]
+        assert not list((runs_dir / ".stacks").iterdir())
+        assert not list((runs_dir / ".fresh").iterdir())
+        before = run.summary_json.read_bytes()
+
+
+def test_rm_of_a_run_takes_its_interrupted_successor_along(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run,) = launch([CONFIG], runs_dir, quiet=True).runs
+    interrupt([CONFIG], runs_dir, monkeypatch, fresh=True)
+    bn(runs_dir, "runs", "rm", run.id)
+    assert not list((runs_dir / ".stacks").iterdir())
+    assert "Going on" not in bn(runs_dir, "train", *TINY).stderr
+    assert steps_logged(run) == [8, 16, 24, 24]
+
+
+def test_fresh_over_a_finished_and_an_interrupted_run(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = [CONFIG, CONFIG.replace(seed=1)]
+    whole = [launch([config], runs_dir.parent / "whole", quiet=True).runs[0] for config in pair]  # each was started alone
+    (first,) = launch(pair[:1], runs_dir, quiet=True).runs
+    before = first.summary_json.read_bytes()
+    interrupt(pair[1:], runs_dir, monkeypatch)
+    interrupt(pair, runs_dir, monkeypatch, fresh=True)
+    assert first.summary_json.read_bytes() == before
+    outcome = launch(pair, runs_dir, quiet=True, fresh=True)
+    assert outcome.reused == frozenset()
+    for run, same in zip(outcome.runs, whole, strict=True):
+        assert run.model_pt.read_bytes() == same.model_pt.read_bytes()
+        assert steps_logged(run) == [8, 16, 24, 24]
+    assert not list((runs_dir / ".stacks").iterdir())
+
+
+def test_a_complete_successor_is_put_in_place_by_the_next_command(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run,) = launch([CONFIG], runs_dir, quiet=True).runs
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "promote", lambda self: self)  # killed just before
+        launch([CONFIG], runs_dir, quiet=True, fresh=True)
+    written = json.loads((runs_dir / ".fresh" / run.id / "summary.json").read_text())
+    bn(runs_dir, "train", *TINY)
+    assert run.summary() == written
+    assert not list((runs_dir / ".fresh").iterdir())
+
+
+def test_a_deleted_folder_starts_over_whatever_checkpoint_is_left(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt([CONFIG], runs_dir, monkeypatch)
+    run = list_runs(runs_dir)[0]
+    shutil.rmtree(run.folder)
+    assert "Going on" not in bn(runs_dir, "train", *TINY).stderr
+    assert steps_logged(run) == [8, 16, 24, 24]
+
+
+def test_a_removed_member_does_not_keep_the_others_from_going_on(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = [CONFIG, CONFIG.replace(seed=1)]
+    whole = launch(pair, runs_dir.parent / "whole", quiet=True).runs
+    interrupt(pair, runs_dir, monkeypatch)
+    first, second = launching.identify(pair, runs_dir)
+    bn(runs_dir, "runs", "rm", first.id)
+    bn(runs_dir, "resume", second.id)
+    assert second.model_pt.read_bytes() == whole[1].model_pt.read_bytes()
+    assert not first.folder.exists()
+    assert not list((runs_dir / ".stacks").iterdir())
+
+
+def test_a_finished_run_without_its_model_is_trained_again(runs_dir: Path) -> None:
+    bn(runs_dir, "train", *TINY)
+    run = list_runs(runs_dir)[0]
+    run.model_pt.unlink()
+    assert "resume" in bn(runs_dir, "evaluate", "last", code=1).stderr
+    bn(runs_dir, "resume", "last")
+    assert run.done
+    bn(runs_dir, "evaluate", "last")
+
+
+def test_a_killed_run_is_listed_as_interrupted(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt([CONFIG], runs_dir, monkeypatch)
+    run = list_runs(runs_dir)[0]
+    run.write_summary({**run.summary(), "status": "running"})  # as a kill leaves it
+    assert json.loads(bn(runs_dir, "runs", "--json").stdout)["runs"][0]["status"] == "interrupted"
+
+
+def test_a_checkpoint_that_does_not_fit_falls_back(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    interrupt([CONFIG], runs_dir, monkeypatch)
+    (current,) = runs_dir.glob(".stacks/*/checkpoint.pt")
+    torch.save({"format": 1}, current)
+    err = bn(runs_dir, "resume", "last").stderr
+    assert "does not fit" in err
+    assert "Going on at step 8" in err
+
+
+def test_evaluate_and_resume_refuse_changed_data_and_config(runs_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        np.savez(tmp_path / "mine.npz", x=rng.normal(size=(60, 1, 8)), y=np.arange(60) % 3)
+
+    write(0)
+    monkeypatch.chdir(tmp_path)
+    bn(runs_dir, "train", "data=npz", "data.root=mine.npz", "train.batch_size=8", *TINY)
+    run = list_runs(runs_dir)[0]
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(elsewhere)  # the root is kept absolute
+    bn(runs_dir, "evaluate", "last")
+    write(1)
+    assert "changed since" in bn(runs_dir, "evaluate", "last", code=2).stderr
+    write(0)
+    text = run.config_yaml.read_text()
+    run.config_yaml.write_text(text.replace("bn_eps: 1.0e-05", "bn_eps: 0.5"))
+    assert run.config_yaml.read_text() != text
+    assert "changed since" in bn(runs_dir, "evaluate", "last", code=2).stderr
+
+
+def test_folding_a_network_with_nan_is_refused(runs_dir: Path) -> None:
+    bn(runs_dir, "train", *TINY, "optim.lr=1e30")
+    result = bn(runs_dir, "evaluate", "last", "--folded", code=1)
+    assert "not finite" in result.stderr
+
+
+def test_progress_that_nobody_reads_does_not_stop_the_training(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in `bnexp train 2>&1 | head -1`."""
+    import os
+
+    read, write = os.pipe()
+    os.close(read)
+    terminal = Terminal()
+    with os.fdopen(write, "w") as closed:
+        terminal.console.file = closed
+        (planned,) = plan([CONFIG], launching.identify([CONFIG], runs_dir))
+        train_stack(planned, terminal, Stop())
+        monkeypatch.setattr(closed, "flush", lambda: None)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), closed.fileno())
+    assert planned.runs[0].done
