@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
+import math
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnexp.config import Config, check_key, from_mapping, keys
-from bnexp.errors import UsageError, did_you_mean, one_of
+from bnexp.config import KEYS, Config, check_key, from_mapping
+from bnexp.errors import UsageError, did_you_mean, one_of, short
+from bnexp.keys import show
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 GROUPS = ("data", "model", "optim", "experiment")
+BY_GROUP = {"data.name": "data", "model.name": "model"}
+"""Keys that are set by choosing a group: `data=mnist`, never `data.name=mnist`, which would leave out what else data/mnist.yaml says."""
+MOST_CELLS = 100_000
 
 
 def builtin_configs() -> Path:
@@ -31,7 +38,7 @@ def builtin_configs() -> Path:
 def group_choices(group: str, config_dir: Path | None = None) -> list[str]:
     """The names that `group=NAME` takes: our YAML files and those of the user's folder."""
     folders = [builtin_configs(), *([config_dir] if config_dir else [])]
-    return sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml")})
+    return sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml") if file.is_file()})
 
 
 def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> Config:
@@ -45,7 +52,7 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
     for override in parsed:
         _check(override, folder)
         if override.is_sweep_override():
-            raise UsageError(f"'{override.input_line}' names several values; this command takes one.")
+            raise UsageError(f"'{_echo(override)}' names several values; this command takes one.")
     return _build(parsed, folder, {})
 
 
@@ -54,19 +61,20 @@ def expand(overrides: Sequence[str] = (), config_dir: str | Path | None = None) 
     last override varies fastest. Every cell is checked.
 
     Raises:
-        UsageError: as `compose`; a bad cell is named; or the grid is empty.
+        UsageError: as `compose`; a bad cell is named; or the grid is empty or beyond all measure.
     """
-    from itertools import product
-
     folder = _checked_folder(config_dir)
-    axes = []
+    axes: dict[str, list[Override]] = {}  # of a key that is given twice the last counts, as in Hydra
     for override in _parse(overrides):
         _check(override, folder)
-        axes.append(_values(override))
-        for value in axes[-1]:
+        axes[override.key_or_group] = _values(override)
+        for value in axes[override.key_or_group]:
             _check(value, folder)
+    cells = math.prod(len(values) for values in axes.values())
+    if cells > MOST_CELLS:
+        raise UsageError(f"The grid has {cells:,} cells; {MOST_CELLS:,} is the most.")
     composed: dict[tuple[str, ...], dict[str, Any]] = {}
-    return [_build(cell, folder, composed) for cell in product(*axes)]
+    return [_build(cell, folder, composed) for cell in itertools.product(*axes.values())]
 
 
 def _values(override: Override) -> list[Override]:
@@ -74,11 +82,20 @@ def _values(override: Override) -> list[Override]:
     if not override.is_sweep_override():
         return [override]
     if not override.is_discrete_sweep() or (override.value_type is not None and override.value_type.name == "GLOB_CHOICE_SWEEP"):
-        raise UsageError(f"'{override.input_line}' is no list of values; write key=a,b,c or key=range(start,stop).")
-    values = _parse([f"{override.key_or_group}={value}" for value in override.sweep_string_iterator()])
-    if not values:
-        raise UsageError(f"'{override.input_line}' is empty: the grid has no cell.")
-    return values
+        raise UsageError(f"'{_echo(override)}' is no list of values; write key=a,b,c or key=range(start,stop).")
+    try:
+        texts = list(itertools.islice(override.sweep_string_iterator(), MOST_CELLS + 1))
+    except (ValueError, ArithmeticError):  # range() with a step of 0, or NaN
+        raise UsageError(f"'{_echo(override)}' is no range; write key=range(start,stop) or key=range(start,stop,step).") from None
+    if not texts:
+        raise UsageError(f"'{_echo(override)}' is empty: the grid has no cell.")
+    if len(texts) > MOST_CELLS:
+        raise UsageError(f"'{_echo(override)}' has more than {MOST_CELLS:,} values, the most that a grid may have.")
+    return _parse([f"{override.key_or_group}={text}" for text in texts])
+
+
+def _echo(override: Override) -> str:
+    return short(override.input_line or "")
 
 
 def _build(cell: Sequence[Override], folder: Path | None, composed: dict[tuple[str, ...], dict[str, Any]]) -> Config:
@@ -93,6 +110,8 @@ def _build(cell: Sequence[Override], folder: Path | None, composed: dict[tuple[s
             node = tree
             for part in path:
                 node = node.setdefault(part, {})
+                if not isinstance(node, dict):
+                    raise UsageError(f"{part} should be a group of keys, and is {show(node)}.")
             node[last] = override.value()
     _refuse_code(tree)
     return from_mapping(tree)
@@ -105,12 +124,16 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
     parser, parsed = OverridesParser.create(), []
     for text in overrides:
         if "=" not in text and not text.startswith("~"):
-            raise UsageError(f"'{text}' is not an override; write key=value, for example optim.lr=0.3.")
+            raise UsageError(f"'{short(text)}' is not an override; write key=value, for example optim.lr=0.3.")
         try:
             parsed.append(parser.parse_override(text))
         except (HydraException, ValueError) as error:  # ValueError: a number of more digits than Python reads
-            reason = str(error).splitlines()[0] if str(error) else "syntax error"
-            raise UsageError(f"'{text}' cannot be read as key=value: {reason}. Quote special characters, as in 'name=\"a b\"'.") from None
+            reason = short((str(error).splitlines() or ["syntax error"])[0])
+            raise UsageError(
+                f"'{short(text)}' cannot be read as key=value: {reason}. Quote special characters, as in 'name=\"a b\"'."
+            ) from None
+        except RecursionError:
+            raise UsageError(f"'{short(text)}' cannot be read: its brackets are nested too deeply.") from None
     return parsed
 
 
@@ -120,13 +143,16 @@ def _check(override: Override, config_dir: Path | None) -> None:
     Raises:
         UsageError: saying which.
     """
-    key, text = override.key_or_group, override.input_line or ""
+    key, text = override.key_or_group, _echo(override)
     if override.is_delete():
         raise UsageError(f"'{text}': keys cannot be deleted; set the key to another value instead.")
     if key.split(".")[0] == "hydra" or key.split("/")[0] == "hydra":
         raise UsageError(f"'{text}' is refused: Hydra's own settings are not for bnexp's commands.")
     if override.package is not None:
         raise UsageError(f"'{text}': packages (@) are not supported; write group=NAME or key=value.")
+    if key in BY_GROUP:
+        said = short((override.input_line or "").partition("=")[2])
+        raise UsageError(f"'{text}' is refused: write {BY_GROUP[key]}={said or 'NAME'}.")
     if key not in GROUPS:
         check_key(key)
     if key in GROUPS and not override.is_sweep_override():
@@ -139,7 +165,7 @@ def _check(override: Override, config_dir: Path | None) -> None:
 def _checked_folder(config_dir: str | Path | None) -> Path | None:
     if config_dir is None:
         return None
-    folder = Path(config_dir).resolve()
+    folder = Path(os.path.realpath(config_dir))  # Path.resolve raises on a loop of links
     if not folder.is_dir():
         raise UsageError(f"--config-dir {config_dir} is not a folder.")
     if not any((folder / group).is_dir() for group in GROUPS):
@@ -149,7 +175,11 @@ def _checked_folder(config_dir: str | Path | None) -> Path | None:
             f"--config-dir {config_dir} holds train.yaml or hydra/; it may hold group files, for example experiment/mine.yaml."
         )
     for file in (file for group in GROUPS for file in (folder / group).glob("*.yaml") if file.is_file()):
-        if re.search(r"^#\s*@package\s+hydra|^\s*[-{]?\s*(override\s+)?/?hydra\b", file.read_text(errors="replace"), re.MULTILINE):
+        try:
+            text = file.read_text(errors="replace")
+        except OSError as error:
+            raise UsageError(f"{file} cannot be read ({error.strerror}).") from None
+        if re.search(r"^#\s*@package\s+hydra|^\s*[-{]?\s*(override\s+)?/?hydra\b", text, re.MULTILINE):
             raise UsageError(f"{file} is refused: Hydra's own settings are not for bnexp's commands.")  # Hydra would drop them in silence
     return folder
 
@@ -167,10 +197,30 @@ def _compose(lines: list[str], config_dir: Path | None) -> dict[str, Any]:
         with _user_folder_first(config_dir), initialize_config_dir(str(builtin_configs()), version_base="1.3"):
             tree = OmegaConf.to_container(hydra_compose("train", overrides=lines), resolve=False)
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError) as error:  # the last two: a file that cannot be read
-        reason = re.sub(r"\s+", " ", str(error)).strip()
-        raise UsageError(f"The config cannot be composed: {reason[:300]}") from None
+        raise UsageError(f"The config cannot be composed: {_reason(error, lines)}") from None
+    except RecursionError:
+        raise UsageError(
+            f"The config cannot be composed: {short(' '.join(lines))} nests too deeply; "
+            "either a file's defaults list leads back to the file, or its brackets have no end."
+        ) from None
     assert isinstance(tree, dict)
+    if "experiment" in tree:
+        name = next((line for line in reversed(lines) if line.startswith("experiment=")), "experiment").replace("=", "/")
+        raise UsageError(
+            f"{short(name)}.yaml must begin with the line `# @package _global_`; without it, all in it is taken for keys of a group "
+            "'experiment', which is not there."
+        )
     return tree  # type: ignore[return-value]
+
+
+def _reason(error: BaseException | None, lines: list[str]) -> str:
+    """The first sentence that the error or what led to it says, without Hydra's search path and OmegaConf's internals."""
+    while error is not None:
+        text = re.sub(r"\s+", " ", re.split(r"Config search path:|\n\s*(?:full_key|object_type)\b", str(error))[0]).strip()
+        if text:
+            return short(text, 300)
+        error = error.__cause__ or error.__context__
+    return f"a key or value in {short(' '.join(lines))} cannot be used; keys are names, and values text, numbers and lists."
 
 
 @contextlib.contextmanager
@@ -203,14 +253,17 @@ def _refuse_code(tree: Any, path: str = "") -> None:
     for name, value in items:
         key = f"{path}.{name}" if path else str(name)
         if isinstance(name, str) and re.fullmatch(r"_\w+_", name):
-            raise UsageError(f"'{key}' is refused: bnexp's configs hold values, and nothing in them is instantiated.")
+            raise UsageError(f"'{short(key)}' is refused: bnexp's configs hold values, and nothing in them is instantiated.")
         _refuse_code(value, key)
     if isinstance(tree, str) and "${" in tree:
-        raise UsageError(f"{path}={tree} is refused: interpolations (${{...}}) are not resolved; write the value itself.")
+        raise UsageError(f"{short(path)}={show(tree)} is refused: interpolations (${{...}}) are not resolved; write the value itself.")
 
 
 def completions(incomplete: str) -> list[str]:
     """What an override that begins like this may become, for the shell's completion."""
-    options = [f"{key}=" for key in keys()]
+    key, equals, _ = incomplete.partition("=")
+    options = [f"{name}=" for name in KEYS if name not in BY_GROUP]
+    if equals and key in KEYS and key not in BY_GROUP:
+        options += [f"{key}={value}" for value in KEYS[key].values]
     options += [f"{group}={name}" for group in GROUPS for name in group_choices(group)]
     return [option for option in options if option.startswith(incomplete)]

@@ -21,7 +21,7 @@ from bnexp.data import Dataset, load
 from bnexp.errors import BnexpError, Interrupted, UsageError
 from bnexp.evaluate import STATS, Scores, evaluate, norm_layers
 from bnexp.files import finite
-from bnexp.loggers import RunLog, Terminal
+from bnexp.loggers import Display, RunLog
 from bnexp.models import unstack
 from bnexp.plan import Planned
 from bnexp.run import Run, StackFolder
@@ -34,7 +34,7 @@ COLD_EMA = 0.01
 """Running statistics are called cold while the initial (0, 1) has more weight in them than this."""
 
 
-def train_stack(planned: Planned, terminal: Terminal, stop: Stop, threads: int | None = None) -> None:
+def train_stack(planned: Planned, terminal: Display, stop: Stop, threads: int | None = None) -> None:
     """Trains, evaluates, logs and saves the runs of one stack, from its last checkpoint where there is one.
 
     The caller holds the members' locks. Members that are done or `unwritten` are trained along (the plan is the plan) and left alone.
@@ -71,7 +71,7 @@ def train_stack(planned: Planned, terminal: Terminal, stop: Stop, threads: int |
     planned.folder.remove()
 
 
-def _stack(planned: Planned, written: list[Run | None], data: Dataset, device: torch.device, terminal: Terminal) -> Stack:
+def _stack(planned: Planned, written: list[Run | None], data: Dataset, device: torch.device, terminal: Display) -> Stack:
     """The stack as its checkpoint has it; new where there is none, or where a member has lost the logs up to it."""
     stack = Stack(planned.configs, data, device)
     if all(run is None or run.summary_json.exists() for run in written):
@@ -120,7 +120,7 @@ class _Job:
     """A stack in work: its members' logs, summaries and checkpoints. A member that is None is trained along unwritten."""
 
     def __init__(
-        self, stack: Stack, data: Dataset, runs: list[Run | None], folder: StackFolder, terminal: Terminal, environment: dict[str, Any]
+        self, stack: Stack, data: Dataset, runs: list[Run | None], folder: StackFolder, terminal: Display, environment: dict[str, Any]
     ) -> None:
         self.stack, self.data, self.runs, self.folder, self.terminal = stack, data, runs, folder, terminal
         self.environment = environment
@@ -268,7 +268,7 @@ class _Job:
         }
 
 
-def load_data(config: Config, device: torch.device, terminal: Terminal) -> Dataset:
+def load_data(config: Config, device: torch.device, terminal: Display) -> Dataset:
     """The data of `config` on the device, with what takes time told on the terminal."""
     shown = False
 

@@ -30,7 +30,7 @@ class Interrupted(BnexpError):
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """` Did you mean 'x'?`, or nothing when no choice is close to `word`."""
-    close = get_close_matches(word, list(choices), n=1, cutoff=0.6)
+    close = get_close_matches(word[:80], list(choices), n=1, cutoff=0.6)
     return f" Did you mean '{close[0]}'?" if close else ""
 
 
@@ -38,3 +38,10 @@ def one_of(choices: Iterable[str]) -> str:
     """The choices as a person would list them: `a, b or c`."""
     *head, last = choices
     return f"{', '.join(head)} or {last}" if head else last
+
+
+def short(text: str, limit: int = 80) -> str:
+    """`text` as an echo in an error message: one line of at most `limit` characters, what cannot be printed escaped."""
+    text = text[: limit + 1]
+    line = text if text.isprintable() else repr(text)[1:-1]
+    return line if len(line) <= limit else line[: limit - 3] + "..."

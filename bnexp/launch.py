@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnexp.config import Config
+from bnexp.data.root import user_path
 from bnexp.errors import Interrupted, UsageError
 from bnexp.identity import identify
 from bnexp.plan import Planned, plan
@@ -16,7 +17,7 @@ from bnexp.run import Run, drop_spent_plans, locked, planned_with, tidy
 from bnexp.stop import Stop
 
 if TYPE_CHECKING:
-    from bnexp.loggers import Terminal
+    from bnexp.loggers import Display
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Outcome:
 
 
 def launch(
-    configs: Sequence[Config], runs_dir: Path, terminal: Terminal | None = None, *, fresh: bool = False, quiet: bool = False
+    configs: Sequence[Config], runs_dir: Path, terminal: Display | None = None, *, fresh: bool = False, quiet: bool = False
 ) -> Outcome:
     """Trains what is not there yet, as one stack; the configs share their structure and differ in seed, lr, momentum and weight decay.
 
@@ -55,10 +56,10 @@ def launch(
 def with_absolute_root(config: Config) -> Config:
     """A saved run must find its data from any folder."""
     root = config.data.root
-    return config if root is None else config.replace(**{"data.root": str(Path(root).expanduser().absolute())})
+    return config if root is None else config.replace(**{"data.root": str(user_path(root).absolute())})
 
 
-def work(planned: Planned, terminal: Terminal | None, stop: Stop, *, quiet: bool = False, threads: int | None = None) -> set[str]:
+def work(planned: Planned, terminal: Display | None, stop: Stop, *, quiet: bool = False, threads: int | None = None) -> set[str]:
     """Trains one stack, after a wait for whoever is training one of its runs already; the ids of the runs that it trained.
 
     Raises:
@@ -82,7 +83,7 @@ def work(planned: Planned, terminal: Terminal | None, stop: Stop, *, quiet: bool
         raise Interrupted("Interrupted while waiting for another process; nothing was started.") from None
 
 
-def resume(run: Run, terminal: Terminal | None = None, *, quiet: bool = False) -> Outcome:
+def resume(run: Run, terminal: Display | None = None, *, quiet: bool = False) -> Outcome:
     """Goes on with an unfinished run, or the unfinished successor of a finished one, and all that were started in one stack with it.
 
     A member that was removed since is trained along, for the sake of the others' bits, and leaves nothing.

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 from rich.console import Console
@@ -59,6 +59,17 @@ class RunLog:
         self._board.close()
         self._metrics.close()
         self._text.close()
+
+
+class Display(Protocol):
+    """What a training tells of itself while it runs: `Terminal` shows it, a worker passes it on."""
+
+    def say(self, message: str) -> None: ...
+    def begin(self, title: str, total: int, done: int = 0) -> None: ...
+    def due(self) -> bool: ...
+    def advance(self, done: int, info: str) -> None: ...
+    def line(self, message: str) -> None: ...
+    def end(self) -> None: ...
 
 
 class Terminal:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import yaml
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from bnexp.compose import builtin_configs, completions, compose, group_choices
+from bnexp.compose import builtin_configs, completions, compose, expand, group_choices
 from bnexp.config import DATASETS, MODELS, OPTIMIZERS, Config, keys
 from bnexp.errors import UsageError
 
@@ -99,7 +102,13 @@ def test_overrides(overrides: list[str], changes: dict[str, object]) -> None:
         ("optim.lr=nan", "optim.lr=nan is out of range"),
         ("optim.lr=", "optim.lr= is not a number"),
         ("model.widths=[]", "model.widths=[] is empty"),
-        ("model.widths={a:1}", "model.widths={'a': 1} is not a list of whole numbers"),
+        ("model.widths={a:1}", "model.widths={a: 1} is not a list of whole numbers"),
+        ("data.name=mnist", "'data.name=mnist' is refused: write data=mnist."),
+        ("model.name=mlp", "'model.name=mlp' is refused: write model=mlp."),  # it left out the widths of model=mlp
+        ("++model.name=", "write model=NAME"),
+        ("data.root=", "data.root is empty text"),
+        ("name=-x", "name='-x' is not usable: a name does not begin with a hyphen"),
+        ("model.widths=" + "[" * 3000 + "]" * 3000, "cannot be read: its brackets are nested too deeply"),
         ("seed=" + "9" * 5000, "cannot be read as key=value"),  # Python reads whole numbers up to 4300 digits
     ],
 )
@@ -108,6 +117,23 @@ def test_refused_overrides(override: str, message: str) -> None:
         compose([override])
     assert message in str(caught.value)
     assert "+new" not in str(caught.value).replace(override, "")  # Hydra's own text recommends to append with a plus
+
+
+LONG = "x" * 5000
+
+
+@pytest.mark.parametrize(
+    "override",
+    [LONG, f"{LONG}=1", f"seed={LONG}", f"name={LONG}", f"name=a b={LONG}", f"data={LONG}", f"data@{LONG}=1", f"~{LONG}", f"hydra.{LONG}=1",
+     f"name=${{{LONG}}}", f"data.name={LONG}", f"seed=int('{LONG}')", f"seed=1,{LONG}", "model.widths=" + "[" * 5000, f"name='{LONG}\n'"],
+    ids=lambda text: text[:12],
+)  # fmt: skip
+def test_a_long_override_is_cut_short_in_the_message(override: str) -> None:
+    for use in (compose, expand):
+        with pytest.raises(UsageError) as caught:
+            use([override])
+        assert len(str(caught.value)) < 320
+        assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize("name", [name for name in DATASETS if name not in ("folder", "npz")])
@@ -183,7 +209,7 @@ def test_experiment_files(tmp_path: Path) -> None:
         ("name: digits\nsubset: -5\n", "data.subset=-5 is out of range"),
         ("name: digits\nsubset: [1, 2]\n", "data.subset=[1,2] is not a whole number or null"),
         ("name: [digits\n", "The config cannot be composed"),
-        ("- digits\n", "data should be a group of keys, and is ['digits']"),
+        ("- digits\n", "data should be a group of keys, and is [digits]"),
         ("name: !!python/object/apply:os.system [ls]\n", "The config cannot be composed"),
         ("name: digits\nsubset: " + "9" * 5000, "The config cannot be composed"),
         ("# @package _global_\nhydra:\n  run:\n    dir: /tmp/x\n", "Hydra's own settings are not for bnexp"),
@@ -232,8 +258,140 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
         compose([], tmp_path / "nothing")
 
 
+HEADER = "# @package _global_\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (HEADER + "optim.lr: 0.3\n", "'optim.lr' is written with a dot; in a file it is nested, as in `optim: {lr: 0.3}`"),
+        ("optim:\n  lr: 0.3\n", "experiment/mine.yaml must begin with the line `# @package _global_`"),
+        ("", "experiment/mine.yaml must begin with the line `# @package _global_`"),
+        (HEADER + "defaults:\n  - mine\n", "experiment=mine nests too deeply; either a file's defaults list leads back to the file"),
+        (HEADER + "seed: &loop [*loop]\n", "experiment=mine nests too deeply"),
+        *((HEADER + "data: " + "{a: " * depth + "}" * depth, "experiment=mine nests too deeply") for depth in (300, 3000)),
+        (HEADER + "model:\n  widths: " + "[" * 500 + "]" * 500, "experiment=mine nests too deeply"),
+        (HEADER + "seed: 0x" + "F" * 6000 + "\n", "seed=0x" + "f" * 75 + "... is out of range"),
+        (HEADER + "data:\n  subset: 0x" + "F" * 6000 + "\n", "data.subset=0x" + "f" * 75 + "... is out of range"),
+        (HEADER + "1: 2\n", "The config has the key 1, which is not text"),
+        (HEADER + "optim:\n  true: 2\n", "optim has the key true, which is not text"),
+        (HEADER + "null: 2\n", "The config cannot be composed: Incompatible key type 'NoneType'"),  # it said nothing after the colon
+        (HEADER + "data:\n  root: ${\n", "The config cannot be composed: no viable alternative at input '${'"),
+        (HEADER + "data:\n  root: !!set {a}\n", "The config cannot be composed: Value 'set' is not a supported primitive type"),
+        (HEADER + "defaults:\n  - /nowhere: x\n", "Could not find 'nowhere/x'"),
+        (HEADER + "optim: 3\n", "optim should be a group of keys, and is 3"),
+        ("- 1\n", "experiment/mine.yaml must begin with the line"),
+        (HEADER + "- 1\n", "Cannot merge DictConfig with ListConfig"),
+        (HEADER + "name: " + "x" * 5000, "name='" + "x" * 77 + "...' is not usable"),
+        (HEADER + "name: ${" + "x" * 5000, "The config cannot be composed: "),
+    ],
+    ids=range(21),
+)  # fmt: skip
+def test_experiments_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
+    """One sentence each, whether or not an override goes into what the file made of a group."""
+    folder = write(tmp_path, experiment__mine=text)
+    for overrides in (["experiment=mine"], ["experiment=mine", "optim.lr=0.3"]):
+        with pytest.raises(UsageError) as caught:
+            compose(overrides, folder)
+        said = str(caught.value)
+        assert message in said
+        assert len(said) < 350
+        assert said.isprintable()
+        assert not said.endswith(": ")
+        assert "search path" not in said
+    assert compose() == Config()  # Hydra's global state is whole
+
+
+def test_a_folder_with_the_name_of_a_file_is_no_choice(tmp_path: Path) -> None:
+    write(tmp_path, data__other="name: digits\n")
+    (tmp_path / "data" / "mine.yaml").mkdir()
+    with pytest.raises(UsageError, match="data=mine names no data config; choose cifar10") as caught:
+        compose(["data=mine"], tmp_path)
+    assert "search path" not in str(caught.value)
+
+
+def test_a_config_dir_that_is_a_loop_of_links(tmp_path: Path) -> None:
+    os.symlink(tmp_path / "loop", tmp_path / "loop")  # noqa: PTH211 (the link is to itself)
+    with pytest.raises(UsageError, match="is not a folder"):
+        compose([], tmp_path / "loop")
+
+
+GRIDS = {
+    "nothing": [],
+    "one": ["optim.lr=0.3"],
+    "lists": ["seed=0,1,2", "optim.lr=0.1,0.3", "train.batch_size=16,8"],
+    "range": ["seed=range(3)", "train.steps=range(10,40,10)"],
+    "float range": ["optim.lr=range(0.1,0.5,0.1)"],
+    "choice": ["optim.lr=choice(0.3,0.1)", "model.norm=choice(none,batch)"],
+    "sorted": ["optim.lr=sort(0.3,0.1,0.2)", "seed=sort(range(3),reverse=true)"],
+    "tagged": ["seed=tag(mine,choice(1,2))"],
+    "quoted": ["name='a',\"b\"", "data.root='x, y=z',\"it's\",w\\,v"],
+    "null and auto": ["train.eval_every=auto,7", "data.subset=null,300", "model.bn_affine=true,false"],
+    "lists of lists": ["model.widths=[8],[16,32],[4,4,4]"],
+    "groups": ["data=digits,mnist", "seed=0,1", "model=mlp,blocknet", "optim=adam,sgd"],
+    "a group and its keys": ["model=mlp,blocknet", "model.widths=[8],[4]", "optim.lr=0.5", "optim=adam,sgd"],
+    "duplicates": ["seed=1,1,0"],
+    "a key twice": ["seed=0,1", "optim.lr=0.1,0.2", "seed=5,6,7"],
+    "a group twice": ["model=mlp,blocknet", "seed=0,1", "model=blocknet"],
+}
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_a_grid_is_that_of_hydras_own_sweeper(grid: str) -> None:
+    parsed = OverridesParser.create().parse_overrides(GRIDS[grid])
+    (cells,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    assert expand(GRIDS[grid]) == [compose(cell) for cell in cells]
+
+
+def test_grids() -> None:
+    assert [(c.seed, c.optim.lr) for c in expand(["seed=0,1", "optim.lr=0.1,0.3"])] == [(0, 0.1), (0, 0.3), (1, 0.1), (1, 0.3)]
+    assert [c.seed for c in expand(["seed=1,1"])] == [1, 1]
+    assert expand() == [Config()]
+
+
+def test_a_grid_from_a_folder_of_the_user(tmp_path: Path) -> None:
+    folder = write(tmp_path, experiment__a=HEADER + "seed: 3\n", experiment__b=HEADER + "optim:\n  lr: 0.5\n")
+    found = expand(["experiment=a,b", "optim.momentum=0.5,0.6"], folder)
+    assert [(c.seed, c.optim.lr, c.optim.momentum) for c in found] == [(3, 0.1, 0.5), (3, 0.1, 0.6), (0, 0.5, 0.5), (0, 0.5, 0.6)]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["optim.lr=0.1,-1"], "optim.lr=-1.0 is out of range"),
+        (["seed=0,1", "model.norm=batch,bach"], "model.norm=bach is not one of batch or none. Did you mean 'batch'?"),
+        (["data=digits,mnits"], "data=mnits names no data config"),
+        (["train.batch_size=8,1", "model=mlp"], "train.batch_size=1 gives batch norm one value a channel"),
+        (["seed=0,1", "optim.lrr=0.1,0.2"], "There is no config key 'optim.lrr'"),
+        (["data.name=mnist,digits"], "'data.name=mnist,digits' is refused: write data=mnist,digits."),
+        (["data.root=a,${x}"], "is refused: interpolations"),
+        (["seed=range(3,3)"], "'seed=range(3,3)' is empty: the grid has no cell"),
+        (["optim.lr=range(0.5,0.1)", "seed=0,1"], "is empty: the grid has no cell"),
+        (["seed=range(0,3,0)"], "'seed=range(0,3,0)' is no range"),
+        (["optim.lr=range(0,1,nan)"], "'optim.lr=range(0,1,nan)' is no range"),
+        (["optim.lr=range(0,inf)"], "'optim.lr=range(0,inf)' has more than 100,000 values"),  # it went on until the memory was full
+        (["seed=range(0,1000000000)"], "has more than 100,000 values"),
+        (["seed=range(1000)", "train.steps=range(1,1001)"], "The grid has 1,000,000 cells; 100,000 is the most"),
+        (["seed=choice()"], "cannot be read as key=value"),
+        (["optim.lr=interval(0.1,0.2)"], "'optim.lr=interval(0.1,0.2)' is no list of values"),
+        (["data=glob(*)"], "'data=glob(*)' is no list of values"),
+    ],
+)  # fmt: skip
+def test_grids_that_are_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        expand(overrides)
+    assert message in str(caught.value)
+
+
 def test_completions() -> None:
     assert completions("optim.l") == ["optim.lr="]
+    assert completions("optim.lr=") == ["optim.lr="]
     assert completions("data=mn") == ["data=mnist"]
-    assert {f"{key}=" for key in keys()} <= set(completions(""))
-    assert completions("zzz") == []
+    assert completions("model.norm=") == ["model.norm=", "model.norm=batch", "model.norm=none"]
+    assert completions("model.norm=b") == ["model.norm=batch"]
+    assert completions("model.bn_affine=t") == ["model.bn_affine=true"]
+    assert completions("train.eval_every=a") == ["train.eval_every=auto"]
+    assert completions("data.subset=n") == ["data.subset=null"]
+    assert {f"{key}=" for key in keys()} - {"data.name=", "model.name="} <= set(completions(""))
+    assert "model.name=mlp" not in completions("model.name=")
+    assert completions("zzz") == completions("zzz=") == completions("=") == []

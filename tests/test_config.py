@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from bnexp import config as c
-from bnexp.config import Config, ModelConfig, TrainConfig, check_fits, from_mapping, leaves, map_sizes
-from bnexp.errors import UsageError
+from bnexp.config import KEYS, Config, ModelConfig, TrainConfig, check_fits, from_mapping, map_sizes
+from bnexp.errors import UsageError, short
+from bnexp.keys import leaves
 
 NAN, INF = math.nan, math.inf
 
@@ -36,9 +37,12 @@ def refused(tree: Any, *parts: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("optim.lr", NAN, "optim.lr=nan is out of range: it must be above 0 and at most 1e+30"),
+        ("optim.lr", NAN, "optim.lr=nan is out of range: it must be at least 1e-30 and at most 1e+30"),
         ("optim.lr", INF, "optim.lr=inf is out of range"),
-        ("optim.lr", 0, "optim.lr=0.0 is out of range: it must be above 0"),
+        ("optim.lr", 0, "optim.lr=0.0 is out of range: it must be at least 1e-30"),
+        ("optim.lr", 1e-300, "optim.lr=1e-300 is out of range"),  # 0 in float32: nothing was learnt, and nothing said
+        ("optim.eps", 1e-40, "optim.eps=1e-40 is out of range"),
+        ("model.bn_eps", 1e-40, "model.bn_eps=1e-40 is out of range"),
         ("optim.lr", -5, "optim.lr=-5.0 is out of range"),
         ("optim.lr", "0.1a", "optim.lr=0.1a is not a number"),
         ("optim.lr", True, "optim.lr=true is not a number"),
@@ -66,7 +70,7 @@ def refused(tree: Any, *parts: str) -> None:
         ("model.placement", "relu-conv", "model.placement=relu-conv is not one of conv-norm-relu, norm-conv-relu or conv-relu-norm"),
         ("model.bn_momentum", 1.01, "model.bn_momentum=1.01 is out of range: it must be at least 0 and at most 1"),
         ("model.bn_momentum", None, "model.bn_momentum=null is not a number"),
-        ("model.bn_eps", 0, "model.bn_eps=0.0 is out of range: it must be above 0"),
+        ("model.bn_eps", 0, "model.bn_eps=0.0 is out of range: it must be at least 1e-30"),
         ("model.bn_affine", 0, "model.bn_affine=0 is not true or false"),
         ("train.batch_size", 0, "train.batch_size=0 is out of range: it must be at least 1"),
         ("train.batch_size", -5, "train.batch_size=-5 is out of range"),
@@ -98,12 +102,16 @@ def refused(tree: Any, *parts: str) -> None:
         ("name", "../up", "is not usable"),
         ("name", ".hidden", "does not begin with a dot"),
         ("name", "a\n", "is not usable"),
+        ("name", "-x", "name='-x' is not usable: a name does not begin with a hyphen"),  # commands would take it for an option
+        ("data.root", "", "data.root is empty text"),  # it meant the current folder
+        ("data.root", "  ", "data.root is empty text"),
+        ("data.root", "a\udcff", "data.root=a\\udcff is not UTF-8"),
         ("optim.lrr", 1, "There is no config key 'optim.lrr'. Did you mean 'optim.lr'?"),
         ("lr", 1, "There is no config key 'lr'. Did you mean 'optim.lr'?"),
         ("batchsize", 1, "There is no config key 'batchsize'. Did you mean 'train.batch_size'?"),
         ("model.zzzz", 1, "There is no config key 'model.zzzz'"),
         ("model", 3, "model should be a group of keys, and is 3"),
-        ("train", None, "train should be a group of keys, and is None"),
+        ("train", None, "train should be a group of keys, and is null"),
     ],
 )
 def test_a_bad_value_is_named_with_its_key(key: str, value: Any, message: str) -> None:
@@ -122,7 +130,54 @@ def test_a_config_that_is_no_mapping_is_refused() -> None:
 
 
 def test_a_long_value_is_cut_short() -> None:
-    refused({"model": {"norm": "x" * 5000}}, "model.norm=" + "x" * 57 + "... is not one of batch or none")
+    refused({"model": {"norm": "x" * 5000}}, "model.norm=" + "x" * 77 + "... is not one of batch or none")
+
+
+LONG: dict[str, Any] = {
+    "text": "x" * 5000,
+    "lines": "a\nb" * 999,
+    "list": ["x" * 50] * 5000,
+    "mapping": {"x" * 5000: "x" * 5000},
+    "number": int("F" * 6000, 16),
+    "numbers": [[9**999] * 999],
+}
+
+
+@pytest.mark.parametrize("kind", LONG)
+@pytest.mark.parametrize("key", ["seed", "name", "data.root", "optim.lr", "model.widths", "model", "x"])
+def test_every_echo_is_one_line_of_bounded_length(key: str, kind: str) -> None:
+    """A number beyond 4300 digits was a ValueError, a long value or key a long message."""
+    trees = [nested(key, LONG[kind])] if (key, kind[:4]) not in (("data.root", "text"), ("data.root", "line")) else []
+    for tree in [*trees, {"y" * 5000: LONG[kind]}, {"optim": {"a\nb" * 5000: LONG[kind]}}]:
+        with pytest.raises(UsageError) as caught:
+            from_mapping(tree)
+        assert len(str(caught.value)) < 300
+        assert str(caught.value).isprintable()
+
+
+def test_a_value_that_has_no_end_is_shown() -> None:
+    deep: list[Any] = []
+    deep.append(deep)
+    refused({"model": {"widths": deep}}, "model.widths=[[[...]]] is not a whole number")
+    refused({"model": deep}, "model should be a group of keys, and is [[[...]]]")
+    assert short("x" * 80) == "x" * 80
+    assert short("x" * 81) == "x" * 77 + "..."
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        ({"optim.lr": 0.3}, "'optim.lr' is written with a dot; in a file it is nested, as in `optim: {lr: 0.3}`"),
+        ({"optim.lrr": 0.3}, "There is no config key 'optim.lrr'. Did you mean 'optim.lr'?"),
+        ({"data": {"root.x": 1}}, "There is no config key 'data.root.x'"),
+        ({1: 2}, "The config has the key 1, which is not text"),
+        ({"optim": {None: 2}}, "optim has the key null, which is not text"),
+        ({"data": {("a", 1): 2}}, "data has the key [a,1], which is not text"),
+    ],
+)
+def test_keys_that_are_none(tree: dict[Any, Any], message: str) -> None:
+    """A key with a dot was a KeyError."""
+    refused(tree, message)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +192,7 @@ def test_a_long_value_is_cut_short() -> None:
         ({"data": {"name": "waveforms", "augment": "crop_flip"}}, "data.augment=crop_flip is for images"),
         ({"train": {"batch_size": 1294}}, "train.batch_size=1294 is larger than the 1293 training images (after validation)"),
         ({"data": {"subset": 20}}, "train.batch_size=32 is larger than the 18 training images"),
+        ({"train": {"steps": 30}, "optim": {"warmup_steps": 30}}, "optim.warmup_steps=30 leaves nothing of train.steps=30"),
         (
             {"train": {"batch_size": 1}, "model": {"widths": [4, 4, 4, 4]}},
             "train.batch_size=1 gives batch norm one value a channel on maps of 1x1",
@@ -160,6 +216,7 @@ def test_values_that_do_not_go_together(tree: dict[str, Any], message: str) -> N
         {"optim": {"lr": 1e30, "momentum": 0, "weight_decay": 1000}, "model": {"bn_momentum": 0}},
         {"seed": 2**31 - 1, "threads": "auto", "name": "x" * 80},
         {"name": 1},
+        {"train": {"steps": 30}, "optim": {"warmup_steps": 29, "lr": 1e-30, "eps": 1e-30}},
     ],
 )
 def test_values_at_the_edge_are_taken(tree: dict[str, Any]) -> None:
@@ -180,6 +237,12 @@ def test_checks_that_need_the_shape_of_the_data(model: dict[str, str], shape: tu
     check_fits(Config(model=ModelConfig(**model)), (1, 7) if not model else (7,), 1000, 2)  # type: ignore[arg-type]
 
 
+def test_too_few_examples_are_counted() -> None:
+    """It said: larger than the 0 training images; use at most 0."""
+    with pytest.raises(UsageError, match="The data have 1 training example, too few to train and to validate on"):
+        check_fits(Config(), (1, 8, 8), 1, 2)
+
+
 def test_neither_epochs_nor_steps_means_ten_epochs_under_the_same_id() -> None:
     assert Config().train.epochs == 10
     assert Config() == Config(train=TrainConfig(epochs=10))
@@ -197,10 +260,10 @@ def test_everything_is_frozen() -> None:
 
 
 def test_every_key_is_documented() -> None:
+    assert [key for key, _ in leaves(Config())] == list(KEYS) == c.keys()
     for key, value in leaves(Config()):
-        doc = c.key_doc(key)
-        assert doc["doc"], key
-        assert not doc["choices"] or value in doc["choices"], key
+        assert KEYS[key].doc, key
+        assert not KEYS[key].choices or value in KEYS[key].choices, key
 
 
 def test_a_config_is_checked_without_torch() -> None:

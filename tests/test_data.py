@@ -120,3 +120,12 @@ def test_checking_a_config_imports_no_torch(tmp_path: Path) -> None:
         "assert not {'torch', 'sklearn', 'PIL', 'torchvision'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": ":".join(sys.path)})
+
+
+@pytest.mark.parametrize("name", ["folder", "npz", "mnist"])
+@pytest.mark.parametrize("root", ["x" * 5000, "~nobody_of_this_name/x", "x\0y"], ids=["long", "user", "nul"])
+def test_a_root_that_the_system_refuses_is_not_there(name: str, root: str) -> None:
+    """They ended in an OSError and a RuntimeError."""
+    with pytest.raises(UsageError, match=r"data\.root=.* is not there; ") as caught:
+        load(DataConfig(name=name, root=root), torch.device("cpu"))
+    assert len(str(caught.value)) < 500

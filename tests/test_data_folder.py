@@ -188,6 +188,29 @@ def test_trees_that_do_not_fit(tmp_path: Path) -> None:
             header(config(tmp_path / name))
 
 
+@pytest.mark.parametrize("name", ["cat\udcff/1.png", "cat/\udcff.png", "cat/\udcff/1.png"])
+def test_names_that_are_not_utf8(name: str, tmp_path: Path) -> None:
+    """They ended in a UnicodeEncodeError."""
+    root = fill(tmp_path / "images")
+    (root / name).parent.mkdir(exist_ok=True)
+    shutil.copy(root / "cat" / "00.png", root / name)
+    for use in (header, fingerprint):
+        with pytest.raises(DataError, match=r"\\udcff.*, whose name is not UTF-8; rename it") as caught:
+            use(config(root))
+        assert str(caught.value).isascii()
+    (root / name).unlink()
+    (root / "cat" / "\udcff.txt").touch()  # what is no image is left alone
+    if not name.startswith("cat\udcff"):
+        assert header(config(root))[2] == 3
+
+
+def test_a_place_that_is_not_utf8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder above is not the user's to rename."""
+    fill(tmp_path / "\udcff" / "images")
+    monkeypatch.chdir(tmp_path / "\udcff")
+    assert fingerprint(config(Path("images"))) is not None
+
+
 def test_what_does_not_fit_in_memory_is_refused_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """30 images of 1024x1024 take 90 MiB, so the memory's report is the one thing that is made up here."""
     memory = psutil.virtual_memory()

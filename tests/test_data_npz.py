@@ -70,6 +70,14 @@ def test_the_fingerprint_follows_the_content(tmp_path: Path) -> None:
     assert fingerprint(saved(tmp_path, x=X + 1, y=Y)) != first
 
 
+def test_three_axes_are_told_since_they_may_be_images_without_channels(tmp_path: Path) -> None:
+    """Images [N, H, W] trained in silence as signals of H channels."""
+    said: list[str] = []
+    for x in (X, X[:, None], X.reshape(50, -1)):
+        load(saved(tmp_path, x=x, y=Y), torch.device("cpu"), said.append)
+    assert said == ["x has shape [N, 3, 4]: taken as 3 channels of length 4; images of one channel need shape [N, 1, H, W]"]
+
+
 WRONG = {
     "length": ({"x": X, "y": Y[:49]}, "50 examples in x and 49 labels in y"),
     "names": ({"X": X, "labels": Y}, r"lacks arrays: it should hold x and y, .* holds X, labels"),

@@ -39,7 +39,7 @@ def stamp(path: Path | str, relative: str) -> Stamp:
 
 def cache_path(kind: str, origin: Path, stamps: Iterable[Stamp], suffix: str) -> Path:
     """Where something made from the files of `origin` is kept: `<kind>-<hash of the origin>-<hash of the stamps><suffix>`."""
-    place = hashlib.sha256(str(origin.resolve()).encode()).hexdigest()[:16]
+    place = hashlib.sha256(os.fsencode(origin.resolve())).hexdigest()[:16]
     listing = hashlib.sha256(repr(list(stamps)).encode()).hexdigest()[:16]
     return cache_folder() / f"{kind}-{place}-{listing}{suffix}"
 

@@ -58,7 +58,7 @@ def load(config: DataConfig, device: torch.device, report: Report = lambda _: No
     The test part is set apart first, then `subset` is drawn from the training part, then validation from what is left of it.
 
     Args:
-        report: told in a sentence what takes time (a download, decoding).
+        report: told in a sentence what takes time (a download, decoding) or may be a mistake (npz: how x is taken).
         progress: called with (done, total) while images are decoded.
 
     Raises:
@@ -123,7 +123,7 @@ def _read(config: DataConfig, report: Report, progress: Progress | None) -> Arra
     if config.name == "npz":
         from bnexp.data.npz import load_npz
 
-        return load_npz(config)
+        return load_npz(config, report)
     from bnexp.data.vision import load_vision
 
     return load_vision(config.name, config.root, report)

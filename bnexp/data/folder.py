@@ -16,7 +16,8 @@ import numpy as np
 from bnexp.config import DataConfig, val_size
 from bnexp.data.arrays import Array, Arrays, Progress, Report, check_memory
 from bnexp.data.cache import Stamp, cache_path, stamp, write_whole
-from bnexp.errors import DataError, UsageError
+from bnexp.data.root import is_folder, is_there, user_path
+from bnexp.errors import DataError, UsageError, short
 
 TEST_SHARE = 0.2
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif"))
@@ -46,12 +47,13 @@ def list_images(config: DataConfig) -> Listing:
 
     Raises:
         UsageError: data.root is not a folder that is there.
-        DataError: it has no class folders, one class, a class without images, or classes that differ between train and test.
+        DataError: it has no class folders, one class, a class without images, classes that differ between train and test, or names that
+            are not UTF-8.
     """
-    root = Path(config.root or "").expanduser()
-    if not root.is_dir():
-        wrong = "is a file" if root.exists() else "is not there"
-        raise UsageError(f"data.root={config.root} {wrong}; data=folder needs a folder with one folder of images a class.")
+    root = user_path(config.root or "")
+    if not is_folder(root):
+        wrong = "is a file" if is_there(root) else "is not there"
+        raise UsageError(f"data.root={short(str(config.root), 300)} {wrong}; data=folder needs a folder with one folder of images a class.")
     try:
         top = _folders(root)
         if "train" not in top or "test" not in top:
@@ -121,6 +123,8 @@ def _class_folders(root: Path, folders: list[str] | None = None) -> tuple[str, .
     names = _folders(root) if folders is None else folders
     if not names:
         raise DataError(f"{root} has no class folders; data=folder needs one folder of images a class.")
+    for name in names:
+        _check_utf8(root, name)
     return tuple(names)
 
 
@@ -139,7 +143,17 @@ def _images_of(root: Path, part: str, classes: tuple[str, ...]) -> Iterator[tupl
         stamps = sorted(stamp(file, below + file[len(str(top)) :]) for file in names)
         if not stamps:
             raise DataError(f"The class folder {top} has no images ({', '.join(sorted(SUFFIXES))}); fill it or remove it.")
-        yield from ((item, label) for item in stamps)
+        for item in stamps:
+            _check_utf8(root, item[0])
+            yield item, label
+
+
+def _check_utf8(root: Path, relative: str) -> None:
+    """Names go into hashes, messages and YAML, where the surrogates that stand for other bytes cannot be written."""
+    try:
+        relative.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{root} holds {relative!r}, whose name is not UTF-8; rename it.") from None
 
 
 def _has_images(folder: Path) -> bool:

@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from bnexp.config import DataConfig, val_size
-from bnexp.data.arrays import Array, Arrays, check_memory
-from bnexp.errors import DataError, UsageError
+from bnexp.data.arrays import Array, Arrays, Report, check_memory
+from bnexp.data.root import is_there, user_path
+from bnexp.errors import DataError, UsageError, short
 
 TEST_SHARE = 0.2
 NAMES = (("x_train", "y_train", "x_test", "y_test"), ("x_train", "y_train"), ("x", "y"))
@@ -41,9 +42,9 @@ class Member:
 
 def existing_file(config: DataConfig) -> Path:
     """data.root as a file that is there; else UsageError."""
-    path = Path(config.root or "").expanduser()
-    if not path.exists():
-        raise UsageError(f"data.root={config.root} is not there; data=npz needs the path of an .npz file.")
+    path = user_path(config.root or "")
+    if not is_there(path):
+        raise UsageError(f"data.root={short(str(config.root), 300)} is not there; data=npz needs the path of an .npz file.")
     if not path.is_file():
         raise UsageError(f"data.root={config.root} is a folder; data=npz needs the path of an .npz file.")
     return path
@@ -60,8 +61,10 @@ def header(config: DataConfig) -> tuple[tuple[int, ...], int, int]:
     return members[x].shape[1:], train, len(_classes(path, labels))
 
 
-def load_npz(config: DataConfig) -> Arrays:
+def load_npz(config: DataConfig, report: Report = lambda _: None) -> Arrays:
     """The file's arrays. Without test arrays, a fifth is to be split off.
+
+    `report` is told when x has three axes: signals of many channels, as likely as not images whose axis of channels was forgotten.
 
     Raises:
         UsageError: data.root is not a file.
@@ -69,7 +72,14 @@ def load_npz(config: DataConfig) -> Arrays:
             infinite values; y has one class; or it all does not fit in memory.
     """
     path = existing_file(config)
-    x_name, y_name, *test_names = list(_checked_headers(path))
+    members = _checked_headers(path)
+    x_name, y_name, *test_names = list(members)
+    if len(members[x_name].shape) == 3:
+        _, channels, length = members[x_name].shape
+        report(
+            f"{x_name} has shape [N, {channels}, {length}]: taken as {channels} channels of length {length}; "
+            "images of one channel need shape [N, 1, H, W]"
+        )
     arrays = _read(path, [x_name, y_name, *test_names])
     labels = [array for name, array in arrays.items() if name.startswith("y")]
     classes = _classes(path, arrays)

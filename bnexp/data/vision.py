@@ -21,8 +21,9 @@ import numpy as np
 from bnexp.config import DATASETS
 from bnexp.data.arrays import Array, Arrays, Report
 from bnexp.data.cache import cache_folder
+from bnexp.data.root import is_folder, is_there, user_path
 from bnexp.data.torchvision_guard import torchvision_datasets
-from bnexp.errors import DataError, UsageError
+from bnexp.errors import DataError, UsageError, short
 
 CLASSES = {
     "mnist": "MNIST",
@@ -44,10 +45,12 @@ def load_vision(name: str, root: str | None, report: Report) -> Arrays:
         UsageError: `root` is given and is not a folder.
         DataError: the files are not there and cannot be downloaded, or are damaged.
     """
-    if root is not None and not Path(root).expanduser().is_dir():
-        wrong = "is a file" if Path(root).expanduser().exists() else "is not there"
-        raise UsageError(f"data.root={root} {wrong}; give the folder that holds (or shall hold) {name}, or null for the default.")
-    folder = Path(root).expanduser() if root is not None else cache_folder()
+    if root is not None and not is_folder(user_path(root)):
+        wrong = "is a file" if is_there(user_path(root)) else "is not there"
+        raise UsageError(
+            f"data.root={short(root, 300)} {wrong}; give the folder that holds (or shall hold) {name}, or null for the default."
+        )
+    folder = user_path(root) if root is not None else cache_folder()
     cls = getattr(torchvision_datasets(), CLASSES[name])
     files = _files(cls, folder)
     missing = [path for path, _ in files if not path.is_file()]
