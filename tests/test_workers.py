@@ -80,18 +80,25 @@ def worker_of(run: Run) -> int:
     raise AssertionError("no process has the run open")
 
 
+def saved_at(planned: Planned) -> int:
+    """When the newest checkpoint was written; 0 where there is none (or for a moment, between the two renames of a save)."""
+    try:
+        return (planned.folder.folder / "checkpoint.pt").stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
 def kill_the_worker_of(planned: Planned, times: int) -> threading.Thread:
     """Kills, so many times, the process that trains the stack, once it has saved a checkpoint anew."""
 
     def kill() -> None:
-        checkpoint, seen = planned.folder.folder / "checkpoint.pt", 0
+        seen = 0
         for _ in range(times):
-            while not checkpoint.exists() or checkpoint.stat().st_mtime_ns == seen:
+            while saved_at(planned) <= seen:
                 time.sleep(0.01)
-            seen = checkpoint.stat().st_mtime_ns
             os.kill(worker_of(planned.runs[0]), signal.SIGKILL)
             time.sleep(1)
-            seen = checkpoint.stat().st_mtime_ns
+            seen = saved_at(planned)
 
     thread = threading.Thread(target=kill)
     thread.start()
