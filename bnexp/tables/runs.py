@@ -1,15 +1,15 @@
-"""What the commands print on stdout when nobody asked for JSON: summaries as Rich tables. Reads summaries only."""
+"""Summaries of runs as Rich tables. Reads summaries only."""
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from bnexp.tables.text import count, number, percent, spread
 
 STATUS_STYLE = {"finished": "green", "diverged": "yellow", "failed": "red", "interrupted": "magenta", "running": "cyan"}
 MEANING = {
@@ -17,14 +17,6 @@ MEANING = {
     "precise": "precise statistics (pooled over training data)",
     "batch": "batch statistics",
 }
-
-
-def show(table: RenderableType) -> None:
-    """Prints on stdout, with colour only on a terminal."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, 200)  # a pipe has no width: one line a row, for whoever reads it
-    console.print(table)
 
 
 def run_table(summary: dict[str, Any], folder: str) -> RenderableType:
@@ -48,15 +40,15 @@ def run_table(summary: dict[str, Any], folder: str) -> RenderableType:
     for stats, meaning in MEANING.items():
         score = summary["test"][stats]
         name = "test accuracy" if stats == "running" else ""
-        table.add_row(name, f"{_percent(score['accuracy'])}, loss {_number(score['loss'])}  {meaning}")
+        table.add_row(name, f"{percent(score['accuracy'])}, loss {number(score['loss'])}  {meaning}")
     val = summary["val"]
-    best = "" if val["best_step"] is None else f"; best {_percent(val['best_accuracy'])} at step {val['best_step']:,}"
-    table.add_row("validation", f"{_percent(val['accuracy'])}, loss {_number(val['loss'])}{best}")
+    best = "" if val["best_step"] is None else f"; best {percent(val['best_accuracy'])} at step {val['best_step']:,}"
+    table.add_row("validation", f"{percent(val['accuracy'])}, loss {number(val['loss'])}{best}")
     table.add_row("target", _target(target))
     table.add_row(
         "speed",
-        f"{_count(speed['images_per_s'])} images/s, {_number(speed['step_ms_median'])} ms a step (median); "
-        f"training {_number(speed['train_s'])} s, evaluation {_number(speed['eval_s'])} s",
+        f"{count(speed['images_per_s'])} images/s, {number(speed['step_ms_median'])} ms a step (median); "
+        f"training {number(speed['train_s'])} s, evaluation {number(speed['eval_s'])} s",
     )
     table.add_row("folder", folder)
     return Group(table, *[Text(f"Note: {note}", style="yellow") for note in notes(summary)])
@@ -70,14 +62,14 @@ def seeds_table(summaries: Sequence[dict[str, Any]]) -> RenderableType:
     for name in ("seed", "status", "test acc", "precise", "batch", "val acc", "to target"):
         table.add_column(name, justify="left" if name == "status" else "right", overflow="fold")
     for summary in summaries:
-        cells = [_percent(summary["test"][stats]["accuracy"]) for stats in MEANING]
+        cells = [percent(summary["test"][stats]["accuracy"]) for stats in MEANING]
         step = summary["target"]["reached_step"]
         seed = str(summary["seed"])
-        table.add_row(seed, _status(summary), *cells, _percent(summary["val"]["accuracy"]), "inf" if step is None else f"{step:,}")
+        table.add_row(seed, _status(summary), *cells, percent(summary["val"]["accuracy"]), "inf" if step is None else f"{step:,}")
     columns = [[s["test"][stats]["accuracy"] for s in summaries] for stats in MEANING]
     columns.append([s["val"]["accuracy"] for s in summaries])
     table.add_section()
-    table.add_row("mean", f"± std, n={len(summaries)}", *[_spread(column) for column in columns], "")
+    table.add_row("mean", f"± std, n={len(summaries)}", *[spread(column) for column in columns], "")
     return Group(table, *[Text(f"Note: {note}", style="yellow") for note in dict.fromkeys(n for s in summaries for n in notes(s))])
 
 
@@ -88,7 +80,7 @@ def list_table(rows: Sequence[dict[str, Any]]) -> RenderableType:
         table.add_column(name, justify="right" if name in ("steps", "test acc", "to target") else "left", overflow="fold")
     for row in rows:
         status = Text(row["status"], style=STATUS_STYLE.get(row["status"], ""))
-        accuracy = _percent(row.get("test.running.accuracy"))
+        accuracy = percent(row.get("test.running.accuracy"))
         step = row.get("target.reached_step")
         reached = f"{step:,}" if step is not None else "inf" if row["status"] in ("finished", "diverged") else ""
         written = str(row.get("written_at", ""))[5:16].replace("T", " ")
@@ -102,11 +94,11 @@ def evaluation_table(result: dict[str, Any]) -> RenderableType:
     for name in ("statistics", "accuracy", "loss"):
         table.add_column(name, justify="left" if name == "statistics" else "right")
     for stats, score in result["test"].items():
-        table.add_row(MEANING[stats], _percent(score["accuracy"]), _number(score["loss"]))
+        table.add_row(MEANING[stats], percent(score["accuracy"]), number(score["loss"]))
     folded = result.get("folded")
     if folded is None:
         return table
-    table.add_row("batch norm folded into the layers before it", _percent(folded["accuracy"]), _number(folded["loss"]))
+    table.add_row("batch norm folded into the layers before it", percent(folded["accuracy"]), number(folded["loss"]))
     ratio = folded["images_per_s"] / folded["images_per_s_unfolded"]
     speed = (
         f"Folded: largest difference of a logit {folded['max_abs_difference']:.1e} (bound 1e-4). "
@@ -136,28 +128,8 @@ def _status(summary: dict[str, Any]) -> Text:
 
 
 def _target(target: dict[str, Any]) -> str:
-    goal = f"validation accuracy {_percent(target['accuracy'])}"
+    goal = f"validation accuracy {percent(target['accuracy'])}"
     if target["reached_step"] is None:
         return f"{goal} not reached"
     seconds = "" if target["reached_train_s"] is None else f" ({target['reached_train_s']:.2f} s of training)"
     return f"{goal} reached after {target['reached_step']:,} steps{seconds}"
-
-
-def _spread(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    if len(known) < len(values) or not known:
-        return f"{len(values) - len(known)} missing"
-    std = f" ± {100 * statistics.stdev(known):.2f}" if len(known) > 1 else ""
-    return f"{100 * statistics.fmean(known):.2f}{std}"
-
-
-def _percent(value: float | None) -> str:
-    return "n/a" if value is None or not math.isfinite(value) else f"{100 * value:.2f} %"
-
-
-def _number(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.4g}"
-
-
-def _count(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:,.0f}"

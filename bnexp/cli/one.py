@@ -1,0 +1,177 @@
+"""Commands about one run, or the seeds of one: train, evaluate, resume, config, tensorboard."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bnexp.cli.app import app
+from bnexp.cli.options import RUNS, ConfigDir, Json, NoConfigDir, NoQuiet, NoRunsDir, Overrides, Quiet, RunName, RunsDir, print_json
+from bnexp.errors import UsageError
+
+if TYPE_CHECKING:
+    from bnexp.config import Config
+    from bnexp.launch import Outcome
+
+
+@app.command()
+def train(
+    overrides: Overrides = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, max=1024, help="Train so many seeds (seed, seed+1, ...) in one stack.")] = 1,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Train finished runs again; each is replaced once its successor is complete.")
+    ] = False,
+    runs_dir: RunsDir = RUNS,
+    config_dir: ConfigDir = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Trains one run, or several seeds at once; evaluates it in eval mode with running statistics; logs it.
+
+    A finished run of the same config is not trained again. An interrupted one goes on where it was.
+
+    Examples:
+
+        bnexp train
+
+        bnexp train model.norm=none optim.lr=0.03 --seeds 5
+
+        bnexp train data=mnist train.epochs=2 train.batch_size=64
+    """
+    from bnexp.compose import compose
+    from bnexp.launch import launch
+
+    config = compose(overrides or [], config_dir)
+    outcome = launch(_seeds(config, seeds), runs_dir, fresh=fresh, quiet=quiet)
+    _print_outcome(outcome, json, quiet)
+
+
+class Stats(StrEnum):
+    """What `--stats` takes."""
+
+    RUNNING = "running"
+    PRECISE = "precise"
+    BATCH = "batch"
+    ALL = "all"
+
+
+@app.command()
+def evaluate(
+    run: RunName,
+    stats: Annotated[Stats, typer.Option("--stats", help="Which statistics the norm layers use.")] = Stats.RUNNING,
+    folded: Annotated[
+        bool, typer.Option("--folded", help="Also fold each batch norm into the layer before it; compare outputs, speed.")
+    ] = False,
+    runs_dir: RunsDir = RUNS,
+    config_dir: NoConfigDir = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Evaluates a saved run again on its test data. Nothing in its folder changes.
+
+    Examples:
+
+        bnexp evaluate last --stats all
+
+        bnexp evaluate last --folded
+    """
+    from bnexp.loggers import Terminal
+    from bnexp.run import find_run
+    from bnexp.saved import evaluate_saved
+
+    which = ("running", "precise", "batch") if stats is Stats.ALL else (stats.value,)
+    result = evaluate_saved(find_run(run, runs_dir), which, folded, Terminal(quiet))
+    if json:
+        print_json(result)
+    else:
+        from bnexp.tables import evaluation_table, show
+
+        show(evaluation_table(result))
+
+
+@app.command()
+def resume(run: RunName, runs_dir: RunsDir = RUNS, config_dir: NoConfigDir = None, json: Json = False, quiet: Quiet = False) -> None:
+    """Goes on with an interrupted run from its last checkpoint, and with all that were started in one stack with it.
+
+    On a CPU the result is the same, bit for bit, as without the interruption.
+
+    Example:
+
+        bnexp resume last
+    """
+    from bnexp.launch import resume as go_on
+    from bnexp.run import find_run
+
+    _print_outcome(go_on(find_run(run, runs_dir), quiet=quiet), json, quiet)
+
+
+@app.command()
+def config(
+    overrides: Overrides = None, runs_dir: NoRunsDir = RUNS, config_dir: ConfigDir = None, json: Json = False, quiet: NoQuiet = False
+) -> None:
+    """Prints the composed config as YAML, before anything runs.
+
+    Examples:
+
+        bnexp config
+
+        bnexp config data=cifar10 optim=adam train.epochs=20
+    """
+    from bnexp.compose import compose
+    from bnexp.config import to_mapping
+    from bnexp.run import to_yaml
+
+    composed = compose(overrides or [], config_dir)
+    if json:
+        print_json(to_mapping(composed))
+    else:
+        print(to_yaml(composed), end="")
+
+
+@app.command()
+def tensorboard(
+    port: Annotated[int | None, typer.Option("--port", min=1, max=65535, help="Port; without it the first free one from 6006 on.")] = None,
+    runs_dir: RunsDir = RUNS,
+    config_dir: NoConfigDir = None,
+    json: Json = False,
+    quiet: NoQuiet = False,
+) -> None:
+    """Serves TensorBoard on the runs folder, on 127.0.0.1, until Ctrl-C.
+
+    Example:
+
+        bnexp tensorboard --port 6007
+    """
+    if not runs_dir.is_dir():
+        raise UsageError(f"There is no folder {runs_dir}; `bnexp train` makes one, and --runs-dir names another.")
+    from bnexp.board import serve
+
+    def announce(url: str) -> None:
+        if json:
+            print_json({"url": url, "runs_dir": str(runs_dir)})
+        else:
+            print(f"TensorBoard shows {runs_dir} at {url} (Ctrl-C stops it)")
+        sys.stdout.flush()
+
+    serve(runs_dir, port, announce)
+
+
+def _seeds(config: Config, count: int) -> list[Config]:
+    """The config under `count` seeds from its own on."""
+    return [config.replace(seed=config.seed + offset) for offset in range(count)]
+
+
+def _print_outcome(outcome: Outcome, json: bool, quiet: bool) -> None:
+    summaries = outcome.summaries
+    if outcome.reused and not quiet:
+        which = summaries[0]["id"] if len(summaries) == 1 else f"{len(outcome.reused)} of {len(summaries)} runs"
+        print(f"{which}: finished before, not trained again. `bnexp train --fresh` trains anew.", file=sys.stderr)
+    if json:
+        print_json(summaries[0] if len(summaries) == 1 else {"runs": summaries})
+        return
+    from bnexp.tables import run_table, seeds_table, show
+
+    show(run_table(summaries[0], str(outcome.runs[0].folder)) if len(summaries) == 1 else seeds_table(summaries))

@@ -1,0 +1,50 @@
+"""Arguments and options that several commands take, with their completion, and how a command prints JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def complete_overrides(ctx: typer.Context, incomplete: str) -> list[str]:
+    from bnexp.compose import completions
+
+    # Bash splits words at '=', so that key, '=' and the beginning of the value arrive as three arguments.
+    before = list(ctx.params.get("overrides") or [])
+    typed = before[-2] + "=" if before[-1:] == ["="] and len(before) > 1 else before[-1] + "=" if incomplete == "=" and before else ""
+    return [option.removeprefix(typed) for option in completions(typed + ("" if incomplete == "=" else incomplete))]
+
+
+def complete_runs(ctx: typer.Context, incomplete: str) -> list[str]:
+    from bnexp.run import list_runs
+
+    ids = [run.id for run in list_runs(Path(ctx.params.get("runs_dir") or "runs"))]
+    return [name for name in [*ids, "last"] if name.startswith(incomplete)]
+
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="Config values as key=value, e.g. data=mnist optim.lr=0.3 model.norm=none.", autocompletion=complete_overrides),
+]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="An id, its beginning, a path, or last.", autocompletion=complete_runs)]
+RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Folder of the runs.", file_okay=False)]
+ConfigDir = Annotated[
+    Path | None,
+    typer.Option("--config-dir", help="Folder with data/, model/, optim/ or experiment/ files of your own; they win over ours."),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, and nothing else there.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages, only the result.")]
+RUNS = Path("runs")
+# Every command takes the four common options, so that a script can pass them to any; where one has no effect, the help does not show it.
+NoRunsDir = Annotated[Path, typer.Option("--runs-dir", hidden=True)]
+NoConfigDir = Annotated[Path | None, typer.Option("--config-dir", hidden=True)]
+NoQuiet = Annotated[bool, typer.Option("--quiet", "-q", hidden=True)]
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    from bnexp.files import dump_json
+
+    print(dump_json(value))

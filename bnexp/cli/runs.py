@@ -1,0 +1,100 @@
+"""`bnexp runs`: lists, shows, removes."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from bnexp.cli.app import Commands, app
+from bnexp.cli.options import RUNS, Json, NoConfigDir, NoQuiet, Quiet, RunName, RunsDir, complete_runs, print_json
+from bnexp.errors import UsageError
+
+runs_app = typer.Typer(cls=Commands, rich_markup_mode="markdown")
+app.add_typer(runs_app, name="runs", invoke_without_command=True)
+
+
+@runs_app.callback()
+def list_(ctx: typer.Context, runs_dir: RunsDir = RUNS, config_dir: NoConfigDir = None, json: Json = False, quiet: NoQuiet = False) -> None:
+    """Lists the runs; shows or removes some.
+
+    Examples:
+
+        bnexp runs
+
+        bnexp runs show last
+
+        bnexp runs rm batch-bs32-lr0.1-s0
+    """
+    ctx.obj = {"runs_dir": runs_dir, "json": json}
+    if ctx.invoked_subcommand is not None:
+        return
+    if runs_dir != RUNS and not runs_dir.exists():
+        raise UsageError(f"--runs-dir {runs_dir} is not there.")
+    from bnexp.run import rows
+
+    found = rows(runs_dir)
+    if json:
+        print_json({"runs": found})
+    elif not found:
+        print(f"There are no runs in {runs_dir}; `bnexp train` makes one.", file=sys.stderr)
+    else:
+        from bnexp.tables import list_table, show
+
+        show(list_table(found))
+
+
+@runs_app.command("show")
+def show_run(
+    ctx: typer.Context,
+    run: RunName,
+    runs_dir: RunsDir | None = None,
+    config_dir: NoConfigDir = None,
+    json: Json = False,
+    quiet: NoQuiet = False,
+) -> None:
+    """Prints a run's summary.
+
+    Example:
+
+        bnexp runs show last --json
+    """
+    from bnexp.run import find_run
+
+    found = find_run(run, runs_dir or ctx.obj["runs_dir"])
+    if json or ctx.obj["json"]:
+        print_json(found.summary())
+    else:
+        from bnexp.tables import run_table, show
+
+        show(run_table(found.summary(), str(found.folder)))
+
+
+@runs_app.command("rm")
+def remove(
+    ctx: typer.Context,
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Ids, their beginnings, paths, or last.", autocompletion=complete_runs)
+    ],
+    runs_dir: RunsDir | None = None,
+    config_dir: NoConfigDir = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Deletes runs with all their files. All names are looked up before the first is deleted; a run in work is not deleted.
+
+    Example:
+
+        bnexp runs rm batch-bs32-lr0.1-s0 none-bs32-lr0.1-s0
+    """
+    from bnexp.launch import remove as delete
+    from bnexp.run import find_run
+
+    found = list(dict.fromkeys(find_run(name, runs_dir or ctx.obj["runs_dir"]) for name in runs))
+    delete(found)
+    if json or ctx.obj["json"]:
+        print_json({"removed": [run.id for run in found]})
+    elif not quiet:
+        for run in found:
+            print(f"Removed {run.folder}")
