@@ -47,14 +47,35 @@ class Batches:
 
     def _start(self, epoch: int) -> None:
         """Draws an epoch: index_[S, B, R], and offsets_[S, B*R, 2] with flips_[S, B*R] where images are augmented."""
-        used, device = self.per_epoch * self.size, self.data.train.x.device
-        orders = [torch.randperm(len(self.data.train), generator=_generator(seed, "order", epoch))[:used] for seed in self.seeds]
-        self._index_SBR = torch.stack(orders, dim=1).view(self.per_epoch, self.size, -1).to(device)
+        device = self.data.train.x.device
+        draws = [self._draw(seed, epoch) for seed in self.seeds]
+        self._index_SBR = torch.stack([draw[0] for draw in draws], dim=1).view(self.per_epoch, self.size, -1).to(device)
         if self.augment == "crop_flip":
-            draws = [draw_crop_flip(_generator(seed, "augment", epoch), used, self.data.shape) for seed in self.seeds]
-            self._offsets = torch.stack([offsets for offsets, _ in draws], dim=1).view(self.per_epoch, -1, 2).to(device)
-            self._flips = torch.stack([flips for _, flips in draws], dim=1).view(self.per_epoch, -1).to(device)
+            self._offsets = torch.stack([draw[1] for draw in draws], dim=1).view(self.per_epoch, -1, 2).to(device)
+            self._flips = torch.stack([draw[2] for draw in draws], dim=1).view(self.per_epoch, -1).to(device)
         self._epoch = epoch
+
+    def _draw(self, seed: int, epoch: int) -> tuple[Tensor, ...]:
+        """One run's epoch on the CPU, N = S*B: index_[N], and offsets_[N, 2] with flips_[N] where images are augmented."""
+        used = self.per_epoch * self.size
+        index_N = torch.randperm(len(self.data.train), generator=_generator(seed, "order", epoch))[:used]
+        if self.augment == "none":
+            return (index_N,)
+        return index_N, *draw_crop_flip(_generator(seed, "augment", epoch), used, self.data.shape)
+
+    def order_digests(self, epochs: int) -> list[str]:
+        """16 hex digits a run, of a SHA-256 over the batch size and what the first `epochs` epochs draw: images, offsets, flips.
+
+        Runs with the same digits see the same batches. Nothing here moves the batches themselves.
+        """
+        digests = []
+        for seed in self.seeds:
+            digest = hashlib.sha256(f"{self.size}".encode())  # the same order, cut otherwise, makes other batches
+            for epoch in range(epochs):
+                for drawn in self._draw(seed, epoch):
+                    digest.update(drawn.contiguous().numpy().tobytes())
+            digests.append(digest.hexdigest()[:16])
+        return digests
 
 
 def _generator(seed: int, purpose: str, epoch: int) -> torch.Generator:

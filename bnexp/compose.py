@@ -52,7 +52,7 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
     for override in parsed:
         _check(override, folder)
         if override.is_sweep_override():
-            raise UsageError(f"'{_echo(override)}' names several values; this command takes one.")
+            raise UsageError(f"'{_echo(override)}' names several values; this command takes one, and `bnexp sweep grid` takes grids.")
     return _build(parsed, folder, {})
 
 
@@ -75,6 +75,15 @@ def expand(overrides: Sequence[str] = (), config_dir: str | Path | None = None) 
         raise UsageError(f"The grid has {cells:,} cells; {MOST_CELLS:,} is the most.")
     composed: dict[tuple[str, ...], dict[str, Any]] = {}
     return [_build(cell, folder, composed) for cell in itertools.product(*axes.values())]
+
+
+def given(overrides: Sequence[str]) -> dict[str, bool]:
+    """The keys and groups that `overrides` name, each with whether it is given several values.
+
+    Raises:
+        UsageError: an override that cannot be parsed.
+    """
+    return {override.key_or_group: override.is_sweep_override() for override in _parse(overrides)}
 
 
 def _values(override: Override) -> list[Override]:

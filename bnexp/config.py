@@ -20,8 +20,8 @@ from typing import Any, Literal
 from bnexp.errors import UsageError
 from bnexp.keys import Key, build, check_name, check_range, key, keys_of, leaves, show
 
-RESULTS_VERSION = 1
-"""Part of every run's id. Bump it when a change of code alters numbers (the golden-loss test says when)."""
+RESULTS_VERSION = 2
+"""Part of every run's id. Bump it when a change of code alters numbers (the golden-loss test says when) or what is recorded."""
 
 NORM_KEYS: Mapping[str, tuple[str, ...]] = {"batch": ("bn_momentum", "bn_eps", "bn_affine"), "none": ()}
 """Every norm, with those of model.bn_momentum, model.bn_eps and model.bn_affine that it reads."""
@@ -117,6 +117,7 @@ class TrainConfig:
     epochs: int | None = key("budget in epochs; null with steps=null: 10", None, low=1, high=10**6)
     steps: int | None = key("budget in steps; excludes epochs", None, low=1, high=10**9)
     target: float = key("validation accuracy that 'steps to target' refers to", 0.95, low=0, above=True, high=1)
+    until_target: bool = key("stop a run when it reaches train.target; epochs or steps is the limit", False)
     eval_every: int | Literal["auto"] = key("steps between evaluations; auto: dense early on, then every epoch", "auto", low=1, high=10**9)
     checkpoint_every: int | Literal["auto"] = key("steps between checkpoints; auto: about every 20 s", "auto", low=1, high=10**9)
 

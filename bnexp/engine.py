@@ -19,13 +19,14 @@ from bnexp.checkpoint import load_checkpoint, save_checkpoint, save_model
 from bnexp.config import Config, check_fits, to_mapping
 from bnexp.data import Dataset, load
 from bnexp.errors import BnexpError, Interrupted, UsageError
-from bnexp.evaluate import STATS, Scores, evaluate, norm_layers
+from bnexp.evaluate import STATS, Scores, evaluate, norm_layers, train_part
 from bnexp.files import finite
-from bnexp.loggers import Display, RunLog
+from bnexp.loggers import RunLog
 from bnexp.models import unstack
 from bnexp.plan import Planned
 from bnexp.run import Run, StackFolder
 from bnexp.stop import Stop
+from bnexp.terminal import Display
 from bnexp.train import Stack, fit, parameters_a_run, speed
 
 SMALL_STEP_BYTES = 2**20
@@ -127,6 +128,7 @@ class _Job:
         self.logs: dict[int, RunLog] = {}
         self.recorded: list[dict[str, float]] = []
         self.expected = stack.alive
+        self.audit = stack.audit()
 
     def start(self) -> None:
         stack = self.stack
@@ -149,8 +151,11 @@ class _Job:
             stack = self.stack
             size = stack.config.train.batch_size
             rate = stack.runs * size / stack.clock.laps[-1] if stack.clock.laps else math.nan
-            loss, accuracy = float(stack.losses[-1].nanmean()), float(stack.correct[-1].double().mean()) / size
-            self.terminal.advance(stack.step, f"loss {loss:.3f}  acc {accuracy:.2f}  {rate:,.0f} img/s")
+            loss, accuracy = float(stack.losses[-1][stack.alive].nanmean()), float(stack.correct[-1][stack.alive].double().mean()) / size
+            best = max((track.best_accuracy for track in stack.tracks if track.best_accuracy is not None), default=None)
+            self.terminal.advance(
+                stack.step, f"loss {loss:.3f}  acc {accuracy:.2f}  {rate:,.0f} img/s", best, rate if stack.clock.laps else None
+            )
 
     def record(self, index: int, values: dict[str, float]) -> None:
         """One line of each log; on the terminal one line for all runs."""
@@ -161,6 +166,8 @@ class _Job:
             log.histograms(stack.step, {f"weights/{name}": tensor for name, tensor in own.items()})
             if stack.tracks[index].diverged_at_step is not None:
                 log.say(f"diverged at step {stack.tracks[index].diverged_at_step}")
+            elif index in stack.stopped:
+                log.say(f"reached the target at step {stack.step} and stops")
         self.recorded.append(values)
         if index == self.expected[-1]:
             self.expected = stack.alive
@@ -188,7 +195,7 @@ class _Job:
                 run.write_summary(finite({**self.summary(index, status), **more}))
 
     def finish(self) -> None:
-        """The three-way evaluation, the model and the summary of each run."""
+        """The evaluations, the model and the summary of each run."""
         stack = self.stack
         self.terminal.end()
         with stack.clock.on("eval_s"):
@@ -196,17 +203,18 @@ class _Job:
             for stats in STATS[1:]:  # without running statistics the three are one
                 once = not norm_layers(stack.network)
                 test[stats] = test["running"] if once else evaluate(stack.network, self.data, self.data.test, stack.config, stats)
-        state = stack.network.state_dict()
+            train = evaluate(stack.network, self.data, train_part(self.data), stack.config)
         for index, run in enumerate(self.runs):
             if run is None:
                 continue
             status = "finished" if stack.tracks[index].diverged_at_step is None else "diverged"
-            summary = self.summary(index, status, test)
+            summary = self.summary(index, status, test, train)
             values = {f"test/{stats}/{name}": summary["test"][stats][name] for stats in STATS for name in ("loss", "accuracy")}
             log = self.logs[index]
-            log.record(stack.step, stack.step / stack.batches.per_epoch, values)
+            step = stack.tracks[index].stopped_at_step or stack.step
+            log.record(step, step / stack.batches.per_epoch, values)
             log.say(f"{status}: test accuracy {summary['test']['running']['accuracy']:.4f} with running statistics")
-            save_model(run.model_pt, unstack(state, stack.runs, index))
+            save_model(run.model_pt, stack.own_state(index))
             log.close()
             run.write_summary(finite(summary))
 
@@ -216,29 +224,35 @@ class _Job:
             with suppress(OSError):
                 log.close()
 
-    def summary(self, index: int, status: str, test: dict[str, Scores] | None = None) -> dict[str, Any]:
+    def summary(self, index: int, status: str, test: dict[str, Scores] | None = None, train: Scores | None = None) -> dict[str, Any]:
         """What summary.json says, non-finite numbers still in it."""
         stack, config, track = self.stack, self.stack.configs[index], self.stack.tracks[index]
         run = self.runs[index]
         assert run is not None
-        steps = track.diverged_at_step or stack.step
+        steps = track.diverged_at_step or track.stopped_at_step or stack.step
         scores: dict[str, Any] = {stats: {"loss": None, "accuracy": None} for stats in STATS}
         if test is not None:
             scores = {stats: {"loss": float(s.loss[index]), "accuracy": float(s.accuracy[index])} for stats, s in test.items()}
             confusion = test["running"].confusion[index]
             scores["per_class_accuracy"] = (confusion.diagonal().double() / confusion.sum(1).clamp(min=1)).tolist()
             scores["confusion"] = confusion.tolist()
+        trained: dict[str, Any] = {"loss": None, "accuracy": None, "images": None}
+        if train is not None:
+            images = int(train.confusion[index].sum())
+            trained = {"loss": float(train.loss[index]), "accuracy": float(train.accuracy[index]), "images": images}
         left = (1 - config.model.bn_momentum) ** steps if norm_layers(stack.network) else 0.0
         return {
             "id": run.id,
             "status": status,
             "seed": config.seed,
             "config": {**to_mapping(config), "name": config.run_name},
+            "budget": {"steps": stack.total, "until_target": config.train.until_target},
             "steps": steps,
             "epochs": round(steps / stack.batches.per_epoch, 4),
             "diverged_at_step": track.diverged_at_step,
             "parameters": parameters_a_run(stack.network, stack.runs),
             "test": scores,
+            "train": trained,
             "val": {
                 "loss": track.val_loss,
                 "accuracy": track.val_accuracy,
@@ -250,6 +264,7 @@ class _Job:
                 "reached_step": track.reached_step,
                 "reached_train_s": track.reached_train_s if stack.runs == 1 else None,
             },
+            "audit": self.audit[index],
             "running_statistics": {"initial_weight": left, "warm": left <= COLD_EMA},
             "speed": speed(stack),
             "data": {
@@ -296,6 +311,11 @@ def resolve_device(config: Config) -> torch.device:
     return torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def device_name(device: torch.device) -> str:
+    """What the device is, for people."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()}, {os.cpu_count()} cores)"
+
+
 def allow_open_files(runs: int) -> None:
     """Each run keeps three files open; the soft limit is raised as far as it has to be.
 
@@ -332,7 +352,7 @@ def environment(device: torch.device, threads: int, config: Config) -> dict[str,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "platform": platform.platform(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()}, {os.cpu_count()} cores)",
+        "device": device_name(device),
         "device_type": device.type,
         "threads": threads,
         "data_root": config.data.root,

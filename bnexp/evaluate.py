@@ -30,6 +30,8 @@ ACTIVATION_BYTES = 2**25
 """First-layer activations of an evaluation batch stay within this: large enough to keep two threads busy, small beside any memory."""
 PRECISE_IMAGES = 10_000
 """Precise statistics pool so many training images at most; 1e3 to 1e4 suffice (Wu and Johnson 2021, section 3.3)."""
+TRAIN_IMAGES = 10_000
+"""The training accuracy is counted on so many images at most, as many as the test sets of the usual data hold: it must not cost more."""
 
 Statistics = dict[str, tuple[Tensor, Tensor]]
 """Per norm layer (by module name) its mean and variance, each [R*C]."""
@@ -55,6 +57,18 @@ def shared_inputs(network: nn.Sequential, data: Dataset, x: Tensor) -> Tensor:
     x = x.repeat(1, runs_in(network), *[1] * (x.dim() - 2))
     dtype = next(network.parameters()).dtype
     return x.to(dtype).contiguous(memory_format=memory_format(x.dim() - 2, x.device))
+
+
+def train_part(data: Dataset) -> Split:
+    """The training images that the training accuracy is counted on, without augmentation: all, or `TRAIN_IMAGES` of them.
+
+    Those are spread evenly over the split, not its first ones: the images of a folder lie class by class.
+    """
+    total = len(data.train)
+    if total <= TRAIN_IMAGES:
+        return data.train
+    index = (torch.arange(TRAIN_IMAGES) * total // TRAIN_IMAGES).to(data.train.x.device)
+    return Split(data.train.x[index], data.train.y[index])
 
 
 def evaluate(network: nn.Sequential, data: Dataset, split: Split, config: Config, stats: str = "running") -> Scores:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +17,16 @@ from bnexp.run import Run, drop_spent_plans, locked, planned_with, tidy
 from bnexp.stop import Stop
 
 if TYPE_CHECKING:
-    from bnexp.loggers import Display
+    from bnexp.terminal import Display
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The runs asked for, in their order, and which of them had been there before."""
+    """The runs asked for, in their order, which of them had been there before, and why some failed."""
 
     runs: list[Run]
     reused: frozenset[str]
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def summaries(self) -> list[dict[str, Any]]:
@@ -67,15 +68,18 @@ def work(planned: Planned, terminal: Display | None, stop: Stop, *, quiet: bool 
     """
 
     def waiting(run_id: str) -> None:
-        if not quiet:
-            print(f"Waiting for another process that is working on {run_id} ...", file=sys.stderr)
+        message = f"Waiting for another process that is working on {run_id} ..."
+        if terminal is not None:
+            terminal.say(message)
+        elif not quiet:
+            print(message, file=sys.stderr)
 
     try:
         with locked(planned.runs, waiting, stop):
             missing = {run.id for run in planned.runs if not run.done and run.id not in planned.unwritten}
             if missing:
                 from bnexp.engine import train_stack  # torch, which a finished run does not need
-                from bnexp.loggers import Terminal
+                from bnexp.terminal import Terminal
 
                 train_stack(planned, terminal or Terminal(quiet), stop, threads)
             return missing

@@ -1,4 +1,4 @@
-"""Where a run's numbers go while it trains: metrics.jsonl, TensorBoard, train.log, and the terminal."""
+"""Where a run's numbers go while it trains: metrics.jsonl, TensorBoard, train.log."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import yaml
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
@@ -59,71 +57,6 @@ class RunLog:
         self._board.close()
         self._metrics.close()
         self._text.close()
-
-
-class Display(Protocol):
-    """What a training tells of itself while it runs: `Terminal` shows it, a worker passes it on."""
-
-    def say(self, message: str) -> None: ...
-    def begin(self, title: str, total: int, done: int = 0) -> None: ...
-    def due(self) -> bool: ...
-    def advance(self, done: int, info: str) -> None: ...
-    def line(self, message: str) -> None: ...
-    def end(self) -> None: ...
-
-
-class Terminal:
-    """Messages and progress on stderr: a live bar on a terminal, plain lines elsewhere, nothing when quiet."""
-
-    def __init__(self, quiet: bool = False) -> None:
-        self.console = _Console(stderr=True, quiet=quiet, highlight=False)
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
-        self._drawn_at = 0.0
-
-    def say(self, message: str) -> None:
-        self.console.print(message, soft_wrap=True, markup=False)
-
-    def begin(self, title: str, total: int, done: int = 0) -> None:
-        """Starts the progress of `total` steps."""
-        if not self.console.is_terminal or self.console.quiet:
-            return
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TaskProgressColumn(), TextColumn("{task.fields[info]}"))
-        self._bar = Progress(*columns, TimeRemainingColumn(compact=True), console=self.console, transient=True, expand=True)
-        self._task = self._bar.add_task(title, total=total, completed=done, info="")
-        self._bar.start()
-
-    def due(self) -> bool:
-        """Whether the bar should be drawn again: about five times a second."""
-        return self._bar is not None and time.perf_counter() - self._drawn_at > 0.2
-
-    def advance(self, done: int, info: str) -> None:
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, info=info)
-            self._drawn_at = time.perf_counter()
-
-    def line(self, message: str) -> None:
-        """A plain line where there is no bar."""
-        if self._bar is None:
-            self.say(message)
-
-    def end(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
-
-
-class _Console(Console):
-    """A console that falls silent when nobody reads it any more, instead of ending a training that may run for hours."""
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-
-    def _write_buffer(self) -> None:
-        try:
-            super()._write_buffer()
-        except OSError:  # a terminal that is gone
-            self.quiet = True
 
 
 def _keep_until(path: Path, step: int) -> None:

@@ -74,11 +74,19 @@ def width(config: Config, shape: tuple[int, ...] | None) -> int:
     return max(1, min(WIDEST, CACHE_BYTES // (4 * config.train.batch_size * channels * spatial)))
 
 
-def plan(configs: Sequence[Config], runs: Sequence[Run], *, one_stack: bool = False, fresh: bool = False) -> list[Planned]:
+def plan(
+    configs: Sequence[Config],
+    runs: Sequence[Run],
+    *,
+    one_stack: bool = False,
+    fresh: bool = False,
+    stored: Sequence[Sequence[str]] = (),
+) -> list[Planned]:
     """The stacks that train what is not done yet, longest first; `one_stack` puts all new runs into one, whatever the rule.
 
     An unfinished stack whose members are all asked for goes on as it was planned, with members that are done already (a kill amid the
-    last summaries), for the sake of the others' bits. With `fresh`, a finished run's successor is asked for in its place.
+    last summaries), for the sake of the others' bits; so do `stored` stacks (run ids) that were planned and not begun. With `fresh`, a
+    finished run's successor is asked for in its place.
     """
     asked: dict[str, tuple[Run, Config]] = {}
     for run, config in zip(runs, configs, strict=True):
@@ -93,6 +101,12 @@ def plan(configs: Sequence[Config], runs: Sequence[Run], *, one_stack: bool = Fa
             found.append(Planned(tuple(member for member, _ in planned), tuple(asked[member.id][1] for member, _ in planned)))
             for member, _ in planned:
                 left.pop(member.id, None)
+    taken = {run.id for planned in found for run in planned.runs}
+    for ids in stored:
+        if asked.keys() >= set(ids) and not left.keys().isdisjoint(ids) and taken.isdisjoint(ids):
+            found.append(Planned(tuple(asked[name][0] for name in ids), tuple(asked[name][1] for name in ids)))
+            for name in ids:
+                left.pop(name, None)
     groups: dict[str, list[tuple[Run, Config]]] = {}
     for run, config in left.values():
         groups.setdefault(structure(config), []).append((run, config))

@@ -4,6 +4,7 @@
 - RUNS/.stacks/<stack id>/  plan.json checkpoint.pt checkpoint.prev.pt, until all members are finished
 - RUNS/.fresh/<id>/         the successor of a finished run while it is trained (--fresh)
 - RUNS/.locks/<id>.lock     held while a run is trained or removed
+- RUNS/.groups/<group id>/  what spans runs: see `group`
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ from bnexp.files import atomic_write, write_json
 DONE = ("finished", "diverged")
 """The statuses of a run that is not trained again."""
 SUMMARY_KEYS = frozenset(
-    ("id", "status", "seed", "config", "steps", "epochs", "parameters", "test", "val", "target", "speed", "data", "stack", "environment")
+    (
+        *("id", "status", "seed", "config", "budget", "steps", "epochs", "parameters"),
+        *("test", "train", "val", "target", "audit", "speed", "data", "stack", "environment"),
+    )
 )
 """What every summary has, from the first moment on."""
 
@@ -319,10 +323,15 @@ def locked(runs: Sequence[Run], waiting: Callable[[str], None] | None, stop: Cal
 
 
 def rows(runs_dir: Path) -> list[dict[str, Any]]:
-    """One flat row a run, oldest first: `id`, `status`, `test.running.accuracy`, `config.optim.lr`, ... A run that cannot be read has the
-    status `unreadable`, and one whose process is gone `interrupted`."""
+    """One flat row a run of the folder, oldest first, as `rows_of` makes them."""
+    return rows_of(list_runs(runs_dir))
+
+
+def rows_of(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """One flat row a run: `id`, `status`, `test.running.accuracy`, `config.optim.lr`, ... A run that cannot be read has the status
+    `unreadable`, and one whose process is gone `interrupted`."""
     found = []
-    for run in list_runs(runs_dir):
+    for run in runs:
         try:
             row = dict(_flatten(run.summary()))
         except DataError:

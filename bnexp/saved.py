@@ -17,9 +17,9 @@ from bnexp.errors import BnexpError, UsageError
 from bnexp.evaluate import evaluate, fold, shared_inputs
 from bnexp.files import finite
 from bnexp.identity import identify
-from bnexp.loggers import Terminal
 from bnexp.models import memory_format
 from bnexp.run import Run
+from bnexp.terminal import Terminal
 
 FOLD_BOUND = 1e-4
 """Largest difference of a logit that rounding explains, relative to the largest logit where that is above 1."""

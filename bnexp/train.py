@@ -20,13 +20,15 @@ from bnexp.batches import Batches, derive
 from bnexp.config import Config
 from bnexp.data import Dataset
 from bnexp.evaluate import autocast, evaluate
-from bnexp.models import build, init, logits, memory_format
+from bnexp.models import build, init, logits, memory_format, parameter_counts, restack, unstack, weight_digests
 from bnexp.optim import lr_factor, make_optimizer
 
 WARMUP_STEPS = 10
 """Steps left out of the speed figures: the first ones fill caches and choose kernels."""
 CHECKPOINT_S = 20.0
 """`train.checkpoint_every=auto`: seconds between checkpoints."""
+AUDIT_EPOCHS = 10
+"""The audit hashes the order of so many epochs at most. All follow from the seed in the same way, so that later ones tell no more."""
 
 
 @dataclass
@@ -34,6 +36,8 @@ class Track:
     """What is known of one run so far. Steps count from 1: `step` is the number of updates made."""
 
     diverged_at_step: int | None = None
+    stopped_at_step: int | None = None
+    """With `train.until_target`: where it reached the target, and ended."""
     reached_step: int | None = None
     reached_train_s: float | None = None
     best_accuracy: float | None = None
@@ -76,20 +80,45 @@ class Stack:
         self.network = build(self.config.model, data.shape, len(data.classes), self.runs)
         init(self.network, self.config.model, [derive(config.seed, "init") for config in configs])
         self.network.to(device=device, dtype=dtype, memory_format=memory_format(len(data.shape) - 1, device))  # type: ignore[call-overload]
+        self.initial_weights = weight_digests(self.network)  # before a checkpoint may replace them
         self.optimizer = make_optimizer(self.network, [config.optim for config in configs])
         self.batches = Batches(data, configs, dtype)
         train = self.config.train
         self.total = train.steps if train.steps is not None else (train.epochs or 0) * self.batches.per_epoch
         self.step = 0
         self.tracks = [Track() for _ in configs]
+        self.stopped: dict[int, dict[str, Tensor]] = {}
+        """The state_dict of each run that stopped at its target, as it was then: its channels are trained on, and replaced at the end."""
         self.clock = Clock(device)
         self.losses: list[Tensor] = []  # [R] a step, since the last record; read only there
         self.correct: list[Tensor] = []
 
     @property
     def alive(self) -> list[int]:
-        """The runs that have not diverged."""
-        return [run for run, track in enumerate(self.tracks) if track.diverged_at_step is None]
+        """The runs that go on: they have neither diverged nor stopped at their target."""
+        return [run for run, track in enumerate(self.tracks) if track.diverged_at_step is None and run not in self.stopped]
+
+    def set_aside(self, run: int) -> None:
+        """Stops a run here: what it is now it stays, whatever becomes of its channels."""
+        self.tracks[run].stopped_at_step = self.step
+        self.stopped[run] = unstack(self.network.state_dict(), self.runs, run)
+
+    def put_back(self) -> None:
+        """Gives the stopped runs the weights and buffers with which they stopped. Only `num_batches_tracked`, which all share, stays."""
+        for run, own in self.stopped.items():
+            restack(self.network.state_dict(), self.runs, run, own)
+
+    def own_state(self, run: int) -> dict[str, Tensor]:
+        """A run's state_dict: where it stopped, or now."""
+        return self.stopped[run] if run in self.stopped else unstack(self.network.state_dict(), self.runs, run)
+
+    def audit(self) -> list[dict[str, Any]]:
+        """What tells of each run whether it was compared fairly: hashes of its initial weights and batches, and its kinds of parameters."""
+        epochs, counts = min(AUDIT_EPOCHS, math.ceil(self.total / self.batches.per_epoch)), parameter_counts(self.network)
+        return [
+            {"initial_weights": weights, "batch_order": order, "batch_order_epochs": epochs, "parameters": counts}
+            for weights, order in zip(self.initial_weights, self.batches.order_digests(epochs), strict=True)
+        ]
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that must survive. The order of the data is a function of the step, so there is no generator to keep."""
@@ -98,6 +127,7 @@ class Stack:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "tracks": [asdict(track) for track in self.tracks],
+            "stopped": dict(self.stopped),
             "clock": {
                 "train_s": self.clock.train_s,
                 "eval_s": self.clock.eval_s,
@@ -113,25 +143,29 @@ class Stack:
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.tracks = [Track(**track) for track in state["tracks"]]
+        self.stopped = dict(state["stopped"])
         self.clock = Clock(self.device, **{**state["clock"], "laps": state["clock"]["laps"].tolist()})
         self.losses = list(state["losses"].to(self.device))
         self.correct = list(state["correct"].to(self.device))
 
 
-def train_step(stack: Stack) -> None:
-    """One update of every run: data, forward, loss, backward, step, log."""
+def train_step(stack: Stack, mark: Callable[[str], None] = lambda part: None) -> None:
+    """One update of every run: data, forward, loss, backward, step, log. `mark` is told the name of each part as it ends."""
     x, y_RB = stack.batches[stack.step]
     with autocast(stack.config, stack.device):
         logits_RBK = logits(stack.network, x)
     logits_RBK = logits_RBK.to(x.dtype)  # the loss in full precision
     losses_R = F.cross_entropy(logits_RBK.flatten(0, 1), y_RB.flatten(), reduction="none").view(y_RB.shape).mean(1)
+    mark("forward")
     stack.optimizer.zero_grad()
     losses_R.sum().backward()
+    mark("backward")
     stack.optimizer.set_lr(lr_factor(stack.config.optim, stack.step, stack.total))
     stack.optimizer.step()
     stack.losses.append(losses_R.detach())
     stack.correct.append((logits_RBK.detach().argmax(2) == y_RB).sum(1))
     stack.step += 1
+    mark("optimizer")
 
 
 def fit(
@@ -143,7 +177,7 @@ def fit(
     save: Callable[[], None] = lambda: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """Trains until the budget is spent or every run has diverged; False if `stop` ended it before.
+    """Trains until the budget is spent or no run is alive; False if `stop` ended it before.
 
     Args:
         record: gets a run's index and its slashed values at each evaluation.
@@ -175,6 +209,7 @@ def fit(
         if _save_due(stack, saved_at):  # after the look, so that a stack that goes on from here does not owe it
             save()
             saved_at = time.perf_counter()
+    stack.put_back()
     return True
 
 
@@ -238,6 +273,8 @@ def _look(stack: Stack, data: Dataset, record: Callable[[int, dict[str, float]],
             track.best_accuracy, track.best_step = val_accuracy[run], stack.step
         if track.diverged_at_step is None and track.reached_step is None and val_accuracy[run] >= stack.config.train.target:
             track.reached_step, track.reached_train_s = stack.step, stack.clock.train_s
+            if stack.config.train.until_target:
+                stack.set_aside(run)
         record(run, values)
     stack.losses, stack.correct = [], []
 

@@ -65,7 +65,7 @@ def test_small_batches_that_cost_are_found() -> None:
     assert best[0].p_holm == pytest.approx(2 * best[0].pairs.p)
     assert found.answer.startswith("Yes: small batches cost accuracy here (arm batch), namely batch 2; against batch 32")
     assert len([cost for cost in found.costs if cost.kind == "same-lr"]) == 3 * 2
-    assert any("number of epochs" in text for text in found.warnings)
+    assert "equal epochs (10), not steps: smaller batches make more updates in them." in found.warnings
     shuffled = study()
     random.Random(0).shuffle(shuffled)
     assert small_batch_cost(shuffled) == found
@@ -115,5 +115,44 @@ def test_too_few_batch_sizes() -> None:
     assert "nothing to compare" in small_batch_cost(study(), reference=2).answer
     steps = small_batch_cost(study(config__train__steps=100, config__train__epochs=None))
     assert not any("epochs" in text for text in steps.warnings)
+    assert "equal steps (100): smaller batches see fewer images in them." in steps.warnings
     untuned = small_batch_cost([r for r in study() if r["config.optim.lr"] == 0.1])
     assert any("nothing was tuned" in text for text in untuned.warnings)
+
+
+def test_equal_steps_may_be_spelled_as_epochs() -> None:
+    rows = study(budget__steps=400)
+    rows = [{**r, "config.train.epochs": None, "config.train.steps": 400} if r["config.train.batch_size"] != 32 else r for r in rows]
+    found = small_batch_cost(rows)
+    assert "equal steps (400): smaller batches see fewer images in them." in found.warnings
+    assert not any("differ" in text or "epochs" in text for text in found.warnings)
+    mixed = small_batch_cost([{**r, "budget.steps": None} for r in rows]).warnings
+    assert "unequal budgets: the runs were given neither equal steps nor equal epochs." in mixed
+    assert "the runs also differ in train.epochs, train.steps." in mixed
+
+
+def best_at(size: int, lr: float) -> list[dict[str, Any]]:
+    """The study, with another learning rate best for one batch size."""
+    return [{**r, "val.loss": 0.1 + abs(r["config.optim.lr"] - lr)} if r["config.train.batch_size"] == size else r for r in study()]
+
+
+def test_both_answers_say_at_which_rates() -> None:
+    found = small_batch_cost(best_at(2, 0.3))
+    assert [cost.lr for cost in found.costs if cost.kind == "best-lr"] == [0.3, 0.1]
+    assert "against batch 32, each at its own best learning rate, test accuracy with running statistics: batch 2: " in found.answer
+    assert found.answer_same_lr.startswith(
+        "Yes: small batches cost accuracy here (arm batch), namely batch 2; against batch 32, all at its "
+    )
+    assert "all at its best learning rate 0.1, test accuracy with running statistics: batch 2: " in found.answer_same_lr
+    twins = [cost for cost in found.costs if cost.kind == "same-lr" and cost.lr == 0.1]
+    assert f"{100 * (twins[0].pairs.difference or 0):+.2f} points" in found.answer_same_lr
+    assert "Holm's p over 2 tests" in found.answer_same_lr
+
+
+def test_a_batch_size_without_the_reference_rate_is_named() -> None:
+    rows = [r for r in study() if (r["config.train.batch_size"], r["config.optim.lr"]) != (2, 0.1)]
+    assert small_batch_cost(rows).answer_same_lr.endswith(". Batch 2 has no result at it.")
+    rows = [r for r in rows if (r["config.train.batch_size"], r["config.optim.lr"]) != (8, 0.1)]
+    assert small_batch_cost(rows).answer_same_lr == (
+        "No batch size of batch below the reference 32 has runs to pair with it, all at its best learning rate 0.1: nothing to compare."
+    )

@@ -210,6 +210,34 @@ def test_arms_can_be_anything_a_row_says() -> None:
         compare_arms(rows, "batch")
 
 
+def test_the_bound_takes_the_budget_that_was_given() -> None:
+    rows = [make_row("batch", seed=s, steps=50, budget__steps=800, budget__until_target=True) for s in range(3)]
+    rows += [make_row("none", seed=s, target__reached_step=None, budget__steps=800, budget__until_target=True) for s in range(3)]
+    speedup = compare_arms(rows, "none").headline.versus["batch"].speedup
+    assert (speedup.bound, speedup.factor) == ("at_least", 800 / 50)
+    old = [{key: value for key, value in row.items() if not key.startswith("budget.")} | {"steps": 400} for row in rows]
+    assert compare_arms(old, "none").headline.versus["batch"].speedup.factor == 400 / 50
+
+
+def test_equal_updates_are_no_difference_and_one_recipe() -> None:
+    rows = [{**row, "budget.steps": 400} for row in study(lrs=(0.01, 0.03, 0.1, 0.3))]
+    spelled = [{**r, "config.train.epochs": None, "config.train.steps": 400} if r["config.model.norm"] == "none" else r for r in rows]
+    assert compare_arms(spelled, "none").warnings == compare_arms(rows, "none").warnings
+    twice = [*rows, {**spelled[1], "id": "zz", "test.running.accuracy": 0.0}]
+    assert compare_arms(twice, "none") == compare_arms(rows, "none")
+    other = [*rows, {**spelled[1], "id": "zz", "budget.steps": 800}]
+    with pytest.raises(UsageError, match=r"differ in train\.epochs, train\.steps"):
+        compare_arms(other, "none")
+
+
+def test_batch_sizes_as_arms_say_which_budget_they_share() -> None:
+    rows = [make_row(seed=seed, size=size) for seed in range(5) for size in (8, 64)]
+    ways = {"arm_of": lambda row: str(row["config.train.batch_size"]), "treatment": ["config.train.batch_size"]}
+    assert compare_arms(rows, "64", **ways).warnings[0].startswith("equal epochs (10), not steps: smaller batches make more updates")
+    steps = [{**row, "budget.steps": 400} for row in rows]
+    assert compare_arms(steps, "64", **ways).warnings[0].startswith("equal steps (400): smaller batches see fewer images")
+
+
 def test_wrong_arms_are_refused() -> None:
     with pytest.raises(UsageError, match=r"No run belongs to the arm 'non'; there are batch or none\. Did you mean 'none'\?"):
         compare_arms(study(), "non")

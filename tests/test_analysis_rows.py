@@ -100,6 +100,33 @@ def test_what_varies_leaves_out_grid_treatment_and_diagnostics() -> None:
     assert r.varying(rows) == ["config.model.norm", "config.model.widths"]
 
 
+def test_what_a_run_does_not_read_does_not_vary() -> None:
+    rows = [make_row(), make_row("none", config__model__bn_momentum=0.5, config__optim__beta2=0.5, config__data__image_size=64)]
+    assert r.varying(rows, r.NORM) == []
+    rows.append(make_row(config__model__bn_momentum=0.01))
+    assert r.varying(rows, r.NORM) == ["config.model.bn_momentum"]
+    assert [r.setting(row, "config.model.bn_momentum") for row in rows] == [0.1, None, 0.01]
+    assert r.matters(make_row("a norm of the future"), "config.model.bn_momentum")
+    adam = [make_row(config__optim__name="adam", config__optim__beta2=beta2) for beta2 in (0.9, 0.99)]
+    assert r.varying(adam) == ["config.optim.beta2"]
+
+
+def test_a_key_that_is_newer_than_a_row_has_its_default() -> None:
+    assert r.varying([make_row(), make_row(config__train__until_target=False)]) == []
+    assert r.varying([make_row(), make_row(config__train__until_target=True)]) == ["config.train.until_target"]
+
+
+def test_equal_budgets_are_equal_updates_or_epochs() -> None:
+    epochs, steps = make_row(budget__steps=400), make_row(config__train__epochs=None, config__train__steps=400)
+    assert (r.budget_of(epochs), r.budget_of(steps), r.budget_of(make_row())) == (400, 400, None)
+    assert r.budget_kind([epochs, steps]) == "steps"
+    assert r.varying([epochs, steps]) == []
+    assert r.budget_kind([epochs, make_row(size=8, budget__steps=1600)]) == "epochs"
+    assert r.budget_kind([make_row(), steps]) == "unequal"
+    assert r.varying([make_row(), steps]) == list(r.BUDGET)
+    assert r.one_a_cell([{**steps, "id": "b"}, {**epochs, "id": "a"}], norm_of)[0]["id"] == "a"
+
+
 def test_tidy_is_flat_stable_and_reads_as_csv() -> None:
     rows = [make_row(seed=seed, status=status) for seed, status in enumerate(["finished", "diverged", "failed"])]
     rows[0]["only.here"] = 3

@@ -23,8 +23,8 @@ OTHER: dict[str, Any] = {
     "model.activation": "sigmoid", "model.bn_momentum": 0.2, "model.bn_eps": 1e-3, "model.bn_affine": False,
     "optim.name": "adam", "optim.lr": 0.10000001, "optim.momentum": 0.8, "optim.nesterov": True, "optim.beta2": 0.9, "optim.eps": 1e-6,
     "optim.weight_decay": 1e-4, "optim.schedule": "constant", "optim.warmup_steps": 5, "optim.step_size": 100, "optim.gamma": 0.5,
-    "train.batch_size": 16, "train.epochs": 11, "train.steps": 400, "train.target": 0.9, "train.eval_every": 10,
-    "train.checkpoint_every": 7,
+    "train.batch_size": 16, "train.epochs": 11, "train.steps": 400, "train.target": 0.9, "train.until_target": True,
+    "train.eval_every": 10, "train.checkpoint_every": 7,
     "name": "other", "device": "cpu", "precision": "bf16", "threads": 2, "seed": 1,
 }  # fmt: skip
 NEEDS: dict[str, dict[str, Any]] = {
@@ -64,7 +64,7 @@ def test_what_a_norm_reads_is_known_of_every_norm() -> None:
     assert set(c.MATTERS) | c.APART <= set(keys())
 
 
-DEFAULTS = {
+DEFAULTS: dict[int, dict[str, Any]] = {
     1: {
         "data": {
             "name": "digits", "root": None, "val_fraction": 0.1, "split_seed": 0, "subset": None, "augment": "none", "image_size": 32,
@@ -83,6 +83,7 @@ DEFAULTS = {
         "name": None, "device": "auto", "precision": "fp32", "threads": "auto", "seed": 0,
     },
 }  # fmt: skip
+DEFAULTS[2] = {**DEFAULTS[1], "train": {**DEFAULTS[1]["train"], "until_target": False}}
 
 
 def test_the_defaults_belong_to_the_results_version() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 from bnexp.config import Config, from_mapping
 from bnexp.data import Dataset, Split
 from bnexp.errors import UsageError
-from bnexp.evaluate import STATS, evaluate, fold, norm_layers, precise_statistics
+from bnexp.evaluate import STATS, TRAIN_IMAGES, evaluate, fold, norm_layers, precise_statistics, train_part
 from bnexp.models import build, init, unstack
 from bnexp.train import Stack, train_step
 
@@ -265,3 +266,17 @@ def test_an_untrained_network_is_near_chance(tiny: Tiny) -> None:
             param.zero_()
     scores = evaluate(net, data, data.test, own)
     assert scores.loss.tolist() == pytest.approx([2.302585093] * 2)  # ln 10
+
+
+def test_the_training_accuracy_is_counted_on_all_classes_and_not_on_more_than_a_test_set_has() -> None:
+    """The first 10,000 images of a folder would be those of its first classes."""
+    n = 25_003
+    split = Split(torch.arange(n).view(n, 1).float(), torch.arange(n) * 5 // n)
+    data = Dataset("sorted", tuple("abcde"), split, split, split, torch.zeros(1), torch.ones(1))
+    part = train_part(data)
+    assert len(part) == TRAIN_IMAGES
+    assert len(part.x.unique()) == TRAIN_IMAGES
+    assert torch.equal(split.y[part.x.flatten().long()], part.y)
+    assert all(abs(count - TRAIN_IMAGES / 5) <= 1 for count in part.y.bincount().tolist())
+    few = Split(split.x[:TRAIN_IMAGES], split.y[:TRAIN_IMAGES])
+    assert train_part(dataclasses.replace(data, train=few)) is few

@@ -2,6 +2,7 @@
 
 A run is found again by its id, and its id hashes `bnexp.config.RESULTS_VERSION`. When a change of code alters the losses below, finished
 runs would be taken for what the code now computes: bump RESULTS_VERSION and add an entry under its number, without touching the others.
+Where it was bumped because more is recorded, the losses are those of the version before.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ GOLDEN: dict[int, dict[str, list[float]]] = {
         "augmented": [2.554993, 2.292730, 2.346828, 2.242460, 2.115198, 2.103024, 2.094790, 2.225331],
     },
 }
+GOLDEN[2] = GOLDEN[1]  # training accuracy, budget and audit came into the summary
 
 
 def config(arm: str) -> Config:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bnexp import config as names
 from bnexp.config import ModelConfig, map_sizes
-from bnexp.models import MODELS, Linear, block, build, init, logits, runs_in, unstack
+from bnexp.models import MODELS, Linear, block, build, init, logits, restack, runs_in, unstack
 from bnexp.models.blocks import ACTIVATIONS
 
 C, B, R = "conv", "norm", "relu"
@@ -139,6 +139,24 @@ def test_unstack_makes_contiguous_copies() -> None:
         for param in stack.parameters():
             param.add_(1)
     assert all(tensor.is_contiguous() and torch.equal(tensor, before[name]) for name, tensor in own.items())
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (7,)])
+def test_restack_is_the_inverse_of_unstack(shape: tuple[int, ...]) -> None:
+    """It writes one run's channels, in any memory format; the others' and what all share stay."""
+    config = small() if len(shape) > 1 else MLP
+    stack, other = (build(config, shape, 5, runs=3) for _ in range(2))
+    if len(shape) == 3:
+        stack.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    init(stack, config, [0, 1, 2])
+    init(other, config, [3, 4, 5])
+    for _ in range(2):
+        other(torch.randn(4, 3 * shape[0], *shape[1:], generator=torch.Generator().manual_seed(0)))  # moves the running statistics
+    own = [unstack(stack.state_dict(), 3, 0), unstack(other.state_dict(), 3, 1), unstack(stack.state_dict(), 3, 2)]
+    restack(stack.state_dict(), 3, 1, own[1])
+    for run, expected in enumerate(own):
+        for name, tensor in unstack(stack.state_dict(), 3, run).items():
+            assert torch.equal(tensor, expected[name] if tensor.dim() > 0 else torch.tensor(0))
 
 
 @pytest.mark.parametrize("config", [small(), MLP], ids=["blocknet", "mlp"])

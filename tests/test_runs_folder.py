@@ -16,7 +16,7 @@ from bnexp.cli import app
 from bnexp.config import Config
 from bnexp.engine import train_stack
 from bnexp.launch import launch
-from bnexp.loggers import Terminal
+from bnexp.terminal import Terminal
 from bnexp.plan import plan
 from bnexp.run import Run, list_runs
 from bnexp.stop import Stop

@@ -1,7 +1,7 @@
 """Accuracy and steps to target across batch sizes, and what small batches cost.
 
-Read the budget first: with a fixed number of epochs a smaller batch makes more updates, so a sweep over batch sizes at fixed epochs
-varies both. `SmallBatchCost.warnings` says so.
+Read the budget first: with equal epochs a smaller batch makes more updates, with equal steps it sees fewer images, so a sweep over batch
+sizes varies both. `SmallBatchCost.warnings` says which.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from bnexp.analysis.pairs import Cell, Paired, holm
 from bnexp.analysis.rates import BestLr, select_lr
 from bnexp.analysis.rows import NORM, ArmOf, Row, batch_size_of, is_diverged, is_result, lr_of, norm_of, one_a_cell, varying
 from bnexp.analysis.target import Quartiles, Ratio
-from bnexp.analysis.words import ENOUGH_SEEDS, evidence, points, seeds
+from bnexp.analysis.words import ENOUGH_SEEDS, budget, evidence, points, seeds
 from bnexp.errors import UsageError, one_of
 
 SIGNIFICANT = 0.05
@@ -67,13 +67,16 @@ class BatchCost:
 
 @dataclass(frozen=True)
 class SmallBatchCost:
-    """What `small_batch_cost` found; `answer` is the sentence."""
+    """What `small_batch_cost` found, in two sentences."""
 
     arm: str
     stats: str
     reference: int | None
     costs: tuple[BatchCost, ...]
     answer: str
+    """Each batch size at its own best learning rate."""
+    answer_same_lr: str
+    """The smaller ones at the learning rate that is best for the reference, as far as they were run there."""
     warnings: tuple[str, ...]
 
 
@@ -114,7 +117,8 @@ def small_batch_cost(
         there = f"there are {one_of([str(size) for size in chosen])}" if chosen else "there are none"
         raise UsageError(f"No run of {arm} with batch size {reference} has a result; {there}.")
     if len(chosen) < 2:
-        return SmallBatchCost(arm, stats, reference, (), f"There are fewer than two batch sizes of {arm}: nothing to compare.", ())
+        nothing = f"There are fewer than two batch sizes of {arm}: nothing to compare."
+        return SmallBatchCost(arm, stats, reference, (), nothing, nothing, ())
     if reference is None:
         losses = {size: loss for size in list(chosen)[1:] if (loss := best[size].mean_val_loss) is not None}
         reference = min(losses, key=lambda size: (losses[size], size))
@@ -123,8 +127,14 @@ def small_batch_cost(
     grids = {size: {score.lr for score in best[size].by_lr} for size in chosen}
     for lr in sorted(grids[reference]):
         costs += _costs("same-lr", by_size, {size: lr for size in [*small, reference] if lr in grids[size]}, reference, stats)
-    answer = _answer(arm, stats, reference, [cost for cost in costs if cost.kind == "best-lr"])
-    return SmallBatchCost(arm, stats, reference, tuple(costs), answer, tuple(_warnings(by_size, best)))
+    best_lr = [cost for cost in costs if cost.kind == "best-lr"]
+    same_lr = [cost for cost in costs if cost.kind == "same-lr" and cost.lr == chosen[reference]]
+    answer = _answer(arm, stats, reference, best_lr, "each at its own best learning rate")
+    answer_same_lr = _answer(arm, stats, reference, same_lr, f"all at its best learning rate {chosen[reference]:g}")
+    absent = [size for size in small if chosen[reference] not in grids[size]]
+    if absent and same_lr:
+        answer_same_lr += f" Batch {', '.join(map(str, absent))} has no result at it."
+    return SmallBatchCost(arm, stats, reference, tuple(costs), answer, answer_same_lr, tuple(_warnings(by_size, best)))
 
 
 def _table(size: int, found: Comparison) -> list[BatchSizeRow]:
@@ -179,19 +189,18 @@ def _warnings(by_size: dict[int, list[Row]], best: dict[int, BestLr]) -> list[st
     elif trials == {1}:
         found.append("one learning rate a batch size: nothing was tuned.")
     results = [row for size in sorted(by_size) for row in by_size[size] if is_result(row)]
-    if all(row.get("config.train.steps") is None for row in results):
-        found.append("the budget is a number of epochs: smaller batches make more updates in it.")
+    found.append(budget(results))
     differing = varying(results, ("config.train.batch_size",))
     if differing:
         found.append(f"the runs also differ in {', '.join(key.removeprefix('config.') for key in differing)}.")
     return found
 
 
-def _answer(arm: str, stats: str, reference: int, costs: Sequence[BatchCost]) -> str:
-    """Do small batches cost accuracy here? Each batch size at its own best learning rate."""
+def _answer(arm: str, stats: str, reference: int, costs: Sequence[BatchCost], rates: str) -> str:
+    """Do small batches cost accuracy here? `rates`: at which learning rates."""
     known = [cost for cost in costs if cost.pairs.difference is not None]
     if not known:
-        return f"No batch size of {arm} below the reference {reference} has runs to pair with it: nothing to compare."
+        return f"No batch size of {arm} below the reference {reference} has runs to pair with it, {rates}: nothing to compare."
 
     def shown(cost: BatchCost) -> str:
         detail = evidence(cost.pairs, cost.p_holm, len(known)) + (f"; {cost.n_diverged} diverged, counted as 0" if cost.n_diverged else "")
@@ -200,7 +209,7 @@ def _answer(arm: str, stats: str, reference: int, costs: Sequence[BatchCost]) ->
     few = min(cost.pairs.n for cost in known)
     worse = [cost for cost in known if cost.pairs.excludes_zero and (cost.pairs.difference or 0.0) < 0]
     better = [cost for cost in known if cost.pairs.excludes_zero and (cost.pairs.difference or 0.0) > 0]
-    against = f"against batch {reference}, each at its own best learning rate, test accuracy with {stats} statistics"
+    against = f"against batch {reference}, {rates}, test accuracy with {stats} statistics"
     listed = ", ".join(map(shown, known))
     if few < ENOUGH_SEEDS:
         return f"n = {seeds(few)}: too few to say whether small batches cost accuracy (arm {arm}); {against}: {listed}."

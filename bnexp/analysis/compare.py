@@ -19,6 +19,7 @@ from bnexp.analysis.rows import (
     Row,
     accuracy,
     batch_size_of,
+    budget_of,
     by_seed,
     gap,
     is_diverged,
@@ -120,14 +121,7 @@ def compare_arms(
     Raises:
         UsageError: an arm has no runs, or runs of different settings share arm, learning rate and seed.
     """
-    there = sorted({arm_of(row) for row in rows})
-    wanted = there if arms is None else arms
-    others = [arm for arm in dict.fromkeys(wanted) if arm != baseline_arm]
-    for arm in [baseline_arm, *others]:
-        if arm not in there:
-            choices = f"there are {one_of(there)}" if there else "there are no runs"
-            raise UsageError(f"No run belongs to the arm '{arm}'; {choices}.{did_you_mean(arm, there)}")
-    names = [baseline_arm, *others]
+    names = arm_names(rows, baseline_arm, arms, arm_of)
     rows = one_a_cell([row for row in rows if arm_of(row) in names], arm_of)
     by_arm = {arm: [row for row in rows if arm_of(row) == arm] for arm in names}
     best = {arm: select_lr(by_arm[arm]) for arm in names}
@@ -136,7 +130,8 @@ def compare_arms(
     common = sorted(set.intersection(*grids.values()))
     chosen = {arm: lr for arm in names if (lr := best[arm].lr) is not None}
     headline = _matchup("best-lr", None, by_arm, chosen, baseline_arm)
-    differing = varying([row for row in rows if is_result(row)], treatment)
+    results = [row for row in rows if is_result(row)]
+    differing = varying(results, treatment)
     comparison = Comparison(
         baseline=baseline_arm,
         arms=tuple(names),
@@ -145,12 +140,29 @@ def compare_arms(
         headline=headline,
         same_lr=tuple(_matchup("same-lr", lr, by_arm, dict.fromkeys(names, lr), baseline_arm) for lr in common),
         stable_lr=stable,
-        stable_factor={arm: stable_factor(stable[arm], stable[baseline_arm]) for arm in others},
+        stable_factor={arm: stable_factor(stable[arm], stable[baseline_arm]) for arm in names[1:]},
         warnings=(),
         verdict="",
     )
+    sizes = {batch_size_of(row) for row in results}
+    budget = words.budget(results) if len(sizes) > 1 else None
     missing = {arm: [lr_of(row) for row in by_arm[arm] if not is_result(row)] for arm in names}
-    return replace(comparison, warnings=tuple(words.warnings(comparison, differing, missing)), verdict=words.verdict(comparison))
+    return replace(comparison, warnings=tuple(words.warnings(comparison, differing, missing, budget)), verdict=words.verdict(comparison))
+
+
+def arm_names(rows: Sequence[Row], baseline_arm: str, arms: Sequence[str] | None, arm_of: ArmOf) -> list[str]:
+    """The baseline, then the others as they were asked for; without `arms` all that are there.
+
+    Raises:
+        UsageError: an arm has no runs.
+    """
+    there = sorted({arm_of(row) for row in rows})
+    names = list(dict.fromkeys([baseline_arm, *(there if arms is None else arms)]))
+    for arm in names:
+        if arm not in there:
+            choices = f"there are {one_of(there)}" if there else "there are no runs"
+            raise UsageError(f"No run belongs to the arm '{arm}'; {choices}.{did_you_mean(arm, there)}")
+    return names
 
 
 def _matchup(kind: str, lr: float | None, by_arm: Mapping[str, Sequence[Row]], chosen: Mapping[str, float], baseline: str) -> Matchup:
@@ -210,7 +222,8 @@ def _versus(arm: str, rows: Sequence[Row], baseline: str, base_rows: Sequence[Ro
 
 
 def _budget(rows: Sequence[Row]) -> float | None:
-    """Updates that every run was given: the smallest budget among them. A diverged run's `steps` say where it ended, not what it had."""
-    given = [number(row, "steps" if row["status"] == "finished" else "config.train.steps") for row in rows if is_result(row)]
+    """Updates that every run was given: the smallest budget among them. Where it is not recorded, a finished run's `steps`; those of a
+    diverged run, or of one that stopped at its target, say where it ended and not what it had."""
+    given = [budget_of(row) or (number(row, "steps") if row["status"] == "finished" else None) for row in rows if is_result(row)]
     known = [steps for steps in given if steps]
     return min(known) if known else None

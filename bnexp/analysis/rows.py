@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar, cast
 
+from bnexp.config import MATTERS, Config
 from bnexp.errors import UsageError
+from bnexp.keys import leaves
 
 Row = Mapping[str, Any]
 ArmOf = Callable[[Row], str]
+CellKey = TypeVar("CellKey", bound=tuple[Any, ...])
 
 STATS = ("running", "precise", "batch")
 """The statistics that batch norm is evaluated with."""
@@ -29,6 +32,10 @@ IGNORED = frozenset(
     f"config.{key}" for key in ("name", "seed", "device", "threads", "data.root", "optim.lr", "train.checkpoint_every", "data.fingerprint")
 )
 """Config keys in which compared runs may differ: the learning rate and the seed are the grid, the others change no numbers."""
+BUDGET = ("config.train.epochs", "config.train.steps")
+"""Two spellings of one thing: runs that were given as many updates do not differ in budget, however it was asked for."""
+DEFAULTS = {f"config.{name}": value for name, value in leaves(Config())}
+GROUPS = frozenset(key.rpartition(".")[0] for key in DEFAULTS)
 LEADING = (
     "id",
     "status",
@@ -122,29 +129,103 @@ def by_seed(rows: Iterable[Row], measure: Callable[[Row], float | None]) -> dict
     return {seed: value for seed, value in sorted(values.items()) if value is not None}
 
 
+def budget_of(row: Row) -> float | None:
+    """Updates that the run was given: as recorded, else the config's number of steps; None where neither says."""
+    given = number(row, "budget.steps")
+    return number(row, "config.train.steps") if given is None else given
+
+
+def budget_kind(rows: Sequence[Row]) -> str:
+    """`steps`: all were given as many updates; `epochs`: not known to be so, but all as many epochs; else `unequal`."""
+    steps, epochs = ({measure(row) for row in rows} for measure in (budget_of, lambda row: number(row, "config.train.epochs")))
+    return "steps" if _one_known(steps) else "epochs" if _one_known(epochs) else "unequal"
+
+
+def until_target(row: Row) -> bool | None:
+    """Whether the run was to stop at its target; None where that is not recorded."""
+    found = row.get("budget.until_target")
+    found = row.get("config.train.until_target") if found is None else found
+    return None if found is None else bool(found)
+
+
+def fingerprint_of(row: Row) -> str | None:
+    """The hash of the user's own data, where it is recorded."""
+    found = row.get("data.fingerprint") or row.get("config.data.fingerprint")
+    return None if found is None else str(found)
+
+
 def one_a_cell(rows: Sequence[Row], arm_of: ArmOf) -> list[Row]:
     """The rows in a fixed order, one for each arm, learning rate and seed: a result goes before a run that has none.
 
     Raises:
         UsageError: two results share arm, learning rate and seed and are not the same recipe, so that a pairing by seed would mix settings.
     """
-    cells: dict[tuple[str, float, int], Row] = {}
-    for row in sorted(rows, key=lambda row: (not is_result(row), str(row["id"]))):
-        cell = (arm_of(row), lr_of(row), seed_of(row))
-        first = cells.setdefault(cell, row)
-        differing = [key.removeprefix("config.") for key in varying([first, row])]
-        if differing and is_result(row):
-            raise UsageError(
-                f"{first['id']} and {row['id']} have the same arm ({cell[0]}), learning rate and seed, and differ in "
-                f"{', '.join(differing)}; compare runs of one setting at a time."
-            )
+
+    def cell_of(row: Row) -> tuple[str, float, int]:
+        return arm_of(row), lr_of(row), seed_of(row)
+
+    cells = one_each(rows, cell_of, lambda cell: f"the same arm ({cell[0]}), learning rate and seed")
     return [cells[cell] for cell in sorted(cells)]
 
 
+def one_each(
+    rows: Sequence[Row],
+    cell_of: Callable[[Row], CellKey],
+    shared: Callable[[CellKey], str],
+    differing_in: Callable[[Sequence[Row]], Sequence[str]] | None = None,
+) -> dict[CellKey, Row]:
+    """One row for each value of `cell_of`: a result before a run that has none, then the first by id.
+
+    Args:
+        shared: what two runs of a cell have in common, in words.
+        differing_in: the config keys in which two runs of a cell are not one recipe (`varying`).
+
+    Raises:
+        UsageError: two results share a cell and are not the same recipe.
+    """
+    cells: dict[CellKey, Row] = {}
+    for row in sorted(rows, key=lambda row: (not is_result(row), str(row["id"]))):
+        cell = cell_of(row)
+        first = cells.setdefault(cell, row)
+        if first is row or not is_result(row):
+            continue
+        differing = [key.removeprefix("config.") for key in (differing_in or varying)([first, row])]
+        if differing:
+            raise UsageError(
+                f"{first['id']} and {row['id']} have {shared(cell)}, and differ in {', '.join(differing)}; "
+                "compare runs of one setting at a time."
+            )
+    return cells
+
+
 def varying(rows: Sequence[Row], treatment: Sequence[str] = ()) -> list[str]:
-    """The config keys in which results differ although nobody asked them to: all but the treatment's, the grid's and diagnostics'."""
-    keys = {key for row in rows for key in row if key.startswith("config.") and not key.startswith("config.metrics.")}
-    return sorted(key for key in keys - IGNORED - set(treatment) if len({repr(row.get(key)) for row in rows}) > 1)
+    """The config keys in which results differ although nobody asked them to: all but the treatment's, the grid's and diagnostics'.
+
+    A key that a run does not read (`bn_momentum` without batch norm) makes no difference there; nor do epochs and steps that come to
+    equally many updates.
+    """
+    return _varying(rows, {*IGNORED, *treatment})
+
+
+def varying_keys(rows: Sequence[Row]) -> list[str]:
+    """`varying`, the learning rate among them: what a grid was made of, the seed apart."""
+    return _varying(rows, IGNORED - {"config.optim.lr"})
+
+
+def matters(row: Row, key: str) -> bool:
+    """Whether the run reads the config key: `config.model.bn_momentum` is not read without batch norm (`bnexp.config.MATTERS`)."""
+    reads = MATTERS.get(key.removeprefix("config."))
+    try:
+        return reads is None or reads(cast(Config, _ConfigOf(row, "config")))
+    except (KeyError, TypeError):  # a norm, or a kind of value, that this version does not know
+        return True
+
+
+def setting(row: Row, key: str) -> Any:
+    """The value of a config key, hashable; None where the run does not read it. A row without the key is older than it: its default."""
+    if not matters(row, key):
+        return None
+    return _value(row, key)
 
 
 def tidy(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -159,6 +240,34 @@ def tidy(rows: Sequence[Row]) -> list[dict[str, Any]]:
         found.append({**flat, "steps_to_target": steps_to_target(row) if is_result(row) else None})
     columns = [*LEADING, *sorted({key for row in found for key in row} - set(LEADING))]
     return [{key: row.get(key) for key in columns} for row in sorted(found, key=lambda row: str(row["id"]))]
+
+
+def _varying(rows: Sequence[Row], ignored: Iterable[str]) -> list[str]:
+    keys = {key for row in rows for key in row if key.startswith("config.") and not key.startswith("config.metrics.")}
+    found = [key for key in keys.difference(ignored) if len({repr(_value(row, key)) for row in rows}) > 1]
+    found = [key for key in found if len({repr(_value(row, key)) for row in rows if matters(row, key)}) > 1]
+    same_budget = any(key in BUDGET for key in found) and budget_kind(rows) == "steps"
+    return sorted(key for key in found if not (same_budget and key in BUDGET))
+
+
+def _value(row: Row, key: str) -> Any:
+    value = row[key] if key in row else DEFAULTS.get(key)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _one_known(values: set[float | None]) -> bool:
+    return len(values) == 1 and None not in values
+
+
+class _ConfigOf:
+    """A row's config under the attributes of `Config`."""
+
+    def __init__(self, row: Row, path: str) -> None:
+        self._row, self._path = row, path
+
+    def __getattr__(self, name: str) -> Any:
+        path = f"{self._path}.{name}"
+        return _ConfigOf(self._row, path) if path in GROUPS else _value(self._row, path)
 
 
 def _scored(row: Row, key: str) -> float | None:

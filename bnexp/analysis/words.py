@@ -6,9 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from bnexp.analysis.rows import Row, budget_kind, budget_of, number
+
 if TYPE_CHECKING:
     from bnexp.analysis.compare import Comparison, Versus
     from bnexp.analysis.pairs import Paired
+    from bnexp.analysis.seconds import InSeconds
     from bnexp.analysis.target import Ratio
 
 ENOUGH_SEEDS = 5
@@ -32,14 +35,17 @@ def verdict(comparison: Comparison) -> str:
     )
 
 
-def warnings(comparison: Comparison, differing: Sequence[str], missing: Mapping[str, Sequence[float]]) -> list[str]:
+def warnings(
+    comparison: Comparison, differing: Sequence[str], missing: Mapping[str, Sequence[float]], budget: str | None = None
+) -> list[str]:
     """What makes the comparison weaker than it looks.
 
     Args:
         differing: config keys in which the runs differ unasked.
         missing: of each arm, the learning rate of every run that has no result.
+        budget: what to say of it where batch sizes differ.
     """
-    found = []
+    found = [] if budget is None else [budget]
     if differing:
         keys = ", ".join(key.removeprefix("config.") for key in differing)
         found.append(f"the runs also differ in {keys}: a difference between arms may be due to that.")
@@ -69,6 +75,16 @@ def warnings(comparison: Comparison, differing: Sequence[str], missing: Mapping[
                 f"{arm} against {comparison.baseline}: seeds {_list(pairs.dropped)} have no partner and are left out of the pairs."
             )
     return found
+
+
+def budget(rows: Sequence[Row]) -> str:
+    """Which budget runs of several batch sizes have in common, and what that does to them."""
+    kind = budget_kind(rows)
+    if kind == "steps":
+        return f"equal steps ({budget_of(rows[0]):,.0f}): smaller batches see fewer images in them."
+    if kind == "epochs":
+        return f"equal epochs ({number(rows[0], 'config.train.epochs'):,.0f}), not steps: smaller batches make more updates in them."
+    return "unequal budgets: the runs were given neither equal steps nor equal epochs."
 
 
 def _about_arms(comparison: Comparison) -> list[str]:
@@ -140,6 +156,42 @@ def _to_target(arm: str, baseline: str, speedup: Ratio) -> str:
     return f"{faster} reaches the target in {factor:.3g} times fewer steps (medians)"
 
 
+def in_seconds(found: InSeconds) -> str:
+    """What a step of the arm costs, and who is at the target sooner, in steps and in seconds."""
+    arm, baseline, cost = found.arm, found.baseline, found.step_cost
+    text = (
+        f"a step of {arm} takes {cost.factor:.3g} times one of {baseline} "
+        f"(median of solo steps; quartiles allow {cost.low:.3g} to {cost.high:.3g})"
+    )
+    steps, seconds = found.steps.factor, found.seconds.factor
+    if found.steps.bound == "unknown":
+        return f"{text}; neither reaches the target in the median run."
+    if found.steps.bound != "exact":
+        winner = arm if found.steps.bound == "at_least" else baseline
+        if steps is None or seconds is None:
+            return f"{text}; only {winner} reaches the target in the median run."
+        if winner == baseline:
+            steps, seconds = 1 / steps, 1 / seconds
+        fast = f"at least {steps:.3g} times as fast in steps and at least {seconds:.3g} times in seconds"
+        return f"{text}; only {winner} reaches the target in the median run, which makes it {fast}."
+    assert steps is not None
+    assert seconds is not None
+    (first, by_steps), (second, by_seconds) = (_faster(arm, baseline, factor) for factor in (steps, seconds))
+    if first and first == second:
+        return f"{text}; to the target {first} is {by_steps} times faster in steps and {by_seconds} times in seconds."
+    in_steps = f"{first} is {by_steps} times faster in steps" if first else "both need as many steps"
+    joined = f"but {second} {'' if first else 'is '}{by_seconds} times faster in seconds" if second else "but both need as many seconds"
+    if not first and not second:
+        joined = "and as many seconds"
+    return f"{text}; to the target {in_steps}, {joined}."
+
+
+def _faster(arm: str, baseline: str, factor: float) -> tuple[str, str]:
+    """Who is faster and how many times; nobody where that rounds to 1."""
+    winner, factor = (arm, factor) if factor >= 1 else (baseline, 1 / factor)
+    return ("" if f"{factor:.3g}" == "1" else winner), f"{factor:.3g}"
+
+
 def evidence(pairs: Paired, p_holm: float | None = None, tests: int = 1) -> str:
     """`95 % interval -0.4 to +1.2, n = 5 seeds, p = 0.0625, the smallest that 5 seeds allow`."""
     interval = "no interval" if pairs.low is None or pairs.high is None else f"95 % interval {points(pairs.low)} to {points(pairs.high)}"
@@ -164,7 +216,12 @@ def percent(share: float) -> str:
 
 
 def seeds(n: int) -> str:
-    return f"{n} seed" if n == 1 else f"{n} seeds"
+    return count(n, "seed")
+
+
+def count(n: int, noun: str, plural: str | None = None) -> str:
+    """`1 seed`, `1,000 seeds`."""
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 
 def _list(values: Sequence[int]) -> str:

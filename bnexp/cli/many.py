@@ -1,1 +1,253 @@
 """Commands about many runs: sweep, compare."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bnexp.cli.app import app
+from bnexp.cli.options import RUNS, ConfigDir, Json, Overrides, Quiet, RunsDir, complete_overrides, complete_runs, print_json
+from bnexp.errors import UsageError, short
+
+if TYPE_CHECKING:
+    from bnexp.config import Config
+    from bnexp.grid import Prepared
+    from bnexp.launch import Outcome
+
+SOME_FAILED = 3
+
+
+class Kind(StrEnum):
+    """What `bnexp sweep` goes through."""
+
+    BATCH_SIZE = "batch-size"
+    LR = "lr"
+    NORM = "norm"
+    GRID = "grid"
+
+
+Seeds = Annotated[
+    int | None, typer.Option("--seeds", min=1, max=1024, help="Seeds a cell (seed, seed+1, ...), which pair the arms.", show_default="5")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", min=0, max=1024, help="Processes on this machine; 0 trains in this one.", show_default="one a core, or one a GPU"
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option("--scheduler", metavar="ADDRESS", help="A Dask scheduler, tcp://HOST:PORT, or its scheduler file: train on its workers."),
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Train finished runs again; each is replaced once its successor is complete.")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Also write runs.csv (one row a run) and the result as JSON there.")]
+
+
+@app.command()
+def sweep(
+    kind: Annotated[Kind, typer.Argument(help="What to go through; grid takes comma lists and range() in OVERRIDES.")],
+    overrides: Overrides = None,
+    values: Annotated[str | None, typer.Option("--values", metavar="A,B,...", help="Values to go through, instead of the usual.")] = None,
+    seeds: Seeds = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    fresh: Fresh = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and what it will take; train nothing.")] = False,
+    out: Out = None,
+    runs_dir: RunsDir = RUNS,
+    config_dir: ConfigDir = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Trains a grid of runs on all of the machine, reuses those that are finished, and says what they show together.
+
+    batch-size and lr train both arms, with and without batch norm, unless model.norm is given. batch-size crosses the learning rates
+    0.003, 0.01, 0.03 and 0.1, and reports at equal epochs and at equal steps.
+
+    Examples:
+
+        bnexp sweep batch-size --values 4,32,256
+
+        bnexp sweep lr data=waveforms --dry-run
+
+        bnexp sweep grid optim.lr=0.01,0.1,1 model.norm=batch,none 'seed=range(5)' --out results
+    """
+    from bnexp import sweep as sweeps
+    from bnexp.analysis import tidy
+    from bnexp.grid import prepare, train_all
+    from bnexp.group import store
+    from bnexp.run import rows_of
+
+    _check_machine(workers, scheduler)
+    asked = sweeps.ask(kind.value, overrides or [], values=_listed(values, "--values"), seeds=seeds, config_dir=config_dir)
+    prepared = prepare(asked.configs, runs_dir, fresh=fresh)
+    if dry_run:
+        _print_plan(prepared, asked.parts, workers, json)
+        return
+    _check_out(out)
+    outcome = train_all(prepared, workers=workers, scheduler=scheduler, quiet=quiet)
+    rows = {row["id"]: row for row in rows_of(outcome.runs)}
+    results = []
+    for part, configs in asked.parts.items():
+        ids = dict.fromkeys(prepared.ids[config] for config in configs)
+        results += sweeps.analyse(kind.value, part, [rows[name] for name in ids])
+    plain = {"kind": kind.value, "results": [result.plain() for result in results]}
+    for folder in (prepared.group.folder, *([out] if out else [])):
+        store(folder, f"sweep-{kind.value}", plain, tidy(list(rows.values())))
+    if json:
+        _print_many(outcome, plain)
+    else:
+        from bnexp.tables import show, sweep_tables
+
+        show(sweep_tables(results))
+    _end(outcome, out or prepared.group.folder, quiet)
+
+
+def complete_items(ctx: typer.Context, incomplete: str) -> list[str]:
+    return [*complete_runs(ctx, incomplete), *complete_overrides(ctx, incomplete)]
+
+
+@app.command()
+def compare(
+    items: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[OVERRIDES]... | RUN RUN...", help="Config values, or two or more runs that are there.", autocompletion=complete_items
+        ),
+    ] = None,
+    no_bn: Annotated[bool, typer.Option("--no-bn", help="Compare with the network without batch norm.")] = False,
+    norm: Annotated[
+        list[str] | None, typer.Option("--norm", metavar="NAME", help="Compare with this norm; more than once for more.")
+    ] = None,
+    lrs: Annotated[
+        str | None,
+        typer.Option(
+            "--lrs", metavar="A,B,...", help="Learning rates that each arm is tried with.", show_default="half-decades 0.003 to 3"
+        ),
+    ] = None,
+    seeds: Seeds = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    fresh: Fresh = False,
+    out: Out = None,
+    runs_dir: RunsDir = RUNS,
+    config_dir: ConfigDir = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compares arms, paired by seed: each at its own best learning rate first, then all at the same one, with intervals and an audit.
+
+    The learning rate is chosen on validation data. Steps to target become seconds with each arm's step time, measured alone afterwards.
+
+    Examples:
+
+        bnexp compare --no-bn
+
+        bnexp compare --no-bn data=waveforms --lrs 0.01,0.1,1 --out results
+
+        bnexp compare batch-bs32-lr0.1-s0 none-bs32-lr0.1-s0
+    """
+    from bnexp import compare as compares
+    from bnexp.analysis import arms_of, tidy
+    from bnexp.grid import prepare, train_all
+    from bnexp.group import group_of, store
+    from bnexp.launch import Outcome
+    from bnexp.run import find_run, rows_of
+    from bnexp.terminal import Terminal
+
+    overrides = [item for item in items or [] if "=" in item or item.startswith("~")]
+    names = [item for item in items or [] if item not in overrides]
+    if names:
+        asked = {"--no-bn": no_bn, "--norm": norm, "--lrs": lrs, "--seeds": seeds, "--scheduler": scheduler, "--fresh": fresh}
+        new = [*overrides, *(option for option, value in asked.items() if value), *(["--workers"] if workers is not None else [])]
+        if new:
+            raise UsageError(f"{names[0]} names a run that is there, and {new[0]} asks for new ones; give runs alone, or none.")
+        runs = list(dict.fromkeys(find_run(name, runs_dir) for name in names))
+        arms = arms_of(rows_of(runs))
+        _check_out(out)
+        outcome = Outcome(runs, frozenset(run.id for run in runs))
+    else:
+        if not (no_bn or norm):
+            raise UsageError("Say what to compare: --no-bn, --norm NAME, or two or more runs.")
+        _check_machine(workers, scheduler)
+        listed = _listed(lrs, "--lrs")
+        configs = compares.ask(overrides, norm or [], no_bn=no_bn, lrs=listed, seeds=seeds, config_dir=config_dir)
+        prepared = prepare(configs, runs_dir, fresh=fresh)
+        _check_out(out)
+        outcome = train_all(prepared, workers=workers, scheduler=scheduler, quiet=quiet)
+        arms = compares.arms_by_norm(rows_of(outcome.runs))
+    found = compares.compared(outcome.runs, arms, Terminal(quiet))
+    group = group_of(outcome.runs).folder
+    for folder in (group, *([out] if out else [])):
+        store(folder, "compare", found.plain(), tidy(rows_of(outcome.runs)))
+    if json:
+        _print_many(outcome, found.plain())
+    else:
+        from bnexp.tables import comparison_tables, show
+
+        show(comparison_tables(found))
+    _end(outcome, out or group, quiet)
+
+
+def _listed(text: str | None, option: str) -> list[str] | None:
+    """The values of a comma list.
+
+    Raises:
+        UsageError: one of several is empty.
+    """
+    if text is None:
+        return None
+    values = [value.strip() for value in text.split(",")] if text.strip() else []
+    if not all(values):
+        raise UsageError(f"{option} {text} has an empty value; write {option} A,B,C.")
+    return values
+
+
+def _check_machine(workers: int | None, scheduler: str | None) -> None:
+    if workers is not None and scheduler is not None:
+        raise UsageError("--workers counts processes on this machine, and --scheduler names another's; give one of them.")
+
+
+def _check_out(out: Path | None) -> None:
+    """Makes the folder of --out, or says at once that it cannot be made: hours later would be too late."""
+    if out is None:
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {out} cannot be a folder ({error.strerror}).") from None
+
+
+def _print_many(outcome: Outcome, plain: Mapping[str, Any]) -> None:
+    from bnexp.files import finite
+
+    print_json({"runs": outcome.summaries, "reused": sorted(outcome.reused), "failed": dict(outcome.failed), **finite(dict(plain))})
+
+
+def _end(outcome: Outcome, folder: Path, quiet: bool) -> None:
+    """Says where the results lie, and ends with 3 if some runs failed."""
+    if not quiet:
+        print(f"Rows and results: {folder}", file=sys.stderr)
+    if outcome.failed:
+        reasons = "; ".join(dict.fromkeys(outcome.failed.values()))
+        print(
+            f"Error: {len(outcome.failed)} of {len(outcome.runs)} runs failed: {short(reasons, 300)}. "
+            "The same command again trains only what is missing.",
+            file=sys.stderr,
+        )
+        raise typer.Exit(SOME_FAILED)
+
+
+def _print_plan(prepared: Prepared, parts: Mapping[str, Sequence[Config]], workers: int | None, json: bool) -> None:
+    from bnexp.tables import plan_table, show
+
+    plan = prepared.plain(workers, {part: len(configs) for part, configs in parts.items()})
+    if json:
+        print_json(plan)
+    else:
+        show(plan_table(plan))

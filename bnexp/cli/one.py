@@ -78,9 +78,9 @@ def evaluate(
 
         bnexp evaluate last --folded
     """
-    from bnexp.loggers import Terminal
     from bnexp.run import find_run
     from bnexp.saved import evaluate_saved
+    from bnexp.terminal import Terminal
 
     which = ("running", "precise", "batch") if stats is Stats.ALL else (stats.value,)
     result = evaluate_saved(find_run(run, runs_dir), which, folded, Terminal(quiet))

@@ -8,7 +8,18 @@ rule takes a stack apart: `tensor.unflatten(0, (R, -1))[r]`.
 
 from bnexp.models.blocks import block
 from bnexp.models.layers import Linear, convolution
-from bnexp.models.network import MODELS, build, init, logits, memory_format, runs_in, unstack
+from bnexp.models.network import (
+    MODELS,
+    build,
+    init,
+    logits,
+    memory_format,
+    parameter_counts,
+    restack,
+    runs_in,
+    unstack,
+    weight_digests,
+)
 from bnexp.models.norms import NORMS, make_norm
 
 __all__ = [
@@ -22,6 +33,9 @@ __all__ = [
     "logits",
     "make_norm",
     "memory_format",
+    "parameter_counts",
+    "restack",
     "runs_in",
     "unstack",
+    "weight_digests",
 ]

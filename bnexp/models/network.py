@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -13,6 +14,9 @@ from torch import Tensor, nn
 from bnexp.config import ModelConfig
 from bnexp.models.blocks import block, unit
 from bnexp.models.layers import Linear
+
+WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+"""The modules that `init` draws weights for: what the arms of a comparison have in common."""
 
 
 class GlobalAveragePool(nn.Module):
@@ -67,7 +71,7 @@ def init(network: nn.Sequential, config: ModelConfig, seeds: Sequence[int]) -> N
     gain = math.sqrt(2) if config.activation == "relu" else 1.0
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     for name, module in network.named_modules():
-        if not isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)):
+        if not isinstance(module, WEIGHTED):
             continue
         fan_in = math.prod(module.weight.shape[1:])
         std = (1.0 if name == "head" else gain) / math.sqrt(fan_in)
@@ -93,6 +97,38 @@ def unstack(state: dict[str, Tensor], runs: int, run: int) -> dict[str, Tensor]:
         part = tensor if tensor.dim() == 0 else tensor.detach().unflatten(0, (runs, -1))[run]
         own[name] = part.to("cpu", copy=True, memory_format=torch.contiguous_format)
     return own
+
+
+def restack(state: dict[str, Tensor], runs: int, run: int, own: dict[str, Tensor]) -> None:
+    """Writes one run's state_dict, as `unstack` gave it, into its place in a stack's; what the runs share stays as it is."""
+    for name, tensor in state.items():
+        if tensor.dim() > 0:
+            tensor.detach().unflatten(0, (runs, -1))[run].copy_(own[name])
+
+
+def weight_digests(network: nn.Sequential) -> list[str]:
+    """16 hex digits a run, of a SHA-256 over its convolution and linear weights in the order of the network.
+
+    The bytes are those of contiguous float32 tensors in logical order. So runs with the same weights have the same digits, whatever
+    their norm, and whatever the stack's width, device and memory format.
+    """
+    runs = runs_in(network)
+    hashes = [hashlib.sha256() for _ in range(runs)]
+    for module in network.modules():
+        if isinstance(module, WEIGHTED):
+            weight_R = module.weight.detach().to("cpu", torch.float32).contiguous().unflatten(0, (runs, -1))
+            for digest, weight in zip(hashes, weight_R, strict=True):
+                digest.update(weight.numpy().tobytes())
+    return [digest.hexdigest()[:16] for digest in hashes]
+
+
+def parameter_counts(network: nn.Sequential) -> dict[str, int]:
+    """Learnable parameters of one run: `weights` and `biases` of convolutions and linear layers, and `norm`, which is all others."""
+    weighted = [module for module in network.modules() if isinstance(module, WEIGHTED)]
+    weights = sum(module.weight.numel() for module in weighted)
+    biases = sum(module.bias.numel() for module in weighted if module.bias is not None)
+    norm = sum(param.numel() for param in network.parameters()) - weights - biases
+    return {name: count // runs_in(network) for name, count in (("weights", weights), ("biases", biases), ("norm", norm))}
 
 
 def memory_format(dim: int, device: torch.device) -> torch.memory_format:

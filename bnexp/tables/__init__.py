@@ -1,6 +1,18 @@
 """What the commands print on stdout when nobody asked for JSON."""
 
+from bnexp.tables.compare import comparison_tables
 from bnexp.tables.runs import evaluation_table, list_table, notes, run_table, seeds_table
+from bnexp.tables.sweep import plan_table, sweep_tables
 from bnexp.tables.text import show
 
-__all__ = ["evaluation_table", "list_table", "notes", "run_table", "seeds_table", "show"]
+__all__ = [
+    "comparison_tables",
+    "evaluation_table",
+    "list_table",
+    "notes",
+    "plan_table",
+    "run_table",
+    "seeds_table",
+    "show",
+    "sweep_tables",
+]

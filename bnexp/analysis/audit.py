@@ -1,0 +1,311 @@
+"""Whether a comparison is fair: what the arms share, what they do not, and the numbers that say so.
+
+A check looks at what was recorded, not at what the code intends. What a row does not say cannot be told, and is not passed off as well.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bnexp.analysis.compare import arm_names
+from bnexp.analysis.rows import (
+    NORM,
+    ArmOf,
+    Row,
+    batch_size_of,
+    fingerprint_of,
+    is_result,
+    lr_of,
+    norm_of,
+    number,
+    seed_of,
+    setting,
+    until_target,
+    varying,
+)
+from bnexp.analysis.words import PARAMETER_GAP, count
+from bnexp.keys import show
+
+NETWORK = ("config.data.name", "config.data.image_size", "config.model.name", "config.model.widths", "config.model.activation")
+"""What initial weights depend on beside the seed."""
+BATCHES = (
+    "config.train.batch_size",
+    *(f"config.data.{key}" for key in ("name", "subset", "val_fraction", "split_seed", "augment")),
+    "audit.batch_order_epochs",
+)
+"""What the order of the batches depends on beside the seed; the last is how many epochs were hashed."""
+FINGERPRINT = "data.fingerprint"
+LISTED = 3
+"""Failures that a detail lists before it says how many more there are."""
+
+Group = tuple[Any, ...]
+ByArm = Mapping[str, Sequence[Row]]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One condition of a fair comparison. `passed` is None where it cannot be told, because a run does not say."""
+
+    name: str
+    passed: bool | None
+    detail: str
+
+
+@dataclass(frozen=True)
+class ArmFacts:
+    """What was counted of one arm. None: not recorded, or not the same in all its runs."""
+
+    arm: str
+    parameters: int | None
+    weights: int | None
+    biases: int | None
+    norm_parameters: int | None
+    n_lrs: int
+    """Learning rates with a result."""
+    n_runs: int
+    n_results: int
+    n_seeds: int
+    """Seeds with a result."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What `fairness_audit` found; the baseline's facts come first."""
+
+    baseline: str
+    arms: tuple[ArmFacts, ...]
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """No check failed; some may not be possible."""
+        return all(check.passed is not False for check in self.checks)
+
+
+def fairness_audit(
+    rows: Sequence[Row], baseline_arm: str, arms: Sequence[str] | None = None, *, arm_of: ArmOf = norm_of, treatment: Sequence[str] = NORM
+) -> Audit:
+    """Checks the arms of a comparison for everything that they must share; arguments and errors as `compare_arms`.
+
+    Settings that vary within each arm alike (the batch sizes of a sweep) are no fault: runs are held against each other where these agree.
+    """
+    names = arm_names(rows, baseline_arm, arms, arm_of)
+    mine = [row for row in rows if arm_of(row) in names]
+    results = [row for row in mine if is_result(row)]
+    differing = varying(results)
+    kept: dict[tuple[Any, ...], Row] = {}
+    for row in sorted(results, key=lambda row: str(row["id"])):  # one recipe under two names is one trial
+        kept.setdefault((arm_of(row), lr_of(row), seed_of(row), *(setting(row, key) for key in differing)), row)
+    results = sorted(kept.values(), key=lambda row: (names.index(arm_of(row)), batch_size_of(row), lr_of(row), seed_of(row)))
+    crossed, confounded = _settings(results, arm_of, treatment)
+
+    def shared(row: Row) -> Group:
+        return tuple(_value(row, key) for key in crossed)
+
+    alike = _gather(results, arm_of, shared)
+    facts = tuple(_facts(arm, [row for row in mine if arm_of(row) == arm]) for arm in names)
+    checks = (
+        _parameters(alike),
+        _biases(alike),
+        _hashes("initial weights", "audit.initial_weights", _gather(results, arm_of, lambda row: _seed_and(row, NETWORK))),
+        _hashes("batch order", "audit.batch_order", _gather(results, arm_of, lambda row: _seed_and(row, BATCHES))),
+        _trials(results, names, arm_of, shared),
+        _seeds(results, names, arm_of),
+        _budget(alike),
+        _same_settings(crossed, confounded),
+        _computation(results, alike),
+    )
+    return Audit(baseline_arm, facts, checks)
+
+
+def _facts(arm: str, rows: Sequence[Row]) -> ArmFacts:
+    results = [row for row in rows if is_result(row)]
+
+    def only(key: str) -> int | None:
+        found = {number(row, key) for row in results}
+        value = found.pop() if len(found) == 1 else None
+        return None if value is None else int(value)
+
+    return ArmFacts(
+        arm=arm,
+        parameters=only("parameters"),
+        weights=only("audit.parameters.weights"),
+        biases=only("audit.parameters.biases"),
+        norm_parameters=only("audit.parameters.norm"),
+        n_lrs=len({lr_of(row) for row in results}),
+        n_runs=len(rows),
+        n_results=len(results),
+        n_seeds=len({seed_of(row) for row in results}),
+    )
+
+
+def _settings(results: Sequence[Row], arm_of: ArmOf, treatment: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """The keys that vary within each arm alike, and those that vary between the arms, with the values of each."""
+    keys = varying(results, treatment) + [FINGERPRINT] * (len({fingerprint_of(row) for row in results} - {None}) > 1)
+    crossed, confounded = [], {}
+    for key in keys:
+        values = {arm: {_value(row, key) for row in results if arm_of(row) == arm} for arm in dict.fromkeys(map(arm_of, results))}
+        if len(set(map(frozenset, values.values()))) == 1:
+            crossed.append(key)
+        else:
+            confounded[key] = _each({arm: ", ".join(sorted(map(show, found))) for arm, found in values.items()})
+    return crossed, confounded
+
+
+def _gather(results: Sequence[Row], arm_of: ArmOf, group_of: Callable[[Row], Group]) -> list[ByArm]:
+    """The results by group and arm; a group with one arm has nothing to compare and is left out."""
+    groups: dict[Group, dict[str, list[Row]]] = {}
+    for row in results:
+        groups.setdefault(group_of(row), {}).setdefault(arm_of(row), []).append(row)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _parameters(alike: Sequence[ByArm]) -> Check:
+    name = "parameters"
+    if (unknown := _unknown(alike, lambda row: number(row, "parameters"))) is not None:
+        return Check(name, None, unknown)
+    worst, listed = -1.0, ""
+    for group in alike:
+        sizes = {arm: {int(row["parameters"]) for row in rows} for arm, rows in group.items()}
+        least, most = min(map(min, sizes.values())), max(map(max, sizes.values()))
+        if most / least - 1 > worst:
+            worst, listed = most / least - 1, _each({arm: ", ".join(f"{size:,}" for size in sorted(found)) for arm, found in sizes.items()})
+    return Check(name, worst <= PARAMETER_GAP, f"{listed}: {100 * worst:.2g} % apart, {100 * PARAMETER_GAP:g} % allowed")
+
+
+def _biases(alike: Sequence[ByArm]) -> Check:
+    """Half of a norm's parameters are shifts. Without a norm layer the convolutions must have biases, at least as many."""
+    name, keys = "bias parity", ("audit.parameters.biases", "audit.parameters.norm")
+    if (unknown := _unknown(alike, lambda row: None if None in [number(row, key) for key in keys] else row)) is not None:
+        return Check(name, None, unknown)
+    listed = ""
+    for group in alike:
+        counts = {arm: sorted({(int(row[keys[0]]), int(row[keys[1]]) // 2) for row in rows}) for arm, rows in group.items()}
+        bare = [int(row[keys[0]]) for rows in group.values() for row in rows if norm_of(row) == "none"]
+        said = {
+            arm: ", ".join(f"{count(b, 'bias', 'biases')} and {count(s, 'norm shift')}" for b, s in each) for arm, each in counts.items()
+        }
+        if bare and min(bare) < max(shifts for each in counts.values() for _, shifts in each):
+            return Check(name, False, f"{_each(said)}; without a norm layer there must be as many biases as the others have shifts")
+        listed = listed or _each(said)
+    return Check(name, True, listed)
+
+
+def _hashes(name: str, key: str, groups: Sequence[ByArm]) -> Check:
+    """One hash a group, over all its arms and learning rates."""
+    differing: dict[int, str] = {}
+    example, seeds = "", set()
+    for group in groups:
+        hashes = {arm: sorted({str(row[key]) for row in rows if row.get(key) is not None}) for arm, rows in group.items()}
+        every = set().union(*hashes.values())
+        seed = seed_of(next(iter(group.values()))[0])
+        seeds.add(seed)
+        example = example or f"seed {seed}: {next(iter(every), '')}"
+        if len(every) > 1:
+            differing.setdefault(seed, _each({arm: " and ".join(found) or "none recorded" for arm, found in hashes.items()}))
+    if differing:
+        first = min(differing)
+        return Check(name, False, f"differ at seed {_list(sorted(differing))}; seed {first}: {differing[first]}")
+    if (unknown := _unknown(groups, lambda row: row.get(key))) is not None:
+        return Check(name, None, unknown)
+    return Check(name, True, f"equal over all arms and learning rates at {count(len(seeds), 'seed')} ({example})")
+
+
+def _trials(results: Sequence[Row], names: Sequence[str], arm_of: ArmOf, shared: Callable[[Row], Group]) -> Check:
+    name = "equal trials"
+    counts = {arm: Counter((lr_of(row), seed_of(row), shared(row)) for row in results if arm_of(row) == arm) for arm in names}
+    grids = {arm: sorted({lr for lr, *_ in found}) for arm, found in counts.items()}
+    if len(set(map(tuple, grids.values()))) > 1:
+        lrs = _each({arm: ", ".join(f"{lr:g}" for lr in grid) or "no result" for arm, grid in grids.items()})
+        return Check(name, False, f"learning rates tried: {lrs}")
+    uneven = sorted({cell[:2] for found in counts.values() for cell in found if len({other[cell] for other in counts.values()}) > 1})
+    total = _each({arm: count(found.total(), "result") for arm, found in counts.items()})
+    if uneven:
+        cells = [f"lr {lr:g}, seed {seed}" for lr, seed in uneven]
+        more = f" and {len(cells) - LISTED} more" if len(cells) > LISTED else ""
+        return Check(name, False, f"{total}; not equally many at {'; '.join(cells[:LISTED])}{more}")
+    grid = next(iter(grids.values()))
+    return Check(name, True, f"{count(len(grid), 'learning rate')} ({', '.join(f'{lr:g}' for lr in grid)}) in each arm; {total}")
+
+
+def _seeds(results: Sequence[Row], names: Sequence[str], arm_of: ArmOf) -> Check:
+    seeds = {arm: sorted({seed_of(row) for row in results if arm_of(row) == arm}) for arm in names}
+    if len(set(map(tuple, seeds.values()))) > 1:
+        return Check("same seeds", False, _each({arm: _list(found) or "no result" for arm, found in seeds.items()}))
+    first = seeds[names[0]]
+    return Check("same seeds", True, f"{count(len(first), 'seed')} in each arm ({_list(first)})")
+
+
+def _budget(alike: Sequence[ByArm]) -> Check:
+    def budget(row: Row) -> tuple[float, bool] | None:
+        steps, stops = number(row, "budget.steps"), until_target(row)
+        return None if steps is None or stops is None else (steps, stops)
+
+    def said(values: tuple[float, bool]) -> str:
+        return count(int(values[0]), "step") + (" or until the target" if values[1] else "")
+
+    return _one_value("budget", alike, budget, said)
+
+
+def _same_settings(crossed: Sequence[str], confounded: Mapping[str, str]) -> Check:
+    if confounded:
+        return Check("settings", False, ". ".join(f"{_short(key)} differs: {values}" for key, values in confounded.items()))
+    varied = f"; {', '.join(map(_short, crossed))} vary within each arm alike" if crossed else ""
+    return Check("settings", True, f"same data, and nothing differs beside the treatment, learning rate and seed{varied}")
+
+
+def _computation(results: Sequence[Row], alike: Sequence[ByArm]) -> Check:
+    def where(row: Row) -> tuple[str, int] | None:
+        device, threads = row.get("environment.device"), number(row, "environment.threads")
+        return None if device is None or threads is None else (str(device), int(threads))
+
+    check = _one_value("computation", alike, where, lambda values: f"{values[0]}, {count(values[1], 'thread')}")
+    widths = sorted({int(width) for row in results if (width := number(row, "stack.width")) is not None})
+    if len(widths) < 2:
+        return check
+    return Check(check.name, check.passed, f"{check.detail}; stacks of {_list(widths)} runs: that changes rounding only")
+
+
+def _one_value(name: str, alike: Sequence[ByArm], value: Callable[[Row], Any], said: Callable[[Any], str]) -> Check:
+    """Within each group all runs have one value, which is the same in all arms."""
+    listed: list[str] = []
+    for group in alike:
+        found = {arm: sorted({known for row in rows if (known := value(row)) is not None}) for arm, rows in group.items()}
+        if len(set().union(*found.values())) > 1:
+            return Check(name, False, _each({arm: " and ".join(map(said, values)) or "not recorded" for arm, values in found.items()}))
+        listed += [said(values[0]) for values in found.values() if values]
+    if (unknown := _unknown(alike, value)) is not None:
+        return Check(name, None, unknown)
+    return Check(name, True, "; ".join(dict.fromkeys(listed)))
+
+
+def _unknown(groups: Sequence[ByArm], value: Callable[[Row], Any]) -> str | None:
+    """Why a check cannot be made: nothing to hold against each other, or runs that do not say."""
+    if not groups:
+        return "no two arms have results to hold against each other here"
+    rows = [row for group in groups for rows in group.values() for row in rows]
+    silent = sum(value(row) is None for row in rows)
+    return None if not silent else "not recorded" if silent == len(rows) else f"not recorded for {silent} of {count(len(rows), 'run')}"
+
+
+def _value(row: Row, key: str) -> Any:
+    return fingerprint_of(row) if key == FINGERPRINT else setting(row, key)
+
+
+def _seed_and(row: Row, keys: Sequence[str]) -> Group:
+    return seed_of(row), *(setting(row, key) for key in keys)
+
+
+def _short(key: str) -> str:
+    return key.removeprefix("config.")
+
+
+def _each(texts: Mapping[str, str]) -> str:
+    return "; ".join(f"{arm}: {text}" for arm, text in texts.items())
+
+
+def _list(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values))

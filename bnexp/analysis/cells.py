@@ -1,0 +1,108 @@
+"""A grid of any shape as one table: a cell for each setting, over its seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bnexp.analysis.compare import accuracy_cell
+from bnexp.analysis.pairs import Cell, cell
+from bnexp.analysis.rows import (
+    STATS,
+    Row,
+    by_seed,
+    gap,
+    is_diverged,
+    is_result,
+    one_each,
+    seed_of,
+    setting,
+    steps_to_target,
+    val_loss,
+    varying_keys,
+)
+from bnexp.analysis.target import Quartiles, quartiles_to_target
+from bnexp.errors import UsageError, did_you_mean
+
+
+@dataclass(frozen=True)
+class GridCell:
+    """One setting over its seeds. Accuracies are shares, steps are updates, losses are nats an example."""
+
+    values: tuple[Any, ...]
+    """Of the table's `keys`, in their order; None where the runs do not read the key (or its value is null)."""
+    n: int
+    n_diverged: int
+    n_missing: int
+    """Runs that failed, were interrupted or are still going."""
+    accuracy: dict[str, Cell]
+    """Test accuracy by statistics (running, precise, batch), diverged runs as 0."""
+    val_loss: Cell
+    """Infinite as soon as one run diverged."""
+    steps: Quartiles
+    gap: Cell
+    """Training minus test accuracy, over the runs that did not diverge."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The table: `keys` are config keys, `cells` are sorted by their values, numbers as numbers."""
+
+    keys: tuple[str, ...]
+    cells: tuple[GridCell, ...]
+    n_unreadable: int
+    """Rows without a config: nobody can say which cell they belong to."""
+
+
+def cells(rows: Sequence[Row], keys: Sequence[str] | None = None) -> Cells:
+    """Groups the runs by `keys` (`optim.lr` or `config.optim.lr`); None: by every config key that varies, the seed apart.
+
+    Raises:
+        UsageError: no run has such a key, or two results of a cell share a seed and are not the same recipe.
+    """
+    known = [row for row in rows if any(key.startswith("config.") for key in row)]
+    chosen = varying_keys(known) if keys is None else [key if key.startswith("config.") else f"config.{key}" for key in keys]
+    there = sorted({key for row in known for key in row if key.startswith("config.")})
+    for key in chosen:
+        if known and key not in there:
+            name, names = key.removeprefix("config."), [name.removeprefix("config.") for name in there]
+            raise UsageError(f"No run has the config key '{name}'.{did_you_mean(name, names)}")
+
+    def values_of(row: Row) -> tuple[Any, ...]:
+        return tuple(setting(row, key) for key in chosen)
+
+    one = one_each(known, lambda row: (values_of(row), seed_of(row)), lambda _: "the same cell and seed", varying_keys)
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for (values, _), row in one.items():
+        groups.setdefault(values, []).append(row)
+    table = [_cell(values, groups[values]) for values in sorted(groups, key=lambda values: [_order(value) for value in values])]
+    return Cells(tuple(chosen), tuple(table), len(rows) - len(known))
+
+
+def _cell(values: tuple[Any, ...], rows: Sequence[Row]) -> GridCell:
+    results = [row for row in rows if is_result(row)]
+    finished = [row for row in results if not is_diverged(row)]
+    return GridCell(
+        values=values,
+        n=len(results),
+        n_diverged=len(results) - len(finished),
+        n_missing=len(rows) - len(results),
+        accuracy={stats: accuracy_cell(results, stats) for stats in STATS},
+        val_loss=cell(list(by_seed(results, val_loss).values())),
+        steps=quartiles_to_target(list(by_seed(results, steps_to_target).values())),
+        gap=cell(list(by_seed(finished, gap).values())),
+    )
+
+
+def _order(value: Any) -> tuple[Any, ...]:
+    """None, then truth values, numbers, text, lists: each kind sorts in its own way, and kinds do not compare."""
+    if value is None:
+        return (0,)
+    if isinstance(value, bool):
+        return 1, value
+    if isinstance(value, (int, float)):
+        return 2, value
+    if isinstance(value, tuple):
+        return 4, [_order(item) for item in value]
+    return 3, str(value)

@@ -1,0 +1,119 @@
+"""A grid of configs to finished runs: what is there is reused, the rest is planned as stacks, stored as a plan, and trained by workers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bnexp.config import Config
+from bnexp.estimate import Estimate, estimate
+from bnexp.group import Group, group_of
+from bnexp.identity import identify
+from bnexp.launch import Outcome, with_absolute_root
+from bnexp.live import Live
+from bnexp.plan import Planned, plan
+from bnexp.run import Run, list_runs
+from bnexp.stop import Stop
+from bnexp.workers import local_workers, run_stacks
+
+GENERATED = ("digits", "waveforms", "volumes")
+"""Data that need no file of the user's: every process makes them for itself."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checked grid: each run once with its config, and the stacks that train what is missing."""
+
+    runs: tuple[Run, ...]
+    configs: tuple[Config, ...]
+    ids: Mapping[Config, str]
+    """The run that each config asked for is; several may be the same."""
+    stacks: tuple[Planned, ...]
+    group: Group
+
+    @property
+    def missing(self) -> int:
+        """Runs that are to be trained."""
+        return sum(not run.done for stack in self.stacks for run in stack.runs)
+
+    def estimate(self, workers: int | None) -> Estimate:
+        """Minutes and disk of what is missing, on so many workers of this machine."""
+        count = 1 if workers == 0 else workers or local_workers(self.configs[0].device)
+        return estimate(self.stacks, count, [run for run in list_runs(self.runs[0].runs_dir) if run.done])
+
+    def plain(self, workers: int | None, parts: Mapping[str, int]) -> dict[str, Any]:
+        """The plan as values that JSON takes; `parts` are the runs of each part of the request."""
+        found = self.estimate(workers)
+        stacks = [
+            {
+                "norm": stack.configs[0].model.norm,
+                "batch_size": stack.configs[0].train.batch_size,
+                "data": stack.configs[0].data.name,
+                "width": len(stack.runs),
+                "steps": stack.steps or None,
+                "runs": [run.id for run in stack.runs],
+            }
+            for stack in self.stacks
+        ]
+        return {
+            "runs": len(self.runs),
+            "reused": len(self.runs) - self.missing,
+            "parts": dict(parts),
+            "stacks": stacks,
+            "steps": sum(stack.steps for stack in self.stacks),
+            "estimate": {"minutes": found.seconds / 60, "bytes": found.bytes, "calibrated_on_runs": found.calibrated},
+        }
+
+
+def prepare(configs: Sequence[Config], runs_dir: Path, *, fresh: bool = False) -> Prepared:
+    """Identifies the runs of a grid and plans their stacks. Nothing is written.
+
+    Raises:
+        UsageError, DataError: a config does not fit its data, or the data are not there.
+    """
+    runs_dir = runs_dir.absolute()  # a worker may have another working directory
+    found: dict[str, tuple[Run, Config]] = {}
+    ids: dict[Config, str] = {}
+    for data in dict.fromkeys(config.data for config in configs):
+        asked = [config for config in configs if config.data == data]
+        same = [with_absolute_root(config) for config in asked]
+        for as_asked, config, run in zip(asked, same, identify(same, runs_dir), strict=True):
+            found.setdefault(run.id, (run, config))
+            ids[as_asked] = run.id
+    runs, configs = [run for run, _ in found.values()], [config for _, config in found.values()]
+    group = group_of(runs)
+    stacks = plan(configs, runs, fresh=fresh, stored=group.plan())
+    return Prepared(tuple(runs), tuple(configs), ids, tuple(stacks), group)
+
+
+def train_all(prepared: Prepared, *, workers: int | None = None, scheduler: str | None = None, quiet: bool = False) -> Outcome:
+    """Trains what is missing. The plan is stored first, so that the same command goes on with the same stacks.
+
+    Raises:
+        UsageError: the scheduler does not answer, or its workers do not see the runs folder.
+        DataError: the data cannot be used.
+        Interrupted: every stack's state is saved.
+    """
+    stacks, ids = prepared.stacks, [run.id for run in prepared.runs]
+    if not stacks:
+        return Outcome(list(prepared.runs), frozenset(ids))
+    missing = {run.id for stack in stacks for run in stack.runs if not run.done}
+    prepared.group.store_plan([[run.id for run in stack.runs] for stack in stacks])
+    stop = Stop()
+    with Live(stacks, reused=len(ids) - len(missing), quiet=quiet) as live:
+        if scheduler is None:
+            read_once(prepared.configs, live)
+        failed = run_stacks(stacks, stop, live.tell, live.ended, workers=workers, scheduler=scheduler)
+    return Outcome(list(prepared.runs), frozenset(ids) - missing, failed)
+
+
+def read_once(configs: Sequence[Config], live: Live) -> None:
+    """Reads files in this process before workers start: what is missing is downloaded once, and what is damaged stops the command."""
+    for data in dict.fromkeys(config.data for config in configs if config.data.name not in GENERATED):
+        import torch  # only here: the generated sets need no torch in this process
+
+        from bnexp.data import load
+
+        load(data, torch.device("cpu"), live.say, lambda done, total: None)

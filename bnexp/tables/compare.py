@@ -1,0 +1,166 @@
+"""A comparison as Rich tables: the arms at their best learning rates, at the same ones, the audit, and the verdict."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from bnexp.analysis import Audit, Comparison, Factor, StableLr
+from bnexp.compare import Compared
+from bnexp.tables.text import difference, mean_std, quartiles, times_faster
+
+STATS = {"running": "running statistics", "precise": "precise statistics", "batch": "batch statistics"}
+MARK = {True: ("ok", "green"), False: ("NO", "red"), None: ("?", "yellow")}
+
+
+def comparison_tables(found: Compared) -> RenderableType:
+    """Everything that `bnexp compare` says."""
+    comparison = found.comparison
+    parts: list[RenderableType] = [headline(found)]
+    if comparison.same_lr:
+        parts += [Text(), same_lr(comparison)]
+    parts += [Text(), audit_table(found.audit), Text(), verdict(found), *notes(comparison)]
+    return Group(*parts)
+
+
+def headline(found: Compared) -> Table:
+    """Each arm at its own best learning rate: one column an arm, one for each difference from the baseline."""
+    comparison, seconds = found.comparison, found.seconds
+    matchup, baseline = comparison.headline, comparison.baseline
+    arms = [arm for arm in comparison.arms if arm in matchup.arms]
+    others = [arm for arm in arms if arm in matchup.versus]
+    order = [*others, *([baseline] if baseline in arms else [])]
+    n = max((result.n for result in matchup.arms.values()), default=0)
+    sizes = ", ".join(map(str, comparison.batch_sizes))
+    title = f"Each arm at its own best learning rate (batch {sizes}, n = {n} seeds; ± std, [95 % interval])"
+    table = Table(title=Text(title, style="bold"), title_justify="left")
+    table.add_column("")
+    for arm in order:
+        table.add_column(Text(arm), justify="right", overflow="fold")
+    for arm in others:
+        table.add_column(Text(f"{arm} - {baseline}"), justify="right", overflow="fold")
+
+    def row(name: str, cells: dict[str, str], versus: dict[str, str] | None = None) -> None:
+        table.add_row(name, *[cells.get(arm, "") for arm in order], *[(versus or {}).get(arm, "") for arm in others])
+
+    results, versus = matchup.arms, matchup.versus
+    row("learning rate, best by validation loss", {arm: f"{results[arm].lr:g}" for arm in arms})
+    for stats, name in STATS.items():
+        holm = {arm: versus[arm].p_holm if stats == "running" and len(others) > 1 else None for arm in others}
+        row(
+            f"test accuracy %, {name}",
+            {arm: mean_std(results[arm].accuracy[stats]) for arm in arms},
+            {arm: difference(versus[arm].accuracy[stats], holm[arm]) for arm in others},
+        )
+    row(
+        "generalization gap (train - test) %",
+        {arm: mean_std(results[arm].gap) for arm in arms},
+        {arm: difference(versus[arm].gap) for arm in others},
+    )
+    row(
+        "steps to target (quartiles)",
+        {arm: quartiles(results[arm].steps) for arm in arms},
+        {arm: f"faster {times_faster(versus[arm].speedup)}" for arm in others},
+    )
+    if seconds is not None:
+        row(
+            "seconds to target",
+            {arm: quartiles(seconds.to_target[arm], 2) for arm in arms if arm in seconds.to_target},
+            {arm: f"faster {times_faster(one.seconds)}" for arm, one in seconds.versus.items()},
+        )
+        row(
+            "ms a step alone, median (quartiles)",
+            {arm: f"{time.median_ms:.2f} ({time.low_ms:.2f} to {time.high_ms:.2f})" for arm, time in found.step_times.items()},
+            {
+                arm: f"cost {one.step_cost.factor:.3g}x [{one.step_cost.low:.3g}, {one.step_cost.high:.3g}]"
+                for arm, one in seconds.versus.items()
+            },
+        )
+        row(
+            "  forward + backward + optimizer",
+            {arm: f"{t.forward_ms:.2f} + {t.backward_ms:.2f} + {t.optimizer_ms:.2f}" for arm, t in found.step_times.items()},
+        )
+    row(
+        "largest stable learning rate",
+        {arm: _stable(comparison.stable_lr[arm]) for arm in arms},
+        {arm: _factor(comparison.stable_factor[arm]) for arm in others},
+    )
+    row("diverged runs (all learning rates)", {arm: _diverged(comparison, arm) for arm in arms})
+    row("parameters", {arm: "n/a" if results[arm].parameters is None else f"{results[arm].parameters:,}" for arm in arms})
+    return table
+
+
+def same_lr(comparison: Comparison) -> Table:
+    """Test accuracy (running statistics) of all arms at each learning rate that they were all tried with."""
+    baseline = comparison.baseline
+    others = [arm for arm in comparison.arms if arm != baseline]
+    table = Table(title=Text("All arms at the same learning rate: test accuracy %, running statistics", style="bold"), title_justify="left")
+    table.add_column("lr", justify="right")
+    for arm in [*others, baseline]:
+        table.add_column(Text(arm), justify="right", overflow="fold")
+    for arm in others:
+        table.add_column(Text(f"{arm} - {baseline}"), justify="right", overflow="fold")
+    for matchup in comparison.same_lr:
+        cells = []
+        for arm in [*others, baseline]:
+            result = matchup.arms[arm]
+            best = "*" if comparison.best_lr[arm].lr == matchup.lr else ""
+            lost = f", {result.n_diverged} of {result.n} diverged" if result.n_diverged else ""
+            cells.append(f"{best}{mean_std(result.accuracy['running'])}{lost}")
+        gaps = [difference(matchup.versus[arm].accuracy["running"]) if arm in matchup.versus else "" for arm in others]
+        table.add_row(f"{matchup.lr:g}", *cells, *gaps)
+    table.caption = Text("* the arm's best learning rate; a diverged run counts as accuracy 0")
+    return table
+
+
+def audit_table(audit: Audit) -> Table:
+    """The fairness audit, one check a row."""
+    failed = sum(check.passed is False for check in audit.checks)
+    unknown = sum(check.passed is None for check in audit.checks)
+    word = "passed" if not failed and not unknown else f"{failed} failed, {unknown} cannot be told"
+    table = Table(
+        title=Text(f"Fairness audit: {word}", style="bold"), title_justify="left", show_header=False, box=None, padding=(0, 1, 0, 0)
+    )
+    table.add_column()
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for check in audit.checks:
+        mark, style = MARK[check.passed]
+        table.add_row(Text(mark, style=style), Text(check.name), Text(check.detail))
+    return table
+
+
+def verdict(found: Compared) -> Text:
+    """What a reader should take home, in sentences."""
+    sentences = [found.comparison.verdict]
+    if found.seconds is not None:
+        sentences += [one.sentence for one in found.seconds.versus.values()]
+    for arm, factor in found.comparison.stable_factor.items():
+        if factor.value is not None and factor.bound != "unknown":
+            text = f"The largest stable learning rate of {arm} is {_factor(factor)} that of {found.comparison.baseline}."
+            sentences.append(text.replace("≥ ", "at least ").replace("≤ ", "at most ").replace("x that", " times that"))
+    return Text("\n".join(sentences))
+
+
+def notes(comparison: Comparison) -> list[RenderableType]:
+    """What makes it weaker than it looks."""
+    return [Text(f"Note: {note}", style="yellow") for note in comparison.warnings]
+
+
+def _stable(found: StableLr) -> str:
+    return "none" if found.lr is None else f"{'≥ ' if found.at_edge else ''}{found.lr:g}"
+
+
+def _factor(found: Factor) -> str:
+    if found.value is None:
+        return "n/a"
+    if found.bound == "unknown":
+        return "unknown (both at the grid's edge)"
+    sign = {"at_least": "≥ ", "at_most": "≤ "}.get(found.bound, "")
+    return f"{sign}{found.value:.3g}x"
+
+
+def _diverged(comparison: Comparison, arm: str) -> str:
+    scores = comparison.best_lr[arm].by_lr
+    return f"{sum(score.n_diverged for score in scores)} of {sum(score.n for score in scores)}"

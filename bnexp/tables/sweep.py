@@ -1,0 +1,153 @@
+"""A sweep's plan and its results as Rich tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from bnexp.analysis import BatchSizes, Cells, Comparison, SmallBatchCost
+from bnexp.sweep import Result
+from bnexp.tables.compare import notes, same_lr
+from bnexp.tables.text import difference, mean_std, quartiles, times_faster
+
+
+def sweep_tables(results: Sequence[Result]) -> RenderableType:
+    """Everything that `bnexp sweep` says."""
+    parts: list[RenderableType] = []
+    for result in results:
+        setting = ", ".join(f"{key}={value}" for key, value in result.setting.items())
+        if len(results) > 1 or setting:
+            parts.append(Text(f"{result.part}{': ' if setting else ''}{setting}", style="bold underline"))
+        if result.batch_sizes is not None:
+            parts += _batch_sizes(result.batch_sizes, result.part, result.small_batches)
+        if result.comparison is not None:
+            parts += _comparison(result.comparison)
+        if result.cells is not None:
+            parts.append(cells_table(result.cells, result.part))
+        parts.append(Text())
+    return Group(*parts[:-1])
+
+
+def plan_table(plan: dict[str, Any]) -> RenderableType:
+    """What `--dry-run` prints: the stacks, alike ones in one row, and what they will take."""
+    table = Table(title=Text(f"{plan['runs']} runs, {plan['reused']} of them finished", style="bold"), title_justify="left")
+    for name in ("data", "norm", "batch", "stacks", "runs a stack", "steps"):
+        table.add_column(name, justify="left" if name in ("data", "norm") else "right")
+    alike: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for stack in plan["stacks"]:
+        alike.setdefault((stack["data"], stack["norm"], stack["batch_size"], stack["steps"]), []).append(stack)
+    for (data, norm, batch, steps), stacks in alike.items():
+        widths = sorted({stack["width"] for stack in stacks}, reverse=True)
+        table.add_row(data, norm, str(batch), str(len(stacks)), ", ".join(map(str, widths)), "?" if steps is None else f"{steps:,}")
+    found = plan["estimate"]
+    known = found["calibrated_on_runs"]
+    basis = f"from {known} finished runs here" if known else "uncalibrated: within a factor of 3"
+    parts = ", ".join(
+        f"{count} runs at {part}" if part.startswith("equal") else f"{count} runs of {part}" for part, count in plan["parts"].items()
+    )
+    budget = Text(f"Budget: {parts}.")
+    text = f"About {found['minutes']:.1f} minutes ({basis}) and {found['bytes'] / 1e6:,.0f} MB. Nothing was started."
+    return Group(table, budget, Text(text if plan["stacks"] else "All runs are finished: there is nothing to train."))
+
+
+def cells_table(found: Cells, budget: str) -> RenderableType:
+    """A general grid, one setting a row."""
+    table = Table(title=Text(f"Test accuracy % (± std over seeds), {budget}", style="bold"), title_justify="left")
+    for key in found.keys:
+        table.add_column(Text(key.removeprefix("config.").rpartition(".")[2]), justify="right", overflow="fold")
+    for name in ("n", "running", "95 % interval", "precise", "batch", "steps to target", "gap"):
+        table.add_column(name, justify="right", overflow="fold")
+    for one in found.cells:
+        running = one.accuracy["running"]
+        interval = "" if running.low is None or running.high is None else f"{100 * running.low:.2f} to {100 * running.high:.2f}"
+        lost = [f"{one.n_diverged} diverged"] * bool(one.n_diverged) + [f"{one.n_missing} missing"] * bool(one.n_missing)
+        n = f"{one.n}" + (f" ({', '.join(lost)})" if lost else "")
+        stats = [mean_std(one.accuracy[name]) for name in ("running", "precise", "batch")]
+        values = ["" if value is None else f"{value:g}" if isinstance(value, float) else str(value) for value in one.values]
+        table.add_row(*values, n, stats[0], interval, *stats[1:], quartiles(one.steps), mean_std(one.gap))
+    table.caption = Text("a diverged run counts as accuracy 0; gap: training minus test accuracy")
+    return table
+
+
+def _batch_sizes(found: BatchSizes, part: str, small: Sequence[SmallBatchCost]) -> list[RenderableType]:
+    arms = sorted({row.arm for row in found.table}, key=lambda arm: (arm == "none", arm))
+    title = f"Test accuracy % against batch size at {part}, each arm at its own best learning rate (± std over seeds)"
+    table = Table(title=Text(title, style="bold"), title_justify="left")
+    table.add_column("batch", justify="right")
+    for name in ("arm", "lr", "n", "running stats", "batch stats", "steps to target", "- none, running stats"):
+        table.add_column(Text(name), justify="left" if name == "arm" else "right", overflow="fold")
+    shown = None
+    for row in sorted(found.table, key=lambda row: (row.batch_size, arms.index(row.arm))):
+        if row.kind != "best-lr":
+            continue
+        if shown not in (None, row.batch_size) and len(arms) > 1:
+            table.add_section()
+        table.add_row(
+            "" if shown == row.batch_size else str(row.batch_size),
+            Text(row.arm),
+            f"{row.lr:g}",
+            f"{row.n}" + (f" ({row.n_diverged} diverged)" if row.n_diverged else ""),
+            mean_std(row.running),
+            mean_std(row.batch),
+            quartiles(row.steps),
+            "" if row.difference is None else difference(row.difference),
+        )
+        shown = row.batch_size
+    parts: list[RenderableType] = [table]
+    for cost in small:
+        parts += [Text(), _costs(cost), Text(f"At best lr: {cost.answer}"), Text(f"At same lr: {cost.answer_same_lr}")]
+    warned = dict.fromkeys(f"{cost.arm}: {warning}" for cost in small for warning in cost.warnings)
+    return [*parts, Text(), *[Text(f"Note: {warning}", style="yellow") for warning in warned]]
+
+
+def _costs(found: SmallBatchCost) -> Table:
+    """Each smaller batch size against the reference, paired by seed."""
+    title = f"{found.arm}, {found.stats} statistics: accuracy minus that of batch {found.reference}, points [95 % interval], p"
+    table = Table(title=Text(title, style="bold"), title_justify="left")
+    best = {cost.batch_size: cost for cost in found.costs if cost.kind == "best-lr"}
+    at = next((cost.reference_lr for cost in best.values()), None)
+    same = {cost.batch_size: cost for cost in found.costs if cost.kind == "same-lr" and cost.lr == at}
+    for name in ("batch", "n", "each at its best lr", "all at the reference's lr" + ("" if at is None else f" {at:g}")):
+        table.add_column(name, justify="right", overflow="fold")
+    for size in sorted(best | same):
+        cells = [difference(side[size].pairs, side[size].p_holm) if size in side else "" for side in (best, same)]
+        table.add_row(str(size), str((best | same)[size].pairs.n), *cells)
+    table.caption = Text("p: exact sign-flip test, Holm's correction over the batch sizes")
+    return table
+
+
+def _comparison(found: Comparison) -> list[RenderableType]:
+    """Arms over learning rates (one of them for a sweep over norms)."""
+    lines = []
+    for arm in found.arms:
+        stable, best = found.stable_lr[arm], found.best_lr[arm]
+        if len(best.by_lr) > 1 and best.lr is not None:
+            edge = ", on the edge of the grid" if best.on_edge else ""
+            largest = "none" if stable.lr is None else f"{'≥ ' if stable.at_edge else ''}{stable.lr:g}"
+            lines.append(Text(f"{arm}: best learning rate {best.lr:g}{edge}, largest stable one {largest}"))
+    for arm, factor in found.stable_factor.items():
+        if factor.value is not None and factor.bound != "unknown" and lines:
+            sign = {"at_least": "at least ", "at_most": "at most "}.get(factor.bound, "")
+            lines.append(Text(f"Largest stable learning rate of {arm} over that of {found.baseline}: {sign}{factor.value:.3g}"))
+    return [same_lr(found), _targets(found), *lines, Text(), Text(found.verdict), *notes(found)]
+
+
+def _targets(found: Comparison) -> Table:
+    """Steps to target at each learning rate."""
+    others = [arm for arm in found.arms if arm != found.baseline]
+    table = Table(title=Text("Steps to target: median (quartiles)", style="bold"), title_justify="left")
+    table.add_column("lr", justify="right")
+    for arm in [*others, found.baseline]:
+        table.add_column(Text(arm), justify="right", overflow="fold")
+    for arm in others:
+        table.add_column(Text(f"{arm} is faster"), justify="right", overflow="fold")
+    for matchup in found.same_lr:
+        cells = [quartiles(matchup.arms[arm].steps) for arm in [*others, found.baseline]]
+        table.add_row(
+            f"{matchup.lr:g}", *cells, *[times_faster(matchup.versus[arm].speedup) if arm in matchup.versus else "" for arm in others]
+        )
+    return table

@@ -1,0 +1,122 @@
+"""The solo step time of each arm of a comparison, measured after it, with nothing else running.
+
+Runs that train beside each other share caches and memory, and their seconds say little of an arm. Here each arm is a stack of one and
+makes the real training step (`train_step`) on the real data. The arms take turns of a few steps, so that whatever the machine does
+meanwhile falls on all of them alike. Nothing is written, and nothing of what is trained is kept.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import median, quantiles
+
+import torch
+
+from bnexp.config import Config, check_fits
+from bnexp.engine import device_name, load_data, resolve_device, set_threads
+from bnexp.terminal import Display, Terminal
+from bnexp.train import WARMUP_STEPS, Stack, train_step
+
+TURN_STEPS = 5
+"""Timed steps of an arm's turn."""
+LEAD_STEPS = 1
+"""Steps before them that are not timed: the caches still hold the other arm's tensors, and the number of threads may have changed."""
+FEWEST_STEPS = 20
+"""Timed steps of an arm at the least, however long they take."""
+
+Parts = dict[str, float]
+"""Seconds of one step's forward, backward and optimizer part; their sum is the step's."""
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """Milliseconds of one arm's training step: the median and quartiles of the whole, and the median of each part.
+
+    Forward includes fetching the batch and the loss; backward is autograd alone; the optimizer's part includes the learning rate and the
+    step's bookkeeping. The parts of a step add up to it, their medians only nearly. On CUDA the device is waited for after each part, so
+    that a step here is longer than one of a training, whose kernels are queued while Python goes on.
+    """
+
+    median_ms: float
+    low_ms: float
+    high_ms: float
+    forward_ms: float
+    backward_ms: float
+    optimizer_ms: float
+    steps: int
+    threads: int
+    device: str
+
+
+def step_times(
+    configs: Mapping[str, Config], *, seconds: float = 4.0, threads: int | None = None, terminal: Display | None = None
+) -> dict[str, StepTime]:
+    """The step time of each arm, by its label; the arms are timed in turns for about `seconds` in all, after their data are loaded.
+
+    Args:
+        configs: one run's config for each arm.
+        threads: what `threads=auto` means; None: what it means for a single run.
+        terminal: told while data are read.
+
+    Raises:
+        UsageError: the data or the device do not fit.
+        DataError: the data cannot be used.
+    """
+    terminal = terminal or Terminal(quiet=True)
+    before = torch.get_num_threads()
+    loaded, stacks, used = {}, {}, {}
+    try:
+        for label, config in configs.items():
+            where = config.data, resolve_device(config)
+            if where not in loaded:
+                loaded[where] = load_data(config, where[1], terminal)
+            data = loaded[where]
+            check_fits(config, data.shape, len(data.train) + len(data.val), len(data.classes))
+            used[label] = set_threads(config, data.shape, 1, threads)
+            stacks[label] = Stack([config], data, where[1])
+        timed = take_turns(stacks, used, seconds)
+    finally:
+        torch.set_num_threads(before)
+    return {label: _summed_up(timed[label], used[label], stack.device) for label, stack in stacks.items()}
+
+
+def take_turns(stacks: Mapping[str, Stack], threads: Mapping[str, int], seconds: float) -> dict[str, list[Parts]]:
+    """The timed steps of each arm: warm-up first, then rounds of one turn an arm until `seconds` are over and there are enough."""
+    timed: dict[str, list[Parts]] = {label: [] for label in stacks}
+    begun = time.perf_counter()
+    for label, stack in stacks.items():
+        _turn(stack, threads[label], WARMUP_STEPS)
+    while stacks and (time.perf_counter() - begun < seconds or min(map(len, timed.values())) < FEWEST_STEPS):
+        for label, stack in stacks.items():
+            timed[label] += _turn(stack, threads[label], LEAD_STEPS + TURN_STEPS)[LEAD_STEPS:]
+    return timed
+
+
+def _turn(stack: Stack, threads: int, steps: int) -> list[Parts]:
+    torch.set_num_threads(threads)
+    timed = [_timed_step(stack) for _ in range(steps)]
+    stack.losses, stack.correct = [], []  # nobody reads them, and they would pile up
+    return timed
+
+
+def _timed_step(stack: Stack) -> Parts:
+    parts: Parts = {}
+    begun = stack.clock.now()
+
+    def mark(part: str) -> None:
+        nonlocal begun
+        ended = stack.clock.now()
+        parts[part] = ended - begun
+        begun = ended
+
+    train_step(stack, mark)
+    return parts
+
+
+def _summed_up(timed: list[Parts], threads: int, device: torch.device) -> StepTime:
+    whole_ms = [1e3 * sum(parts.values()) for parts in timed]
+    low, middle, high = quantiles(whole_ms, n=4, method="inclusive")
+    forward, backward, optimizer = (1e3 * median(parts[name] for parts in timed) for name in ("forward", "backward", "optimizer"))
+    return StepTime(middle, low, high, forward, backward, optimizer, len(timed), threads, device_name(device))

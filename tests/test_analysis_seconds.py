@@ -1,0 +1,100 @@
+"""Seconds to target: steps times step time, the cost of a step, and the sentence."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from typing import Any
+
+import pytest
+from test_analysis_rows import make_row
+
+from bnexp.analysis import Seconds, StepMs, compare_arms, seconds_to_target
+
+MS: dict[str, StepMs] = {"batch": (2.7, 2.6, 2.8), "none": (2.0, 1.9, 2.1)}
+
+
+def study(batch: list[int | None], none: list[int | None]) -> list[dict[str, Any]]:
+    """Steps to target by seed; None is a miss."""
+    return [
+        make_row(norm, seed=seed, target__reached_step=steps, budget__steps=400)
+        for norm, reached in (("batch", batch), ("none", none))
+        for seed, steps in enumerate(reached)
+    ]
+
+
+def in_seconds(batch: list[int | None], none: list[int | None], ms: dict[str, StepMs] = MS) -> Seconds:
+    return seconds_to_target(compare_arms(study(batch, none), "none"), ms)
+
+
+def test_seconds_are_steps_times_the_median_step() -> None:
+    batch, none = [40, 42, 44, 46, 48], [80, 85, 90, 95, 100]
+    found = in_seconds([*batch], [*none])
+    assert found.to_target["batch"].median == pytest.approx(44 * 0.0027)
+    assert found.to_target["none"].high == pytest.approx(95 * 0.002)
+    versus = found.versus["batch"]
+    assert versus.steps.factor == pytest.approx(90 / 44)
+    assert versus.seconds.factor == pytest.approx(90 * 2.0 / (44 * 2.7))
+    twin = math.exp(statistics.fmean(math.log(2.0 * n / (2.7 * b)) for b, n in zip(batch, none, strict=True)))
+    assert versus.seconds.mean == pytest.approx(twin)
+    assert versus.steps.low is not None
+    assert versus.seconds.low == pytest.approx(versus.steps.low * 2.0 / 2.7)
+    assert (versus.seconds.p, versus.seconds.bound) == (versus.steps.p, "exact")
+    cost = versus.step_cost
+    assert (cost.factor, cost.low, cost.high) == pytest.approx((1.35, 2.6 / 2.1, 2.8 / 1.9))
+    assert versus.sentence == (
+        "a step of batch takes 1.35 times one of none (median of solo steps; quartiles allow 1.24 to 1.47); "
+        "to the target batch is 2.05 times faster in steps and 1.52 times in seconds."
+    )
+    assert "does not include" in found.note
+
+
+def test_misses_stay_infinite() -> None:
+    found = in_seconds([40, 41, 42], [None, None, 300])
+    assert found.to_target["none"].median == math.inf
+    assert (found.versus["batch"].seconds.bound, found.versus["batch"].seconds.low) == ("at_least", None)
+    assert found.versus["batch"].seconds.factor == pytest.approx(400 * 2.0 / (41 * 2.7))
+
+
+@pytest.mark.parametrize(
+    ("batch", "none", "end"),
+    [
+        ([50], [55], "to the target batch is 1.1 times faster in steps, but none 1.23 times faster in seconds."),
+        ([55], [50], "to the target none is 1.1 times faster in steps and 1.49 times in seconds."),
+        ([50], [50], "to the target both need as many steps, but none is 1.35 times faster in seconds."),
+        ([200], [270], "to the target batch is 1.35 times faster in steps, but both need as many seconds."),
+        ([None], [None], "; neither reaches the target in the median run."),
+        (
+            [100],
+            [None],
+            "only batch reaches the target in the median run, which makes it at least 4 times as fast in steps and at least 2.96 times in "
+            "seconds.",
+        ),
+        (
+            [None],
+            [100],
+            "only none reaches the target in the median run, which makes it at least 4 times as fast in steps and at least 5.4 times in "
+            "seconds.",
+        ),
+    ],
+)
+def test_the_sentence_says_who_is_sooner(batch: list[int | None], none: list[int | None], end: str) -> None:
+    assert in_seconds(batch, none).versus["batch"].sentence.endswith(end)
+
+
+def test_equal_steps_and_times_are_said_to_be_equal() -> None:
+    sentence = in_seconds([50], [50], {"batch": MS["none"], "none": MS["none"]}).versus["batch"].sentence
+    assert sentence.endswith("to the target both need as many steps, and as many seconds.")
+
+
+def test_a_step_time_must_be_there_and_make_sense() -> None:
+    with pytest.raises(ValueError, match="no step time of the arm 'none'"):
+        in_seconds([1], [1], {"batch": MS["batch"]})
+    with pytest.raises(ValueError, match="wanted are median, lower and upper quartile"):
+        in_seconds([1], [1], {**MS, "none": (1.0, 2.0, 3.0)})
+
+
+def test_an_arm_without_results_needs_no_step_time() -> None:
+    rows = [{**row, "status": "failed"} if row["config.model.norm"] == "batch" else row for row in study([1], [1])]
+    found = seconds_to_target(compare_arms(rows, "none"), {"none": MS["none"]})
+    assert (list(found.to_target), found.versus) == (["none"], {})
