@@ -90,11 +90,12 @@ def compared(runs: Sequence[Run], arms: Arms, terminal: Display) -> Compared:
     Raises:
         UsageError, DataError: the data cannot be read any more.
     """
-    rows = rows_of(runs)
+    pairs = [(run, row) for run, row in zip(runs, rows_of(runs), strict=True) if "seed" in row]  # what cannot be read says nothing
+    rows = [row for _, row in pairs]
     comparison = compare_arms(rows, arms.baseline, arm_of=arms.arm_of, treatment=arms.treatment)
     audit = fairness_audit(rows, arms.baseline, arm_of=arms.arm_of, treatment=arms.treatment)
     at_best = {
-        arm: next(run for run, row in zip(runs, rows, strict=True) if arms.arm_of(row) == arm and row["config.optim.lr"] == result.lr)
+        arm: next(run for run, row in pairs if arms.arm_of(row) == arm and row["config.optim.lr"] == result.lr)
         for arm, result in comparison.headline.arms.items()
     }
     if len(at_best) < 2:

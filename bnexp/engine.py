@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import math
-import os
-import platform
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from bnexp import __version__
 from bnexp.checkpoint import load_checkpoint, save_checkpoint, save_model
 from bnexp.config import Config, check_fits, to_mapping
-from bnexp.data import Dataset, load
+from bnexp.data import Dataset, fingerprint, load
 from bnexp.errors import BnexpError, Interrupted, UsageError
 from bnexp.evaluate import STATS, Scores, evaluate, norm_layers, train_part
 from bnexp.files import finite
 from bnexp.loggers import RunLog
+from bnexp.machine import allow_open_files, environment, keep_memory, resolve_device, set_threads
 from bnexp.models import unstack
 from bnexp.plan import Planned
 from bnexp.run import Run, StackFolder
@@ -29,8 +25,6 @@ from bnexp.stop import Stop
 from bnexp.terminal import Display
 from bnexp.train import Stack, fit, parameters_a_run, speed
 
-SMALL_STEP_BYTES = 2**20
-"""`threads=auto`: a step whose first-layer activations fit into this is computed by one thread."""
 COLD_EMA = 0.01
 """Running statistics are called cold while the initial (0, 1) has more weight in them than this."""
 
@@ -46,6 +40,7 @@ def train_stack(planned: Planned, terminal: Display, stop: Stop, threads: int | 
         BnexpError: the disk is full or not writable, or memory is. The members are marked as failed.
     """
     written = [None if run.done or run.id in planned.unwritten else run for run in planned.runs]
+    keep_memory()
     with _memory_in_one_sentence():
         config = planned.configs[0]
         device = resolve_device(config)
@@ -124,7 +119,7 @@ class _Job:
         self, stack: Stack, data: Dataset, runs: list[Run | None], folder: StackFolder, terminal: Display, environment: dict[str, Any]
     ) -> None:
         self.stack, self.data, self.runs, self.folder, self.terminal = stack, data, runs, folder, terminal
-        self.environment = environment
+        self.environment, self.fingerprint = environment, fingerprint(stack.config.data)
         self.logs: dict[int, RunLog] = {}
         self.recorded: list[dict[str, float]] = []
         self.expected = stack.alive
@@ -162,8 +157,9 @@ class _Job:
         stack, log = self.stack, self.logs.get(index)
         if log is not None:
             log.record(stack.step, stack.step / stack.batches.per_epoch, values)
-            own = unstack(dict(stack.network.named_parameters()), stack.runs, index)
-            log.histograms(stack.step, {f"weights/{name}": tensor for name, tensor in own.items()})
+            if self.histograms_due():
+                own = unstack(dict(stack.network.named_parameters()), stack.runs, index)
+                log.histograms(stack.step, {f"weights/{name}": tensor for name, tensor in own.items()})
             if stack.tracks[index].diverged_at_step is not None:
                 log.say(f"diverged at step {stack.tracks[index].diverged_at_step}")
             elif index in stack.stopped:
@@ -178,6 +174,11 @@ class _Job:
                 f"val loss {mean['val/loss']:.4f}  val accuracy {mean['val/accuracy']:.4f}"
             )
             self.recorded = []
+
+    def histograms_due(self) -> bool:
+        """At the first look of each doubling of the steps, and at the last: at every look they cost a fifth of a small training."""
+        step, before = self.stack.step, self.stack.step - len(self.stack.losses)
+        return step.bit_length() > before.bit_length() or step == self.stack.total
 
     def save(self) -> None:
         save_checkpoint(self.folder.folder, self.stack.state_dict())
@@ -269,6 +270,7 @@ class _Job:
             "speed": speed(stack),
             "data": {
                 "name": self.data.name,
+                "fingerprint": self.fingerprint,
                 "shape": list(self.data.shape),
                 "classes": list(self.data.classes),
                 "train": len(self.data.train),
@@ -298,63 +300,3 @@ def load_data(config: Config, device: torch.device, terminal: Display) -> Datase
         return load(config.data, device, terminal.say, progress)
     finally:
         terminal.end()
-
-
-def resolve_device(config: Config) -> torch.device:
-    """The device that `config.device` means on this machine.
-
-    Raises:
-        UsageError: it asks for a GPU and there is none.
-    """
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("device=cuda needs a CUDA GPU, and PyTorch sees none here; use device=auto or device=cpu.")
-    return torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def device_name(device: torch.device) -> str:
-    """What the device is, for people."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()}, {os.cpu_count()} cores)"
-
-
-def allow_open_files(runs: int) -> None:
-    """Each run keeps three files open; the soft limit is raised as far as it has to be.
-
-    Raises:
-        UsageError: the hard limit is too low.
-    """
-    try:
-        import resource
-    except ImportError:  # not a Unix
-        return
-    needed = 4 * runs + 200
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        if hard != resource.RLIM_INFINITY and hard < needed:
-            raise UsageError(f"{runs} runs at once need {needed} open files, and this system allows {hard}; lower --seeds.")
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-
-
-def set_threads(config: Config, shape: tuple[int, ...], runs: int, auto: int | None = None) -> int:
-    """Sets PyTorch's CPU threads, and says how many. `threads=auto` is `auto` where that is given (a worker beside others has 1), else
-    1 for small steps, where more cost more than they give, and the cores for large ones."""
-    width = max(shape[0], config.model.widths[0])
-    step_bytes = 4 * config.train.batch_size * runs * width * math.prod(shape[1:])
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = config.threads if config.threads != "auto" else auto or (1 if step_bytes <= SMALL_STEP_BYTES else cores)
-    torch.set_num_threads(threads)
-    return threads
-
-
-def environment(device: torch.device, threads: int, config: Config) -> dict[str, Any]:
-    """What computed the numbers: it is recorded, not hashed."""
-    return {
-        "bnexp": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "platform": platform.platform(),
-        "device": device_name(device),
-        "device_type": device.type,
-        "threads": threads,
-        "data_root": config.data.root,
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-    }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bnexp.config import Config
 from bnexp.data.root import user_path
-from bnexp.errors import Interrupted, UsageError
+from bnexp.errors import DataError, Interrupted, UsageError
 from bnexp.identity import identify
 from bnexp.plan import Planned, plan
 from bnexp.run import Run, drop_spent_plans, locked, planned_with, tidy
@@ -30,7 +30,16 @@ class Outcome:
 
     @property
     def summaries(self) -> list[dict[str, Any]]:
-        return [run.summary() for run in self.runs]
+        """Each run's summary; of one that failed without being able to write one, its id and the reason."""
+        return [self._summary(run) for run in self.runs]
+
+    def _summary(self, run: Run) -> dict[str, Any]:
+        try:
+            return run.summary()
+        except DataError:
+            if run.id not in self.failed:
+                raise
+            return {"id": run.id, "status": "failed", "error": self.failed[run.id]}
 
 
 def launch(

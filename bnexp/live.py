@@ -29,8 +29,8 @@ class Live:
 
     def __enter__(self) -> Self:
         runs = sum(len(stack.runs) for stack in self._stacks.values())
-        before = f"; {self._reused} runs are there already" if self._reused else ""
-        self.say(f"Training {runs} runs in {len(self._stacks)} stacks{before}.")
+        before = f"; {_count(self._reused, 'run')} finished before" if self._reused else ""
+        self.say(f"Training {_count(runs, 'run')} in {_count(len(self._stacks), 'stack')}{before}.")
         if self.console.is_terminal and not self.console.quiet:
             columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=None), TaskProgressColumn())
             text = TextColumn("{task.fields[info]}", markup=False)
@@ -96,3 +96,7 @@ def label(stack: Planned) -> str:
     config = stack.configs[0]
     lead = "" if config.data.name == "digits" else f"{config.data.name} "
     return f"{lead}{config.model.norm} bs{config.train.batch_size} x{len(stack.runs)}"
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'s' * (n != 1)}"

@@ -12,11 +12,12 @@ from torch import nn
 
 from bnexp.checkpoint import load_network
 from bnexp.data import Dataset
-from bnexp.engine import load_data, resolve_device, set_threads
+from bnexp.engine import load_data
 from bnexp.errors import BnexpError, UsageError
 from bnexp.evaluate import evaluate, fold, shared_inputs
 from bnexp.files import finite
 from bnexp.identity import identify
+from bnexp.machine import resolve_device, set_threads
 from bnexp.models import memory_format
 from bnexp.run import Run
 from bnexp.terminal import Terminal

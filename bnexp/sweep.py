@@ -22,7 +22,7 @@ from bnexp.analysis import (
 from bnexp.compose import expand, given
 from bnexp.config import NORMS, Config, val_size
 from bnexp.data import header
-from bnexp.errors import UsageError
+from bnexp.errors import UsageError, one_of
 
 AXES: Mapping[str, str] = {"batch-size": "train.batch_size", "lr": "optim.lr", "norm": "model.norm"}
 """The key that each named sweep goes through; `grid` goes through what its overrides list."""
@@ -32,12 +32,12 @@ CROSSED_LRS = (0.003, 0.01, 0.03, 0.1)
 LRS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 ARMS = ("batch", "none")
 SEEDS = 5
-EQUAL_EPOCHS, EQUAL_STEPS = "equal epochs", "equal steps"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The configs that a sweep asks for, by part: `equal epochs` and `equal steps` for batch sizes, else one part that names the budget."""
+    """The configs that a sweep asks for, by part. A part is named by its budget; batch sizes have one at equal epochs and one at equal
+    steps, because a fixed number of epochs confounds the batch size with the number of updates."""
 
     kind: str
     parts: Mapping[str, tuple[Config, ...]]
@@ -102,9 +102,11 @@ def ask(
     count = 1 if keys.get("seed") else seeds or SEEDS
     configs = [config.replace(seed=config.seed + index) for config in expand(lines, config_dir) for index in range(count)]
     by_epochs = all(config.train.epochs is not None and not config.train.until_target for config in configs)
-    if kind == "batch-size" and by_epochs:
-        return Asked(kind, {EQUAL_EPOCHS: tuple(configs), EQUAL_STEPS: tuple(equal_steps(configs))})
-    return Asked(kind, {EQUAL_STEPS if kind == "batch-size" else budget(configs): tuple(configs)})
+    if kind == "batch-size" and by_epochs and len({config.train.batch_size for config in configs}) > 1:
+        again = equal_steps(configs)
+        steps = budget([config for config in again if config.train.steps is not None])
+        return Asked(kind, {f"equal epochs ({budget(configs)})": tuple(configs), f"equal steps ({steps})": tuple(again)})
+    return Asked(kind, {budget(configs): tuple(configs)})
 
 
 def _defaults(kind: str, configs: Sequence[Config]) -> list[str]:
@@ -134,16 +136,19 @@ def equal_steps(configs: Sequence[Config]) -> list[Config]:
 
 
 def budget(configs: Sequence[Config]) -> str:
-    """What the runs are given, in words: epochs confound the batch size with the number of updates, so this is said."""
+    """What the runs are given, in words: `10 epochs`, `400 steps`, `until 95 %, at most 400 steps`; what differs is joined by `or`."""
     words = set()
     for config in configs:
-        amount = f"{config.train.epochs} epochs" if config.train.epochs is not None else f"{config.train.steps} steps"
-        words.add(f"until {100 * config.train.target:g} % or {amount}" if config.train.until_target else amount)
-    return " / ".join(sorted(words))
+        epochs, steps = config.train.epochs, config.train.steps
+        amount = f"{steps} step{'s' * (steps != 1)}" if epochs is None else f"{epochs} epoch{'s' * (epochs != 1)}"
+        words.add(f"until {100 * config.train.target:g} %, at most {amount}" if config.train.until_target else amount)
+    return one_of(sorted(words))
 
 
 def analyse(kind: str, part: str, rows: Sequence[Row]) -> list[Result]:
-    """What the rows of one part say; one result for each setting of the keys that are none of the sweep's own."""
+    """What the rows of one part say; one result for each setting of the keys that are none of the sweep's own. Rows that cannot be read
+    say nothing."""
+    rows = [row for row in rows if "seed" in row]
     own = {"optim.lr", "model.norm", *([AXES[kind]] if kind in AXES else [])}
     if kind == "grid":
         return [Result(part, {}, cells=cells(rows))]

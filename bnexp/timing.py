@@ -15,7 +15,8 @@ from statistics import median, quantiles
 import torch
 
 from bnexp.config import Config, check_fits
-from bnexp.engine import device_name, load_data, resolve_device, set_threads
+from bnexp.engine import load_data
+from bnexp.machine import device_name, keep_memory, resolve_device, set_threads
 from bnexp.terminal import Display, Terminal
 from bnexp.train import WARMUP_STEPS, Stack, train_step
 
@@ -65,6 +66,7 @@ def step_times(
         DataError: the data cannot be used.
     """
     terminal = terminal or Terminal(quiet=True)
+    keep_memory()
     before = torch.get_num_threads()
     loaded, stacks, used = {}, {}, {}
     try:

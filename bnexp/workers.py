@@ -103,7 +103,7 @@ def mark_failed(planned: Planned, reason: str) -> None:
                 run.start(config)
                 summary = {**empty_summary(run), "seed": config.seed, "config": {**to_mapping(config), "name": config.run_name}}
                 summary["stack"] = {"id": planned.folder.id, "width": len(planned.runs)}
-            known = summary.get("error") if summary["status"] == "failed" else None
+            known = summary.get("error") if summary.get("status") == "failed" else None
             run.write_summary({**summary, "status": "failed", "error": known or reason})
 
 
@@ -284,7 +284,8 @@ def _client(stacks: Sequence[Planned], workers: int | None, scheduler: str | Non
             n_workers=min(workers or local_workers(stacks[0].configs[0].device), len(stacks)),
             threads_per_worker=1,
             memory_limit=0,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # None would serve pages on port 8787 of every interface
+            scheduler_kwargs={"dashboard": False},
             host="127.0.0.1",
             silence_logs=logging.CRITICAL,
         ) as cluster,

@@ -180,7 +180,7 @@ def compare(
         prepared = prepare(configs, runs_dir, fresh=fresh)
         _check_out(out)
         outcome = train_all(prepared, workers=workers, scheduler=scheduler, quiet=quiet)
-        arms = compares.arms_by_norm(rows_of(outcome.runs))
+        arms = compares.arms_by_norm([row for row in rows_of(outcome.runs) if "seed" in row])
     found = compares.compared(outcome.runs, arms, Terminal(quiet))
     group = group_of(outcome.runs).folder
     for folder in (group, *([out] if out else [])):

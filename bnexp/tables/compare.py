@@ -135,7 +135,7 @@ def verdict(found: Compared) -> Text:
     """What a reader should take home, in sentences."""
     sentences = [found.comparison.verdict]
     if found.seconds is not None:
-        sentences += [one.sentence for one in found.seconds.versus.values()]
+        sentences += [one.sentence[:1].upper() + one.sentence[1:] for one in found.seconds.versus.values()]
     for arm, factor in found.comparison.stable_factor.items():
         if factor.value is not None and factor.bound != "unknown":
             text = f"The largest stable learning rate of {arm} is {_factor(factor)} that of {found.comparison.baseline}."

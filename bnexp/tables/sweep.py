@@ -46,9 +46,7 @@ def plan_table(plan: dict[str, Any]) -> RenderableType:
     found = plan["estimate"]
     known = found["calibrated_on_runs"]
     basis = f"from {known} finished runs here" if known else "uncalibrated: within a factor of 3"
-    parts = ", ".join(
-        f"{count} runs at {part}" if part.startswith("equal") else f"{count} runs of {part}" for part, count in plan["parts"].items()
-    )
+    parts = ", ".join(f"{count} runs: {part}" for part, count in plan["parts"].items())
     budget = Text(f"Budget: {parts}.")
     text = f"About {found['minutes']:.1f} minutes ({basis}) and {found['bytes'] / 1e6:,.0f} MB. Nothing was started."
     return Group(table, budget, Text(text if plan["stacks"] else "All runs are finished: there is nothing to train."))

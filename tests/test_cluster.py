@@ -1,0 +1,130 @@
+"""Sweeps as a user runs them: real processes, a Dask cluster started by hand, Ctrl-C, two at once."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from test_process import BNEXP, finish, start, wait_for
+
+from bnexp.run import list_runs
+
+GRID = ["sweep", "grid", "model.widths=[4,4]", "train.steps=40", "model.norm=batch,none", "optim.lr=0.03,0.1", "--seeds", "2"]
+LONG = [*GRID, "train.steps=3000", "train.eval_every=1000", "train.checkpoint_every=100"]
+
+
+def models(runs_dir: Path) -> dict[str, bytes]:
+    return {run.id: run.model_pt.read_bytes() for run in list_runs(runs_dir)}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A scheduler and two workers, each a process of its own with another working folder; the path of the scheduler's file."""
+    folder = tmp_path_factory.mktemp("cluster")
+    file = folder / "scheduler.json"
+    dask = [sys.executable, "-m", "dask"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
+    flags = ["--scheduler-file", str(file)]
+    processes = [subprocess.Popen([*dask, "scheduler", *flags, "--host", "127.0.0.1", "--port", "0", "--no-dashboard"], **quiet)]
+    worker = [*dask, "worker", *flags, "--nthreads", "1", "--host", "127.0.0.1", "--no-dashboard", "--memory-limit", "0"]
+    processes += [subprocess.Popen([*worker, "--local-directory", str(folder / name)], **quiet) for name in ("a", "b")]
+    end = time.monotonic() + 60
+    while not file.exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    yield file
+    for process in reversed(processes):
+        process.send_signal(signal.SIGINT)
+    for process in processes:
+        process.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The models of the grid, trained in one process."""
+    runs_dir = tmp_path_factory.mktemp("alone")
+    finish(start(*GRID, "--workers", "0", runs_dir=runs_dir))
+    return models(runs_dir)
+
+
+def test_a_cluster_started_by_hand_serves_scheduler_with_the_same_bits(cluster: Path, alone: dict[str, bytes], tmp_path: Path) -> None:
+    address = json.loads(cluster.read_text())["address"]
+    for name, scheduler in (("file", str(cluster)), ("address", address)):
+        out, _ = finish(start(*GRID, "--scheduler", scheduler, "--json", runs_dir=tmp_path / name))
+        assert json.loads(out)["failed"] == {}
+        assert models(tmp_path / name) == alone
+
+
+def test_the_same_runs_folder_is_meant_wherever_a_worker_stands(cluster: Path, tmp_path: Path) -> None:
+    """A relative --runs-dir is relative to the command, not to the worker's folder."""
+    process = subprocess.Popen(
+        [*BNEXP, *GRID, "--scheduler", str(cluster), "--runs-dir", "here"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+    )
+    finish(process)
+    assert len(list_runs(tmp_path / "here")) == 8
+
+
+def test_a_scheduler_that_does_not_answer_is_2_and_trains_nothing(tmp_path: Path) -> None:
+    _, err = finish(start(*GRID, "--scheduler", "tcp://127.0.0.1:9", runs_dir=tmp_path), code=2)
+    assert "The scheduler tcp://127.0.0.1:9 does not answer" in err
+    assert "Traceback" not in err
+    assert not list_runs(tmp_path)
+
+
+def test_ctrl_c_saves_every_stack_and_the_same_command_goes_on_with_the_same_bits(tmp_path: Path) -> None:
+    finish(start(*LONG, "--workers", "2", runs_dir=tmp_path / "whole"))
+    runs_dir = tmp_path / "runs"
+    process = subprocess.Popen(
+        [*BNEXP, *LONG, "--workers", "2", "--runs-dir", str(runs_dir)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for(lambda: len(list(runs_dir.glob(".stacks/*/checkpoint.pt"))) == 2, process)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it too
+    _, err = finish(process, code=130)
+    assert "the state of every stack is saved" in err
+    assert "Traceback" not in err
+    assert {run.status for run in list_runs(runs_dir)} == {"interrupted"}
+    finish(start(*LONG, "--workers", "1", runs_dir=runs_dir))
+    assert models(runs_dir) == models(tmp_path / "whole")
+    assert not list(runs_dir.glob(".stacks/*"))
+
+
+def test_two_sweeps_at_once_train_each_run_once(tmp_path: Path) -> None:
+    pair = [start(*LONG, "--workers", "1", "--json", runs_dir=tmp_path) for _ in range(2)]
+    results = [json.loads(finish(process)[0]) for process in pair]
+    assert [run["id"] for run in results[0]["runs"]] == [run["id"] for run in results[1]["runs"]]
+    assert {run["status"] for run in results[0]["runs"]} == {"finished"}
+    begun = [run.train_log.read_text().count("begins: 3000 steps") for run in list_runs(tmp_path)]
+    assert begun == [1] * 8
+
+
+def test_a_sweep_of_which_some_runs_fail_exits_3_and_then_completes_them(tmp_path: Path) -> None:
+    dry = json.loads(finish(start(*GRID, "--dry-run", "--json", runs_dir=tmp_path))[0])
+    blocked = tmp_path / dry["stacks"][0]["runs"][0]
+    blocked.parent.mkdir(parents=True, exist_ok=True)
+    blocked.write_text("a file where the run's folder should be")
+    out, err = finish(start(*GRID, "--json", runs_dir=tmp_path), code=3)
+    found = json.loads(out)
+    assert set(found["failed"]) == set(dry["stacks"][0]["runs"])
+    assert "4 of 8 runs failed" in err
+    assert "trains only what is missing" in err
+    assert {run["id"]: run["status"] for run in found["runs"] if run["id"] in dry["stacks"][1]["runs"]} == dict.fromkeys(
+        dry["stacks"][1]["runs"], "finished"
+    )
+    blocked.unlink()
+    again = json.loads(finish(start(*GRID, "--json", runs_dir=tmp_path))[0])
+    assert sorted(again["reused"]) == sorted(dry["stacks"][1]["runs"])
+    assert {run["status"] for run in again["runs"]} == {"finished"}

@@ -1,0 +1,137 @@
+"""`bnexp compare`: the arms it trains, what it refuses, and what it says of real runs."""
+
+import json
+from pathlib import Path
+
+import pytest
+from test_sweep import TINY, bn
+from typer.testing import Result
+
+from bnexp.compare import ask
+from bnexp.errors import UsageError
+from bnexp.run import list_runs
+
+
+def compare(runs_dir: Path, *args: str, code: int = 0) -> Result:
+    return bn("compare", *args, "--runs-dir", str(runs_dir), code=code)
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    """Six rates, both arms and three seeds of a small network, with what --json says of them."""
+    runs_dir = tmp_path_factory.mktemp("compared")
+    args = ["model.widths=[8,8]", "train.epochs=3", "train.target=0.5", "--lrs", "0.01,0.1,1,1e20", "--seeds", "3"]
+    result = compare(runs_dir, "--no-bn", *args, "--workers", "0", "--json", "--out", str(runs_dir / "out"))
+    return runs_dir, json.loads(result.stdout)
+
+
+def test_each_arm_gets_every_rate_and_seed() -> None:
+    configs = ask([], [], no_bn=True)
+    cells = [(c.model.norm, c.optim.lr, c.seed) for c in configs]
+    assert len(set(cells)) == len(cells) == 2 * 7 * 5
+    assert {arm: {cell[1:] for cell in cells if cell[0] == arm} for arm in ("batch", "none")}["batch"] == {
+        cell[1:] for cell in cells if cell[0] == "none"
+    }
+    assert {c.model.norm for c in ask(["model.norm=none"], ["batch"])} == {"none", "batch"}
+    assert {c.optim.lr for c in ask(["optim.lr=0.1"], [], no_bn=True)} == {0.1}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "norms", "options", "message"),
+    [
+        ([], [], {}, "one arm only .batch.; --no-bn adds"),
+        ([], ["batch"], {}, "one arm only"),
+        ([], ["bacth"], {}, "Did you mean 'batch'"),
+        (["model.norm=batch,none"], [], {"no_bn": True}, "name the arms with --norm"),
+        (["train.batch_size=4,8"], [], {"no_bn": True}, "bnexp sweep grid"),
+        (["optim.lr=0.1"], [], {"no_bn": True, "lrs": ["1"]}, "both say which learning rates"),
+        ([], [], {"no_bn": True, "lrs": []}, "the grid has no cell"),
+        ([], [], {"no_bn": True, "lrs": ["0.1", "-1"]}, "optim.lr=-1.0 is out of range"),
+        (["seed=1,2"], [], {"no_bn": True, "seeds": 2}, "both say which seeds"),
+        (["train.batch_size=2000"], [], {"no_bn": True}, "larger than the 1293 training images"),
+    ],
+)
+def test_bad_comparisons_are_refused(overrides: list[str], norms: list[str], options: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        ask(overrides, norms, **options)
+
+
+def test_paired_arms_start_alike_and_see_the_same_batches(compared: tuple[Path, dict]) -> None:
+    _, found = compared
+    hashes: dict[tuple[str, int], set[str]] = {}
+    for summary in found["runs"]:
+        for key in ("initial_weights", "batch_order"):
+            hashes.setdefault((key, summary["seed"]), set()).add(summary["audit"][key])
+    assert {len(values) for values in hashes.values()} == {1}  # one hash a seed, over both arms and all rates
+    assert len(set.union(*hashes.values())) == len(hashes) == 6
+    assert found["audit"]["passed"] is True
+    assert {check["name"]: check["passed"] for check in found["audit"]["checks"]}["initial weights"] is True
+
+
+def test_the_comparison_has_its_parts(compared: tuple[Path, dict]) -> None:
+    _, found = compared
+    comparison, arms = found["comparison"], ("batch", "none")
+    assert comparison["baseline"] == "none"
+    for arm in arms:
+        losses = {score["lr"]: score["mean_val_loss"] for score in comparison["best_lr"][arm]["by_lr"] if score["mean_val_loss"] is not None}
+        assert comparison["best_lr"][arm]["lr"] == min(losses, key=lambda lr: losses[lr])
+        result = comparison["headline"]["arms"][arm]
+        own = [s for s in found["runs"] if s["config"]["model"]["norm"] == arm and s["config"]["optim"]["lr"] == result["lr"]]
+        mean = sum(s["test"]["running"]["accuracy"] for s in own) / 3
+        assert result["accuracy"]["running"]["mean"] == pytest.approx(mean)
+        gap = sum(s["train"]["accuracy"] - s["test"]["running"]["accuracy"] for s in own) / 3
+        assert result["gap"]["mean"] == pytest.approx(gap)
+    assert {matchup["lr"] for matchup in comparison["same_lr"]} == {0.01, 0.1, 1, 1e20}
+    assert "3 seeds" in comparison["verdict"]
+    assert any("diverged" in warning for warning in comparison["warnings"])
+
+
+def test_seconds_are_steps_times_the_solo_step(compared: tuple[Path, dict]) -> None:
+    _, found = compared
+    for arm, step in found["step_times"].items():
+        steps = found["comparison"]["headline"]["arms"][arm]["steps"]["median"]
+        seconds = found["seconds"]["to_target"][arm]["median"]
+        assert step["steps"] >= 20
+        assert (seconds is None) if steps is None else seconds == pytest.approx(steps * step["median_ms"] / 1e3)
+    versus = found["seconds"]["versus"]["batch"]
+    cost = found["step_times"]["batch"]["median_ms"] / found["step_times"]["none"]["median_ms"]
+    assert versus["step_cost"]["factor"] == pytest.approx(cost)
+
+
+def test_runs_that_are_there_compare_to_the_same_numbers(compared: tuple[Path, dict]) -> None:
+    runs_dir, found = compared
+    before = {path: path.stat().st_mtime_ns for run in list_runs(runs_dir) for path in run.folder.iterdir()}
+    again = json.loads(compare(runs_dir, *[run.id for run in list_runs(runs_dir)], "--json").stdout)
+    assert again["comparison"] == found["comparison"]
+    assert again["audit"] == found["audit"]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    text = compare(runs_dir, *[run.id for run in list_runs(runs_dir)]).stdout
+    for part in ("Each arm at its own best learning rate", "Fairness audit: passed", "initial weights", "largest stable learning rate"):
+        assert part in text, part
+    assert (runs_dir / "out" / "compare.json").exists()
+
+
+def test_what_cannot_be_compared_is_refused_with_the_reason(compared: tuple[Path, dict]) -> None:
+    runs_dir, _ = compared
+    batch, none = (next(run.id for run in list_runs(runs_dir) if run.id.startswith(f"{norm}-bs32-lr0.1-s0")) for norm in ("batch", "none"))
+    bn("train", *TINY, "data=waveforms", "--quiet", "--runs-dir", str(runs_dir))
+    other = list_runs(runs_dir)[-1].id
+    seed = next(run.id for run in list_runs(runs_dir) if run.id.startswith("batch-bs32-lr0.1-s1"))
+    for args, message in (
+        ([batch, other], "data.name is"),
+        ([batch, seed], "one arm"),
+        ([batch], "at least two runs"),
+        ([batch, "nosuch"], "no run 'nosuch'"),
+        ([batch, none, "--no-bn"], "give runs alone"),
+        ([batch, none, "optim.lr=0.1"], "give runs alone"),
+        ([], "Say what to compare"),
+    ):
+        assert message in " ".join(compare(runs_dir, *args, code=2).stderr.split())
+    bn("runs", "rm", other, "--runs-dir", str(runs_dir))
+
+
+def test_settings_other_than_the_norm_are_arms_too(tmp_path: Path) -> None:
+    for momentum in ("0.1", "0.5"):
+        bn("train", *TINY, f"model.bn_momentum={momentum}", "--quiet", "--seeds", "2", "--runs-dir", str(tmp_path))
+    found = json.loads(compare(tmp_path, *[run.id for run in list_runs(tmp_path)], "--json").stdout)
+    assert sorted(found["comparison"]["arms"]) == ["bn_momentum=0.1", "bn_momentum=0.5"]
