@@ -47,7 +47,7 @@ def estimate(stacks: Sequence[Planned], workers: int, finished: Sequence[Run]) -
 
 def stack_seconds(config: Config, width: int, steps: int) -> float:
     """Seconds of one stack of `width` runs on one thread, evaluation included."""
-    macs = 3 * config.train.batch_size * _macs(config)[0]
+    macs = 3 * config.train.batch_size * network_size(config)[0]
     return EVALUATION * steps * (LAUNCH_S + width * (STEP_S + macs / MACS_A_S))
 
 
@@ -64,7 +64,7 @@ def _observed(run: Run) -> float | None:
     return float(spent / stack_seconds(config, width, steps))
 
 
-def _macs(config: Config) -> tuple[float, float]:
+def network_size(config: Config) -> tuple[float, float]:
     """Multiply-adds of one image's forward pass, and the number of weights. For data of the user's own as for 32x32 images."""
     spec = DATASETS[config.data.name]
     shape, classes = (spec.shape, spec.classes) if spec else ((3, 32, 32), 10)
@@ -84,4 +84,4 @@ def _run_bytes(config: Config) -> int:
     """Model, TensorBoard's histograms (about 23 kB an evaluation of the default network) and the small files."""
     layers = 2 * len(config.model.widths) + 1
     looks = 10 + (config.train.epochs or 10)
-    return int(4.2 * _macs(config)[1] + looks * layers * 3_300 + 20_000)
+    return int(4.2 * network_size(config)[1] + looks * layers * 3_300 + 20_000)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from bnexp.plan import Planned
 from bnexp.terminal import LastingConsole
@@ -32,10 +32,11 @@ class Live:
         before = f"; {_count(self._reused, 'run')} finished before" if self._reused else ""
         self.say(f"Training {_count(runs, 'run')} in {_count(len(self._stacks), 'stack')}{before}.")
         if self.console.is_terminal and not self.console.quiet:
-            columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=None), TaskProgressColumn())
-            text = TextColumn("{task.fields[info]}", markup=False)
-            self._progress = Progress(*columns, text, TimeRemainingColumn(compact=True), console=self.console, transient=True, expand=True)
-            self._total = self._progress.add_task("total", total=sum(max(1.0, stack.cost) for stack in self._stacks.values()), info="")
+            name, info = TextColumn("{task.description}", markup=False), TextColumn("{task.fields[info]}", markup=False)
+            columns = (name, BarColumn(bar_width=None), info, TimeRemainingColumn(compact=True))
+            self._progress = Progress(*columns, console=self.console, transient=True, expand=True)
+            cost = sum(max(1.0, stack.cost) for stack in self._stacks.values())
+            self._total = self._progress.add_task("total", total=cost, info="starting workers")
             self._progress.start()
         return self
 
@@ -63,7 +64,8 @@ class Live:
             if bar is None:
                 bar = self._bars[event.stack] = self._progress.add_task(label(stack), total=event.total, completed=event.done, info="")
             rate = "" if event.images_per_s is None else f"{event.images_per_s:,.0f} img/s"
-            self._progress.update(bar, completed=event.done, total=event.total, info=f"{self._said_best(event.stack)}{rate}")
+            info = f"{event.done:,}/{event.total:,}  {self._said_best(event.stack)}{rate}"
+            self._progress.update(bar, completed=event.done, total=event.total, info=info)
             self._draw_total()
 
     def ended(self, stack: Planned, reason: str) -> None:

@@ -238,6 +238,13 @@ def test_batch_sizes_as_arms_say_which_budget_they_share() -> None:
     assert compare_arms(steps, "64", **ways).warnings[0].startswith("equal steps (400): smaller batches see fewer images")
 
 
+def test_runs_that_stopped_at_their_target_say_so() -> None:
+    rows = study()
+    assert not any("until_target" in warning for warning in compare_arms(rows, "none").warnings)
+    stopped = [{**row, "budget.until_target": True} for row in rows]
+    assert compare_arms(stopped, "none").warnings[0].startswith("train.until_target: each run stopped")
+
+
 def test_wrong_arms_are_refused() -> None:
     with pytest.raises(UsageError, match=r"No run belongs to the arm 'non'; there are batch or none\. Did you mean 'none'\?"):
         compare_arms(study(), "non")

@@ -73,7 +73,9 @@ def test_the_comparison_has_its_parts(compared: tuple[Path, dict]) -> None:
     comparison, arms = found["comparison"], ("batch", "none")
     assert comparison["baseline"] == "none"
     for arm in arms:
-        losses = {score["lr"]: score["mean_val_loss"] for score in comparison["best_lr"][arm]["by_lr"] if score["mean_val_loss"] is not None}
+        losses = {
+            score["lr"]: score["mean_val_loss"] for score in comparison["best_lr"][arm]["by_lr"] if score["mean_val_loss"] is not None
+        }
         assert comparison["best_lr"][arm]["lr"] == min(losses, key=lambda lr: losses[lr])
         result = comparison["headline"]["arms"][arm]
         own = [s for s in found["runs"] if s["config"]["model"]["norm"] == arm and s["config"]["optim"]["lr"] == result["lr"]]

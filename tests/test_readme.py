@@ -25,11 +25,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_readme_shows_every_command() -> None:
     shown = {shlex.split(line)[1] for line in COMMANDS}
-    assert {"train", "evaluate", "runs", "tensorboard", "config"} <= shown
+    assert {"train", "sweep", "compare", "evaluate", "runs", "tensorboard", "config"} <= shown
     assert len(COMMANDS) >= 10
     for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
         assert re.search(rf"\| `bnexp {name}\b", README), name
-        for option in ("--seeds", "--fresh", "--stats", "--folded", "--port"):
+        options = ("--seeds", "--fresh", "--stats", "--folded", "--port", "--values", "--workers", "--scheduler", "--dry-run", "--out")
+        for option in (*options, "--no-bn", "--norm", "--lrs"):
             if any(option in param.opts for param in command.params):
                 assert re.search(rf"\| `bnexp {name}[^|]*(\\\|[^|]*)*{option}", README), (name, option)
 
@@ -41,6 +42,11 @@ def test_the_readmes_commands_run(line: str, folder: Path, monkeypatch: pytest.M
     args = shlex.split(line)[1:]
     if args[0] == "train":
         args += SHORT + (OFFLINE if re.search(r"data=(mnist|cifar10)\b", line) else [])
+    elif args[0] == "sweep" or "--no-bn" in args:
+        args += [*SHORT, *(OFFLINE if re.search(r"data=(mnist|cifar10)\b", line) else []), "--workers", "0"]
+        args += [] if "seed=" in line else ["--seeds", "1"]
+        several = {"batch-size": "--values=32,64", "lr": "--values=0.1,1", "norm": "--values=batch,none", "--no-bn": "--lrs=0.1,1"}
+        args += [option for name, option in several.items() if name in args]
     result = CliRunner().invoke(app, args, prog_name="bnexp")
     assert result.exit_code == 0, (result.stdout, result.stderr, result.exception)
     assert result.stdout

@@ -16,10 +16,10 @@ from bnexp.cli import app
 from bnexp.config import Config
 from bnexp.engine import train_stack
 from bnexp.launch import launch
-from bnexp.terminal import Terminal
 from bnexp.plan import plan
 from bnexp.run import Run, list_runs
 from bnexp.stop import Stop
+from bnexp.terminal import Terminal
 
 TINY = ["model.widths=[4,4]", "train.steps=24", "train.eval_every=8"]
 CONFIG = Config().replace(

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from bnexp.compose import expand
-from bnexp.config import Config
 from bnexp.errors import Interrupted, UsageError
 from bnexp.identity import identify
 from bnexp.plan import Planned, plan

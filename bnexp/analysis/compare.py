@@ -29,6 +29,7 @@ from bnexp.analysis.rows import (
     number,
     one_a_cell,
     steps_to_target,
+    until_target,
     val_loss,
     varying,
 )
@@ -145,7 +146,7 @@ def compare_arms(
         verdict="",
     )
     sizes = {batch_size_of(row) for row in results}
-    budget = words.budget(results) if len(sizes) > 1 else None
+    budget = words.budget(results) if len(sizes) > 1 else words.STOPPED if any(map(until_target, results)) else None
     missing = {arm: [lr_of(row) for row in by_arm[arm] if not is_result(row)] for arm in names}
     return replace(comparison, warnings=tuple(words.warnings(comparison, differing, missing, budget)), verdict=words.verdict(comparison))
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 ENOUGH_SEEDS = 5
 """Pairs from which a comparison says more than "too few"."""
+STOPPED = "train.until_target: each run stopped where it reached the target, so final accuracies are those of unequal budgets."
 BATCH_GAP = 0.02
 """Test accuracy under batch statistics that differs by more than this from that under running ones is worth a look."""
 PARAMETER_GAP = 0.05
@@ -43,7 +44,7 @@ def warnings(
     Args:
         differing: config keys in which the runs differ unasked.
         missing: of each arm, the learning rate of every run that has no result.
-        budget: what to say of it where batch sizes differ.
+        budget: what to say of it, where there is something to say.
     """
     found = [] if budget is None else [budget]
     if differing:

@@ -1,0 +1,147 @@
+"""Grids to finished runs: stored plans, what is reused, estimates, the display of many stacks."""
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from bnexp.compose import expand
+from bnexp.config import DATASETS, Config
+from bnexp.estimate import estimate, network_size, stack_seconds
+from bnexp.grid import prepare, train_all
+from bnexp.group import group_of, store, to_csv
+from bnexp.live import Live, label
+from bnexp.models import build
+from bnexp.run import Run
+from bnexp.workers import DONE, Event
+
+GRID = ["model.widths=[4]", "train.steps=6", "train.batch_size=4", "model.norm=batch", "optim.lr=0.03,0.1", "seed=range(9)"]
+
+
+def stacks_of(runs_dir: Path, overrides: list[str], **options: bool) -> list[list[str]]:
+    return [[run.id for run in stack.runs] for stack in prepare(expand(overrides), runs_dir, **options).stacks]
+
+
+def test_a_repeated_grid_goes_on_with_the_stacks_it_planned(tmp_path: Path) -> None:
+    planned = stacks_of(tmp_path, GRID)
+    assert [len(stack) for stack in planned] == [9, 9]
+    prepared = prepare(expand(GRID), tmp_path)
+    prepared.group.store_plan(planned)
+    train_all(prepare(expand([*GRID, "seed=range(4)"]), tmp_path), workers=0, quiet=True)  # other stacks of some of the same runs
+    left = stacks_of(tmp_path, GRID)
+    assert left == planned  # each stored stack has members that are missing, and is trained as it was planned
+    outcome = train_all(prepare(expand(GRID), tmp_path), workers=0, quiet=True)
+    assert len(outcome.reused) == 8
+    assert all(run.done for run in outcome.runs)
+    assert stacks_of(tmp_path, GRID) == []
+
+
+def test_runs_that_were_removed_are_trained_in_their_old_stack_for_the_same_bits(tmp_path: Path) -> None:
+    outcome = train_all(prepare(expand(GRID), tmp_path), workers=0, quiet=True)
+    planned = group_of(outcome.runs).plan()
+    gone = outcome.runs[4]
+    bits = gone.model_pt.read_bytes()
+    gone.remove()
+    again = train_all(prepare(expand(GRID), tmp_path), workers=0, quiet=True)
+    assert gone.model_pt.read_bytes() == bits
+    assert again.reused == frozenset(run.id for run in again.runs) - {gone.id}
+    assert group_of(again.runs).plan() == planned or sorted(map(sorted, group_of(again.runs).plan())) == sorted(map(sorted, planned))
+
+
+def test_fresh_trains_all_again_in_the_same_stacks(tmp_path: Path) -> None:
+    overrides = [*GRID, "seed=range(2)"]
+    train_all(prepare(expand(overrides), tmp_path), workers=0, quiet=True)
+    assert prepare(expand(overrides), tmp_path).missing == 0
+    prepared = prepare(expand(overrides), tmp_path, fresh=True)
+    before = {run.id: (run.model_pt.stat().st_mtime_ns, run.model_pt.read_bytes()) for run in prepared.runs}
+    outcome = train_all(prepared, workers=0, quiet=True)
+    assert not outcome.reused
+    for run in outcome.runs:
+        assert run.model_pt.stat().st_mtime_ns > before[run.id][0]
+        assert run.model_pt.read_bytes() == before[run.id][1]
+
+
+def test_a_cell_that_is_asked_for_twice_is_one_run(tmp_path: Path) -> None:
+    configs = [Config(), Config(), Config().replace(name="other"), Config().replace(threads=2)]
+    prepared = prepare(configs, tmp_path)
+    assert len(prepared.runs) == 2  # threads are no part of an id, the name is
+    assert prepared.ids[configs[3]] == prepared.runs[0].id
+
+
+def test_a_damaged_plan_is_planned_anew(tmp_path: Path) -> None:
+    prepared = prepare(expand(GRID), tmp_path)
+    prepared.group.folder.mkdir(parents=True)
+    for text in ("", "[]", '{"stacks": 3}', '{"stacks": [["../../x"]]}'):
+        prepared.group.plan_json.write_text(text)
+        assert stacks_of(tmp_path, GRID) == [[run.id for run in stack.runs] for stack in prepared.stacks]
+
+
+def test_groups_do_not_depend_on_the_order_of_the_runs(tmp_path: Path) -> None:
+    runs = [Run(tmp_path, name) for name in ("a", "b", "c")]
+    assert group_of(runs) == group_of(runs[::-1])
+    assert group_of(runs) != group_of(runs[:2])
+
+
+def test_csv_keeps_infinity_and_missing_values_apart(tmp_path: Path) -> None:
+    rows = [{"id": "a, b", "steps": math.inf, "x": None}, {"id": 'c"d', "steps": 3, "x": 0.1}]
+    (first, second) = csv.DictReader(io.StringIO(to_csv(rows)))
+    assert (first["id"], first["steps"], first["x"]) == ("a, b", "inf", "")
+    assert (second["id"], float(second["steps"]), float(second["x"])) == ('c"d', 3, 0.1)
+    store(tmp_path / "new", "found", {"factor": math.inf, "n": 2}, rows)
+    assert json.loads((tmp_path / "new" / "found.json").read_text()) == {"factor": None, "n": 2, "nonfinite": ["factor"]}
+
+
+def test_estimates_grow_with_the_work_and_learn_from_finished_runs(tmp_path: Path) -> None:
+    narrow, wide = Config(), Config().replace(**{"model.widths": [32, 64, 128]})
+    assert stack_seconds(narrow, 2, 400) > stack_seconds(narrow, 1, 400)
+    assert stack_seconds(narrow, 1, 800) == pytest.approx(2 * stack_seconds(narrow, 1, 400))
+    assert stack_seconds(wide, 1, 400) > 1.5 * stack_seconds(narrow, 1, 400)
+    stacks = prepare([Config().replace(seed=seed) for seed in range(40)], tmp_path).stacks
+    one, two = estimate(stacks, 1, []), estimate(stacks, 2, [])
+    assert 0.4 * one.seconds < two.seconds < 0.8 * one.seconds
+    finished = train_all(prepare(expand(GRID), tmp_path), workers=0, quiet=True).runs
+    learned = estimate(stacks, 1, finished)
+    assert learned.calibrated == 18
+    assert learned.seconds != one.seconds
+
+
+@pytest.mark.parametrize("overrides", [[], ["data=volumes"], ["data=waveforms", "model.widths=[8,12]"], ["model=mlp"]])
+def test_the_estimates_multiply_adds_are_the_networks(overrides: list[str]) -> None:
+    (config,) = expand(overrides)
+    spec = DATASETS[config.data.name]
+    assert spec is not None
+    network = build(config.model, spec.shape, spec.classes, 1)
+    counted = {"macs": 0.0, "weights": 0.0}
+
+    def count(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        counted["macs"] += module.weight.numel() * output[0, 0].numel()
+        counted["weights"] += module.weight.numel()
+
+    layers = [module for module in network.modules() if hasattr(module, "weight") and module.weight is not None and module.weight.dim() > 1]
+    for module in layers:
+        module.register_forward_hook(count)
+    network(torch.randn(2, *spec.shape))
+    macs, weights = network_size(config)
+    assert weights == counted["weights"]
+    assert macs == pytest.approx(counted["macs"], rel=0.01)  # but for the head of a convolutional network
+
+
+def test_the_display_names_stacks_and_reasons_where_nobody_watches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stacks = prepare(expand([*GRID, "model.norm=batch,none"]), tmp_path).stacks
+    with Live(stacks, reused=3, quiet=False) as live:
+        live.tell(Event(stacks[0].folder.id, 3, 6, 0.875, 1000.0))
+        live.tell(Event("unknown", 3, 6))
+        live.ended(stacks[0], DONE)
+        live.ended(stacks[1], "the disk is full")
+    err = capsys.readouterr().err
+    assert f"Training 36 runs in {len(stacks)} stacks; 3 runs finished before." in err
+    assert f"1/{len(stacks)}  {label(stacks[0])}: best 87.5 %" in err
+    assert "the disk is full" in err
+    with Live(stacks, reused=0, quiet=True) as live:
+        live.ended(stacks[0], "the disk is full")
+    assert capsys.readouterr() == ("", "")
