@@ -103,8 +103,7 @@ def train_all(prepared: Prepared, *, workers: int | None = None, scheduler: str 
     prepared.group.store_plan([[run.id for run in stack.runs] for stack in stacks])
     stop = Stop()
     with Live(stacks, reused=len(ids) - len(missing), quiet=quiet) as live:
-        if scheduler is None:
-            read_once(prepared.configs, live)
+        read_once(prepared.configs, live)
         failed = run_stacks(stacks, stop, live.tell, live.ended, workers=workers, scheduler=scheduler)
     return Outcome(list(prepared.runs), frozenset(ids) - missing, failed)
 

@@ -50,7 +50,9 @@ class Live:
     def tell(self, event: Event) -> None:
         """Shows what a worker sent."""
         stack = self._stacks.get(event.stack)
-        if stack is None:
+        if stack is None:  # of all stacks
+            if event.message is not None:
+                self.say(event.message)
             return
         if event.message is not None:
             self.say(f"{label(stack)}: {event.message}")

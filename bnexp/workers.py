@@ -212,7 +212,9 @@ def _distribute(client: Client, stacks: Sequence[Planned], stop: Stop, tell: Tel
     runs_dir, topic = stacks[0].runs[0].runs_dir, f"bnexp-{uuid.uuid4().hex[:8]}"
     stop_file = runs_dir / ".stacks" / f"stop-{uuid.uuid4().hex[:8]}"
     stop_file.parent.mkdir(parents=True, exist_ok=True)
-    check_workers(client, runs_dir)
+    fit: set[str] = set()
+    unfit: set[str] = set()
+    alone_since: float | None = time.perf_counter()
     events: SimpleQueue[Event] = SimpleQueue()
 
     async def heard(event: tuple[float, dict[str, Any]]) -> None:
@@ -224,7 +226,18 @@ def _distribute(client: Client, stacks: Sequence[Planned], stop: Stop, tell: Tel
     try:
         while busy or (waiting and not stop()):
             addresses = set(client.nthreads())  # asks the scheduler; scheduler_info() may answer with a cache that names no workers
-            for address in sorted(addresses - set(busy)):
+            for address, problem in check_workers(client, runs_dir, sorted(addresses - fit - unfit)).items():
+                if problem is not None and not fit:
+                    raise UsageError(problem)  # nothing was started yet
+                (fit if problem is None else unfit).add(address)
+                if problem is not None:
+                    tell(Event("", 0, 0, message=f"{problem} It is left out."))
+            if addresses:
+                alone_since = None
+            elif alone_since is not None and time.perf_counter() - alone_since > LOST_S:
+                tell(Event("", 0, 0, message="Waiting for the scheduler to have workers ..."))
+                alone_since = None
+            for address in sorted((addresses & fit) - set(busy)):
                 if waiting and not stop():
                     busy[address] = _Busy(client, *waiting.popleft(), address, stop_file, topic)
             if stop() and not stop_file.exists():
@@ -235,7 +248,7 @@ def _distribute(client: Client, stacks: Sequence[Planned], stop: Stop, tell: Tel
                     continue
                 del busy[address]
                 if one.future.status == "finished":
-                    finish(one.planned, one.future.result())
+                    finish(one.planned, seen_from_here(one.planned, one.future.result()))
                 elif one.future.status == "pending" or isinstance(one.future.exception(), KilledWorker):
                     one.future.cancel()
                     if one.tries < TRIES:
@@ -263,7 +276,8 @@ def _client(stacks: Sequence[Planned], workers: int | None, scheduler: str | Non
     import dask
     from distributed import Client, LocalCluster
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what happens to workers is told in our own words
+    for name in ("distributed", "distributed.client"):  # Dask gives the second a level of its own
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what happens to workers is told in our own words
     if scheduler is not None:
         where = {"scheduler_file": scheduler} if Path(scheduler).is_file() else {"address": scheduler}
         try:
@@ -303,23 +317,38 @@ def local_workers(device: str) -> int:
     return gpus or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-def check_workers(client: Client, runs_dir: Path) -> None:
-    """Raises UsageError unless every worker has this version of bnexp and sees the runs folder."""
+def check_workers(client: Client, runs_dir: Path, addresses: Sequence[str]) -> dict[str, str | None]:
+    """What is wrong with each worker: None if it has this version of bnexp and sees the runs folder. One that is gone has no answer."""
+    if not addresses:
+        return {}
     token = runs_dir / ".stacks" / f"seen-{uuid.uuid4().hex[:8]}"
     token.touch()
     try:
-        answers = client.run(_sees, str(token), on_error="return")
+        answers = client.run(_sees, str(token), workers=list(addresses), on_error="return")
     finally:
         token.unlink(missing_ok=True)
-    for address, answer in answers.items():
-        if isinstance(answer, BaseException):
-            raise UsageError(f"The worker {address} cannot run bnexp ({type(answer).__name__}: {str(answer)[:200]}); install it there.")
-        version, sees = answer
-        if version != __version__:
-            raise UsageError(f"The worker {address} has bnexp {version}, and this is {__version__}; install the same everywhere.")
-        if not sees:
-            raise UsageError(f"The worker {address} does not see {runs_dir}; --runs-dir must be a folder that all machines share.")
+    return {address: _problem(address, answer, runs_dir) for address, answer in answers.items() if not isinstance(answer, OSError)}
+
+
+def _problem(address: str, answer: object, runs_dir: Path) -> str | None:
+    if isinstance(answer, BaseException):
+        return f"The worker {address} cannot run bnexp ({type(answer).__name__}: {str(answer)[:200]}); install it there."
+    if answer == (__version__, True):
+        return None
+    if isinstance(answer, tuple) and answer[0] != __version__:
+        return f"The worker {address} has bnexp {answer[0]}, and this is {__version__}; install the same everywhere."
+    return f"The worker {address} does not see {runs_dir}; --runs-dir must be a folder that all machines share."
 
 
 def _sees(token: str) -> tuple[str, bool]:
     return __version__, Path(token).exists()
+
+
+def seen_from_here(planned: Planned, reason: str) -> str:
+    """`reason`, unless a stack is said to be done and this process does not see its runs, even after a network's file system had time."""
+    end = time.perf_counter() + LOST_S
+    while reason == DONE and not all(run.done for run in planned.runs if run.id not in planned.unwritten and not run.fresh):
+        if time.perf_counter() > end:
+            return "a worker says that it is done, and its runs are not in the runs folder, which all machines must share"
+        time.sleep(0.1)
+    return reason

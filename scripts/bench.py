@@ -1,9 +1,5 @@
-"""How close `bnexp train` comes to the floor.
-
-The floor is the same architecture in plain `torch.nn` with `torch.optim.SGD` on one resident batch: forward, backward and step only, in
-the better of its memory formats, with the same number of threads. bnexp's figure is what a run reports: its training clock, warm-up left
-out, with real batches, learning-rate schedule, loss and accuracy bookkeeping and divergence checks. Repetitions are interleaved, so
-that a machine that drifts drifts for both; the ratio is taken pair by pair.
+"""Measured ratios: `train`, how close a run comes to the floor (bench_floor.py); `sweep`, 24 runs beside what a user would write
+instead (bench_sweep.py, bench_plain.py). No group means both. Run it on an idle machine; `sweep` takes about 10 minutes a repetition.
 """
 
 from __future__ import annotations
@@ -12,107 +8,47 @@ import argparse
 import json
 import os
 import platform
-import statistics
-import tempfile
-import time
-from pathlib import Path
+from typing import Any
 
+import bench_floor
+import bench_sweep
 import torch
-from torch import nn
 
-from bnexp.config import Config
-from bnexp.launch import launch
-
-WARMUP = 10
-
-
-def plain_network(norm: bool) -> nn.Sequential:
-    """The default network for 8x8 digits, written out as a user would."""
-    layers: list[nn.Module] = []
-    channels = 1
-    for index, width in enumerate((16, 32, 64)):
-        for source, stride in ((channels, 1 if index == 0 else 2), (width, 1)):
-            layers += [nn.Conv2d(source, width, 3, stride=stride, padding=1, bias=not norm)]
-            layers += [nn.BatchNorm2d(width)] if norm else []
-            layers += [nn.ReLU()]
-        channels = width
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10))
-
-
-def floor(batch: int, norm: bool, steps: int, memory_format: torch.memory_format) -> float:
-    """Images a second of the plain loop."""
-    torch.manual_seed(0)
-    network = plain_network(norm).to(memory_format=memory_format)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1 if norm else 0.01, momentum=0.9)
-    x = torch.randn(batch, 1, 8, 8).to(memory_format=memory_format)
-    y = torch.randint(10, (batch,))
-    start = 0.0
-    for step in range(steps + WARMUP):
-        if step == WARMUP:
-            start = time.perf_counter()
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(network(x), y).backward()
-        optimizer.step()
-    return batch * steps / (time.perf_counter() - start)
-
-
-def ours(config: Config, runs_dir: Path) -> float:
-    """Images a second that a whole `bnexp train` reports."""
-    (summary,) = launch([config], runs_dir, fresh=True, quiet=True).summaries
-    return float(summary["speed"]["images_per_s"])
+GROUPS = ("train", "sweep")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=9)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser = argparse.ArgumentParser(
+        description="\n".join((__doc__, bench_floor.__doc__, bench_sweep.__doc__)), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("groups", nargs="*", metavar="train|sweep", help="which rows (default: both)")
+    parser.add_argument("--repetitions", type=int, metavar="N", help="default: 9 of train, 3 of sweep")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("--epochs", type=int, metavar="N", help="sweep: a try with so few epochs; its ratios are not judged")
+    parser.add_argument("--seeds", type=int, metavar="N", help="sweep: a try with so few seeds; its ratios are not judged")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    rows = []
-    for batch, norm in ((64, "batch"), (64, "none")):
-        config = Config().replace(
-            **{"train.batch_size": batch, "train.epochs": 20, "model.norm": norm, "optim.lr": 0.1 if norm == "batch" else 0.01},
-            **{"device": "cpu", "threads": 1},
-        )
-        figures: dict[str, list[float]] = {"floor, contiguous": [], "floor, channels last": [], "bnexp train": []}
-        with tempfile.TemporaryDirectory() as folder:
-            for repetition in range(options.repetitions + 1):
-                measured = [
-                    floor(batch, norm == "batch", 300, torch.contiguous_format),
-                    floor(batch, norm == "batch", 300, torch.channels_last),
-                    ours(config, Path(folder)),
-                ]
-                if repetition > 0:  # the first fills caches
-                    for name, value in zip(figures, measured, strict=True):
-                        figures[name].append(value)
-        *floors, own = figures.values()
-        best = max(floors, key=statistics.median)
-        ratios = [a / b for a, b in zip(own, best, strict=True)]
-        rows.append(
-            {
-                "data": "digits",
-                "batch": batch,
-                "norm": norm,
-                "images_per_s": {name: statistics.median(values) for name, values in figures.items()},
-                "spread": {name: [min(values), max(values)] for name, values in figures.items()},
-                "ratio": statistics.median(ratios),
-                "ratio_range": [min(ratios), max(ratios)],
-                "n": options.repetitions,
-            }
-        )
-    machine = {"torch": torch.__version__, "threads": torch.get_num_threads(), "cores": os.cpu_count(), "load": os.getloadavg()[0]}
+    unknown = [name for name in options.groups if name not in GROUPS]  # argparse's own choices refuse the empty list
+    if unknown:
+        parser.error(f"there is no {unknown[0]}; choose from {', '.join(GROUPS)}")
+    if any(value is not None and value < 1 for value in (options.repetitions, options.epochs, options.seeds)):
+        parser.error("--repetitions, --epochs and --seeds count from 1")
+    groups = options.groups or GROUPS
+    machine = {"torch": torch.__version__, "cores": os.cpu_count(), "load": os.getloadavg()[0]}
+    found: dict[str, Any] = {"machine": {**machine, "platform": platform.platform()}}
+    if not options.json:
+        print(", ".join(f"{name} {value}" for name, value in machine.items()), flush=True)
+    if "train" in groups:
+        found["rows"] = bench_floor.train_rows(options.repetitions or 9)
+        if not options.json:
+            bench_floor.print_train_rows(found["rows"])
+    if "sweep" in groups:
+        found["sweeps"] = []
+        for row in bench_sweep.sweep_rows(options.repetitions or 3, options.epochs, options.seeds):
+            found["sweeps"].append(row)
+            if not options.json:
+                bench_sweep.print_sweep_row(row)
     if options.json:
-        print(json.dumps({"machine": {**machine, "platform": platform.platform()}, "rows": rows}, indent=2))
-        return
-    print(", ".join(f"{name} {value}" for name, value in machine.items()))
-    print(f"{'':34}{'images/s: median':>18}  (min to max), n = {options.repetitions}")
-    for row in rows:
-        print(f"{row['data']}, batch {row['batch']}, norm {row['norm']}")
-        for name, value in row["images_per_s"].items():
-            low, high = row["spread"][name]
-            print(f"  {name:32}{value:18,.0f}  ({low:,.0f} to {high:,.0f})")
-        low, high = row["ratio_range"]
-        print(f"  {'bnexp / better floor':32}{row['ratio']:18.3f}  ({low:.3f} to {high:.3f})")
+        print(json.dumps(found, indent=2))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import typer
 
 from bnexp.cli.app import app
 from bnexp.cli.options import RUNS, ConfigDir, Json, Overrides, Quiet, RunsDir, complete_overrides, complete_runs, print_json
-from bnexp.errors import UsageError, short
+from bnexp.errors import BnexpError, UsageError, short
 
 if TYPE_CHECKING:
     from bnexp.config import Config
@@ -80,7 +80,6 @@ def sweep(
     from bnexp import sweep as sweeps
     from bnexp.analysis import tidy
     from bnexp.grid import prepare, train_all
-    from bnexp.group import store
     from bnexp.run import rows_of
 
     _check_machine(workers, scheduler)
@@ -97,15 +96,14 @@ def sweep(
         ids = dict.fromkeys(prepared.ids[config] for config in configs)
         results += sweeps.analyse(kind.value, part, [rows[name] for name in ids])
     plain = {"kind": kind.value, "results": [result.plain() for result in results]}
-    for folder in (prepared.group.folder, *([out] if out else [])):
-        store(folder, f"sweep-{kind.value}", plain, tidy(list(rows.values())))
+    stored = _store(f"sweep-{kind.value}", plain, tidy(list(rows.values())), prepared.group.folder, out)
     if json:
         _print_many(outcome, plain)
     else:
         from bnexp.tables import show, sweep_tables
 
         show(sweep_tables(results))
-    _end(outcome, out or prepared.group.folder, quiet)
+    _end(outcome, stored, quiet)
 
 
 def complete_items(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -155,7 +153,7 @@ def compare(
     from bnexp import compare as compares
     from bnexp.analysis import arms_of, tidy
     from bnexp.grid import prepare, train_all
-    from bnexp.group import group_of, store
+    from bnexp.group import group_of
     from bnexp.launch import Outcome
     from bnexp.run import find_run, rows_of
     from bnexp.terminal import Terminal
@@ -183,15 +181,14 @@ def compare(
         arms = compares.arms_by_norm([row for row in rows_of(outcome.runs) if "seed" in row])
     found = compares.compared(outcome.runs, arms, Terminal(quiet))
     group = group_of(outcome.runs).folder
-    for folder in (group, *([out] if out else [])):
-        store(folder, "compare", found.plain(), tidy(rows_of(outcome.runs)))
+    stored = _store("compare", found.plain(), tidy(rows_of(outcome.runs)), group, out)
     if json:
         _print_many(outcome, found.plain())
     else:
         from bnexp.tables import comparison_tables, show
 
         show(comparison_tables(found))
-    _end(outcome, out or group, quiet)
+    _end(outcome, stored, quiet)
 
 
 def _listed(text: str | None, option: str) -> list[str] | None:
@@ -229,10 +226,23 @@ def _print_many(outcome: Outcome, plain: Mapping[str, Any]) -> None:
     print_json({"runs": outcome.summaries, "reused": sorted(outcome.reused), "failed": dict(outcome.failed), **finite(dict(plain))})
 
 
-def _end(outcome: Outcome, folder: Path, quiet: bool) -> None:
-    """Says where the results lie, and ends with 3 if some runs failed."""
-    if not quiet:
-        print(f"Rows and results: {folder}", file=sys.stderr)
+def _store(name: str, plain: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], group: Path, out: Path | None) -> Path | None:
+    """Writes the rows and the result; the folder to look into, or None where that failed: what was found is still shown."""
+    from bnexp.group import store
+
+    try:
+        for folder in (group, *([out] if out else [])):
+            store(folder, name, plain, rows)
+    except OSError as error:
+        print(f"Error: the results could not be written to {folder} ({error.strerror or error}).", file=sys.stderr)
+        return None
+    return out or group
+
+
+def _end(outcome: Outcome, stored: Path | None, quiet: bool) -> None:
+    """Says where the results lie, and ends with 3 if some runs failed, with 1 if the results could not be written."""
+    if stored is not None and not quiet:
+        print(f"Rows and results: {stored}", file=sys.stderr)
     if outcome.failed:
         reasons = "; ".join(dict.fromkeys(outcome.failed.values()))
         print(
@@ -241,6 +251,8 @@ def _end(outcome: Outcome, folder: Path, quiet: bool) -> None:
             file=sys.stderr,
         )
         raise typer.Exit(SOME_FAILED)
+    if stored is None:
+        raise typer.Exit(BnexpError.exit_code)
 
 
 def _print_plan(prepared: Prepared, parts: Mapping[str, Sequence[Config]], workers: int | None, json: bool) -> None:
