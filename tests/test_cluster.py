@@ -1,17 +1,22 @@
 """Sweeps as a user runs them: real processes, a Dask cluster started by hand, Ctrl-C, two at once."""
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from test_process import BNEXP, finish, start, wait_for
 
+from bnexp.config import Config
+from bnexp.errors import UsageError
+from bnexp.grid import prepare, train_all
 from bnexp.run import list_runs
 
 GRID = ["sweep", "grid", "model.widths=[4,4]", "train.steps=40", "model.norm=batch,none", "optim.lr=0.03,0.1", "--seeds", "2"]
@@ -22,26 +27,38 @@ def models(runs_dir: Path) -> dict[str, bytes]:
     return {run.id: run.model_pt.read_bytes() for run in list_runs(runs_dir)}
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A scheduler and two workers, each a process of its own with another working folder; the path of the scheduler's file."""
-    folder = tmp_path_factory.mktemp("cluster")
+@contextmanager
+def dask_cluster(folder: Path) -> Iterator[tuple[Path, Callable[[str], None]]]:
+    """A scheduler of its own, the path of its file, and what starts a worker; each is a process with another working folder."""
     file = folder / "scheduler.json"
-    dask = [sys.executable, "-m", "dask"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
-    flags = ["--scheduler-file", str(file)]
-    processes = [subprocess.Popen([*dask, "scheduler", *flags, "--host", "127.0.0.1", "--port", "0", "--no-dashboard"], **quiet)]
-    worker = [*dask, "worker", *flags, "--nthreads", "1", "--host", "127.0.0.1", "--no-dashboard", "--memory-limit", "0"]
-    processes += [subprocess.Popen([*worker, "--local-directory", str(folder / name)], **quiet) for name in ("a", "b")]
+    flags = ["--scheduler-file", str(file), "--host", "127.0.0.1", "--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def dask(*args: str) -> None:
+        command = [sys.executable, "-m", "dask", *args, *flags]
+        processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder))
+
+    dask("scheduler", "--port", "0")
     end = time.monotonic() + 60
     while not file.exists():
         assert time.monotonic() < end
         time.sleep(0.05)
-    yield file
-    for process in reversed(processes):
-        process.send_signal(signal.SIGINT)
-    for process in processes:
-        process.wait(timeout=30)
+    try:
+        yield file, lambda name: dask("worker", "--nthreads", "1", "--memory-limit", "0", "--local-directory", str(folder / name))
+    finally:
+        for process in reversed(processes):
+            process.send_signal(signal.SIGINT)
+        for process in processes:
+            process.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The file of a scheduler with two workers."""
+    with dask_cluster(tmp_path_factory.mktemp("cluster")) as (file, add_worker):
+        add_worker("a")
+        add_worker("b")
+        yield file
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +89,33 @@ def test_the_same_runs_folder_is_meant_wherever_a_worker_stands(cluster: Path, t
     )
     finish(process)
     assert len(list_runs(tmp_path / "here")) == 8
+
+
+def test_a_worker_that_does_not_see_the_runs_folder_is_refused(cluster: Path, tmp_path: Path) -> None:
+    """The folder is given through a file descriptor of this process, which no other process has."""
+    descriptor = fcntl.fcntl(os.open(tmp_path, os.O_RDONLY), fcntl.F_DUPFD, 900)
+    runs_dir = Path(f"/proc/self/fd/{descriptor}")
+    configs = [Config().replace(**{"train.epochs": None, "train.steps": 5})]
+    try:
+        with pytest.raises(UsageError, match=r"does not see .*all machines share"):
+            train_all(prepare(configs, runs_dir), scheduler=str(cluster), quiet=True)
+    finally:
+        os.close(descriptor)
+    assert not list_runs(tmp_path)
+
+
+def test_workers_may_come_late(tmp_path: Path) -> None:
+    (tmp_path / "cluster").mkdir()
+    with dask_cluster(tmp_path / "cluster") as (file, add_worker):
+        process = start(*GRID, "--scheduler", str(file), runs_dir=tmp_path / "runs")
+        assert process.stderr is not None
+        said = ""
+        while "Waiting for the scheduler to have workers" not in said:
+            said = process.stderr.readline()
+            assert said, "it ended"
+        add_worker("late")
+        finish(process)
+    assert [run.status for run in list_runs(tmp_path / "runs")] == ["finished"] * 8
 
 
 def test_a_scheduler_that_does_not_answer_is_2_and_trains_nothing(tmp_path: Path) -> None:
