@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnexp.analysis import NORM, Arms, Audit, Comparison, Row, Seconds, compare_arms, fairness_audit, norm_of, seconds_to_target
+from bnexp.analysis import NORM, Arms, Audit, Comparison, Seconds, compare_arms, fairness_audit, seconds_to_target
 from bnexp.compose import expand, given
 from bnexp.config import NORMS, Config
-from bnexp.errors import UsageError, did_you_mean, one_of
+from bnexp.errors import DataError, UsageError, did_you_mean, one_of
 from bnexp.run import Run, rows_of
 
 if TYPE_CHECKING:
@@ -71,24 +71,23 @@ def ask(
     own = configs[0].model.norm
     arms = list(dict.fromkeys([own, *(["none"] if no_bn else []), *norms]))
     if len(arms) < 2:
-        raise UsageError(f"There is one arm only ({own}); --no-bn adds the network without batch norm, --norm NAME one of {one_of(NORMS)}.")
+        others = one_of([norm for norm in NORMS if norm != own])
+        raise UsageError(f"There is one arm only ({own}); add another with --norm NAME, where NAME is {others}.")
     count = 1 if keys.get("seed") else seeds or SEEDS
     return [
         config.replace(**{"model.norm": arm, "seed": config.seed + index}) for arm in arms for config in configs for index in range(count)
     ]
 
 
-def arms_by_norm(rows: Sequence[Row]) -> Arms:
+def arms_by_norm(configs: Sequence[Config]) -> Arms:
     """The arms of a comparison that `ask` asked for: the norms; the baseline is the network without one, or the first."""
-    norms = tuple(dict.fromkeys(norm_of(row) for row in rows))
+    norms = tuple(dict.fromkeys(config.model.norm for config in configs))
     return Arms(NORM, norms, "none" if "none" in norms else norms[0])
 
 
 def compared(runs: Sequence[Run], arms: Arms, terminal: Display) -> Compared:
-    """The comparison of the runs with its audit and its seconds: each arm's step is timed alone, at its best learning rate.
-
-    Raises:
-        UsageError, DataError: the data cannot be read any more.
+    """The comparison of the runs with its audit and its seconds: each arm's step is timed alone, at its best learning rate. Where that
+    cannot be, because the data moved, the terminal is told why.
     """
     pairs = [(run, row) for run, row in zip(runs, rows_of(runs), strict=True) if "seed" in row]  # what cannot be read says nothing
     rows = [row for _, row in pairs]
@@ -103,6 +102,10 @@ def compared(runs: Sequence[Run], arms: Arms, terminal: Display) -> Compared:
     from bnexp.timing import step_times
 
     terminal.say(f"Timing a step of {' and of '.join(at_best)}, with nothing else running ...")
-    times = step_times({arm: run.config() for arm, run in at_best.items()}, terminal=terminal)
+    try:
+        times = step_times({arm: run.config() for arm, run in at_best.items()}, terminal=terminal)
+    except (UsageError, DataError) as error:  # the data moved, or the GPU is another machine's: the rest needs neither
+        terminal.say(f"No seconds: {error}")
+        return Compared(comparison, audit, {}, None)
     ms = {arm: (time.median_ms, time.low_ms, time.high_ms) for arm, time in times.items()}
     return Compared(comparison, audit, times, seconds_to_target(comparison, ms))

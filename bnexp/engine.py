@@ -93,7 +93,8 @@ def _run(job: _Job, stop: Stop) -> bool:
     except OSError as error:
         job.fail(error)
         why = error.strerror or error
-        raise BnexpError(f"Writing the run failed: {why} ({error.filename}). `bnexp resume` goes on afterwards.") from error
+        where = error.filename or job.folder.runs_dir  # a failed write names no file
+        raise BnexpError(f"Writing the run failed: {why} ({where}). `bnexp resume` goes on afterwards.") from error
     except BaseException as error:
         job.fail(error)
         raise

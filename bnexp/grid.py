@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bnexp.cluster import local_workers
 from bnexp.config import Config
 from bnexp.estimate import Estimate, estimate
 from bnexp.group import Group, group_of
@@ -16,7 +17,7 @@ from bnexp.live import Live
 from bnexp.plan import Planned, plan
 from bnexp.run import Run, list_runs
 from bnexp.stop import Stop
-from bnexp.workers import local_workers, run_stacks
+from bnexp.workers import run_stacks
 
 GENERATED = ("digits", "waveforms", "volumes")
 """Data that need no file of the user's: every process makes them for itself."""
@@ -68,7 +69,7 @@ class Prepared:
 
 
 def prepare(configs: Sequence[Config], runs_dir: Path, *, fresh: bool = False) -> Prepared:
-    """Identifies the runs of a grid and plans their stacks. Nothing is written.
+    """Identifies the runs of a grid and plans their stacks. Nothing is started; what a killed process left half done is tidied up.
 
     Raises:
         UsageError, DataError: a config does not fit its data, or the data are not there.
@@ -92,20 +93,25 @@ def train_all(prepared: Prepared, *, workers: int | None = None, scheduler: str 
     """Trains what is missing. The plan is stored first, so that the same command goes on with the same stacks.
 
     Raises:
-        UsageError: the scheduler does not answer, or its workers do not see the runs folder.
+        UsageError: there is no such device, the scheduler does not answer, or its workers do not see the runs folder.
         DataError: the data cannot be used.
         Interrupted: every stack's state is saved.
     """
     stacks, ids = prepared.stacks, [run.id for run in prepared.runs]
     if not stacks:
         return Outcome(list(prepared.runs), frozenset(ids))
+    for config in {config.device: config for config in prepared.configs if config.device == "cuda" and scheduler is None}.values():
+        from bnexp.machine import resolve_device
+
+        resolve_device(config)
     missing = {run.id for stack in stacks for run in stack.runs if not run.done}
     prepared.group.store_plan([[run.id for run in stack.runs] for stack in stacks])
     stop = Stop()
     with Live(stacks, reused=len(ids) - len(missing), quiet=quiet) as live:
         read_once(prepared.configs, live)
-        failed = run_stacks(stacks, stop, live.tell, live.ended, workers=workers, scheduler=scheduler)
-    return Outcome(list(prepared.runs), frozenset(ids) - missing, failed)
+        report = run_stacks(stacks, stop, live.tell, live.ended, workers=workers, scheduler=scheduler)
+    gone = {run.id: "it was removed, or its files were damaged, meanwhile" for run in prepared.runs if not run.done}
+    return Outcome(list(prepared.runs), frozenset(ids) - report.trained - gone.keys(), {**gone, **report.failed})
 
 
 def read_once(configs: Sequence[Config], live: Live) -> None:

@@ -69,10 +69,13 @@ def with_absolute_root(config: Config) -> Config:
     return config if root is None else config.replace(**{"data.root": str(user_path(root).absolute())})
 
 
-def work(planned: Planned, terminal: Display | None, stop: Stop, *, quiet: bool = False, threads: int | None = None) -> set[str]:
+def work(
+    planned: Planned, terminal: Display | None, stop: Stop, *, quiet: bool = False, threads: int | None = None, wait: bool = True
+) -> set[str]:
     """Trains one stack, after a wait for whoever is training one of its runs already; the ids of the runs that it trained.
 
     Raises:
+        InWork: somebody is, and `wait` is false.
         Interrupted: `stop` said so.
     """
 
@@ -84,7 +87,7 @@ def work(planned: Planned, terminal: Display | None, stop: Stop, *, quiet: bool 
             print(message, file=sys.stderr)
 
     try:
-        with locked(planned.runs, waiting, stop):
+        with locked(planned.runs, waiting if wait else None, stop):
             missing = {run.id for run in planned.runs if not run.done and run.id not in planned.unwritten}
             if missing:
                 from bnexp.engine import train_stack  # torch, which a finished run does not need
@@ -117,9 +120,15 @@ def resume(run: Run, terminal: Display | None = None, *, quiet: bool = False) ->
             )
     removed = frozenset(member.id for member, _ in members if not member.folder.exists())
     planned = Planned(tuple(member for member, _ in members), tuple(config for _, config in members), removed)
-    trained = work(planned, terminal, Stop(), quiet=quiet)
+    trained = work(planned, terminal, Stop(), quiet=quiet, threads=_threads_before(run))
     runs = [Run(member.runs_dir, member.id) for member, _ in members if member.id not in removed]
     return Outcome(runs, frozenset(one.id for one in runs) - trained)
+
+
+def _threads_before(run: Run) -> int | None:
+    """The threads that an unfinished run was computed with, which are part of its bits."""
+    threads = (run.summary().get("environment") or {}).get("threads")
+    return threads if isinstance(threads, int) and threads > 0 else None
 
 
 def remove(runs: Sequence[Run]) -> None:

@@ -35,7 +35,7 @@ class Live:
             name, info = TextColumn("{task.description}", markup=False), TextColumn("{task.fields[info]}", markup=False)
             columns = (name, BarColumn(bar_width=None), info, TimeRemainingColumn(compact=True))
             self._progress = Progress(*columns, console=self.console, transient=True, expand=True)
-            cost = sum(max(1.0, stack.cost) for stack in self._stacks.values())
+            cost = sum(stack.seconds for stack in self._stacks.values())
             self._total = self._progress.add_task("total", total=cost, info="starting workers")
             self._progress.start()
         return self
@@ -91,7 +91,7 @@ class Live:
 
     def _draw_total(self) -> None:
         if self._progress is not None and self._total is not None:
-            done = sum(max(1.0, stack.cost) * self._done[name] for name, stack in self._stacks.items())
+            done = sum(stack.seconds * self._done[name] for name, stack in self._stacks.items())
             self._progress.update(self._total, completed=done, info=f"{self._ended}/{len(self._stacks)} stacks")
 
 

@@ -1,4 +1,4 @@
-"""Which runs share a stack: a pure function of the grid and of a fixed rule, never of the number of workers. No torch.
+"""Which runs share a stack: a pure function of the grid and of a fixed rule for the device, never of the number of workers. No torch.
 
 A plan is stored before anything starts (`.stacks/<stack id>/plan.json`), so that the same command goes on with the same stacks, and
 hence the same bits, after whatever happened.
@@ -12,13 +12,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bnexp.config import DATASETS, Config, to_mapping, val_size
+from bnexp.config import Config, to_mapping, val_size
+from bnexp.cost import Header, stack_seconds
+from bnexp.data import header
 from bnexp.run import Run, StackFolder, planned_with, stack_of, tidy
 
 OWN = ("seed", "optim.lr", "optim.momentum", "optim.weight_decay", "name", "train.checkpoint_every", "device", "threads")
 """What the runs of one stack may have of their own; everything else is their structure."""
 CACHE_BYTES = 2**21
-"""A stack pays while its first layer's activations fit into a core's cache, and loses beyond."""
+"""A stack pays while its first layer's activations fit into a core's cache, and loses beyond (measured on a CPU)."""
+GPU_CACHE_BYTES = 2**25
+"""The same for device=cuda: about a GPU's second-level cache. Not measured."""
 WIDEST = 16
 
 
@@ -30,6 +34,8 @@ class Planned:
     configs: tuple[Config, ...]
     unwritten: frozenset[str] = frozenset()
     """Members that are trained along for the others' bits, and leave nothing: they are done already, or were removed."""
+    header: Header = ((1,), 1, 1)
+    """Of the data; `plan` puts it in, and only what a stack costs is computed from it."""
 
     @property
     def folder(self) -> StackFolder:
@@ -37,19 +43,17 @@ class Planned:
 
     @property
     def steps(self) -> int:
-        """Steps to train, where the size of the training set is known beforehand; else 0."""
+        """Steps to train; runs that stop at their target make fewer."""
         config = self.configs[0]
         if config.train.steps is not None:
             return config.train.steps
-        spec = DATASETS[config.data.name]
-        size = config.data.subset or (spec.train if spec else 0)
-        left = size - val_size(size, config.data.val_fraction) if size else 0
-        return (config.train.epochs or 0) * (left // config.train.batch_size)
+        train = self.header[1]
+        return (config.train.epochs or 0) * ((train - val_size(train, config.data.val_fraction)) // config.train.batch_size)
 
     @property
-    def cost(self) -> float:
-        """For ordering only: images, weighed with what each step costs whatever its batch (about 12 images of the default network)."""
-        return self.steps * len(self.runs) * (self.configs[0].train.batch_size + 12)
+    def seconds(self) -> float:
+        """About how long it takes on one thread: see `cost`."""
+        return stack_seconds(self.configs[0], self.header, len(self.runs), self.steps)
 
 
 def structure(config: Config) -> str:
@@ -65,13 +69,12 @@ def structure(config: Config) -> str:
     return json.dumps(tree, sort_keys=True)
 
 
-def width(config: Config, shape: tuple[int, ...] | None) -> int:
-    """How many runs of this structure a stack holds at the most, for examples of `shape` [C, *map]; 1 where the shape is not known."""
-    if shape is None:
-        return 1
+def width(config: Config, shape: tuple[int, ...]) -> int:
+    """How many runs of this structure a stack holds at the most, for examples of `shape` [C, *map]."""
     channels = max(shape[0], config.model.widths[0])
     spatial = math.prod(shape[1:]) if config.model.name == "blocknet" else 1
-    return max(1, min(WIDEST, CACHE_BYTES // (4 * config.train.batch_size * channels * spatial)))
+    cache = GPU_CACHE_BYTES if config.device == "cuda" else CACHE_BYTES
+    return max(1, min(WIDEST, cache // (4 * config.train.batch_size * channels * spatial)))
 
 
 def plan(
@@ -93,29 +96,33 @@ def plan(
         tidy(run)
         wanted = run.successor if fresh and (run.done or run.successor.folder.exists()) else run
         asked[run.id] = (wanted, config)
+    headers = {data: header(data) for data in {config.data for config in configs}}
+
+    def planned_as(pairs: Sequence[tuple[Run, Config]]) -> Planned:
+        return Planned(tuple(run for run, _ in pairs), tuple(config for _, config in pairs), header=headers[pairs[0][1].data])
+
     left = {name: pair for name, pair in asked.items() if not pair[0].done}
     found = []
     for run, _ in list(left.values()):
         planned = planned_with(run)
         if run.id in left and planned and all(member.id in asked and asked[member.id][0] == member for member, _ in planned):
-            found.append(Planned(tuple(member for member, _ in planned), tuple(asked[member.id][1] for member, _ in planned)))
+            found.append(planned_as([asked[member.id] for member, _ in planned]))
             for member, _ in planned:
                 left.pop(member.id, None)
     taken = {run.id for planned in found for run in planned.runs}
     for ids in stored:
         if asked.keys() >= set(ids) and not left.keys().isdisjoint(ids) and taken.isdisjoint(ids):
-            found.append(Planned(tuple(asked[name][0] for name in ids), tuple(asked[name][1] for name in ids)))
+            found.append(planned_as([asked[name] for name in ids]))
             for name in ids:
                 left.pop(name, None)
     groups: dict[str, list[tuple[Run, Config]]] = {}
     for run, config in left.values():
         groups.setdefault(structure(config), []).append((run, config))
     for group in groups.values():
-        spec = DATASETS[group[0][1].data.name]
-        most = len(group) if one_stack else width(group[0][1], spec.shape if spec else None)
-        for chunk in _even_chunks(group, most):
-            found.append(Planned(tuple(run for run, _ in chunk), tuple(config for _, config in chunk)))
-    return sorted(found, key=lambda stack: -stack.cost)
+        config = group[0][1]
+        most = len(group) if one_stack else width(config, headers[config.data][0])
+        found += map(planned_as, _even_chunks(group, most))
+    return sorted(found, key=lambda stack: -stack.seconds)
 
 
 def _even_chunks(items: list[tuple[Run, Config]], most: int) -> list[list[tuple[Run, Config]]]:

@@ -36,6 +36,10 @@ SUMMARY_KEYS = frozenset(
 """What every summary has, from the first moment on."""
 
 
+class InWork(UsageError):
+    """Another process holds the lock of a run."""
+
+
 @dataclass(frozen=True)
 class Run:
     """One run on disk. `fresh` is the successor of a finished run, in a folder of its own until it is complete."""
@@ -299,7 +303,7 @@ def locked(runs: Sequence[Run], waiting: Callable[[str], None] | None, stop: Cal
         stop: polled while waiting.
 
     Raises:
-        UsageError: another process holds a lock, and there is no waiting.
+        InWork: another process holds a lock, and there is no waiting.
         InterruptedError: `stop` said so.
     """
     from filelock import FileLock, Timeout
@@ -314,7 +318,7 @@ def locked(runs: Sequence[Run], waiting: Callable[[str], None] | None, stop: Cal
                     lock.acquire(timeout=0.2 if told else 0)
                 except Timeout:
                     if waiting is None:
-                        raise UsageError(f"Another process is working on {run.id}; stop it first.") from None
+                        raise InWork(f"Another process is working on {run.id}; stop it first.") from None
                     if not told:
                         waiting(run.id)
                         told = True

@@ -17,12 +17,12 @@ from bnexp.analysis import (
     cells,
     compare_arms,
     small_batch_cost,
-    varying_keys,
 )
 from bnexp.compose import expand, given
-from bnexp.config import NORMS, Config, val_size
+from bnexp.config import APART, NORMS, Config, val_size
 from bnexp.data import header
 from bnexp.errors import UsageError, one_of
+from bnexp.keys import leaves
 
 AXES: Mapping[str, str] = {"batch-size": "train.batch_size", "lr": "optim.lr", "norm": "model.norm"}
 """The key that each named sweep goes through; `grid` goes through what its overrides list."""
@@ -72,7 +72,8 @@ def ask(
     seeds: int | None = None,
     config_dir: Path | None = None,
 ) -> Asked:
-    """Every config of a sweep, checked. What `overrides` give wins over the sweep's defaults; the seed varies fastest.
+    """Every config of a sweep, checked. Keys that `overrides` name win over the sweep's defaults, which win over what an experiment's
+    file says; the seed varies fastest.
 
     Args:
         values: of the sweep's own key, as texts.
@@ -101,6 +102,8 @@ def ask(
         lines.append(f"{axis}={','.join(chosen)}")
     count = 1 if keys.get("seed") else seeds or SEEDS
     configs = [config.replace(seed=config.seed + index) for config in expand(lines, config_dir) for index in range(count)]
+    if kind == "batch-size" and len({(config.train.epochs, config.train.steps) for config in configs}) > 1:
+        raise UsageError("A sweep over batch sizes has one budget; give train.epochs or train.steps one value, or use `bnexp sweep grid`.")
     by_epochs = all(config.train.epochs is not None and not config.train.until_target for config in configs)
     if kind == "batch-size" and by_epochs and len({config.train.batch_size for config in configs}) > 1:
         again = equal_steps(configs)
@@ -145,18 +148,28 @@ def budget(configs: Sequence[Config]) -> str:
     return one_of(sorted(words))
 
 
-def analyse(kind: str, part: str, rows: Sequence[Row]) -> list[Result]:
-    """What the rows of one part say; one result for each setting of the keys that are none of the sweep's own. Rows that cannot be read
-    say nothing."""
-    rows = [row for row in rows if "seed" in row]
-    own = {"optim.lr", "model.norm", *([AXES[kind]] if kind in AXES else [])}
+def analyse(kind: str, part: str, asked: Sequence[tuple[Config, Row]]) -> list[Result]:
+    """What the runs of one part say: the config that was asked for, and the row of the run that it is.
+
+    One result for each setting of the keys that are none of the sweep's own. The settings are those that were asked for: a run that does
+    not read a key stands in each of its settings. Rows that cannot be read say nothing.
+    """
+    asked = [(config, row) for config, row in asked if "seed" in row]
     if kind == "grid":
-        return [Result(part, {}, cells=cells(rows))]
-    extra = [key for key in varying_keys(rows) if key.removeprefix("config.") not in own | {"train.epochs", "train.steps"}]
-    settings: dict[tuple[str, ...], list[Row]] = {}
-    for row in rows:
-        settings.setdefault(tuple(repr(row.get(key)) for key in extra), []).append(row)
-    return [_result(kind, part, {key.removeprefix("config."): here[0].get(key) for key in extra}, here) for here in settings.values()]
+        return [Result(part, {}, cells=cells(list({row["id"]: row for _, row in asked}.values())))]
+    own = {"optim.lr", "model.norm", "seed", AXES[kind], *APART}
+    if kind == "batch-size":
+        own |= {"train.epochs", "train.steps"}  # one budget, in the words of the one or the other
+    values: dict[str, set[str]] = {}
+    for config, _ in asked:
+        for key, value in leaves(config):
+            values.setdefault(key, set()).add(repr(value))
+    extra = [key for key, found in values.items() if len(found) > 1 and key not in own]
+    settings: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, Row]]] = {}
+    for config, row in asked:
+        setting = {key: value for key, value in leaves(config) if key in extra}
+        settings.setdefault(tuple(map(repr, setting.values())), (setting, {}))[1][row["id"]] = row
+    return [_result(kind, part, setting, list(rows.values())) for setting, rows in settings.values()]
 
 
 def _result(kind: str, part: str, setting: dict[str, Any], rows: Sequence[Row]) -> Result:

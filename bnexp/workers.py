@@ -1,4 +1,4 @@
-"""Many stacks on many processes: one Dask worker a core with one thread each, or any Dask cluster. No torch in this process.
+"""Many stacks on many processes: one Dask worker a core with one thread each, or any Dask cluster. Torch is imported there, not here.
 
 One stack is submitted per free worker, so that a worker that dies takes nothing innocent with it; its stack is tried once more from its
 checkpoint, then its runs count as failed. A stop is a file that the workers poll, because it must reach them wherever they are.
@@ -7,35 +7,32 @@ checkpoint, then its runs count as failed. A stop is a file that the workers pol
 from __future__ import annotations
 
 import contextlib
-import logging
-import os
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from bnexp import __version__
+from bnexp.cluster import check_workers, connected
 from bnexp.config import to_mapping
 from bnexp.errors import BnexpError, Interrupted, UsageError
 from bnexp.launch import work
 from bnexp.plan import Planned
-from bnexp.run import Run
+from bnexp.run import InWork, Run
 from bnexp.stop import Stop
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-CONNECT_S = 10
+POLL_S = 0.1
 LOST_S = 3.0
 """A worker that its scheduler has not known for so long is gone. Its task usually fails before that."""
 TRIES = 2
-DONE, INTERRUPTED = "done", "interrupted"
-DEAF = "import signal\nfor number in (signal.SIGINT, signal.SIGTERM):\n    signal.signal(number, signal.SIG_IGN)\n"
-"""A local worker's preload: Ctrl-C reaches every process of the terminal, and a worker must live on to save its stack."""
+DONE, INTERRUPTED, HELD = "done", "interrupted", "held"
+"""How a stack ended, unless it failed; held: another process works on one of its runs, and the others need not wait for that."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +49,22 @@ class Event:
 
 Tell = Callable[[Event], None]
 Ended = Callable[[Planned, str], None]
+Answer = tuple[str, frozenset[str]]
+"""How a stack ended, and the ids of the runs that were trained."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of the stacks: the ids of the runs that were trained here, and why others failed."""
+
+    trained: frozenset[str]
+    failed: dict[str, str]
 
 
 def run_stacks(
     stacks: Sequence[Planned], stop: Stop, tell: Tell, ended: Ended, *, workers: int | None = None, scheduler: str | None = None
-) -> dict[str, str]:
-    """Trains every stack; run ids with the reasons of those that failed. Signals raise `stop` meanwhile.
+) -> Report:
+    """Trains every stack. A stack that another process works on is put off, and in the end waited for. Signals raise `stop` meanwhile.
 
     Args:
         tell: gets the progress of each stack.
@@ -71,8 +78,11 @@ def run_stacks(
         Interrupted: `stop` said so; every stack's state is saved.
     """
     failed: dict[str, str] = {}
+    trained: set[str] = set()
 
-    def finish(planned: Planned, reason: str) -> None:
+    def finish(planned: Planned, answer: Answer) -> None:
+        reason, ids = answer
+        trained.update(ids)
         if reason not in (DONE, INTERRUPTED):
             mark_failed(planned, reason)
             failed.update({run.id: reason for run in planned.runs if not run.done and run.id not in planned.unwritten})
@@ -80,15 +90,20 @@ def run_stacks(
 
     with stop.listening():
         if workers == 0 and scheduler is None:
-            for planned in stacks:
-                if not stop():
-                    finish(planned, _work(planned, _Told(planned, tell), stop))
+            waiting = deque((planned, False) for planned in stacks)
+            while waiting and not stop():
+                planned, wait = waiting.popleft()
+                answer = _work(planned, _Told(planned, tell), stop, wait)
+                if answer[0] == HELD:
+                    waiting.append((planned, True))
+                else:
+                    finish(planned, answer)
         else:
-            with _client(stacks, workers, scheduler) as client:
+            with connected(stacks[0].configs[0].device, len(stacks), workers, scheduler) as client:
                 _distribute(client, stacks, stop, tell, finish)
     if stop():
         raise Interrupted("Interrupted: the state of every stack is saved; the same command goes on from it.")
-    return failed
+    return Report(frozenset(trained), failed)
 
 
 def mark_failed(planned: Planned, reason: str) -> None:
@@ -162,22 +177,25 @@ class _FileStop(Stop):
         return self.raised
 
 
-def _work(planned: Planned, terminal: _Told, stop: Stop) -> str:
-    """Trains a stack; `done`, or why not. A failure is an answer here: the other stacks go on.
+def _work(planned: Planned, terminal: _Told, stop: Stop, wait: bool) -> Answer:
+    """Trains a stack. A failure is an answer here: the other stacks go on.
 
     One thread wherever it runs, so that the bits do not depend on the number of workers, and nobody waits for a busy core.
     """
     try:
-        work(planned, terminal, stop, quiet=True, threads=1)
+        return DONE, frozenset(work(planned, terminal, stop, quiet=True, threads=1, wait=wait))
     except Interrupted:
-        return INTERRUPTED
+        return INTERRUPTED, frozenset()
+    except InWork:
+        return HELD, frozenset()
+    except OSError as error:
+        return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""), frozenset()
     except Exception as error:
         reason = str(error).splitlines()[0][:300] if str(error) else ""
-        return reason if isinstance(error, BnexpError) and reason else f"{type(error).__name__}: {reason}"
-    return DONE
+        return reason if isinstance(error, BnexpError) and reason else f"{type(error).__name__}: {reason}", frozenset()
 
 
-def _task(planned: Planned, stop_file: str, topic: str) -> str:
+def _task(planned: Planned, stop_file: str, topic: str, wait: bool) -> Answer:
     """What a Dask worker runs: one stack on one thread, its progress as events; on a machine with GPUs on the one of its number."""
     import torch
     from distributed import get_worker
@@ -186,16 +204,17 @@ def _task(planned: Planned, stop_file: str, topic: str) -> str:
     if torch.cuda.is_available() and isinstance(worker.name, int):  # a local worker: 0, 1, ...
         torch.cuda.set_device(worker.name % torch.cuda.device_count())
     # The event lies one level down, because distributed adds keys of its own to what is logged.
-    return _work(planned, _Told(planned, lambda event: worker.log_event(topic, {"event": asdict(event)})), _FileStop(Path(stop_file)))
+    told = _Told(planned, lambda event: worker.log_event(topic, {"event": asdict(event)}))
+    return _work(planned, told, _FileStop(Path(stop_file)), wait)
 
 
 class _Busy:
     """A stack in work on a worker."""
 
-    def __init__(self, client: Client, planned: Planned, tries: int, address: str, stop_file: Path, topic: str) -> None:
-        self.planned, self.tries, self.seen_at = planned, tries, time.perf_counter()
+    def __init__(self, client: Client, planned: Planned, tries: int, wait: bool, address: str, stop_file: Path, topic: str) -> None:
+        self.planned, self.tries, self.wait, self.seen_at = planned, tries, wait, time.perf_counter()
         key = f"stack-{planned.folder.id}-{uuid.uuid4().hex[:8]}"
-        self.future: Future[str] = client.submit(_task, planned, str(stop_file), topic, workers=[address], key=key, pure=False)
+        self.future: Future[Answer] = client.submit(_task, planned, str(stop_file), topic, wait, workers=[address], key=key, pure=False)
 
     def lost(self, there: bool) -> bool:
         """Whether the worker has not been `there` for long, while its task, bound to it, knows of nothing."""
@@ -204,7 +223,7 @@ class _Busy:
         return time.perf_counter() - self.seen_at > LOST_S
 
 
-def _distribute(client: Client, stacks: Sequence[Planned], stop: Stop, tell: Tell, finish: Ended) -> None:
+def _distribute(client: Client, stacks: Sequence[Planned], stop: Stop, tell: Tell, finish: Callable[[Planned, Answer], None]) -> None:
     """Keeps every worker busy with one stack until none is left."""
     from distributed.comm.core import CommClosedError
     from distributed.scheduler import KilledWorker
@@ -221,7 +240,7 @@ def _distribute(client: Client, stacks: Sequence[Planned], stop: Stop, tell: Tel
         events.put(Event(**event[1]["event"]))
 
     client.subscribe_topic(topic, heard)
-    waiting = deque((planned, 1) for planned in stacks)
+    waiting = deque((planned, 1, False) for planned in stacks)
     busy: dict[str, _Busy] = {}
     try:
         while busy or (waiting and not stop()):
@@ -247,21 +266,23 @@ def _distribute(client: Client, stacks: Sequence[Planned], stop: Stop, tell: Tel
                 if not one.future.done() and not lost:
                     continue
                 del busy[address]
-                if one.future.status == "finished":
+                if one.future.status == "finished" and one.future.result()[0] == HELD:
+                    waiting.append((one.planned, one.tries, True))
+                elif one.future.status == "finished":
                     finish(one.planned, seen_from_here(one.planned, one.future.result()))
                 elif one.future.status == "pending" or isinstance(one.future.exception(), KilledWorker):
                     one.future.cancel()
                     if one.tries < TRIES:
-                        waiting.appendleft((one.planned, one.tries + 1))
+                        waiting.appendleft((one.planned, one.tries + 1, one.wait))
                     else:
-                        finish(one.planned, f"its worker process died {TRIES} times (killed, or out of memory)")
+                        finish(one.planned, (f"its worker process died {TRIES} times (killed, or out of memory)", frozenset()))
                 else:
                     error = one.future.exception()
-                    finish(one.planned, f"{type(error).__name__}: {str(error)[:200]}")
+                    finish(one.planned, (f"{type(error).__name__}: {str(error)[:200]}", frozenset()))
             with contextlib.suppress(Empty):
                 while True:
                     tell(events.get_nowait())
-            time.sleep(0.02)
+            time.sleep(POLL_S)
     except (CommClosedError, OSError) as error:
         if isinstance(error, OSError) and error.filename:
             raise
@@ -270,85 +291,11 @@ def _distribute(client: Client, stacks: Sequence[Planned], stop: Stop, tell: Tel
         stop_file.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def _client(stacks: Sequence[Planned], workers: int | None, scheduler: str | None) -> Iterator[Client]:
-    """A client of the scheduler, or of a cluster of our own that ends with it."""
-    import dask
-    from distributed import Client, LocalCluster
-
-    for name in ("distributed", "distributed.client"):  # Dask gives the second a level of its own
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what happens to workers is told in our own words
-    if scheduler is not None:
-        where = {"scheduler_file": scheduler} if Path(scheduler).is_file() else {"address": scheduler}
-        try:
-            client = Client(**where, timeout=CONNECT_S)
-        except (OSError, ValueError, KeyError) as error:
-            raise UsageError(
-                f"The scheduler {scheduler} does not answer within {CONNECT_S} s ({type(error).__name__}); "
-                "give tcp://HOST:PORT, or the path of a scheduler file."
-            ) from None
-        with client:
-            yield client
-        return
-    # Without a limit of memory of its own a worker is neither paused nor killed for a large stack; the system's limit holds.
-    settings = {"distributed.scheduler.allowed-failures": 0, "distributed.worker.daemon": True, "distributed.worker.preload": [DEAF]}
-    with (
-        dask.config.set(settings),
-        LocalCluster(
-            n_workers=min(workers or local_workers(stacks[0].configs[0].device), len(stacks)),
-            threads_per_worker=1,
-            memory_limit=0,
-            dashboard_address="127.0.0.1:0",  # None would serve pages on port 8787 of every interface
-            scheduler_kwargs={"dashboard": False},
-            host="127.0.0.1",
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
-
-
-def local_workers(device: str) -> int:
-    """Workers on this machine: one a GPU where there are GPUs to be used, else one a core."""
-    gpus = len(list(Path("/proc/driver/nvidia/gpus").glob("*"))) if device != "cpu" else 0
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if gpus and visible is not None:
-        gpus = min(gpus, len([name for name in visible.split(",") if name.strip() not in ("", "-1")]))
-    return gpus or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-
-
-def check_workers(client: Client, runs_dir: Path, addresses: Sequence[str]) -> dict[str, str | None]:
-    """What is wrong with each worker: None if it has this version of bnexp and sees the runs folder. One that is gone has no answer."""
-    if not addresses:
-        return {}
-    token = runs_dir / ".stacks" / f"seen-{uuid.uuid4().hex[:8]}"
-    token.touch()
-    try:
-        answers = client.run(_sees, str(token), workers=list(addresses), on_error="return")
-    finally:
-        token.unlink(missing_ok=True)
-    return {address: _problem(address, answer, runs_dir) for address, answer in answers.items() if not isinstance(answer, OSError)}
-
-
-def _problem(address: str, answer: object, runs_dir: Path) -> str | None:
-    if isinstance(answer, BaseException):
-        return f"The worker {address} cannot run bnexp ({type(answer).__name__}: {str(answer)[:200]}); install it there."
-    if answer == (__version__, True):
-        return None
-    if isinstance(answer, tuple) and answer[0] != __version__:
-        return f"The worker {address} has bnexp {answer[0]}, and this is {__version__}; install the same everywhere."
-    return f"The worker {address} does not see {runs_dir}; --runs-dir must be a folder that all machines share."
-
-
-def _sees(token: str) -> tuple[str, bool]:
-    return __version__, Path(token).exists()
-
-
-def seen_from_here(planned: Planned, reason: str) -> str:
-    """`reason`, unless a stack is said to be done and this process does not see its runs, even after a network's file system had time."""
+def seen_from_here(planned: Planned, answer: Answer) -> Answer:
+    """`answer`, unless a stack is said to be done and this process does not see its runs, even after a network's file system had time."""
     end = time.perf_counter() + LOST_S
-    while reason == DONE and not all(run.done for run in planned.runs if run.id not in planned.unwritten and not run.fresh):
+    while answer[0] == DONE and not all(Run(run.runs_dir, run.id).summary_json.exists() for run in planned.runs if run.id in answer[1]):
         if time.perf_counter() > end:
-            return "a worker says that it is done, and its runs are not in the runs folder, which all machines must share"
+            return "a worker says that it is done, and its runs are not in the runs folder, which all machines must share", frozenset()
         time.sleep(0.1)
-    return reason
+    return answer

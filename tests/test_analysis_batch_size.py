@@ -11,6 +11,7 @@ import pytest
 from test_analysis_rows import make_row
 
 from bnexp.analysis import by_batch_size, compare_arms, small_batch_cost
+from bnexp.analysis.words import STOPPED
 from bnexp.errors import UsageError
 from bnexp.files import dump_json, finite
 
@@ -156,3 +157,37 @@ def test_a_batch_size_without_the_reference_rate_is_named() -> None:
     assert small_batch_cost(rows).answer_same_lr == (
         "No batch size of batch below the reference 32 has runs to pair with it, all at its best learning rate 0.1: nothing to compare."
     )
+
+
+def cold_from(size: int) -> list[dict[str, Any]]:
+    return [{**row, "running_statistics.warm": row["config.train.batch_size"] < size} for row in study()]
+
+
+def test_cold_running_statistics_weaken_the_verdict_that_rests_on_them() -> None:
+    note = "running statistics are cold at batch 32, 128: their initial (0, 1) still weighs more than 1 %; see the precise or batch ones."
+    assert small_batch_cost(cold_from(32)).warnings[-1] == note
+    assert not any("cold" in text for text in small_batch_cost(cold_from(32), stats="batch").warnings)
+    assert not any("cold" in text for text in small_batch_cost(study()).warnings)
+    unused = [{**row, "running_statistics.warm": row["config.optim.lr"] != 0.3} for row in study()]
+    assert not any("cold" in text for text in small_batch_cost(unused).warnings)
+    table = by_batch_size(cold_from(32)).table
+    assert {(row.batch_size, row.ema_warm) for row in table} == {(2, True), (8, True), (32, False), (128, False)}
+
+
+def test_a_diverged_run_is_not_cold() -> None:
+    rows = [{**row, "status": "diverged", "running_statistics.warm": False} if row["seed"] == 0 else row for row in study()]
+    assert all(row.ema_warm for row in by_batch_size(rows).table)
+    assert not any("cold" in text for text in small_batch_cost(rows).warnings)
+
+
+def test_runs_that_stopped_at_their_target_do_not_tell_what_small_batches_cost() -> None:
+    found = small_batch_cost(study(budget__until_target=True))
+    assert found.costs == small_batch_cost(study()).costs
+    for answer, rates in ((found.answer, "each at its own best"), (found.answer_same_lr, "all at its best")):
+        assert answer.startswith(
+            f"Accuracies of runs that stopped at their target do not tell what small batches cost (arm batch, {rates} learning rate"
+        )
+        assert not any(word in answer for word in ("Yes", "No", "looks so"))
+    assert STOPPED in found.warnings
+    assert not any("equal epochs" in text for text in found.warnings)
+    assert STOPPED not in small_batch_cost(study()).warnings

@@ -79,3 +79,14 @@ def test_equal_updates_are_one_setting() -> None:
         make_row(size=8, budget__steps=400, config__train__epochs=None, config__train__steps=400),
     ]
     assert varying_keys(rows) == ["config.train.batch_size"]
+
+
+def test_a_cell_is_warm_when_all_its_finished_runs_are() -> None:
+    rows = [
+        make_row(size=8, seed=0),
+        make_row(size=8, seed=1, running_statistics__warm=False),
+        make_row(size=32, seed=0),
+        make_row(size=32, seed=1, status="diverged", running_statistics__warm=False),
+        {key: value for key, value in make_row("none", size=64).items() if not key.startswith("running_statistics")},
+    ]
+    assert [(cell.values[1], cell.ema_warm) for cell in cells(rows).cells] == [(8, False), (32, True), (64, True)]

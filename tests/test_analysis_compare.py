@@ -243,6 +243,11 @@ def test_runs_that_stopped_at_their_target_say_so() -> None:
     assert not any("until_target" in warning for warning in compare_arms(rows, "none").warnings)
     stopped = [{**row, "budget.until_target": True} for row in rows]
     assert compare_arms(stopped, "none").warnings[0].startswith("train.until_target: each run stopped")
+    sizes = [make_row(seed=seed, size=size, budget__until_target=True) for seed in range(5) for size in (8, 64)]
+    key = "config.train.batch_size"
+    across = compare_arms(sizes, "64", arm_of=lambda row: str(row[key]), treatment=[key]).warnings
+    assert across[0].startswith("train.until_target: each run stopped")
+    assert not any("equal epochs" in warning for warning in across)
 
 
 def test_wrong_arms_are_refused() -> None:

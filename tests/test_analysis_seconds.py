@@ -44,7 +44,7 @@ def test_seconds_are_steps_times_the_median_step() -> None:
     assert (cost.factor, cost.low, cost.high) == pytest.approx((1.35, 2.6 / 2.1, 2.8 / 1.9))
     assert versus.sentence == (
         "a step of batch takes 1.35 times one of none (median of solo steps; quartiles allow 1.24 to 1.47); "
-        "to the target batch is 2.05 times faster in steps and 1.52 times in seconds."
+        "to the target, by medians, batch is 2.05 times faster in steps and 1.52 times in seconds."
     )
     assert "does not include" in found.note
 
@@ -59,10 +59,10 @@ def test_misses_stay_infinite() -> None:
 @pytest.mark.parametrize(
     ("batch", "none", "end"),
     [
-        ([50], [55], "to the target batch is 1.1 times faster in steps, but none 1.23 times faster in seconds."),
-        ([55], [50], "to the target none is 1.1 times faster in steps and 1.49 times in seconds."),
-        ([50], [50], "to the target both need as many steps, but none is 1.35 times faster in seconds."),
-        ([200], [270], "to the target batch is 1.35 times faster in steps, but both need as many seconds."),
+        ([50], [55], "to the target, by medians, batch is 1.1 times faster in steps, but none 1.23 times faster in seconds."),
+        ([55], [50], "to the target, by medians, none is 1.1 times faster in steps and 1.49 times in seconds."),
+        ([50], [50], "to the target, by medians, both need as many steps, but none is 1.35 times faster in seconds."),
+        ([200], [270], "to the target, by medians, batch is 1.35 times faster in steps, but both need as many seconds."),
         ([None], [None], "; neither reaches the target in the median run."),
         (
             [100],
@@ -84,7 +84,7 @@ def test_the_sentence_says_who_is_sooner(batch: list[int | None], none: list[int
 
 def test_equal_steps_and_times_are_said_to_be_equal() -> None:
     sentence = in_seconds([50], [50], {"batch": MS["none"], "none": MS["none"]}).versus["batch"].sentence
-    assert sentence.endswith("to the target both need as many steps, and as many seconds.")
+    assert sentence.endswith("to the target, by medians, both need as many steps, and as many seconds.")
 
 
 def test_a_step_time_must_be_there_and_make_sense() -> None:

@@ -18,6 +18,7 @@ from bnexp.config import Config
 from bnexp.errors import UsageError
 from bnexp.grid import prepare, train_all
 from bnexp.run import list_runs
+from bnexp.workers import mark_failed
 
 GRID = ["sweep", "grid", "model.widths=[4,4]", "train.steps=40", "model.norm=batch,none", "optim.lr=0.03,0.1", "--seeds", "2"]
 LONG = [*GRID, "train.steps=3000", "train.eval_every=1000", "train.checkpoint_every=100"]
@@ -125,6 +126,7 @@ def test_a_scheduler_that_does_not_answer_is_2_and_trains_nothing(tmp_path: Path
     assert not list_runs(tmp_path)
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_every_stack_and_the_same_command_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     finish(start(*LONG, "--workers", "2", runs_dir=tmp_path / "whole"))
     runs_dir = tmp_path / "runs"
@@ -146,6 +148,7 @@ def test_ctrl_c_saves_every_stack_and_the_same_command_goes_on_with_the_same_bit
     assert not list(runs_dir.glob(".stacks/*"))
 
 
+@pytest.mark.slow
 def test_two_sweeps_at_once_train_each_run_once(tmp_path: Path) -> None:
     pair = [start(*LONG, "--workers", "1", "--json", runs_dir=tmp_path) for _ in range(2)]
     results = [json.loads(finish(process)[0]) for process in pair]
@@ -153,6 +156,14 @@ def test_two_sweeps_at_once_train_each_run_once(tmp_path: Path) -> None:
     assert {run["status"] for run in results[0]["runs"]} == {"finished"}
     begun = [run.train_log.read_text().count("begins: 3000 steps") for run in list_runs(tmp_path)]
     assert begun == [1] * 8
+
+
+def test_what_failed_before_its_data_were_read_can_be_shown(tmp_path: Path) -> None:
+    (planned,) = prepare([Config().replace(**{"train.epochs": None, "train.steps": 5})], tmp_path).stacks
+    mark_failed(planned, "its worker process died 2 times")
+    out, _ = finish(start("runs", "show", planned.runs[0].id, runs_dir=tmp_path))
+    assert "failed" in out
+    assert "its worker process died 2 times" in out
 
 
 def test_a_sweep_of_which_some_runs_fail_exits_3_and_then_completes_them(tmp_path: Path) -> None:
@@ -172,3 +183,46 @@ def test_a_sweep_of_which_some_runs_fail_exits_3_and_then_completes_them(tmp_pat
     again = json.loads(finish(start(*GRID, "--json", runs_dir=tmp_path))[0])
     assert sorted(again["reused"]) == sorted(dry["stacks"][1]["runs"])
     assert {run["status"] for run in again["runs"]} == {"finished"}
+
+
+def test_a_run_that_is_removed_meanwhile_is_missed_and_then_completed(tmp_path: Path) -> None:
+    process = start(*GRID, "train.eval_every=40", "--workers", "1", "--json", runs_dir=tmp_path)
+    wait_for(lambda: sum(run.done for run in list_runs(tmp_path)) == 4, process)
+    gone = next(run for run in list_runs(tmp_path) if run.done)
+    finish(start("runs", "rm", gone.id, runs_dir=tmp_path))
+    out, err = finish(process, code=3)
+    found = json.loads(out)
+    assert list(found["failed"]) == [gone.id]
+    assert "removed" in err
+    assert [run["status"] for run in found["runs"] if run["id"] == gone.id] == ["failed"]
+    finish(start(*GRID, "train.eval_every=40", "--workers", "0", runs_dir=tmp_path))
+    assert gone.done
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_dies_is_1_and_what_was_done_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "cluster").mkdir()
+    runs_dir = tmp_path / "runs"
+    with dask_cluster(tmp_path / "cluster") as (file, add_worker):
+        add_worker("a")
+        process = start(*LONG, "--scheduler", str(file), runs_dir=runs_dir)
+        wait_for(lambda: bool(list(runs_dir.glob(".stacks/*/checkpoint.pt"))), process)
+        os.kill(scheduler_pid(file), signal.SIGKILL)
+        _, err = finish(process, code=1)
+    assert "The Dask scheduler went away" in err
+    assert "Traceback" not in err
+    finish(start(*LONG, "--workers", "2", runs_dir=runs_dir))
+    assert all(run.done for run in list_runs(runs_dir))
+
+
+def scheduler_pid(file: Path) -> int:
+    """The process that was started with this scheduler file as a scheduler."""
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                words = (process / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if b"scheduler" in words and str(file).encode() in words:
+                return int(process.name)
+    raise AssertionError("no such process")

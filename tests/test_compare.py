@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_sweep import TINY, bn
 from typer.testing import Result
@@ -39,9 +40,10 @@ def test_each_arm_gets_every_rate_and_seed() -> None:
 @pytest.mark.parametrize(
     ("overrides", "norms", "options", "message"),
     [
-        ([], [], {}, "one arm only .batch.; --no-bn adds"),
+        ([], [], {}, "one arm only .batch.; add another with --norm NAME, where NAME is none"),
         ([], ["batch"], {}, "one arm only"),
         ([], ["bacth"], {}, "Did you mean 'batch'"),
+        (["model.norm=none"], [], {"no_bn": True}, "where NAME is batch"),
         (["model.norm=batch,none"], [], {"no_bn": True}, "name the arms with --norm"),
         (["train.batch_size=4,8"], [], {"no_bn": True}, "bnexp sweep grid"),
         (["optim.lr=0.1"], [], {"no_bn": True, "lrs": ["1"]}, "both say which learning rates"),
@@ -137,3 +139,25 @@ def test_settings_other_than_the_norm_are_arms_too(tmp_path: Path) -> None:
         bn("train", *TINY, f"model.bn_momentum={momentum}", "--quiet", "--seeds", "2", "--runs-dir", str(tmp_path))
     found = json.loads(compare(tmp_path, *[run.id for run in list_runs(tmp_path)], "--json").stdout)
     assert sorted(found["comparison"]["arms"]) == ["bn_momentum=0.1", "bn_momentum=0.5"]
+
+
+def test_a_comparison_of_which_nothing_ran_says_why(tmp_path: Path) -> None:
+    first, second = ask([*TINY, "optim.lr=0.1"], [], no_bn=True, seeds=1)
+    for config in (first, second):
+        (tmp_path / config.run_id()).write_text("a file where the run's folder should be")
+    result = compare(tmp_path, "--no-bn", *TINY, "--lrs", "0.1", "--seeds", "1", "--workers", "0", code=3)
+    assert "2 of 2 runs failed" in result.stderr
+    assert "File exists" in result.stderr or "Not a directory" in result.stderr
+
+
+def test_runs_whose_data_are_gone_compare_without_seconds(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    file = tmp_path / "d.npz"
+    np.savez(file, x=rng.normal(size=(100, 1, 4, 4)).astype(np.float32), y=np.arange(100) % 4)
+    for norm in ("batch", "none"):
+        bn("train", "data=npz", f"data.root={file}", *TINY, f"model.norm={norm}", "--quiet", "--runs-dir", str(tmp_path / "k=v"))
+    file.unlink()
+    result = compare(tmp_path, *[str(run.folder) for run in list_runs(tmp_path / "k=v")], "--json")
+    assert "No seconds:" in result.stderr
+    assert json.loads(result.stdout)["seconds"] is None
+    assert json.loads(result.stdout)["comparison"]["arms"] == ["none", "batch"]

@@ -12,7 +12,8 @@ from torch import nn
 
 from bnexp.compose import expand
 from bnexp.config import DATASETS, Config
-from bnexp.estimate import estimate, network_size, stack_seconds
+from bnexp.cost import network_size, stack_seconds
+from bnexp.estimate import START_S, estimate
 from bnexp.grid import prepare, train_all
 from bnexp.group import group_of, store, to_csv
 from bnexp.live import Live, label
@@ -98,16 +99,24 @@ def test_csv_keeps_infinity_and_missing_values_apart(tmp_path: Path) -> None:
 
 def test_estimates_grow_with_the_work_and_learn_from_finished_runs(tmp_path: Path) -> None:
     narrow, wide = Config(), Config().replace(**{"model.widths": [32, 64, 128]})
-    assert stack_seconds(narrow, 2, 400) > stack_seconds(narrow, 1, 400)
-    assert stack_seconds(narrow, 1, 800) == pytest.approx(2 * stack_seconds(narrow, 1, 400))
-    assert stack_seconds(wide, 1, 400) > 1.5 * stack_seconds(narrow, 1, 400)
+    digits = (1, 8, 8), 1437, 10
+    assert stack_seconds(narrow, digits, 2, 400) > stack_seconds(narrow, digits, 1, 400)
+    assert stack_seconds(narrow, digits, 1, 800) == pytest.approx(2 * stack_seconds(narrow, digits, 1, 400))
+    assert stack_seconds(wide, digits, 1, 400) > 1.5 * stack_seconds(narrow, digits, 1, 400)
     stacks = prepare([Config().replace(seed=seed) for seed in range(40)], tmp_path).stacks
     one, two = estimate(stacks, 1, []), estimate(stacks, 2, [])
     assert 0.4 * one.seconds < two.seconds < 0.8 * one.seconds
     finished = train_all(prepare(expand(GRID), tmp_path), workers=0, quiet=True).runs
     learned = estimate(stacks, 1, finished)
     assert learned.calibrated == 18
-    assert learned.seconds != one.seconds
+    run = finished[0]
+    summary = run.summary()
+    spent = summary["speed"]["train_s"] + summary["speed"]["eval_s"]
+    factor = spent / stack_seconds(run.config(), digits, 9, 6)
+    expected = START_S + factor * sum(stack.seconds for stack in stacks)
+    assert 0.2 * expected < learned.seconds < 5 * expected  # the other stack of the two was faster or slower
+    until = [*GRID, "train.until_target=true", "train.target=0.01"]
+    assert estimate(stacks, 1, train_all(prepare(expand(until), tmp_path), workers=0, quiet=True).runs).calibrated == 0
 
 
 @pytest.mark.parametrize("overrides", [[], ["data=volumes"], ["data=waveforms", "model.widths=[8,12]"], ["model=mlp"]])
@@ -126,7 +135,7 @@ def test_the_estimates_multiply_adds_are_the_networks(overrides: list[str]) -> N
     for module in layers:
         module.register_forward_hook(count)
     network(torch.randn(2, *spec.shape))
-    macs, weights = network_size(config)
+    macs, weights = network_size(config, (spec.shape, spec.train, spec.classes))
     assert weights == counted["weights"]
     assert macs == pytest.approx(counted["macs"], rel=0.01)  # but for the head of a convolutional network
 

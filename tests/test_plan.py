@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from bnexp.compose import expand
 from bnexp.config import Config
 from bnexp.identity import identify
@@ -27,7 +29,26 @@ def test_the_plan_covers_each_run_once_and_repeats_itself(tmp_path: Path) -> Non
         )
         assert len(planned.runs) <= {4: 16, 32: 16, 256: 2}[first.train.batch_size]  # first activations within 2 MiB
     assert [planned.runs for planned in stacks_in(tmp_path, overrides)] == [planned.runs for planned in stacks]
-    assert [planned.cost for planned in stacks] == sorted((planned.cost for planned in stacks), reverse=True)
+
+
+def test_the_longest_stacks_come_first_whatever_makes_them_long(tmp_path: Path) -> None:
+    for axis, longest in (
+        ("data=digits,volumes", "volumes"),
+        ("model.widths=[4],[64,128,256]", (64, 128, 256)),
+        ("train.batch_size=4,64", 4),  # many small steps of the same images
+    ):
+        first = stacks_in(tmp_path, ["model.norm=batch", axis])[0].configs[0]
+        assert longest in (first.data.name, first.model.widths, first.train.batch_size)
+
+
+def test_data_of_ones_own_are_planned_by_what_their_header_says(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "small.npz", x=rng.normal(size=(200, 1, 4, 4)).astype(np.float32), y=np.arange(200) % 4)
+    (stack,) = stacks_in(tmp_path, ["data=npz", f"data.root={tmp_path / 'small.npz'}", "train.batch_size=16", "seed=range(3)"])
+    assert stack.header == ((1, 4, 4), 160, 4)
+    assert stack.steps == 10 * (144 // 16)
+    assert len(stack.runs) == 3
+    assert stack.seconds > 0
 
 
 def test_a_stack_of_different_structures_is_never_planned(tmp_path: Path) -> None:

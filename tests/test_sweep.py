@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from typer.testing import CliRunner, Result
 
@@ -146,6 +147,47 @@ def test_other_keys_with_several_values_are_reported_apart(tmp_path: Path) -> No
     assert [result["setting"] for result in found] == [{"model.placement": "conv-norm-relu"}, {"model.placement": "norm-conv-relu"}]
 
 
+def test_several_budgets_are_reported_apart(tmp_path: Path) -> None:
+    overrides = ["model.widths=[4]", "train.steps=5,10", "model.norm=batch"]
+    found = json.loads(sweep(tmp_path, "lr", *overrides, "--values", "0.1", "--seeds", "1", "--json").stdout)["results"]
+    assert [result["setting"] for result in found] == [{"train.steps": 5}, {"train.steps": 10}]
+
+
+def test_a_run_that_does_not_read_a_key_stands_in_each_of_its_settings(tmp_path: Path) -> None:
+    overrides = [*TINY, "model.bn_momentum=0.1,0.3"]
+    found = json.loads(sweep(tmp_path, "lr", *overrides, "--values", "0.1", "--seeds", "2", "--json").stdout)["results"]
+    assert [result["setting"] for result in found] == [{"model.bn_momentum": 0.1}, {"model.bn_momentum": 0.3}]
+    for result in found:
+        arms = result["comparison"]["headline"]["arms"]
+        assert {arm: arms[arm]["n"] for arm in arms} == {"batch": 2, "none": 2}
+    assert len(list_runs(tmp_path)) == 6  # the runs without norm are the same in both
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "message"),
+    [("foo", "neither an address"), ("http://x:1", "neither an address"), ("", "not a scheduler file"), ("{}", "not a scheduler file")],
+)
+def test_what_is_no_scheduler_is_refused(scheduler: str, message: str, tmp_path: Path) -> None:
+    if scheduler == "{}":
+        scheduler = str(tmp_path / "file.json")
+        Path(scheduler).write_text("{}")
+    result = bn("sweep", "norm", *TINY, "--scheduler", scheduler, "--runs-dir", str(tmp_path / "runs"), code=2)
+    assert message in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_results_that_cannot_be_written_are_still_shown(tmp_path: Path) -> None:
+    sweep(tmp_path / "runs", "grid", *TINY, "--seeds", "1")
+    (group,) = (tmp_path / "runs" / ".groups").iterdir()
+    (group / "runs.csv").unlink()
+    (group / "runs.csv").mkdir()
+    result = sweep(tmp_path / "runs", "grid", *TINY, "--seeds", "1", "--out", str(tmp_path / "out"))
+    assert "could not be written" in result.stderr
+    assert "Test accuracy" in result.stdout
+    assert (tmp_path / "out" / "runs.csv").exists()
+    assert "Test accuracy" in sweep(tmp_path / "runs", "grid", *TINY, "--seeds", "1", code=1).stdout
+
+
 def test_dry_run_trains_nothing_and_says_what_it_would_take(tmp_path: Path) -> None:
     result = sweep(tmp_path / "runs", "batch-size", "--dry-run", "--json")
     plan = json.loads(result.stdout)
@@ -168,6 +210,8 @@ def test_dry_run_trains_nothing_and_says_what_it_would_take(tmp_path: Path) -> N
         (["batch"], "'batch' is not one of"),
         (["lr", "--values", "0.1,,1"], "empty value"),
         (["lr", "--scheduler", "tcp://127.0.0.1:9"], "give one of them"),
+        (["batch-size", "train.epochs=1,2", "--values", "32,64"], "one budget"),
+        (["lr", "device=cuda"], "no" if torch.cuda.is_available() else "PyTorch sees none here"),
         (["grid", "optim.lrr=1"], "Did you mean"),
     ],
 )

@@ -27,10 +27,11 @@ def stacks_in(runs_dir: Path, overrides: list[str]) -> list[Planned]:
 
 def train(stacks: list[Planned], *, workers: int | None = None, scheduler: str | None = None) -> tuple[dict[str, str], list[str]]:
     ends: list[str] = []
-    failed = run_stacks(
+    report = run_stacks(
         stacks, Stop(), lambda event: None, lambda planned, reason: ends.append(reason), workers=workers, scheduler=scheduler
     )
-    return failed, ends
+    assert report.trained == {run.id for planned in stacks for run in planned.runs} - report.failed.keys()
+    return report.failed, ends
 
 
 def models(runs_dir: Path) -> dict[str, bytes]:

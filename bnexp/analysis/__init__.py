@@ -15,6 +15,7 @@ from bnexp.analysis.rates import BestLr, Factor, LrReach, LrScore, StableLr, lar
 from bnexp.analysis.rows import NORM, ArmOf, Row, norm_of, tidy, varying_keys
 from bnexp.analysis.seconds import InSeconds, Seconds, StepCost, StepMs, seconds_to_target
 from bnexp.analysis.target import Quartiles, Ratio, median_to_target, quartiles_to_target, ratio_to_target, survival
+from bnexp.analysis.words import points
 
 __all__ = [
     "NORM",
@@ -58,6 +59,7 @@ __all__ = [
     "median_to_target",
     "norm_of",
     "paired",
+    "points",
     "quartiles_to_target",
     "ratio_to_target",
     "seconds_to_target",

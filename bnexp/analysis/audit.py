@@ -80,9 +80,10 @@ class Audit:
     checks: tuple[Check, ...]
 
     @property
-    def passed(self) -> bool:
-        """No check failed; some may not be possible."""
-        return all(check.passed is not False for check in self.checks)
+    def passed(self) -> bool | None:
+        """False: a check failed. None: none did, but some cannot be told. True: all passed."""
+        found = {check.passed for check in self.checks}
+        return False if False in found else None if None in found else True
 
 
 def fairness_audit(
@@ -106,19 +107,23 @@ def fairness_audit(
         return tuple(_value(row, key) for key in crossed)
 
     alike = _gather(results, arm_of, shared)
+    there = [arm for arm in names if any(arm_of(row) == arm for row in results)]
     facts = tuple(_facts(arm, [row for row in mine if arm_of(row) == arm]) for arm in names)
-    checks = (
+    checks = [
         _parameters(alike),
         _biases(alike),
         _hashes("initial weights", "audit.initial_weights", _gather(results, arm_of, lambda row: _seed_and(row, NETWORK))),
         _hashes("batch order", "audit.batch_order", _gather(results, arm_of, lambda row: _seed_and(row, BATCHES))),
-        _trials(results, names, arm_of, shared),
-        _seeds(results, names, arm_of),
+        _trials(results, there, arm_of, shared),
+        _seeds(results, there, arm_of),
         _budget(alike),
         _same_settings(crossed, confounded),
         _computation(results, alike),
-    )
-    return Audit(baseline_arm, facts, checks)
+    ]
+    if len(there) < len(names):  # those that are there may fail; that all are alike is not known
+        unknown = f"no result of {', '.join(arm for arm in names if arm not in there)}"
+        checks = [Check(check.name, None, unknown) if check.passed else check for check in checks]
+    return Audit(baseline_arm, facts, tuple(checks))
 
 
 def _facts(arm: str, rows: Sequence[Row]) -> ArmFacts:
@@ -219,7 +224,7 @@ def _trials(results: Sequence[Row], names: Sequence[str], arm_of: ArmOf, shared:
     counts = {arm: Counter((lr_of(row), seed_of(row), shared(row)) for row in results if arm_of(row) == arm) for arm in names}
     grids = {arm: sorted({lr for lr, *_ in found}) for arm, found in counts.items()}
     if len(set(map(tuple, grids.values()))) > 1:
-        lrs = _each({arm: ", ".join(f"{lr:g}" for lr in grid) or "no result" for arm, grid in grids.items()})
+        lrs = _each({arm: ", ".join(f"{lr:g}" for lr in grid) for arm, grid in grids.items()})
         return Check(name, False, f"learning rates tried: {lrs}")
     uneven = sorted({cell[:2] for found in counts.values() for cell in found if len({other[cell] for other in counts.values()}) > 1})
     total = _each({arm: count(found.total(), "result") for arm, found in counts.items()})
@@ -227,15 +232,15 @@ def _trials(results: Sequence[Row], names: Sequence[str], arm_of: ArmOf, shared:
         cells = [f"lr {lr:g}, seed {seed}" for lr, seed in uneven]
         more = f" and {len(cells) - LISTED} more" if len(cells) > LISTED else ""
         return Check(name, False, f"{total}; not equally many at {'; '.join(cells[:LISTED])}{more}")
-    grid = next(iter(grids.values()))
+    grid = next(iter(grids.values()), [])
     return Check(name, True, f"{count(len(grid), 'learning rate')} ({', '.join(f'{lr:g}' for lr in grid)}) in each arm; {total}")
 
 
 def _seeds(results: Sequence[Row], names: Sequence[str], arm_of: ArmOf) -> Check:
     seeds = {arm: sorted({seed_of(row) for row in results if arm_of(row) == arm}) for arm in names}
     if len(set(map(tuple, seeds.values()))) > 1:
-        return Check("same seeds", False, _each({arm: _list(found) or "no result" for arm, found in seeds.items()}))
-    first = seeds[names[0]]
+        return Check("same seeds", False, _each({arm: _list(found) for arm, found in seeds.items()}))
+    first = next(iter(seeds.values()), [])
     return Check("same seeds", True, f"{count(len(first), 'seed')} in each arm ({_list(first)})")
 
 

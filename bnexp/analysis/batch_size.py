@@ -12,9 +12,22 @@ from dataclasses import dataclass, replace
 from bnexp.analysis.compare import Comparison, accuracy_pairs, compare_arms
 from bnexp.analysis.pairs import Cell, Paired, holm
 from bnexp.analysis.rates import BestLr, select_lr
-from bnexp.analysis.rows import NORM, ArmOf, Row, batch_size_of, is_diverged, is_result, lr_of, norm_of, one_a_cell, varying
+from bnexp.analysis.rows import (
+    NORM,
+    ArmOf,
+    Row,
+    batch_size_of,
+    is_cold,
+    is_diverged,
+    is_result,
+    lr_of,
+    norm_of,
+    one_a_cell,
+    until_target,
+    varying,
+)
 from bnexp.analysis.target import Quartiles, Ratio
-from bnexp.analysis.words import ENOUGH_SEEDS, budget, evidence, points, seeds
+from bnexp.analysis.words import ENOUGH_SEEDS, STOPPED, budget, cold_at, evidence, points, seeds
 from bnexp.errors import UsageError, one_of
 
 SIGNIFICANT = 0.05
@@ -38,6 +51,8 @@ class BatchSizeRow:
     difference: Paired | None
     """Test accuracy (running statistics), arm minus baseline; None for the baseline itself and where it is not there."""
     speedup: Ratio | None
+    ema_warm: bool
+    """Every finished run's running statistics have forgotten their initial (0, 1)."""
 
 
 @dataclass(frozen=True)
@@ -129,12 +144,19 @@ def small_batch_cost(
         costs += _costs("same-lr", by_size, {size: lr for size in [*small, reference] if lr in grids[size]}, reference, stats)
     best_lr = [cost for cost in costs if cost.kind == "best-lr"]
     same_lr = [cost for cost in costs if cost.kind == "same-lr" and cost.lr == chosen[reference]]
-    answer = _answer(arm, stats, reference, best_lr, "each at its own best learning rate")
-    answer_same_lr = _answer(arm, stats, reference, same_lr, f"all at its best learning rate {chosen[reference]:g}")
+    stopped = any(until_target(row) for size in chosen for row in by_size[size] if is_result(row))
+    answer = _answer(arm, stats, reference, best_lr, "each at its own best learning rate", stopped)
+    answer_same_lr = _answer(arm, stats, reference, same_lr, f"all at its best learning rate {chosen[reference]:g}", stopped)
     absent = [size for size in small if chosen[reference] not in grids[size]]
     if absent and same_lr:
         answer_same_lr += f" Batch {', '.join(map(str, absent))} has no result at it."
-    return SmallBatchCost(arm, stats, reference, tuple(costs), answer, answer_same_lr, tuple(_warnings(by_size, best)))
+    warnings = _warnings(by_size, best, stopped)
+    if stats == "running":  # the others do not know the initial ones
+        used = {size: {lr, chosen[reference]} for size, lr in chosen.items()}
+        finished = {size: [row for row in by_size[size] if lr_of(row) in used[size] and row["status"] == "finished"] for size in used}
+        cold = [size for size, here in finished.items() if any(map(is_cold, here))]
+        warnings += [cold_at(cold)] * bool(cold)
+    return SmallBatchCost(arm, stats, reference, tuple(costs), answer, answer_same_lr, tuple(warnings))
 
 
 def _table(size: int, found: Comparison) -> list[BatchSizeRow]:
@@ -152,6 +174,7 @@ def _table(size: int, found: Comparison) -> list[BatchSizeRow]:
             steps=result.steps,
             difference=matchup.versus[arm].accuracy["running"] if arm in matchup.versus else None,
             speedup=matchup.versus[arm].speedup if arm in matchup.versus else None,
+            ema_warm=result.ema_warm,
         )
         for matchup in (found.headline, *found.same_lr)
         for arm, result in matchup.arms.items()
@@ -171,7 +194,7 @@ def _costs(kind: str, by_size: dict[int, list[Row]], lrs: dict[int, float], refe
     return costs
 
 
-def _warnings(by_size: dict[int, list[Row]], best: dict[int, BestLr]) -> list[str]:
+def _warnings(by_size: dict[int, list[Row]], best: dict[int, BestLr], stopped: bool) -> list[str]:
     found = []
     for size, choice in best.items():
         found += [f"batch {size}: {text}." for text in choice.warnings]
@@ -189,18 +212,23 @@ def _warnings(by_size: dict[int, list[Row]], best: dict[int, BestLr]) -> list[st
     elif trials == {1}:
         found.append("one learning rate a batch size: nothing was tuned.")
     results = [row for size in sorted(by_size) for row in by_size[size] if is_result(row)]
-    found.append(budget(results))
+    found.append(STOPPED if stopped else budget(results))
     differing = varying(results, ("config.train.batch_size",))
     if differing:
         found.append(f"the runs also differ in {', '.join(key.removeprefix('config.') for key in differing)}.")
     return found
 
 
-def _answer(arm: str, stats: str, reference: int, costs: Sequence[BatchCost], rates: str) -> str:
-    """Do small batches cost accuracy here? `rates`: at which learning rates."""
+def _answer(arm: str, stats: str, reference: int, costs: Sequence[BatchCost], rates: str, stopped: bool) -> str:
+    """Do small batches cost accuracy here? `rates`: at which learning rates; `stopped`: runs ended where they reached their target."""
     known = [cost for cost in costs if cost.pairs.difference is not None]
     if not known:
         return f"No batch size of {arm} below the reference {reference} has runs to pair with it, {rates}: nothing to compare."
+    if stopped:  # all end near the target, whatever the batch size did to them
+        return (
+            f"Accuracies of runs that stopped at their target do not tell what small batches cost (arm {arm}, {rates}); "
+            "see the steps to target."
+        )
 
     def shown(cost: BatchCost) -> str:
         detail = evidence(cost.pairs, cost.p_holm, len(known)) + (f"; {cost.n_diverged} diverged, counted as 0" if cost.n_diverged else "")

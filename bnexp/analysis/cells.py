@@ -13,6 +13,7 @@ from bnexp.analysis.rows import (
     Row,
     by_seed,
     gap,
+    is_cold,
     is_diverged,
     is_result,
     one_each,
@@ -43,6 +44,8 @@ class GridCell:
     steps: Quartiles
     gap: Cell
     """Training minus test accuracy, over the runs that did not diverge."""
+    ema_warm: bool
+    """Every finished run's running statistics have forgotten their initial (0, 1)."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ def _cell(values: tuple[Any, ...], rows: Sequence[Row]) -> GridCell:
         val_loss=cell(list(by_seed(results, val_loss).values())),
         steps=quartiles_to_target(list(by_seed(results, steps_to_target).values())),
         gap=cell(list(by_seed(finished, gap).values())),
+        ema_warm=not any(map(is_cold, finished)),
     )
 
 

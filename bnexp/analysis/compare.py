@@ -22,6 +22,7 @@ from bnexp.analysis.rows import (
     budget_of,
     by_seed,
     gap,
+    is_cold,
     is_diverged,
     is_result,
     lr_of,
@@ -146,7 +147,7 @@ def compare_arms(
         verdict="",
     )
     sizes = {batch_size_of(row) for row in results}
-    budget = words.budget(results) if len(sizes) > 1 else words.STOPPED if any(map(until_target, results)) else None
+    budget = words.STOPPED if any(map(until_target, results)) else words.budget(results) if len(sizes) > 1 else None
     missing = {arm: [lr_of(row) for row in by_arm[arm] if not is_result(row)] for arm in names}
     return replace(comparison, warnings=tuple(words.warnings(comparison, differing, missing, budget)), verdict=words.verdict(comparison))
 
@@ -194,7 +195,7 @@ def _arm_result(arm: str, lr: float, rows: Sequence[Row]) -> ArmResult:
         steps=quartiles_to_target(list(by_seed(results, steps_to_target).values())),
         gap=cell(list(by_seed(finished, gap).values())),
         parameters=int(sizes.pop()) if len(sizes) == 1 else None,
-        ema_warm=all(row.get("running_statistics.warm") is not False for row in finished),
+        ema_warm=not any(map(is_cold, finished)),
     )
 
 

@@ -75,6 +75,11 @@ def is_diverged(row: Row) -> bool:
     return bool(row["status"] == "diverged")
 
 
+def is_cold(row: Row) -> bool:
+    """Whether the initial (0, 1) still weighs in the running statistics; where that is not recorded, or there are none, it does not."""
+    return row.get("running_statistics.warm") is False
+
+
 def seed_of(row: Row) -> int:
     return int(row["seed"])
 

@@ -19,6 +19,7 @@ ENOUGH_SEEDS = 5
 STOPPED = "train.until_target: each run stopped where it reached the target, so final accuracies are those of unequal budgets."
 BATCH_GAP = 0.02
 """Test accuracy under batch statistics that differs by more than this from that under running ones is worth a look."""
+COLD = "their initial (0, 1) still weighs more than 1 %; see the precise or batch ones"
 PARAMETER_GAP = 0.05
 """Arms that differ by more than this share of their parameters are not at parity."""
 
@@ -88,6 +89,19 @@ def budget(rows: Sequence[Row]) -> str:
     return "unequal budgets: the runs were given neither equal steps nor equal epochs."
 
 
+def cold_at(batch_sizes: Sequence[int]) -> str:
+    """That the running statistics are cold at these batch sizes."""
+    return f"running statistics are cold at batch {_list(batch_sizes)}: {COLD}."
+
+
+def few_seeds(ns: Sequence[int], noun: str) -> str | None:
+    """That some of these numbers of seeds are too small; `noun`: what each is the number of."""
+    few = [n for n in ns if n < ENOUGH_SEEDS]
+    if not few:
+        return None
+    return f"{len(few)} of {count(len(ns), noun)}: n < {ENOUGH_SEEDS} (at the least {min(few)}); a comparison wants {ENOUGH_SEEDS} or more."
+
+
 def _about_arms(comparison: Comparison) -> list[str]:
     found = []
     for arm, best in comparison.best_lr.items():
@@ -96,7 +110,7 @@ def _about_arms(comparison: Comparison) -> list[str]:
             found.append(f"{arm}: diverged runs: {', '.join(diverged)}; they count as accuracy 0 and infinite steps to target.")
     for arm, result in comparison.headline.arms.items():
         if not result.ema_warm:
-            found.append(f"{arm}: running statistics are cold: their initial (0, 1) still weighs more than 1 %; see the precise ones.")
+            found.append(f"{arm}: running statistics are cold: {COLD}.")
         running, batch = (result.accuracy_finished[stats].mean for stats in ("running", "batch"))
         if running is not None and batch is not None and abs(batch - running) > BATCH_GAP:
             found.append(
@@ -179,12 +193,12 @@ def in_seconds(found: InSeconds) -> str:
     assert seconds is not None
     (first, by_steps), (second, by_seconds) = (_faster(arm, baseline, factor) for factor in (steps, seconds))
     if first and first == second:
-        return f"{text}; to the target {first} is {by_steps} times faster in steps and {by_seconds} times in seconds."
+        return f"{text}; to the target, by medians, {first} is {by_steps} times faster in steps and {by_seconds} times in seconds."
     in_steps = f"{first} is {by_steps} times faster in steps" if first else "both need as many steps"
     joined = f"but {second} {'' if first else 'is '}{by_seconds} times faster in seconds" if second else "but both need as many seconds"
     if not first and not second:
         joined = "and as many seconds"
-    return f"{text}; to the target {in_steps}, {joined}."
+    return f"{text}; to the target, by medians, {in_steps}, {joined}."
 
 
 def _faster(arm: str, baseline: str, factor: float) -> tuple[str, str]:

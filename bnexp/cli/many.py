@@ -93,8 +93,7 @@ def sweep(
     rows = {row["id"]: row for row in rows_of(outcome.runs)}
     results = []
     for part, configs in asked.parts.items():
-        ids = dict.fromkeys(prepared.ids[config] for config in configs)
-        results += sweeps.analyse(kind.value, part, [rows[name] for name in ids])
+        results += sweeps.analyse(kind.value, part, [(config, rows[prepared.ids[config]]) for config in configs])
     plain = {"kind": kind.value, "results": [result.plain() for result in results]}
     stored = _store(f"sweep-{kind.value}", plain, tidy(list(rows.values())), prepared.group.folder, out)
     if json:
@@ -158,7 +157,7 @@ def compare(
     from bnexp.run import find_run, rows_of
     from bnexp.terminal import Terminal
 
-    overrides = [item for item in items or [] if "=" in item or item.startswith("~")]
+    overrides = [item for item in items or [] if ("=" in item or item.startswith("~")) and not Path(item).is_dir()]
     names = [item for item in items or [] if item not in overrides]
     if names:
         asked = {"--no-bn": no_bn, "--norm": norm, "--lrs": lrs, "--seeds": seeds, "--scheduler": scheduler, "--fresh": fresh}
@@ -178,7 +177,9 @@ def compare(
         prepared = prepare(configs, runs_dir, fresh=fresh)
         _check_out(out)
         outcome = train_all(prepared, workers=workers, scheduler=scheduler, quiet=quiet)
-        arms = compares.arms_by_norm([row for row in rows_of(outcome.runs) if "seed" in row])
+        arms = compares.arms_by_norm(configs)
+        if not all(any("seed" in row and arms.arm_of(row) == arm for row in rows_of(outcome.runs)) for arm in arms.labels):
+            _end(outcome, None, quiet)  # not one run of an arm could even write its summary
     found = compares.compared(outcome.runs, arms, Terminal(quiet))
     group = group_of(outcome.runs).folder
     stored = _store("compare", found.plain(), tidy(rows_of(outcome.runs)), group, out)
@@ -208,6 +209,10 @@ def _listed(text: str | None, option: str) -> list[str] | None:
 def _check_machine(workers: int | None, scheduler: str | None) -> None:
     if workers is not None and scheduler is not None:
         raise UsageError("--workers counts processes on this machine, and --scheduler names another's; give one of them.")
+    if scheduler is not None:
+        from bnexp.cluster import address_of
+
+        address_of(scheduler)
 
 
 def _check_out(out: Path | None) -> None:
@@ -230,13 +235,14 @@ def _store(name: str, plain: Mapping[str, Any], rows: Sequence[Mapping[str, Any]
     """Writes the rows and the result; the folder to look into, or None where that failed: what was found is still shown."""
     from bnexp.group import store
 
-    try:
-        for folder in (group, *([out] if out else [])):
+    written = []
+    for folder in ([out] if out else []) + [group]:
+        try:
             store(folder, name, plain, rows)
-    except OSError as error:
-        print(f"Error: the results could not be written to {folder} ({error.strerror or error}).", file=sys.stderr)
-        return None
-    return out or group
+            written.append(folder)
+        except OSError as error:
+            print(f"Error: the results could not be written to {folder} ({error.strerror or error}).", file=sys.stderr)
+    return written[0] if written else None
 
 
 def _end(outcome: Outcome, stored: Path | None, quiet: bool) -> None:
@@ -244,7 +250,7 @@ def _end(outcome: Outcome, stored: Path | None, quiet: bool) -> None:
     if stored is not None and not quiet:
         print(f"Rows and results: {stored}", file=sys.stderr)
     if outcome.failed:
-        reasons = "; ".join(dict.fromkeys(outcome.failed.values()))
+        reasons = "; ".join(dict.fromkeys(reason.rstrip(".") for reason in outcome.failed.values()))
         print(
             f"Error: {len(outcome.failed)} of {len(outcome.runs)} runs failed: {short(reasons, 300)}. "
             "The same command again trains only what is missing.",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from bnexp.analysis import Audit, Comparison, Factor, StableLr
 from bnexp.compare import Compared
-from bnexp.tables.text import difference, mean_std, quartiles, times_faster
+from bnexp.tables.text import FASTER, LOST, Whole, difference, mean_std, quartiles, times_faster
 
 STATS = {"running": "running statistics", "precise": "precise statistics", "batch": "batch statistics"}
 MARK = {True: ("ok", "green"), False: ("NO", "red"), None: ("?", "yellow")}
@@ -20,11 +22,12 @@ def comparison_tables(found: Compared) -> RenderableType:
     parts: list[RenderableType] = [headline(found)]
     if comparison.same_lr:
         parts += [Text(), same_lr(comparison)]
-    parts += [Text(), audit_table(found.audit), Text(), verdict(found), *notes(comparison)]
+    timed = [] if found.seconds is None else [found.seconds.note]
+    parts += [Text(), audit_table(found.audit), Text(), verdict(found), *notes([*comparison.warnings, *timed])]
     return Group(*parts)
 
 
-def headline(found: Compared) -> Table:
+def headline(found: Compared) -> RenderableType:
     """Each arm at its own best learning rate: one column an arm, one for each difference from the baseline."""
     comparison, seconds = found.comparison, found.seconds
     matchup, baseline = comparison.headline, comparison.baseline
@@ -73,7 +76,7 @@ def headline(found: Compared) -> Table:
             "ms a step alone, median (quartiles)",
             {arm: f"{time.median_ms:.2f} ({time.low_ms:.2f} to {time.high_ms:.2f})" for arm, time in found.step_times.items()},
             {
-                arm: f"cost {one.step_cost.factor:.3g}x [{one.step_cost.low:.3g}, {one.step_cost.high:.3g}]"
+                arm: f"cost {one.step_cost.factor:.3g}x ({one.step_cost.low:.3g} to {one.step_cost.high:.3g})"
                 for arm, one in seconds.versus.items()
             },
         )
@@ -88,10 +91,11 @@ def headline(found: Compared) -> Table:
     )
     row("diverged runs (all learning rates)", {arm: _diverged(comparison, arm) for arm in arms})
     row("parameters", {arm: "n/a" if results[arm].parameters is None else f"{results[arm].parameters:,}" for arm in arms})
-    return table
+    table.caption = Text(f"{LOST}; {FASTER}; cost: ratio of the medians (what their quartiles allow)" if seconds else f"{LOST}; {FASTER}")
+    return Whole(table)
 
 
-def same_lr(comparison: Comparison) -> Table:
+def same_lr(comparison: Comparison) -> RenderableType:
     """Test accuracy (running statistics) of all arms at each learning rate that they were all tried with."""
     baseline = comparison.baseline
     others = [arm for arm in comparison.arms if arm != baseline]
@@ -110,15 +114,15 @@ def same_lr(comparison: Comparison) -> Table:
             cells.append(f"{best}{mean_std(result.accuracy['running'])}{lost}")
         gaps = [difference(matchup.versus[arm].accuracy["running"]) if arm in matchup.versus else "" for arm in others]
         table.add_row(f"{matchup.lr:g}", *cells, *gaps)
-    table.caption = Text("* the arm's best learning rate; a diverged run counts as accuracy 0")
-    return table
+    table.caption = Text("* the arm's best learning rate; a diverged run counts as accuracy 0, one that misses the target keeps its own")
+    return Whole(table)
 
 
 def audit_table(audit: Audit) -> Table:
     """The fairness audit, one check a row."""
     failed = sum(check.passed is False for check in audit.checks)
     unknown = sum(check.passed is None for check in audit.checks)
-    word = "passed" if not failed and not unknown else f"{failed} failed, {unknown} cannot be told"
+    word = ", ".join([f"{failed} failed"] * bool(failed) + [f"{unknown} cannot be told"] * bool(unknown)) or "passed"
     table = Table(
         title=Text(f"Fairness audit: {word}", style="bold"), title_justify="left", show_header=False, box=None, padding=(0, 1, 0, 0)
     )
@@ -143,9 +147,9 @@ def verdict(found: Compared) -> Text:
     return Text("\n".join(sentences))
 
 
-def notes(comparison: Comparison) -> list[RenderableType]:
-    """What makes it weaker than it looks."""
-    return [Text(f"Note: {note}", style="yellow") for note in comparison.warnings]
+def notes(texts: Iterable[str]) -> list[RenderableType]:
+    """What makes the numbers weaker than they look."""
+    return [Text(f"Note: {text}", style="yellow") for text in texts]
 
 
 def _stable(found: StableLr) -> str:

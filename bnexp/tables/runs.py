@@ -26,6 +26,9 @@ def run_table(summary: dict[str, Any], folder: str) -> RenderableType:
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
     table.add_row("status", _status(summary))
+    if summary["data"] is None:  # it failed before its data were read
+        table.add_row("folder", folder)
+        return Group(table, *[Text(f"Note: {note}", style="yellow") for note in notes(summary)])
     table.add_row(
         "network",
         f"{config['model']['name']} {config['model']['widths']}, norm {config['model']['norm']}, {summary['parameters']:,} parameters",

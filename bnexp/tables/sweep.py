@@ -10,9 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from bnexp.analysis import BatchSizes, Cells, Comparison, SmallBatchCost
+from bnexp.analysis.words import COLD, cold_at, count, few_seeds
 from bnexp.sweep import Result
 from bnexp.tables.compare import notes, same_lr
-from bnexp.tables.text import difference, mean_std, quartiles, times_faster
+from bnexp.tables.text import FASTER, LOST, Whole, difference, mean_std, quartiles, times_faster
+
+LISTED = 3
+"""Cells that a note names before it only counts them."""
 
 
 def sweep_tables(results: Sequence[Result]) -> RenderableType:
@@ -27,7 +31,7 @@ def sweep_tables(results: Sequence[Result]) -> RenderableType:
         if result.comparison is not None:
             parts += _comparison(result.comparison)
         if result.cells is not None:
-            parts.append(cells_table(result.cells, result.part))
+            parts += [cells_table(result.cells, result.part), *notes(_about_cells(result.cells))]
         parts.append(Text())
     return Group(*parts[:-1])
 
@@ -49,7 +53,7 @@ def plan_table(plan: dict[str, Any]) -> RenderableType:
     parts = ", ".join(f"{count} runs: {part}" for part, count in plan["parts"].items())
     budget = Text(f"Budget: {parts}.")
     text = f"About {found['minutes']:.1f} minutes ({basis}) and {found['bytes'] / 1e6:,.0f} MB. Nothing was started."
-    return Group(table, budget, Text(text if plan["stacks"] else "All runs are finished: there is nothing to train."))
+    return Group(Whole(table), budget, Text(text if plan["stacks"] else "All runs are finished: there is nothing to train."))
 
 
 def cells_table(found: Cells, budget: str) -> RenderableType:
@@ -65,10 +69,29 @@ def cells_table(found: Cells, budget: str) -> RenderableType:
         lost = [f"{one.n_diverged} diverged"] * bool(one.n_diverged) + [f"{one.n_missing} missing"] * bool(one.n_missing)
         n = f"{one.n}" + (f" ({', '.join(lost)})" if lost else "")
         stats = [mean_std(one.accuracy[name]) for name in ("running", "precise", "batch")]
-        values = ["" if value is None else f"{value:g}" if isinstance(value, float) else str(value) for value in one.values]
-        table.add_row(*values, n, stats[0], interval, *stats[1:], quartiles(one.steps), mean_std(one.gap))
-    table.caption = Text("a diverged run counts as accuracy 0; gap: training minus test accuracy")
-    return table
+        table.add_row(*map(_value, one.values), n, stats[0], interval, *stats[1:], quartiles(one.steps), mean_std(one.gap))
+    table.caption = Text(f"{LOST}; gap: training minus test accuracy")
+    return Whole(table)
+
+
+def _about_cells(found: Cells) -> list[str]:
+    """What makes the cells weaker than they look."""
+    said = []
+    cold = [cell for cell in found.cells if not cell.ema_warm]
+    if cold:
+        names = [key.removeprefix("config.").rpartition(".")[2] for key in found.keys]
+        which = ["".join(f", {name}={_value(value)}" for name, value in zip(names, cell.values, strict=True))[2:] for cell in cold]
+        listed = f" ({'; '.join(which)})" if found.keys and len(cold) <= LISTED else ""
+        said.append(f"running statistics are cold in {len(cold)} of {count(len(found.cells), 'cell')}{listed}: {COLD}.")
+    few = few_seeds([cell.n for cell in found.cells], "cell")
+    said += [] if few is None else [few]
+    if found.n_unreadable:
+        said.append(f"{count(found.n_unreadable, 'run')} cannot be read and stand in no cell.")
+    return said
+
+
+def _value(value: Any) -> str:
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _batch_sizes(found: BatchSizes, part: str, small: Sequence[SmallBatchCost]) -> list[RenderableType]:
@@ -76,16 +99,15 @@ def _batch_sizes(found: BatchSizes, part: str, small: Sequence[SmallBatchCost]) 
     title = f"Test accuracy % against batch size at {part}, each arm at its own best learning rate (± std over seeds)"
     table = Table(title=Text(title, style="bold"), title_justify="left")
     table.add_column("batch", justify="right")
-    for name in ("arm", "lr", "n", "running stats", "batch stats", "steps to target", "- none, running stats"):
+    for name in ("arm", "lr", "n", "running stats", "batch stats", "steps to target", "- none, running stats [95 %]"):
         table.add_column(Text(name), justify="left" if name == "arm" else "right", overflow="fold")
     shown = None
-    for row in sorted(found.table, key=lambda row: (row.batch_size, arms.index(row.arm))):
-        if row.kind != "best-lr":
-            continue
+    rows = sorted((row for row in found.table if row.kind == "best-lr"), key=lambda row: (row.batch_size, arms.index(row.arm)))
+    for row in rows:
         if shown not in (None, row.batch_size) and len(arms) > 1:
             table.add_section()
         table.add_row(
-            "" if shown == row.batch_size else str(row.batch_size),
+            str(row.batch_size),
             Text(row.arm),
             f"{row.lr:g}",
             f"{row.n}" + (f" ({row.n_diverged} diverged)" if row.n_diverged else ""),
@@ -95,14 +117,20 @@ def _batch_sizes(found: BatchSizes, part: str, small: Sequence[SmallBatchCost]) 
             "" if row.difference is None else difference(row.difference),
         )
         shown = row.batch_size
-    parts: list[RenderableType] = [table]
+    table.caption = Text(LOST)
+    parts: list[RenderableType] = [Whole(table)]
     for cost in small:
         parts += [Text(), _costs(cost), Text(f"At best lr: {cost.answer}"), Text(f"At same lr: {cost.answer_same_lr}")]
-    warned = dict.fromkeys(f"{cost.arm}: {warning}" for cost in small for warning in cost.warnings)
-    return [*parts, Text(), *[Text(f"Note: {warning}", style="yellow") for warning in warned]]
+    warned = [f"{cost.arm}: {warning}" for cost in small for warning in cost.warnings]
+    for arm in arms:
+        cold = [row.batch_size for row in rows if row.arm == arm and not row.ema_warm]
+        warned += [f"{arm}: {cold_at(cold)}"] * bool(cold)
+    few = few_seeds([row.n for row in rows], "row")
+    warned += [] if few is None else [few]
+    return [*parts, Text(), *notes(dict.fromkeys(warned))]
 
 
-def _costs(found: SmallBatchCost) -> Table:
+def _costs(found: SmallBatchCost) -> RenderableType:
     """Each smaller batch size against the reference, paired by seed."""
     title = f"{found.arm}, {found.stats} statistics: accuracy minus that of batch {found.reference}, points [95 % interval], p"
     table = Table(title=Text(title, style="bold"), title_justify="left")
@@ -115,7 +143,7 @@ def _costs(found: SmallBatchCost) -> Table:
         cells = [difference(side[size].pairs, side[size].p_holm) if size in side else "" for side in (best, same)]
         table.add_row(str(size), str((best | same)[size].pairs.n), *cells)
     table.caption = Text("p: exact sign-flip test, Holm's correction over the batch sizes")
-    return table
+    return Whole(table)
 
 
 def _comparison(found: Comparison) -> list[RenderableType]:
@@ -131,10 +159,10 @@ def _comparison(found: Comparison) -> list[RenderableType]:
         if factor.value is not None and factor.bound != "unknown" and lines:
             sign = {"at_least": "at least ", "at_most": "at most "}.get(factor.bound, "")
             lines.append(Text(f"Largest stable learning rate of {arm} over that of {found.baseline}: {sign}{factor.value:.3g}"))
-    return [same_lr(found), _targets(found), *lines, Text(), Text(found.verdict), *notes(found)]
+    return [same_lr(found), _targets(found), *lines, Text(), Text(found.verdict), *notes(found.warnings)]
 
 
-def _targets(found: Comparison) -> Table:
+def _targets(found: Comparison) -> RenderableType:
     """Steps to target at each learning rate."""
     others = [arm for arm in found.arms if arm != found.baseline]
     table = Table(title=Text("Steps to target: median (quartiles)", style="bold"), title_justify="left")
@@ -148,4 +176,5 @@ def _targets(found: Comparison) -> Table:
         table.add_row(
             f"{matchup.lr:g}", *cells, *[times_faster(matchup.versus[arm].speedup) if arm in matchup.versus else "" for arm in others]
         )
-    return table
+    table.caption = Text(FASTER)
+    return Whole(table)

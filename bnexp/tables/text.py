@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from rich.console import Console, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.table import Table
+from rich.text import Text
 
-from bnexp.analysis import Cell, Paired, Quartiles, Ratio
+from bnexp.analysis import Cell, Paired, Quartiles, Ratio, points
+
+FASTER = "faster: ratio of the medians; paired: geometric mean of the ratios by seed [95 % interval]"
+LOST = "a diverged run counts as accuracy 0 and never reaches the target; one that misses it keeps its accuracy"
 
 
 def show(table: RenderableType) -> None:
@@ -17,6 +25,52 @@ def show(table: RenderableType) -> None:
     if not console.is_terminal:
         console.width = max(console.width, 200)  # a pipe has no width: one line a row, for whoever reads it
     console.print(table)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A table of text that breaks no word, as half a number is a wrong one. Rich makes columns narrower than their longest word.
+
+    Where these do not fit side by side, the rules between them go; where that is not enough, each row becomes lines `column: cell`.
+    """
+
+    table: Table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        texts = [[_plain(column.header), *map(_plain, column.cells)] for column in self.table.columns]
+        least = [max((cell_len(word) for text in column for word in text.split()), default=1) for column in texts]
+        most = [max(map(cell_len, column)) for column in texts]
+        count = len(texts)
+        table = copy.copy(self.table)
+        room = options.max_width - (3 * count + 1)  # a rule on each side of a column, and its padding
+        if sum(least) > room:
+            table.box, table.padding, table.pad_edge = None, (0, 1, 0, 0), False
+            room = options.max_width - (count - 1)
+        if sum(least) > room:
+            yield from _records(self.table, texts)
+            return
+        widths = list(least)
+        for _ in range(room - sum(least)):  # the next character goes to the column with most lines
+            lines = [whole / max(width, 1) for whole, width in zip(most, widths, strict=True)]
+            if max(lines) <= 1:
+                break
+            widths[lines.index(max(lines))] += 1
+        table.columns = [replace(column, width=width, overflow="fold") for column, width in zip(self.table.columns, widths, strict=True)]
+        yield table
+
+
+def _records(table: Table, columns: Sequence[Sequence[str]]) -> Iterator[RenderableType]:
+    yield table.title or ""
+    names = [column[0] for column in columns]
+    for cells in zip(*(column[1:] for column in columns), strict=True):
+        lines = [f"{name}: {text}" if name else text for name, text in zip(names, cells, strict=True) if text]
+        yield Text("\n".join([*lines, ""]))
+    if table.caption:
+        yield table.caption
+
+
+def _plain(text: RenderableType) -> str:
+    return text.plain if isinstance(text, Text) else str(text)
 
 
 def spread(values: Sequence[float | None]) -> str:
@@ -50,9 +104,9 @@ def difference(pairs: Paired, p: float | None = None) -> str:
     """`+1.28 [+0.93, +1.62] p 0.0625`: percentage points with the 95 % interval."""
     if pairs.difference is None:
         return "n/a"
-    interval = "" if pairs.low is None or pairs.high is None else f" [{100 * pairs.low:+.2f}, {100 * pairs.high:+.2f}]"
+    interval = "" if pairs.low is None or pairs.high is None else f" [{points(pairs.low)}, {points(pairs.high)}]"
     p = pairs.p if p is None else p
-    return f"{100 * pairs.difference:+.2f}{interval}" + ("" if p is None else f" p {p:.3g}")
+    return f"{points(pairs.difference)}{interval}" + ("" if p is None else f" p {p:.3g}")
 
 
 def quartiles(found: Quartiles, digits: int = 0) -> str:
@@ -68,9 +122,11 @@ def quartiles(found: Quartiles, digits: int = 0) -> str:
 
 
 def times_faster(ratio: Ratio) -> str:
-    """`3.1x [2.4, 4.0]`: how many times faster, a bound where one side misses the target."""
+    """`1.21x; paired 1.4x [0.78, 4.3]`: how many times faster by the medians, a bound where one side misses the target; and by the
+    geometric mean over the seeds, whose interval it is: the medians' ratio may lie outside of it."""
     sign = {"at_least": "≥ ", "at_most": "≤ "}.get(ratio.bound, "")
     if ratio.factor is None:
         return {"at_least": "only this arm arrives", "at_most": "only the baseline arrives"}.get(ratio.bound, "n/a")
-    interval = "" if ratio.low is None or ratio.high is None else f" [{ratio.low:.3g}, {ratio.high:.3g}]"
-    return f"{sign}{ratio.factor:.3g}x{interval}"
+    known = ratio.mean is not None and ratio.low is not None and ratio.high is not None
+    pairs = f"; paired {ratio.mean:.3g}x [{ratio.low:.3g}, {ratio.high:.3g}]" if known else ""
+    return f"{sign}{ratio.factor:.3g}x{pairs}"

@@ -1,0 +1,114 @@
+"""Where workers come from: a Dask cluster of our own on this machine, or somebody's scheduler, whose workers are checked."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bnexp import __version__
+from bnexp.errors import UsageError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+CONNECT_S = 10
+DEAF = "import signal\nfor number in (signal.SIGINT, signal.SIGTERM):\n    signal.signal(number, signal.SIG_IGN)\n"
+"""A local worker's preload: Ctrl-C reaches every process of the terminal, and a worker must live on to save its stack."""
+
+
+@contextlib.contextmanager
+def connected(device: str, stacks: int, workers: int | None, scheduler: str | None) -> Iterator[Client]:
+    """A client of the scheduler, or of a cluster of our own that ends with it: `workers` processes, but no more than `stacks`.
+
+    Raises:
+        UsageError: the scheduler does not answer.
+    """
+    import dask
+    from distributed import Client, LocalCluster
+
+    for name in ("distributed", "distributed.client"):  # Dask gives the second a level of its own
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what happens to workers is told in our own words
+    if scheduler is not None:
+        try:
+            client = Client(address_of(scheduler), timeout=CONNECT_S)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"The scheduler {scheduler} does not answer within {CONNECT_S} s ({type(error).__name__}).") from None
+        with client:
+            yield client
+        return
+    # Without a limit of memory of its own a worker is neither paused nor killed for a large stack; the system's limit holds.
+    settings = {"distributed.scheduler.allowed-failures": 0, "distributed.worker.daemon": True, "distributed.worker.preload": [DEAF]}
+    with (
+        dask.config.set(settings),
+        LocalCluster(
+            n_workers=min(workers or local_workers(device), stacks),
+            threads_per_worker=1,
+            memory_limit=0,
+            dashboard_address="127.0.0.1:0",  # None would serve pages on port 8787 of every interface
+            scheduler_kwargs={"dashboard": False},
+            host="127.0.0.1",
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def address_of(scheduler: str) -> str:
+    """The address that `--scheduler` gives, itself or in a scheduler file.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if re.match(r"(tcp|tls|ucx|ws|wss)://[^/]+:\d+/?$", scheduler):
+        return scheduler
+    try:
+        address = json.loads(Path(scheduler).read_text())["address"]
+    except FileNotFoundError:
+        raise UsageError(f"--scheduler {scheduler} is neither an address (tcp://HOST:PORT) nor a scheduler file that is there.") from None
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UsageError(f"--scheduler {scheduler} is not a scheduler file; `dask scheduler --scheduler-file FILE` writes one.") from None
+    return str(address)
+
+
+def local_workers(device: str) -> int:
+    """Workers on this machine: one a GPU where there are GPUs to be used, else one a core."""
+    gpus = len(list(Path("/proc/driver/nvidia/gpus").glob("*"))) if device != "cpu" else 0
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if gpus and visible is not None:
+        gpus = min(gpus, len([name for name in visible.split(",") if name.strip() not in ("", "-1")]))
+    return gpus or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def check_workers(client: Client, runs_dir: Path, addresses: Sequence[str]) -> dict[str, str | None]:
+    """What is wrong with each worker: None if it has this version of bnexp and sees the runs folder. One that is gone has no answer."""
+    if not addresses:
+        return {}
+    token = runs_dir / ".stacks" / f"seen-{uuid.uuid4().hex[:8]}"
+    token.touch()
+    try:
+        answers = client.run(_sees, str(token), workers=list(addresses), on_error="return")
+    finally:
+        token.unlink(missing_ok=True)
+    return {address: _problem(address, answer, runs_dir) for address, answer in answers.items() if not isinstance(answer, OSError)}
+
+
+def _problem(address: str, answer: object, runs_dir: Path) -> str | None:
+    if isinstance(answer, BaseException):
+        return f"The worker {address} cannot run bnexp ({type(answer).__name__}: {str(answer)[:200]}); install it there."
+    if answer == (__version__, True):
+        return None
+    if isinstance(answer, tuple) and answer[0] != __version__:
+        return f"The worker {address} has bnexp {answer[0]}, and this is {__version__}; install the same everywhere."
+    return f"The worker {address} does not see {runs_dir}; --runs-dir must be a folder that all machines share."
+
+
+def _sees(token: str) -> tuple[str, bool]:
+    return __version__, Path(token).exists()
