@@ -43,14 +43,21 @@ def connected(device: str, stacks: int, workers: int | None, scheduler: str | No
         with client:
             yield client
         return
-    # Without a limit of memory of its own a worker is neither paused nor killed for a large stack; the system's limit holds.
-    settings = {"distributed.scheduler.allowed-failures": 0, "distributed.worker.daemon": True, "distributed.worker.preload": [DEAF]}
+    settings = {
+        "distributed.scheduler.allowed-failures": 0,
+        "distributed.worker.daemon": True,
+        "distributed.worker.preload": [DEAF],
+        # The trainer shares its process with Dask, whose profiler alone (a hundred samples a second) took 2 to 4 % of its time.
+        "distributed.worker.profile.enabled": False,
+        "distributed.admin.tick.interval": "1s",
+        "distributed.admin.system-monitor.interval": "5s",
+    }
     with (
         dask.config.set(settings),
         LocalCluster(
             n_workers=min(workers or local_workers(device), stacks),
             threads_per_worker=1,
-            memory_limit=0,
+            memory_limit=0,  # else a worker is paused or killed for a large stack; the system's own limit holds
             dashboard_address="127.0.0.1:0",  # None would serve pages on port 8787 of every interface
             scheduler_kwargs={"dashboard": False},
             host="127.0.0.1",

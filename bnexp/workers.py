@@ -27,7 +27,7 @@ from bnexp.stop import Stop
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-POLL_S = 0.1
+POLL_S = 0.5
 LOST_S = 3.0
 """A worker that its scheduler has not known for so long is gone. Its task usually fails before that."""
 TRIES = 2
@@ -282,13 +282,24 @@ def _distribute(client: Client, stacks: Sequence[Planned], stop: Stop, tell: Tel
             with contextlib.suppress(Empty):
                 while True:
                     tell(events.get_nowait())
-            time.sleep(POLL_S)
+            _rest([one.future for one in busy.values()])
     except (CommClosedError, OSError) as error:
         if isinstance(error, OSError) and error.filename:
             raise
         raise BnexpError("The Dask scheduler went away; what is finished is kept, and the same command goes on.") from None
     finally:
         stop_file.unlink(missing_ok=True)
+
+
+def _rest(futures: Sequence[Future[Answer]]) -> None:
+    """Until a stack ends, but not for long: there may be progress to show, a signal, a new worker."""
+    from distributed import wait
+
+    if futures:
+        with contextlib.suppress(TimeoutError):
+            wait(futures, timeout=POLL_S, return_when="FIRST_COMPLETED")
+    else:
+        time.sleep(POLL_S / 5)
 
 
 def seen_from_here(planned: Planned, answer: Answer) -> Answer:
