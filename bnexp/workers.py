@@ -11,6 +11,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -283,7 +284,7 @@ def _distribute(client: Client, stacks: Sequence[Planned], stop: Stop, tell: Tel
                 while True:
                     tell(events.get_nowait())
             _rest([one.future for one in busy.values()])
-    except (CommClosedError, OSError) as error:
+    except (CommClosedError, CancelledError, OSError) as error:  # cancelled: the client has lost its scheduler
         if isinstance(error, OSError) and error.filename:
             raise
         raise BnexpError("The Dask scheduler went away; what is finished is kept, and the same command goes on.") from None
