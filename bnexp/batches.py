@@ -16,11 +16,7 @@ from torch import Tensor
 from bnexp.config import Config
 from bnexp.data import Dataset, crop_flip, draw_crop_flip
 from bnexp.models import memory_format
-
-
-def derive(seed: int, purpose: str, index: int = 0) -> int:
-    """A seed of its own for each purpose (init, order, augment) and index, so that drawing more for one never shifts another."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}/{index}".encode()).digest()[:8], "big")
+from bnexp.seeds import derive
 
 
 class Batches:

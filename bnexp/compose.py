@@ -23,7 +23,7 @@ from bnexp.keys import show
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
-GROUPS = ("data", "model", "optim", "experiment")
+GROUPS = ("data", "model", "optim", "metrics", "experiment")
 BY_GROUP = {"data.name": "data", "model.name": "model"}
 """Keys that are set by choosing a group: `data=mnist`, never `data.name=mnist`, which would leave out what else data/mnist.yaml says."""
 MOST_CELLS = 100_000

@@ -20,11 +20,12 @@ from typing import Any, Literal
 from bnexp.errors import UsageError
 from bnexp.keys import Key, build, check_name, check_range, key, keys_of, leaves, show
 
-RESULTS_VERSION = 2
+RESULTS_VERSION = 3
 """Part of every run's id. Bump it when a change of code alters numbers (the golden-loss test says when) or what is recorded."""
 
-NORM_KEYS: Mapping[str, tuple[str, ...]] = {"batch": ("bn_momentum", "bn_eps", "bn_affine"), "none": ()}
-"""Every norm, with those of model.bn_momentum, model.bn_eps and model.bn_affine that it reads."""
+BN_KEYS = ("bn_momentum", "bn_eps", "bn_affine")
+NORM_KEYS: Mapping[str, tuple[str, ...]] = {"batch": BN_KEYS, "none": (), "noisy": BN_KEYS, "frozen": (*BN_KEYS, "bn_freeze_at")}
+"""Every norm, with those keys under `model` that it reads beside others. Those that read any normalize with batch statistics."""
 NORMS = tuple(NORM_KEYS)
 PLACEMENTS = ("conv-norm-relu", "norm-conv-relu", "conv-relu-norm")
 MODELS = ("blocknet", "mlp")
@@ -34,6 +35,14 @@ SCHEDULES = ("constant", "cosine", "step")
 AUGMENTATIONS = ("none", "crop_flip")
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("fp32", "bf16")
+
+METRICS = (
+    *("percentiles", "drift", "batch_stats", "relu_balance", "gradients"),
+    *("ics", "landscape", "sharpness", "noise_scale", "test_curve"),
+)
+"""Every metric: what `metrics.NAME=true` logs. The first five are the preset `light`."""
+SAMPLED = ("ics", "landscape", "sharpness", "noise_scale")
+"""The metrics that take several passes a time: `metrics.log_spaced` says when."""
 
 TINY = 1e-30
 """The least of what is divided by or multiplied with: far enough above float32's least normal number, 1.2e-38, not to end as 0."""
@@ -90,6 +99,12 @@ class ModelConfig:
     bn_momentum: float = key("weight of the newest batch in the running statistics", 0.1, low=0, high=1)
     bn_eps: float = key("added to the variance before the square root", 1e-5, low=TINY, high=1)
     bn_affine: bool = key("learn gamma and beta", True)
+    bn_freeze_at: int | None = key(
+        "norm=frozen: steps with batch statistics, before the running ones are frozen and used; null: half of the budget",
+        None,
+        low=1,
+        high=10**9,
+    )
 
 
 @dataclass(frozen=True)
@@ -123,6 +138,37 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class MetricsConfig:
+    """What is measured inside the network, and when. None of it touches the run. The defaults are the preset `light`."""
+
+    percentiles: bool = key("15th, 50th and 85th percentiles of each layer's pre-activations", True)
+    drift: bool = key("how far the distribution of each layer's pre-activations moves", True)
+    batch_stats: bool = key("normalized activations, noise of batch statistics, bias of running ones", True)
+    relu_balance: bool = key("positive share into each ReLU against Phi(beta/|gamma|), dead channels", True)
+    gradients: bool = key("gradient and weight norms, effective learning rate, growth of the gradient", True)
+    ics: bool = key("internal covariate shift by gradients (Santurkar 2018, Def. 2.1)", False)
+    landscape: bool = key("loss range, gradient predictiveness and smoothness along the gradient", False)
+    sharpness: bool = key("largest eigenvalue of the Hessian, in train and in eval mode", False)
+    noise_scale: bool = key("gradient noise scale, over ghost groups", False)
+    test_curve: bool = key("test loss and accuracy at each evaluation; nothing is chosen by them", False)
+    every: int | Literal["auto"] = key(
+        "steps between measurements from one pass over the probe batch; auto: at each evaluation", "auto", low=1, high=10**9
+    )
+    log_spaced: int | Literal["auto"] = key(
+        f"log-spaced steps at which {', '.join(SAMPLED)} are measured; auto: 50, fewer in short runs",
+        "auto",
+        low=1,
+        high=10**6,
+    )
+    probe: int = key("images of the probe batch: fixed training images without augmentation", 64, low=2, high=10**5)
+
+    @property
+    def on(self) -> tuple[str, ...]:
+        """The metrics that are measured."""
+        return tuple(name for name in METRICS if getattr(self, name))
+
+
+@dataclass(frozen=True)
 class Config:
     """One run: everything that decides its numbers, and where and how it is computed.
 
@@ -134,6 +180,7 @@ class Config:
     model: ModelConfig = ModelConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
+    metrics: MetricsConfig = MetricsConfig()
     name: str | None = key("name of the run; null: made from norm, batch size, lr and seed", None)
     device: str = key("where to compute; auto: cuda where there is a GPU, else cpu", "auto", choices=DEVICES)
     precision: str = key("arithmetic; bf16: autocast, with BN statistics and the loss in fp32", "fp32", choices=PRECISIONS)
@@ -227,6 +274,10 @@ MATTERS: Mapping[str, Callable[[Config], bool]] = {
     "model.bn_momentum": lambda config: "bn_momentum" in NORM_KEYS[config.model.norm],
     "model.bn_eps": lambda config: "bn_eps" in NORM_KEYS[config.model.norm],
     "model.bn_affine": lambda config: "bn_affine" in NORM_KEYS[config.model.norm],
+    "model.bn_freeze_at": lambda config: "bn_freeze_at" in NORM_KEYS[config.model.norm],
+    "metrics.every": lambda config: not set(config.metrics.on) <= {*SAMPLED, "test_curve"},
+    "metrics.log_spaced": lambda config: not set(config.metrics.on).isdisjoint(SAMPLED),
+    "metrics.probe": lambda config: not set(config.metrics.on) <= {"ics", "landscape", "test_curve"},
     "optim.beta2": lambda config: config.optim.name in ("adam", "adamw"),
     "optim.eps": lambda config: config.optim.name in ("adam", "adamw"),
     "optim.step_size": lambda config: config.optim.schedule == "step",
@@ -278,13 +329,20 @@ def check_fits(config: Config, shape: tuple[int, ...], train: int, classes: int)
         raise UsageError(f"The data have {train} training {'example' if train == 1 else 'examples'}, too few to train and to validate on.")
     if batch > left:
         raise UsageError(f"train.batch_size={batch} is larger than the {left} training images (after validation); use at most {left}.")
-    if config.model.norm == "batch" and batch == 1:
+    if NORM_KEYS[config.model.norm] and batch == 1:
         last = () if config.model.name == "mlp" else map_sizes(spatial, len(config.model.widths))[-1]
         if math.prod(last) == 1:
             where = "fully connected layers" if config.model.name == "mlp" else f"maps of {'x'.join(map(str, last))}"
             raise UsageError(
                 f"train.batch_size=1 gives batch norm one value a channel on {where}, which has no variance; "
                 "use train.batch_size of 2 or more, fewer model.widths, or model.norm=none."
+            )
+    if config.model.norm == "frozen":
+        steps = config.train.steps if config.train.steps is not None else (config.train.epochs or 0) * (left // batch)
+        if config.model.bn_freeze_at is not None and config.model.bn_freeze_at >= steps:
+            raise UsageError(
+                f"model.bn_freeze_at={config.model.bn_freeze_at} is not below the budget of {steps} steps, so that nothing is frozen; "
+                "lower it, train longer, or use model.norm=batch."
             )
     if config.data.augment == "crop_flip" and len(spatial) != 2:
         raise UsageError(f"data.augment=crop_flip is for images, and an example here has shape {list(shape)}; use data.augment=none.")

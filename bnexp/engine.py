@@ -14,10 +14,11 @@ from bnexp.checkpoint import load_checkpoint, save_checkpoint, save_model
 from bnexp.config import Config, check_fits, to_mapping
 from bnexp.data import Dataset, fingerprint, load
 from bnexp.errors import BnexpError, Interrupted, UsageError
-from bnexp.evaluate import STATS, Scores, evaluate, norm_layers, train_part
+from bnexp.evaluate import STATS, Scores, evaluate, norm_layers, precise_statistics, train_part
 from bnexp.files import finite
 from bnexp.loggers import RunLog
 from bnexp.machine import allow_open_files, environment, keep_memory, resolve_device, set_threads
+from bnexp.metrics import Measured, against_precise, tracked
 from bnexp.models import unstack
 from bnexp.plan import Planned
 from bnexp.run import Run, StackFolder
@@ -81,7 +82,7 @@ def _run(job: _Job, stop: Stop) -> bool:
     """The training itself; False if it was interrupted. However it ends, the summaries say how."""
     try:
         job.start()
-        whole = fit(job.stack, job.data, record=job.record, tick=job.tick, save=job.save, stop=stop)
+        whole = fit(job.stack, job.data, record=job.record, measured=job.measured, tick=job.tick, save=job.save, stop=stop)
         if whole:
             job.finish()
         else:
@@ -176,6 +177,15 @@ class _Job:
             )
             self.recorded = []
 
+    def measured(self, found: Measured, alive: list[int]) -> None:
+        """One line of each living run's logs, with histograms where there are any."""
+        for index, values in enumerate(found.by_run()):
+            log = self.logs.get(index)
+            if log is not None and index in alive:
+                step = self.stack.step
+                log.record(step, step / self.stack.batches.per_epoch, values)
+                log.histograms(step, {name: tensor[index] for name, tensor in found.distributions.items()})
+
     def histograms_due(self) -> bool:
         """At the first look of each doubling of the steps, and at the last: at every look they took 15 % of a small training's time."""
         step, before = self.stack.step, self.stack.step - len(self.stack.losses)
@@ -202,10 +212,16 @@ class _Job:
         self.terminal.end()
         with stack.clock.on("eval_s"):
             test = {"running": evaluate(stack.network, self.data, self.data.test, stack.config)}
-            for stats in STATS[1:]:  # without running statistics the three are one
-                once = not norm_layers(stack.network)
-                test[stats] = test["running"] if once else evaluate(stack.network, self.data, self.data.test, stack.config, stats)
+            normed = bool(norm_layers(stack.network))  # without running statistics the three are one
+            precise = precise_statistics(stack.network, self.data, stack.config) if normed else {}
+            for stats in STATS[1:]:
+                test[stats] = (
+                    evaluate(stack.network, self.data, self.data.test, stack.config, stats, precise) if normed else test["running"]
+                )
             train = evaluate(stack.network, self.data, train_part(self.data), stack.config)
+        metrics: list[dict[str, float]] = []
+        if precise and stack.config.metrics.batch_stats:
+            metrics = Measured(against_precise(stack.network, stack.config.model.placement, precise), {}).by_run()
         for index, run in enumerate(self.runs):
             if run is None:
                 continue
@@ -214,7 +230,7 @@ class _Job:
             values = {f"test/{stats}/{name}": summary["test"][stats][name] for stats in STATS for name in ("loss", "accuracy")}
             log = self.logs[index]
             step = stack.tracks[index].stopped_at_step or stack.step
-            log.record(step, step / stack.batches.per_epoch, values)
+            log.record(step, step / stack.batches.per_epoch, {**values, **(metrics[index] if metrics else {})})
             log.say(f"{status}: test accuracy {summary['test']['running']['accuracy']:.4f} with running statistics")
             save_model(run.model_pt, stack.own_state(index))
             log.close()
@@ -242,7 +258,7 @@ class _Job:
         if train is not None:
             images = int(train.confusion[index].sum())
             trained = {"loss": float(train.loss[index]), "accuracy": float(train.accuracy[index]), "images": images}
-        left = (1 - config.model.bn_momentum) ** steps if norm_layers(stack.network) else 0.0
+        left = (1 - config.model.bn_momentum) ** tracked(stack.network, steps) if norm_layers(stack.network) else 0.0
         return {
             "id": run.id,
             "status": status,

@@ -71,8 +71,10 @@ def train_part(data: Dataset) -> Split:
     return Split(data.train.x[index], data.train.y[index])
 
 
-def evaluate(network: nn.Sequential, data: Dataset, split: Split, config: Config, stats: str = "running") -> Scores:
-    """Scores of every run in the stack on a split, under one of `STATS`.
+def evaluate(
+    network: nn.Sequential, data: Dataset, split: Split, config: Config, stats: str = "running", precise: Statistics | None = None
+) -> Scores:
+    """Scores of every run in the stack on a split, under one of `STATS`; `precise` are the precise statistics, where they are known.
 
     With `batch`, images come shuffled (by a fixed seed) in batches of exactly the training batch size; the last one is filled up
     with images that are not counted again, so that each image is judged beside as many others as in training.
@@ -85,7 +87,7 @@ def evaluate(network: nn.Sequential, data: Dataset, split: Split, config: Config
         order = torch.randperm(len(split.y), generator=torch.Generator().manual_seed(0))
         with _own_statistics(network):
             return _score(network, data, split, order, config.train.batch_size, config, fill=True)
-    with _replaced(network, precise_statistics(network, data, config)):
+    with _replaced(network, precise or precise_statistics(network, data, config)):
         return evaluate(network, data, split, config, "running")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
@@ -39,8 +40,9 @@ class RunLog:
         json.dump(finite({"step": step, "epoch": round(epoch, 6), **values}), self._metrics, allow_nan=False)
         self._metrics.write("\n")
         self._metrics.flush()
-        for key, value in values.items():
-            self._board.add_scalar(key, value, step)
+        # One event for all: hundreds of add_scalar calls would cost more than what they log.
+        points = [Summary.Value(tag=key, simple_value=value) for key, value in values.items()]
+        self._board._get_file_writer().add_summary(Summary(value=points), step)
 
     def histograms(self, step: int, tensors: Mapping[str, Tensor]) -> None:
         """A histogram of each tensor in 64 bins; one with a non-finite value has none."""
@@ -60,7 +62,7 @@ class RunLog:
 
 
 def _keep_until(path: Path, step: int) -> None:
-    """Drops the records after `step`, a torn last line, and test scores: those come last, and will come again."""
+    """Drops the records after `step`, a torn last line, and test scores: those come last, and will come again. At step 0 all drop."""
     if not path.exists():
         return
     kept = []
@@ -71,7 +73,7 @@ def _keep_until(path: Path, step: int) -> None:
             continue
         if not isinstance(record, dict) or not isinstance(record.get("step"), int):
             continue
-        if 0 < record["step"] <= step and not any(key.startswith("test/") for key in record):
+        if 0 <= record["step"] <= step and not any(key.startswith("test/") for key in record):
             kept.append(line)
     with atomic_write(path) as file:
-        file.write("".join(line + "\n" for line in kept).encode())
+        file.write("".join(line + "\n" for line in (kept if step else [])).encode())

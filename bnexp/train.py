@@ -14,14 +14,26 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from bnexp.batches import Batches, derive
+from bnexp.batches import Batches
 from bnexp.config import Config
 from bnexp.data import Dataset
 from bnexp.evaluate import autocast, evaluate
-from bnexp.models import build, init, logits, memory_format, parameter_counts, restack, unstack, weight_digests
+from bnexp.metrics import Measured, Observer
+from bnexp.models import (
+    build,
+    init,
+    logits,
+    losses,
+    memory_format,
+    parameter_counts,
+    restack,
+    set_up_norms,
+    unstack,
+    weight_digests,
+)
 from bnexp.optim import lr_factor, make_optimizer
+from bnexp.seeds import derive
 
 WARMUP_STEPS = 10
 """Steps left out of the speed figures: the first ones fill caches and choose kernels."""
@@ -85,6 +97,9 @@ class Stack:
         self.batches = Batches(data, configs, dtype)
         train = self.config.train
         self.total = train.steps if train.steps is not None else (train.epochs or 0) * self.batches.per_epoch
+        freeze_at = self.config.model.bn_freeze_at or max(1, self.total // 2)
+        set_up_norms(self.network, [derive(config.seed, "noise") for config in configs], freeze_at)
+        self.observer = Observer(self.network, data, configs, self.total)
         self.step = 0
         self.tracks = [Track() for _ in configs]
         self.stopped: dict[int, dict[str, Tensor]] = {}
@@ -128,6 +143,7 @@ class Stack:
             "optimizer": self.optimizer.state_dict(),
             "tracks": [asdict(track) for track in self.tracks],
             "stopped": dict(self.stopped),
+            "metrics": self.observer.state_dict(),
             "clock": {
                 "train_s": self.clock.train_s,
                 "eval_s": self.clock.eval_s,
@@ -144,6 +160,7 @@ class Stack:
         self.optimizer.load_state_dict(state["optimizer"])
         self.tracks = [Track(**track) for track in state["tracks"]]
         self.stopped = dict(state["stopped"])
+        self.observer.load_state_dict(state["metrics"])
         self.clock = Clock(self.device, **{**state["clock"], "laps": state["clock"]["laps"].tolist()})
         self.losses = list(state["losses"].to(self.device))
         self.correct = list(state["correct"].to(self.device))
@@ -155,7 +172,7 @@ def train_step(stack: Stack, mark: Callable[[str], None] = lambda part: None) ->
     with autocast(stack.config, stack.device):
         logits_RBK = logits(stack.network, x)
     logits_RBK = logits_RBK.to(x.dtype)  # the loss in full precision
-    losses_R = F.cross_entropy(logits_RBK.flatten(0, 1), y_RB.flatten(), reduction="none").view(y_RB.shape).mean(1)
+    losses_R = losses(logits_RBK, y_RB)
     mark("forward")
     stack.optimizer.zero_grad()
     losses_R.sum().backward()
@@ -173,6 +190,7 @@ def fit(
     data: Dataset,
     *,
     record: Callable[[int, dict[str, float]], None],
+    measured: Callable[[Measured, list[int]], None] = lambda values, alive: None,
     tick: Callable[[], None] = lambda: None,
     save: Callable[[], None] = lambda: None,
     stop: Callable[[], bool] = lambda: False,
@@ -181,12 +199,21 @@ def fit(
 
     Args:
         record: gets a run's index and its slashed values at each evaluation.
+        measured: gets what the metrics say of every run, and which runs were alive then; on the metrics' clock.
         tick: called after each step, on the clock: it must be cheap.
         save: called where a checkpoint is due. The state between any two steps is complete.
         stop: polled before each step.
     """
     saved_at = time.perf_counter()
-    for pause in pauses(stack):
+    if stack.step == 0:
+        _measure(stack, measured, stack.alive, evaluated=False)
+    evaluations = pauses(stack)
+    evaluation = next(evaluations, None)
+    while evaluation is not None and stack.alive:
+        if stack.step + 1 in stack.observer.sampled:
+            with stack.clock.on("metrics_s"):
+                stack.observer.before_step()
+        pause = min(evaluation, stack.observer.next_pause(stack.step))
         begun, begun_s = stack.step, stack.clock.train_s
         while stack.step < pause:
             if stop():
@@ -203,9 +230,14 @@ def fit(
         if stack.device.type == "cuda":  # steps are queued there, and only the stretch's mean means something
             mean = (stack.clock.train_s - begun_s) / max(1, stack.step - begun)
             stack.clock.laps[len(stack.clock.laps) - (stack.step - begun) :] = [mean] * (stack.step - begun)
-        _look(stack, data, record)
-        if not stack.alive:
-            break
+        alive = stack.alive
+        if stack.step in stack.observer.sampled:
+            _sample(stack, measured, alive)
+        if stack.step == evaluation:
+            _look(stack, data, record)
+        _measure(stack, measured, alive, evaluated=stack.step == evaluation)
+        if stack.step == evaluation:
+            evaluation = next(evaluations, None)
         if _save_due(stack, saved_at):  # after the look, so that a stack that goes on from here does not owe it
             save()
             saved_at = time.perf_counter()
@@ -277,6 +309,21 @@ def _look(stack: Stack, data: Dataset, record: Callable[[int, dict[str, float]],
                 stack.set_aside(run)
         record(run, values)
     stack.losses, stack.correct = [], []
+
+
+def _measure(stack: Stack, measured: Callable[[Measured, list[int]], None], alive: list[int], evaluated: bool) -> None:
+    """What the metrics say of the network as it is now, where they are due."""
+    if stack.observer.look_due(stack.step, evaluated):
+        with stack.clock.on("metrics_s"):
+            factor = lr_factor(stack.config.optim, max(0, stack.step - 1), stack.total)
+            measured(stack.observer.look(stack.step, factor * stack.optimizer.base_lr, evaluated), alive)
+
+
+def _sample(stack: Stack, measured: Callable[[Measured, list[int]], None], alive: list[int]) -> None:
+    """What the metrics say of the step that was just made."""
+    with stack.clock.on("metrics_s"):
+        x, y_RB = stack.batches[stack.step - 1]
+        measured(stack.observer.after_step(stack.step, x, y_RB, stack.optimizer.lr), alive)
 
 
 def _find_diverged(stack: Stack, losses_SR: Tensor, val_loss: list[float]) -> None:

@@ -6,6 +6,7 @@ R independent batch norms exactly. Every parameter and buffer but `num_batches_t
 rule takes a stack apart: `tensor.unflatten(0, (R, -1))[r]`.
 """
 
+from bnexp.models.anatomy import Anatomy, Layer, anatomy
 from bnexp.models.blocks import block
 from bnexp.models.layers import Linear, convolution
 from bnexp.models.network import (
@@ -13,6 +14,7 @@ from bnexp.models.network import (
     build,
     init,
     logits,
+    losses,
     memory_format,
     parameter_counts,
     restack,
@@ -20,22 +22,30 @@ from bnexp.models.network import (
     unstack,
     weight_digests,
 )
-from bnexp.models.norms import NORMS, make_norm
+from bnexp.models.norms import NORMS, CountedBatchNorm, FrozenBatchNorm, NoisyBatchNorm, make_norm, set_up_norms
 
 __all__ = [
     "MODELS",
     "NORMS",
+    "Anatomy",
+    "CountedBatchNorm",
+    "FrozenBatchNorm",
+    "Layer",
     "Linear",
+    "NoisyBatchNorm",
+    "anatomy",
     "block",
     "build",
     "convolution",
     "init",
     "logits",
+    "losses",
     "make_norm",
     "memory_format",
     "parameter_counts",
     "restack",
     "runs_in",
+    "set_up_norms",
     "unstack",
     "weight_digests",
 ]

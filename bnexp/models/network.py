@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from bnexp.config import ModelConfig
 from bnexp.models.blocks import block, unit
@@ -137,6 +138,11 @@ def memory_format(dim: int, device: torch.device) -> torch.memory_format:
     For 3d maps channels_last_3d made no difference beyond noise (volumes, batches 4 to 128, stacks of 1 and 4), and 1d has no such layout.
     """
     return torch.channels_last if dim == 2 else torch.contiguous_format
+
+
+def losses(logits_RBK: Tensor, y_RB: Tensor) -> Tensor:
+    """Mean cross-entropy of each run, [R]. The sum of it gives each run its own gradient."""
+    return F.cross_entropy(logits_RBK.flatten(0, 1), y_RB.flatten(), reduction="none").view(y_RB.shape).mean(1)
 
 
 def logits(network: nn.Sequential, x: Tensor) -> Tensor:

@@ -1,0 +1,9 @@
+"""What batch norm is said to do, measured inside the network: one measured thing a file, with its formula, units and source.
+
+Each metric gives slashed keys -> [R], one value a run of the stack. None of them touches the run: they compute on copies (`twin`).
+"""
+
+from bnexp.metrics.batch_stats import against_precise
+from bnexp.metrics.observer import LOOKED, SAMPLED, Measured, Observer, tracked
+
+__all__ = ["LOOKED", "SAMPLED", "Measured", "Observer", "against_precise", "tracked"]

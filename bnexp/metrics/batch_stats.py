@@ -1,0 +1,108 @@
+"""Batch statistics: what the norm makes of a layer's inputs, how noisy the batch's statistics are, and how far running ones are off.
+
+Formulas and symbols are those of `batch_law`; s2 and v are estimated from the probe batch (v without bias, s2 as E[s2_N] + v/N), B is the
+training batch size. What a norm normalizes, or would normalize were there one, is measured; a channel without variance is left out.
+
+    batch_stats/<layer>/batch_mean_variance    v / (B s2): variance of the batch mean in units of s2, mean over channels
+    batch_stats/<layer>/effective_sample_size  M_eff, the inverse of that mean
+    batch_stats/<layer>/running_var_bias       E[PyTorch's running_var] / s2, mean over channels
+    batch_stats/<layer>/outlier_sensitivity    max_i |mu_B - mu_{B without i}| / sigma over groups of min(B, probe) images; mean
+
+With batch norm also, in train mode (Ioffe and Szegedy 2015, Alg. 1), before gamma and beta:
+
+    batch_stats/<layer>/xhat_mean              mean over channels of |mean of x-hat|: 0
+    batch_stats/<layer>/xhat_var               mean over channels of the variance of x-hat
+    batch_stats/<layer>/xhat_var_theory        s2 / (s2 + eps), where s2 is the probe's; dead channels bring it below 1
+    batch_stats/ema_initial_weight             (1 - m)^t: what the initial (0, 1) weighs in the running statistics after t batches
+
+and at the end of a run, against precise statistics (Wu and Johnson 2021, section 3.2):
+
+    batch_stats/<layer>/running_mean_offset    mean over channels of |running mean - precise mean| / precise sigma
+    batch_stats/<layer>/running_var_ratio      mean over channels of running_var / precise variance
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bnexp.metrics import batch_law
+from bnexp.metrics.probe import Seen
+from bnexp.models import anatomy, runs_in
+
+NAME = "batch_stats"
+
+
+def measure(seen: Seen) -> dict[str, Tensor]:
+    """`batch_stats/<layer>/<what>` -> [R]."""
+    return {**_noise(seen), **_normalized(seen)}
+
+
+def _noise(seen: Seen) -> dict[str, Tensor]:
+    at, layout, batch = seen.site_moments, seen.site_layout, seen.batch_size
+    images = len(at.image_mean_NRT)
+    v = (at.image_mean_NRT - at.mean_RT).square().sum(0) / (images - 1)
+    s2 = at.var_RT + v / images
+    alive = s2 > 0  # False for NaN too
+    relative = layout.means(v / (batch * s2), alive)
+    found = layout.named(NAME, "batch_mean_variance", relative)
+    found |= layout.named(NAME, "effective_sample_size", 1 / relative)
+    bias = batch_law.running_var_bias(s2, v, batch, layout.pixels_T)
+    found |= layout.named(NAME, "running_var_bias", layout.means(bias, alive))
+    group = min(batch, images)
+    if group > 1:
+        groups = at.image_mean_NRT[: images // group * group].unflatten(0, (-1, group))
+        sensitivity = batch_law.outlier_sensitivity(groups, s2.sqrt()).mean(0)
+        found |= layout.named(NAME, "outlier_sensitivity", layout.means(sensitivity, alive))
+    return found
+
+
+def _normalized(seen: Seen) -> dict[str, Tensor]:
+    if seen.outputs is None or seen.output_moments is None:
+        return {}
+    norms = [seen.twin.anatomy.chain[layer.norm] for layer in seen.layers if layer.norm is not None]
+    gamma_RT, beta_RT = (_affine(norms, what, seen.runs) for what in ("weight", "bias"))
+    at, layout, s2 = seen.output_moments, seen.site_layout, seen.site_moments.var_RT
+    known = gamma_RT != 0  # with gamma = 0 nothing of x-hat is left in what the norm gives
+    config = seen.twin.config.model
+    found = layout.named(NAME, "xhat_mean", layout.means(((at.mean_RT - beta_RT) / gamma_RT).abs(), known))
+    found |= layout.named(NAME, "xhat_var", layout.means(at.var_RT / gamma_RT.square(), known))
+    found |= layout.named(NAME, "xhat_var_theory", layout.means(s2 / (s2 + config.bn_eps)))
+    left = torch.full_like(seen.lr_R, (1 - config.bn_momentum) ** seen.batches)
+    return {**found, f"{NAME}/ema_initial_weight": left}
+
+
+def _affine(norms: list[nn.Module], what: str, runs: int) -> Tensor:
+    """gamma (`weight`) or beta (`bias`) of all norms, [R, T]."""
+    parts = []
+    for norm in norms:
+        assert isinstance(norm, _BatchNorm)
+        assert norm.running_mean is not None
+        own = getattr(norm, what)
+        value = torch.full_like(norm.running_mean, float(what == "weight")) if own is None else own.detach()
+        parts.append(value.unflatten(0, (runs, -1)))
+    return torch.cat(parts, dim=1)
+
+
+def against_precise(network: nn.Sequential, placement: str, precise: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    """The running statistics of every norm against `evaluate.precise_statistics`: `running_mean_offset` and `running_var_ratio`, [R]."""
+    parts, runs, found = anatomy(network, placement), runs_in(network), {}
+    for layer in parts.hidden:
+        if layer.norm is None or parts.names[layer.norm] not in precise:
+            continue
+        norm = parts.chain[layer.norm]
+        assert isinstance(norm, _BatchNorm)
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        mean, var = precise[parts.names[layer.norm]]
+        offset = (norm.running_mean - mean).abs() / var.sqrt()
+        ratio = norm.running_var / var
+        for what, values in (("running_mean_offset", offset), ("running_var_ratio", ratio)):
+            values_RC = values.unflatten(0, (runs, -1))
+            counted = (var > 0).unflatten(0, (runs, -1))
+            total = values_RC.where(counted, 0.0).sum(1)
+            found[f"{NAME}/{layer.name}/{what}"] = total / counted.sum(1)
+    return found

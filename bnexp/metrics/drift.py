@@ -1,0 +1,72 @@
+"""Activation drift: how far the distribution of each layer's pre-activations moves, a direct reading of "internal covariate shift".
+
+Ioffe and Szegedy 2015, section 1, mean by it the change of the distribution of network activations; no formula is given there. Here, per
+channel and over the fixed probe batch, with the mean m, standard deviation s and distribution F now, and m', s', F' before:
+|m - m'| / s0, |s - s'| / s0 and the 1-Wasserstein distance W1(F, F') / s0 = (integral of |F^-1 - F'^-1|) / s0, where s0 is the channel's
+standard deviation at initialization (Villani 2009, Optimal Transport, remark 6.6, for W1). `init` compares with initialization, `last`
+with the measurement before. Keys: `drift/<layer>/{init,last}/{mean,std,w1}`, means over the layer's channels, in units of s0.
+
+W1 is taken between 256 quantiles, which is exact where the probe has so many values a channel, or a divisor of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from bnexp.metrics.probe import Seen
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Mean and standard deviation [R, T] and quantiles [R, T, Q] of every channel."""
+
+    mean: Tensor
+    std: Tensor
+    quantiles: Tensor
+
+
+@dataclass
+class Drift:
+    """Remembers initialization and the last measurement; both must survive a resume."""
+
+    snapshots: dict[str, Snapshot] = field(default_factory=dict)
+    channels: dict[str, Tensor] = field(default_factory=dict)
+    """Of the last measurement: `drift/<layer>/init/...` -> [R, C], channel by channel."""
+
+    def measure(self, seen: Seen) -> dict[str, Tensor]:
+        """`drift/<layer>/{init,last}/{mean,std,w1}` -> [R]; nothing the first time, when there is nothing to compare with."""
+        self.channels = {}
+        now = Snapshot(seen.moments.mean_RT, seen.moments.var_RT.sqrt(), seen.quantiles_RTQ)
+        found: dict[str, Tensor] = {}
+        if self.snapshots:
+            std = self.snapshots["init"].std
+            for name, before in self.snapshots.items():
+                for what, moved_RT in zip(("mean", "std", "w1"), moved(before, now), strict=True):
+                    relative = moved_RT / std
+                    found |= seen.layout.named("drift", f"{name}/{what}", seen.layout.means(relative, std > 0))
+                    if name == "init":
+                        self.channels |= {
+                            f"drift/{layer.name}/init/{what}": part
+                            for layer, part in zip(seen.layers, seen.layout.split(relative), strict=True)
+                        }
+        self.snapshots = {"init": self.snapshots.get("init", now), "last": now}
+        return found
+
+    def state_dict(self) -> dict[str, dict[str, Tensor]]:
+        return {name: dict(vars(snapshot)) for name, snapshot in self.snapshots.items()}
+
+    def load_state_dict(self, state: dict[str, dict[str, Tensor]], device: torch.device) -> None:
+        self.snapshots = {name: Snapshot(**{key: value.to(device) for key, value in snapshot.items()}) for name, snapshot in state.items()}
+
+
+def moved(before: Snapshot, now: Snapshot) -> tuple[Tensor, Tensor, Tensor]:
+    """Absolute change of mean and standard deviation, and W1, each [R, T], in the units of the pre-activation."""
+    return (now.mean - before.mean).abs(), (now.std - before.std).abs(), wasserstein(now.quantiles, before.quantiles)
+
+
+def wasserstein(a: Tensor, b: Tensor) -> Tensor:
+    """W1 of two distributions given as equally many quantiles in ascending order, [..., Q] -> [...]."""
+    return (a - b).abs().mean(-1)

@@ -1,0 +1,62 @@
+"""The optimization landscape along the gradient (Santurkar et al. 2018, section 3.1, Fig. 4, and appendix A.2.2).
+
+At the weights theta of a step, with the gradient g of its own batch, for step sizes s = c lr with c in [1/2, 4] (eight, evenly spaced in
+log c) of the run's own learning rate, in train mode on the same batch:
+
+    landscape/loss_min, landscape/loss_max    least and largest L(theta - s g)
+    landscape/loss_range                      their difference
+    landscape/predictiveness_min, _max        least and largest ||grad L(theta - s g) - g||
+    landscape/smoothness                      effective smoothness, max over s of ||grad L(theta - s g) - g|| / (s ||g||)
+
+theta is all parameters, those of the norms included. On a quadratic with Hessian A, smoothness is ||A g|| / ||g||.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bnexp.metrics.sample import Sample
+from bnexp.metrics.twin import Twin, norms, per_run
+
+STEPS = tuple(2 ** (-1 + 3 * k / 7) for k in range(8))
+"""c: from 1/2 to 4."""
+
+
+def measure(sample: Sample) -> dict[str, Tensor]:
+    """`landscape/<what>` -> [R]."""
+    _, gradient = sample.own
+    losses_SR, distances_SR = along(sample.before, sample.x, sample.y_RB, gradient, [c * sample.lr_R for c in STEPS])
+    sizes_SR = torch.stack([c * sample.lr_R for c in STEPS]).double()
+    low, high = losses_SR.amin(0), losses_SR.amax(0)
+    return {
+        "landscape/loss_min": low,
+        "landscape/loss_max": high,
+        "landscape/loss_range": high - low,
+        "landscape/predictiveness_min": distances_SR.amin(0),
+        "landscape/predictiveness_max": distances_SR.amax(0),
+        "landscape/smoothness": (distances_SR / (sizes_SR * norms(gradient, sample.runs))).amax(0),
+    }
+
+
+def along(twin: Twin, x: Tensor, y_RB: Tensor, gradient: list[Tensor], sizes: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Losses_[S, R] and distances ||grad L(theta - s g) - g||_[S, R] at the step sizes s_[R]; the twin's weights are put back."""
+    start = [param.detach().clone() for param in twin.params]
+    losses, distances = [], []
+    try:
+        for size_R in sizes:
+            with torch.no_grad():
+                for param, origin, own in zip(twin.params, start, gradient, strict=True):
+                    torch.addcmul(origin, own, per_run(size_R, own), value=-1, out=param)
+            losses_R, there = twin.gradient(x, y_RB)
+            losses.append(losses_R)
+            distances.append(norms([a - b for a, b in zip(there, gradient, strict=True)], twin.runs))
+    finally:
+        with torch.no_grad():
+            torch._foreach_copy_(twin.params, start)
+    return torch.stack(losses), torch.stack(distances)
+
+
+def cost(layers: int) -> float:
+    """In training steps."""
+    return len(STEPS)

@@ -1,0 +1,55 @@
+"""The gradient noise scale tr(Sigma) / |G|^2, over ghost groups (McCandlish et al. 2018, "An Empirical Model of Large-Batch Training",
+appendix A.1).
+
+From the mean squared norm of the gradient at a small batch size b and at a large one B:
+
+    |G|^2     = (B |G_B|^2 - b |G_b|^2) / (B - b)
+    tr(Sigma) = (|G_b|^2 - |G_B|^2) / (1/b - 1/B)
+
+With batch norm there are no gradients of single examples. So the unit is a ghost group of b images (Hoffer et al. 2017), normalized by its
+own statistics: |G_b|^2 is the mean over the groups, G_B the mean of their gradients. b is the training batch size, at most 16; the images
+are as many training images as the probe has, drawn anew at each sampled step, so that values of several steps can be averaged.
+
+Keys: `noise_scale/gradient`, |G|^2; `noise_scale/trace`, tr(Sigma) for one image; `noise_scale/simple`, their ratio in images. Both parts
+are unbiased and noisy, and may come out negative: average them over steps before taking the ratio.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bnexp.metrics.sample import Sample
+from bnexp.metrics.twin import Twin, dots
+
+GHOST = 16
+MOST_GROUPS = 8
+
+
+def measure(sample: Sample) -> dict[str, Tensor]:
+    """`noise_scale/{gradient,trace,simple}` -> [R]; nothing where the images do not make two groups that can be normalized."""
+    x, y_RN = sample.fresh
+    ghost = min(GHOST, sample.y_RB.shape[1], len(x) // 2)
+    groups = min(MOST_GROUPS, len(x) // max(1, ghost))
+    if ghost < 1 or groups < 2:
+        return {}
+    gradient, trace = two_sizes(sample.before, x, y_RN, ghost, groups)
+    return {"noise_scale/gradient": gradient, "noise_scale/trace": trace, "noise_scale/simple": trace / gradient}
+
+
+def two_sizes(twin: Twin, x: Tensor, y_RN: Tensor, ghost: int, groups: int) -> tuple[Tensor, Tensor]:
+    """|G|^2 and tr(Sigma) of each run, [R], from `groups` ghost groups of `ghost` images each."""
+    mean: list[Tensor] = []
+    small = torch.zeros(twin.runs, dtype=torch.float64, device=x.device)
+    for group in range(groups):
+        part = slice(group * ghost, (group + 1) * ghost)
+        gradient = twin.gradient(x[part], y_RN[:, part])[1]
+        small += dots(gradient, gradient, twin.runs) / groups
+        mean = [g / groups for g in gradient] if not mean else [m + g / groups for m, g in zip(mean, gradient, strict=True)]
+    large, big = dots(mean, mean, twin.runs), ghost * groups
+    return (big * large - ghost * small) / (big - ghost), (small - large) / (1 / ghost - 1 / big)
+
+
+def cost(layers: int) -> float:
+    """In training steps: four passes of half a batch or so."""
+    return 3.0

@@ -1,0 +1,188 @@
+"""Which metrics are due, and the values of those that are. `train.fit` asks; nothing here touches the run.
+
+Metrics of activations and gradients are *looked* at: one pass of the probe batch feeds all. Those that ask for several passes are
+*sampled*: at a training step, from the network before and after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnexp.config import Config
+from bnexp.data import Dataset
+from bnexp.evaluate import shared_inputs
+from bnexp.metrics import batch_stats, gradients, ics, landscape, noise_scale, percentiles, relu_balance, sharpness, test_curve
+from bnexp.metrics.drift import Drift
+from bnexp.metrics.probe import Seen, look
+from bnexp.metrics.sample import Sample
+from bnexp.metrics.schedule import sampled_steps
+from bnexp.metrics.twin import Twin
+from bnexp.models import FrozenBatchNorm, anatomy, runs_in
+from bnexp.seeds import derive
+
+LOOKED: Mapping[str, Callable[[Seen], dict[str, Tensor]]] = {
+    "percentiles": percentiles.measure,
+    "batch_stats": batch_stats.measure,
+    "relu_balance": relu_balance.measure,
+    "gradients": gradients.measure,
+}
+"""What one pass feeds; `drift`, which remembers, comes beside them."""
+SAMPLED: Mapping[str, tuple[Callable[[Sample], dict[str, Tensor]], Callable[[int], float]]] = {
+    "ics": (ics.measure, ics.cost),
+    "landscape": (landscape.measure, landscape.cost),
+    "sharpness": (sharpness.measure, sharpness.cost),
+    "noise_scale": (noise_scale.measure, noise_scale.cost),
+}
+"""What is measured at a training step, and what it costs, in training steps, for so many layers."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Values by slashed key, [R] each, and, where histograms are due, distributions, [R, n] each."""
+
+    values: dict[str, Tensor]
+    distributions: dict[str, Tensor]
+
+    def by_run(self) -> list[dict[str, float]]:
+        """Each run's values; one transfer from the device for all."""
+        if not self.values:
+            return []
+        table = torch.stack([value.double() for value in self.values.values()], 1).tolist()
+        return [dict(zip(self.values, row, strict=True)) for row in table]
+
+
+class Observer:
+    """The metrics of one stack."""
+
+    def __init__(self, network: nn.Sequential, data: Dataset, configs: Sequence[Config], total: int) -> None:
+        self.network, self.data, self.config, self.total = network, data, configs[0], total
+        self.metrics, self.runs = configs[0].metrics, runs_in(network)
+        self.on = self.metrics.on
+        layers = len(anatomy(network, self.config.model.placement).layers)
+        self.due_at = {
+            name: frozenset(sampled_steps(self.metrics.log_spaced, SAMPLED[name][1](layers), total)) for name in self.on if name in SAMPLED
+        }
+        self.sampled = frozenset[int]().union(*self.due_at.values())
+        self.drift = Drift()
+        self.looked_at = -1
+        self._before: Twin | None = None
+        self._after: Twin | None = None
+        self._probe: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def looks(self) -> bool:
+        """Whether any metric needs the probe's pass."""
+        return "drift" in self.on or any(name in LOOKED for name in self.on)
+
+    def look_due(self, step: int, evaluated: bool) -> bool:
+        """Whether to look after `step`: at initialization, at the end, and every `metrics.every` steps, or at evaluations."""
+        if step == 0:
+            return self.looks
+        every = self.metrics.every
+        due = evaluated if every == "auto" else step % every == 0 or step == self.total
+        return (due and self.looks) or (evaluated and "test_curve" in self.on)
+
+    def next_pause(self, step: int) -> int:
+        """The next step after `step` at which something is due, apart from evaluations; a sampled step has another before it."""
+        later = [at for sampled in self.sampled for at in (sampled - 1, sampled) if at > step]
+        if self.metrics.every != "auto" and self.looks:
+            later.append((step // self.metrics.every + 1) * self.metrics.every)
+        return min(later, default=self.total)
+
+    def look(self, step: int, lr_R: Tensor, evaluated: bool) -> Measured:
+        """The metrics of activations and gradients, now; `test_curve` where the network was evaluated or has just begun."""
+        values: dict[str, Tensor] = {}
+        distributions: dict[str, Tensor] = {}
+        if self.looks and (step == 0 or self.metrics.every != "auto" or evaluated):
+            twin = self._twins(before=True)
+            x, y_RN = self.probe
+            seen = look(
+                *(twin, x, y_RN),
+                step=step,
+                lr_R=lr_R,
+                batch_size=self.config.train.batch_size,
+                batches=tracked(twin.network, step),
+                gradients="gradients" in self.on,
+            )
+            for name, measure in LOOKED.items():
+                if name in self.on:
+                    values |= measure(seen)
+            if "drift" in self.on:
+                values |= self.drift.measure(seen)
+            if step.bit_length() > max(0, self.looked_at).bit_length() or self.looked_at < 0 or step == self.total:
+                distributions = self._distributions(seen)
+            self.looked_at = step
+        if "test_curve" in self.on and (evaluated or step == 0):
+            values |= test_curve.measure(self.network, self.data, self.config)
+        return Measured(values, distributions)
+
+    def _distributions(self, seen: Seen) -> dict[str, Tensor]:
+        """For histograms: at the first look of each doubling of the steps, and at the last."""
+        found: dict[str, Tensor] = {}
+        if "percentiles" in self.on:
+            found |= percentiles.distributions(seen)
+        if "relu_balance" in self.on:
+            found |= relu_balance.distributions(seen)
+        return found | self.drift.channels
+
+    def before_step(self) -> None:
+        """Keeps the network as it is before a step that is sampled."""
+        self._twins(before=True)
+
+    def after_step(self, step: int, x: Tensor, y_RB: Tensor, lr_R: Tensor) -> Measured:
+        """The sampled metrics of the step that was just made (its number from 1), on its batch."""
+        before = self._before
+        assert before is not None
+        sample = Sample(step, before, self._twins(before=False), x, y_RB, lr_R, self.probe, self._fresh(step))
+        values: dict[str, Tensor] = {}
+        for name, steps in self.due_at.items():
+            if step in steps:
+                values |= SAMPLED[name][0](sample)
+        return Measured(values, {})
+
+    def _twins(self, *, before: bool) -> Twin:
+        """One of the two copies, made to follow the network: all of it before a step, and after it only the weights, so that both
+        copies normalize, and draw noise, alike."""
+        if self._before is None:
+            self._before = Twin(self.network, self.config)
+        if before:
+            self._before.copy_from(self.network)
+            return self._before
+        if self._after is None:
+            self._after = Twin(self.network, self.config)
+        self._after.copy_from(self._before.network)
+        self._after.copy_weights_from(self.network)
+        return self._after
+
+    @property
+    def probe(self) -> tuple[Tensor, Tensor]:
+        """x_[N, R*C, *map], y_[R, N]: fixed training images without augmentation, the same for all runs and arms."""
+        if self._probe is None:
+            self._probe = self._images(derive(0, "probe"))
+        return self._probe
+
+    def _fresh(self, step: int) -> tuple[Tensor, Tensor]:
+        return self._images(derive(0, "fresh", step)) if "noise_scale" in self.on else self.probe
+
+    def _images(self, seed: int) -> tuple[Tensor, Tensor]:
+        train = self.data.train
+        index = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[: self.metrics.probe].to(train.x.device)
+        return shared_inputs(self.network, self.data, train.x[index]), train.y[index].expand(self.runs, -1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What earlier measurements are needed for later ones."""
+        return {"drift": self.drift.state_dict(), "looked_at": self.looked_at}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.drift.load_state_dict(state["drift"], self.data.train.x.device)
+        self.looked_at = state["looked_at"]
+
+
+def tracked(network: nn.Module, step: int) -> int:
+    """How many batches the running statistics have seen after `step`: all, unless they were frozen."""
+    return min((layer.batches for layer in network.modules() if isinstance(layer, FrozenBatchNorm)), default=step)

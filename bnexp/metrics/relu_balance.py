@@ -1,0 +1,68 @@
+"""What gamma and beta do before the ReLU: the share of positive values that enters it.
+
+For a Gaussian x-hat, y = gamma x-hat + beta is positive with probability Phi(beta / |gamma|): gamma alone does not set it (the normal
+distribution's symmetry; Phi is its distribution function). Keys, each over the probe batch in train mode: `relu_balance/<layer>/positive`,
+the observed share, mean over channels; `.../predicted`, the mean of Phi(beta / |gamma|); `.../error`, the mean of |observed - predicted|,
+channel by channel; `.../dead`, the share of channels without any positive value. The prediction is there where a batch norm stands
+directly before the ReLU (`conv-norm-relu`); without gamma and beta it is 1/2. A sigmoid has no positive side, and no keys.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bnexp.metrics.probe import Seen
+
+
+def measure(seen: Seen) -> dict[str, Tensor]:
+    """`relu_balance/<layer>/{positive,dead}` -> [R], and `{predicted,error}` where there is a prediction."""
+    if not relus(seen):
+        return {}
+    layout, observed_RT = seen.layout, positive_shares(seen)
+    found = layout.named("relu_balance", "positive", layout.means(observed_RT))
+    found |= layout.named("relu_balance", "dead", layout.means((observed_RT == 0).to(observed_RT)))
+    predicted_RT = predicted(seen)
+    if predicted_RT is not None:
+        found |= layout.named("relu_balance", "predicted", layout.means(predicted_RT))
+        found |= layout.named("relu_balance", "error", layout.means((observed_RT - predicted_RT).abs()))
+    return found
+
+
+def distributions(seen: Seen) -> dict[str, Tensor]:
+    """`relu_balance/<layer>/positive` -> [R, C]."""
+    if not relus(seen):
+        return {}
+    parts = zip(seen.layers, seen.layout.split(positive_shares(seen)), strict=True)
+    return {f"relu_balance/{layer.name}/positive": part for layer, part in parts}
+
+
+def relus(seen: Seen) -> bool:
+    chain = seen.twin.anatomy.chain
+    return all(layer.activation is not None and isinstance(chain[layer.activation], nn.ReLU) for layer in seen.layers)
+
+
+def positive_shares(seen: Seen) -> Tensor:
+    """Observed positive share of each channel, [R, T]; NaN in a channel with a NaN."""
+    shares = []
+    for x in seen.preactivations:
+        positive = (x > 0).to(x)
+        share = positive.flatten(2).mean(2).mean(0) if x.dim() > 2 else positive.mean(0)
+        shares.append(share.unflatten(0, (seen.runs, -1)))
+    return torch.cat(shares, dim=1).where(seen.moments.mean_RT.isfinite(), torch.nan)
+
+
+def predicted(seen: Seen) -> Tensor | None:
+    """Phi(beta / |gamma|) of each channel, [R, T]; None where no batch norm stands directly before the ReLUs."""
+    if seen.twin.config.model.placement != "conv-norm-relu" or seen.outputs is None:
+        return None
+    shares = []
+    for layer, x in zip(seen.layers, seen.preactivations, strict=True):
+        assert layer.norm is not None
+        norm = seen.twin.anatomy.chain[layer.norm]
+        gamma = norm.weight if norm.weight is not None else x.new_ones(x.shape[1])
+        beta = norm.bias if norm.bias is not None else x.new_zeros(x.shape[1])
+        assert isinstance(gamma, Tensor)
+        assert isinstance(beta, Tensor)
+        shares.append(torch.special.ndtr(beta.detach() / gamma.detach().abs()).unflatten(0, (seen.runs, -1)))
+    return torch.cat(shares, dim=1)

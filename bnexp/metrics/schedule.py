@@ -1,0 +1,31 @@
+"""When a metric is due: a pure function of the config and the budget, so that a resumed run measures at the same steps."""
+
+from __future__ import annotations
+
+MOST_SAMPLES = 50
+ALLOWANCE_STEPS, ALLOWANCE_SHARE = 15.0, 0.012
+"""`metrics.log_spaced=auto`: each sampled metric may cost so many training steps, and so large a share of the training."""
+FEWEST_SAMPLES = 2
+
+
+def log_spaced(count: int, total: int) -> list[int]:
+    """`count` steps from 1 to `total`, evenly spaced in their logarithm as far as whole numbers allow; all, where there are fewer.
+
+    Early on, where even spacing would name a step twice, each step is named once, and the rest is spread anew.
+    """
+    if total < 1 or count < 1:
+        return []
+    if count == 1:
+        return [total]
+    steps = [1]
+    while len(steps) < min(count, total):
+        left = min(count, total) - len(steps)
+        steps.append(max(steps[-1] + 1, round(steps[-1] * (total / steps[-1]) ** (1 / left))))
+    return steps
+
+
+def sampled_steps(asked: int | str, cost: float, total: int) -> list[int]:
+    """The steps at which a metric that costs `cost` training steps is measured, in a budget of `total` steps."""
+    if not isinstance(asked, int):
+        asked = max(FEWEST_SAMPLES, min(MOST_SAMPLES, int((ALLOWANCE_STEPS + ALLOWANCE_SHARE * total) / cost)))
+    return log_spaced(asked, total)

@@ -1,0 +1,19 @@
+"""The test curve: loss and accuracy on the test data at each evaluation, in eval mode with running statistics, as papers plot them.
+
+Nothing is chosen by it: target, best step and learning rate are found on validation data. Keys: `test_curve/loss` (mean cross-entropy),
+`test_curve/accuracy`.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from bnexp.config import Config
+from bnexp.data import Dataset
+from bnexp.evaluate import evaluate
+
+
+def measure(network: nn.Sequential, data: Dataset, config: Config) -> dict[str, Tensor]:
+    """`test_curve/{loss,accuracy}` -> [R]."""
+    scores = evaluate(network, data, data.test, config)
+    return {"test_curve/loss": scores.loss, "test_curve/accuracy": scores.accuracy}

@@ -1,0 +1,77 @@
+"""A copy of a stack's network to measure on, so that nothing of the run is touched: weights, gradients, buffers, generators, mode."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bnexp.config import Config
+from bnexp.evaluate import autocast
+from bnexp.models import CountedBatchNorm, anatomy, losses, runs_in
+
+
+class Twin:
+    """A stack's network, copied. In train mode its norms use batch statistics and store none, so that a pass changes nothing of it."""
+
+    def __init__(self, network: nn.Sequential, config: Config) -> None:
+        self.network, self.config, self.runs = copy.deepcopy(network).train(), config, runs_in(network)
+        for module in self.network.modules():
+            if isinstance(module, _BatchNorm):
+                module.track_running_stats = False  # in train mode: neither stored nor counted; eval mode still uses what is there
+        self.anatomy = anatomy(self.network, config.model.placement)
+        self.params: list[Tensor] = list(self.network.parameters())
+
+    def copy_from(self, network: nn.Module) -> None:
+        """Takes the weights, buffers and counts that `network` has now."""
+        self.copy_weights_from(network)
+        with torch.no_grad():
+            for own, other in zip(self.network.buffers(), network.buffers(), strict=True):
+                own.copy_(other)
+        for module, counted in zip(self.network.modules(), network.modules(), strict=True):
+            if isinstance(module, CountedBatchNorm) and isinstance(counted, CountedBatchNorm):
+                module.batches = counted.batches
+
+    def copy_weights_from(self, network: nn.Module) -> None:
+        """Takes the weights alone."""
+        with torch.no_grad():
+            torch._foreach_copy_(self.params, list(network.parameters()))
+
+    def run(self, x: Tensor, start: int = 0, end: int | None = None, *, training: bool = True, full: bool = False) -> Tensor:
+        """x through the modules from `start` to before `end` of the chain, in the run's precision or in full."""
+        self.network.train(training)
+        with nullcontext() if full else autocast(self.config, x.device):
+            for module in self.anatomy.chain[start:end]:
+                x = module(x)
+        return x
+
+    def losses(self, x: Tensor, y_RB: Tensor, start: int = 0, *, training: bool = True, full: bool = False) -> Tensor:
+        """Each run's mean cross-entropy, [R], of x_[B, R*C, *map] that enters the chain at `start`."""
+        logits_RBK = self.run(x, start, training=training, full=full).unflatten(1, (self.runs, -1)).transpose(0, 1)
+        return losses(logits_RBK.to(self.params[0].dtype), y_RB)
+
+    def gradient(self, x: Tensor, y_RB: Tensor, of: Sequence[Tensor] | None = None, start: int = 0) -> tuple[Tensor, list[Tensor]]:
+        """The losses [R] in train mode and their gradients with respect to `of` (all parameters by default); each run has its own."""
+        losses_R = self.losses(x, y_RB, start)
+        return losses_R.detach(), list(torch.autograd.grad(losses_R.sum(), list(of) if of is not None else self.params))
+
+
+def dots(a: Sequence[Tensor], b: Sequence[Tensor], runs: int) -> Tensor:
+    """The inner product of two lists of tensors [R*..., ...] for each run, [R], in float64."""
+    parts = [(x * y).unflatten(0, (runs, -1)).flatten(1).sum(1, dtype=torch.float64) for x, y in zip(a, b, strict=True)]
+    return torch.stack(parts).sum(0)
+
+
+def norms(tensors: Sequence[Tensor], runs: int) -> Tensor:
+    """The Euclidean norm of a list of tensors for each run, [R], in float64."""
+    return dots(tensors, tensors, runs).sqrt()
+
+
+def per_run(values_R: Tensor, like: Tensor) -> Tensor:
+    """values_[R] in the shape that broadcasts against a parameter's first axis, R times its rows: [R*rows, 1, ...]."""
+    rows = like.shape[0] // len(values_R)
+    return values_R.to(like.dtype).repeat_interleave(rows).view(-1, *[1] * (like.dim() - 1))
