@@ -80,15 +80,26 @@ def evaluate(
     with images that are not counted again, so that each image is judged beside as many others as in training.
     """
     if stats == "running" or not norm_layers(network):
-        channels = config.model.widths[0] * runs_in(network)
-        batch = max(16, min(512, ACTIVATION_BYTES // (4 * channels * max(1, math.prod(data.shape[1:])))))
-        return _score(network, data, split, torch.arange(len(split.y)), batch, config)
+        return _score(network, data, split, torch.arange(len(split.y)), evaluation_batch(network, data, config), config)
     if stats == "batch":
         order = torch.randperm(len(split.y), generator=torch.Generator().manual_seed(0))
         with _own_statistics(network):
             return _score(network, data, split, order, config.train.batch_size, config, fill=True)
     with _replaced(network, precise or precise_statistics(network, data, config)):
         return evaluate(network, data, split, config, "running")
+
+
+def evaluation_batch(network: nn.Sequential, data: Dataset, config: Config) -> int:
+    """Images of an evaluation batch: as many as keep first-layer activations within `ACTIVATION_BYTES`, from 16 to 512."""
+    channels = config.model.widths[0] * runs_in(network)
+    return max(16, min(512, ACTIVATION_BYTES // (4 * channels * max(1, math.prod(data.shape[1:])))))
+
+
+@contextmanager
+def using(network: nn.Module, statistics: Statistics) -> Iterator[None]:
+    """Eval mode with `statistics` in the place of the running ones, for the time being."""
+    with _replaced(network, statistics), _mode(network, training=False):
+        yield
 
 
 @torch.inference_mode()

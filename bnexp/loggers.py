@@ -8,14 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
-from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from bnexp.config import Config, to_mapping
 from bnexp.files import atomic_write, finite
 from bnexp.run import Run
+
+BINS = 64
 
 
 class RunLog:
@@ -29,26 +32,31 @@ class RunLog:
         if from_step == 0:
             for old in run.folder.glob("events.out.tfevents.*"):
                 old.unlink()
+        # A training need not wait for the disk (max_queue).
         # purge_step tells TensorBoard to hide what an interrupted process wrote past the checkpoint.
-        self._board = SummaryWriter(str(run.folder), purge_step=from_step + 1 if from_step else None)
+        self._board = SummaryWriter(str(run.folder), purge_step=from_step + 1 if from_step else None, max_queue=1000)
+        self._events = self._board._get_file_writer()
         if from_step == 0:
             text = "    " + yaml.safe_dump(to_mapping(config), sort_keys=False).replace("\n", "\n    ")
             self._board.add_text("config", text, 0)
 
     def record(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
         """One line of metrics.jsonl and one point of each TensorBoard scalar. A non-finite number is null in the one, NaN in the other."""
-        json.dump(finite({"step": step, "epoch": round(epoch, 6), **values}), self._metrics, allow_nan=False)
-        self._metrics.write("\n")
+        line = json.dumps(finite({"step": step, "epoch": round(epoch, 6), **values}), allow_nan=False)  # several times as fast as dump
+        self._metrics.write(line + "\n")
         self._metrics.flush()
         # One event for all: hundreds of add_scalar calls would cost more than what they log.
         points = [Summary.Value(tag=key, simple_value=value) for key, value in values.items()]
-        self._board._get_file_writer().add_summary(Summary(value=points), step)
+        self._events.add_summary(Summary(value=points), step)
 
     def histograms(self, step: int, tensors: Mapping[str, Tensor]) -> None:
         """A histogram of each tensor in 64 bins; one with a non-finite value has none."""
+        found = []
         for name, tensor in tensors.items():
-            if tensor.isfinite().all():
-                self._board.add_histogram(name, tensor.float().cpu().numpy(), step, bins=64)
+            values = tensor.detach().float().cpu().numpy().ravel()
+            if np.isfinite(values).all():
+                found.append(Summary.Value(tag=name, histo=_histogram(values)))
+        self._events.add_summary(Summary(value=found), step)
 
     def say(self, message: str) -> None:
         """A line in train.log, with the time."""
@@ -59,6 +67,21 @@ class RunLog:
         self._board.close()
         self._metrics.close()
         self._text.close()
+
+
+def _histogram(values: np.ndarray[Any, np.dtype[np.float32]]) -> HistogramProto:
+    """In `BINS` bins of one width. As SummaryWriter.add_histogram, three times as fast."""
+    counts, edges = np.histogram(values, BINS)
+    wide = values.astype(np.float64)
+    return HistogramProto(
+        min=float(wide.min()),
+        max=float(wide.max()),
+        num=len(wide),
+        sum=float(wide.sum()),
+        sum_squares=float(wide @ wide),
+        bucket_limit=edges[1:].tolist(),
+        bucket=counts.tolist(),
+    )
 
 
 def _keep_until(path: Path, step: int) -> None:

@@ -60,6 +60,12 @@ class StackedOptimizer:
     def _pick(self, tensors: list[Tensor]) -> list[Tensor]:
         return [tensors[i] for i in self._decayed]
 
+    def _add_decay(self, grads: list[Tensor]) -> None:
+        """g + d w in the list; the parameters' own gradients stay the loss's, which metrics read."""
+        decayed = torch._foreach_addcmul(self._pick(grads), self._pick(self.views), self._pick(self._decays))
+        for place, grad in zip(self._decayed, decayed, strict=True):
+            grads[place] = grad
+
     def zero_grad(self) -> None:
         for param in self.params:
             param.grad = None
@@ -93,15 +99,14 @@ class SGD(StackedOptimizer):
     def step(self) -> None:
         grads = self._grads()
         if self._has_decay:
-            torch._foreach_addcmul_(self._pick(grads), self._pick(self.views), self._pick(self._decays))
+            self._add_decay(grads)
         update = grads
         if self._has_momentum:
             update = self.state["velocity"]
             torch._foreach_mul_(update, self._momenta)
             torch._foreach_add_(update, grads)
             if self.config.nesterov:
-                torch._foreach_addcmul_(grads, update, self._momenta)
-                update = grads
+                update = list(torch._foreach_addcmul(grads, update, self._momenta))
         torch._foreach_addcmul_(self.views, update, self._lrs, value=-1)
 
 
@@ -128,7 +133,7 @@ class Adam(StackedOptimizer):
             scaled = torch._foreach_mul(self._pick(self.views), self._pick(self._decays))
             torch._foreach_addcmul_(self._pick(self.views), scaled, self._pick(self._lrs), value=-1)
         elif self._has_decay:
-            torch._foreach_addcmul_(self._pick(grads), self._pick(self.views), self._pick(self._decays))
+            self._add_decay(grads)
         mean, square = self.state["mean"], self.state["square"]
         shift = torch._foreach_sub(grads, mean)
         torch._foreach_addcmul_(mean, shift, self._gains)

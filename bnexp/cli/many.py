@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnexp.cli.app import app
-from bnexp.cli.options import RUNS, ConfigDir, Json, Overrides, Quiet, RunsDir, complete_overrides, complete_runs, print_json
+from bnexp.cli.options import RUNS, ConfigDir, Json, Overrides, Quiet, RunsDir, complete_overrides, complete_runs, listed, print_json
 from bnexp.errors import BnexpError, UsageError, short
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def sweep(
     from bnexp.run import rows_of
 
     _check_machine(workers, scheduler)
-    asked = sweeps.ask(kind.value, overrides or [], values=_listed(values, "--values"), seeds=seeds, config_dir=config_dir)
+    asked = sweeps.ask(kind.value, overrides or [], values=listed(values, "--values"), seeds=seeds, config_dir=config_dir)
     prepared = prepare(asked.configs, runs_dir, fresh=fresh)
     if dry_run:
         _print_plan(prepared, asked.parts, workers, json)
@@ -170,8 +170,7 @@ def compare(
         if not (no_bn or norm):
             raise UsageError("Say what to compare: --no-bn, --norm NAME, or two or more runs.")
         _check_machine(workers, scheduler)
-        listed = _listed(lrs, "--lrs")
-        configs = compares.ask(overrides, norm or [], no_bn=no_bn, lrs=listed, seeds=seeds, config_dir=config_dir)
+        configs = compares.ask(overrides, norm or [], no_bn=no_bn, lrs=listed(lrs, "--lrs"), seeds=seeds, config_dir=config_dir)
         prepared = prepare(configs, runs_dir, fresh=fresh)
         _check_out(out)
         outcome = train_all(prepared, workers=workers, scheduler=scheduler, quiet=quiet)
@@ -188,20 +187,6 @@ def compare(
 
         show(comparison_tables(found))
     _end(outcome, stored, quiet)
-
-
-def _listed(text: str | None, option: str) -> list[str] | None:
-    """The values of a comma list.
-
-    Raises:
-        UsageError: one of several is empty.
-    """
-    if text is None:
-        return None
-    values = [value.strip() for value in text.split(",")] if text.strip() else []
-    if not all(values):
-        raise UsageError(f"{option} {text} has an empty value; write {option} A,B,C.")
-    return values
 
 
 def _check_machine(workers: int | None, scheduler: str | None) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from bnexp.errors import UsageError
+
 
 def complete_overrides(ctx: typer.Context, incomplete: str) -> list[str]:
     from bnexp.compose import completions
@@ -41,6 +43,20 @@ RUNS = Path("runs")
 NoRunsDir = Annotated[Path, typer.Option("--runs-dir", hidden=True)]
 NoConfigDir = Annotated[Path | None, typer.Option("--config-dir", hidden=True)]
 NoQuiet = Annotated[bool, typer.Option("--quiet", "-q", hidden=True)]
+
+
+def listed(text: str | None, option: str) -> list[str] | None:
+    """The values of a comma list.
+
+    Raises:
+        UsageError: one of several is empty.
+    """
+    if text is None:
+        return None
+    values = [value.strip() for value in text.split(",")] if text.strip() else []
+    if not all(values):
+        raise UsageError(f"{option} {text} has an empty value; write {option} A,B,C.")
+    return values
 
 
 def print_json(value: Any) -> None:

@@ -46,18 +46,13 @@ def _noise(seen: Seen) -> dict[str, Tensor]:
     images = len(at.image_mean_NRT)
     v = (at.image_mean_NRT - at.mean_RT).square().sum(0) / (images - 1)
     s2 = at.var_RT + v / images
-    alive = s2 > 0  # False for NaN too
-    relative = layout.means(v / (batch * s2), alive)
-    found = layout.named(NAME, "batch_mean_variance", relative)
-    found |= layout.named(NAME, "effective_sample_size", 1 / relative)
-    bias = batch_law.running_var_bias(s2, v, batch, layout.pixels_T)
-    found |= layout.named(NAME, "running_var_bias", layout.means(bias, alive))
+    values = {"batch_mean_variance": v / (batch * s2), "running_var_bias": batch_law.running_var_bias(s2, v, batch, layout.pixels_T)}
     group = min(batch, images)
     if group > 1:
         groups = at.image_mean_NRT[: images // group * group].unflatten(0, (-1, group))
-        sensitivity = batch_law.outlier_sensitivity(groups, s2.sqrt()).mean(0)
-        found |= layout.named(NAME, "outlier_sensitivity", layout.means(sensitivity, alive))
-    return found
+        values["outlier_sensitivity"] = batch_law.outlier_sensitivity(groups, s2.sqrt()).mean(0)
+    means = layout.means(values, s2 > 0)  # which NaN is not either
+    return layout.named(NAME, {**means, "effective_sample_size": 1 / means["batch_mean_variance"]})
 
 
 def _normalized(seen: Seen) -> dict[str, Tensor]:
@@ -68,9 +63,12 @@ def _normalized(seen: Seen) -> dict[str, Tensor]:
     at, layout, s2 = seen.output_moments, seen.site_layout, seen.site_moments.var_RT
     known = gamma_RT != 0  # with gamma = 0 nothing of x-hat is left in what the norm gives
     config = seen.twin.config.model
-    found = layout.named(NAME, "xhat_mean", layout.means(((at.mean_RT - beta_RT) / gamma_RT).abs(), known))
-    found |= layout.named(NAME, "xhat_var", layout.means(at.var_RT / gamma_RT.square(), known))
-    found |= layout.named(NAME, "xhat_var_theory", layout.means(s2 / (s2 + config.bn_eps)))
+    values = {
+        "xhat_mean": ((at.mean_RT - beta_RT) / gamma_RT).abs(),
+        "xhat_var": at.var_RT / gamma_RT.square(),
+        "xhat_var_theory": s2 / (s2 + config.bn_eps),
+    }
+    found = layout.named(NAME, layout.means(values, known))
     left = torch.full_like(seen.lr_R, (1 - config.bn_momentum) ** seen.batches)
     return {**found, f"{NAME}/ema_initial_weight": left}
 

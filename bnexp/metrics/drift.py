@@ -34,7 +34,7 @@ class Drift:
 
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     channels: dict[str, Tensor] = field(default_factory=dict)
-    """Of the last measurement: `drift/<layer>/init/...` -> [R, C], channel by channel."""
+    """Of the last measurement: `drift/<layer>/init/w1` -> [R, C], channel by channel."""
 
     def measure(self, seen: Seen) -> dict[str, Tensor]:
         """`drift/<layer>/{init,last}/{mean,std,w1}` -> [R]; nothing the first time, when there is nothing to compare with."""
@@ -43,15 +43,14 @@ class Drift:
         found: dict[str, Tensor] = {}
         if self.snapshots:
             std = self.snapshots["init"].std
-            for name, before in self.snapshots.items():
-                for what, moved_RT in zip(("mean", "std", "w1"), moved(before, now), strict=True):
-                    relative = moved_RT / std
-                    found |= seen.layout.named("drift", f"{name}/{what}", seen.layout.means(relative, std > 0))
-                    if name == "init":
-                        self.channels |= {
-                            f"drift/{layer.name}/init/{what}": part
-                            for layer, part in zip(seen.layers, seen.layout.split(relative), strict=True)
-                        }
+            relative = {
+                f"{name}/{what}": moved_RT / std
+                for name, before in self.snapshots.items()
+                for what, moved_RT in zip(("mean", "std", "w1"), moved(before, now), strict=True)
+            }
+            found = seen.layout.named("drift", seen.layout.means(relative, std > 0))
+            parts = zip(seen.layers, seen.layout.split(relative["init/w1"]), strict=True)
+            self.channels = {f"drift/{layer.name}/init/w1": part for layer, part in parts}
         self.snapshots = {"init": self.snapshots.get("init", now), "last": now}
         return found
 

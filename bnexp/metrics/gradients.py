@@ -1,11 +1,13 @@
-"""Gradients and weights, layer by layer, on the probe batch in train mode.
+"""Gradients and weights, layer by layer.
 
-Keys: `gradients/<layer>/gradient_norm`, the Euclidean norm of the loss's gradient with respect to the layer's weights;
-`.../weight_norm`, ||W||; `.../effective_lr`, lr / ||W||^2 with the learning rate in force, which is what moves a scale-invariant weight
-(van Laarhoven 2017, "L2 Regularization versus Batch and Weight Normalization", section 3); `.../growth`, how much the squared gradient
-with respect to the pre-activations grows from the next layer to this one, ||dL/da_l||^2 / ||dL/da_{l+1}||^2, where there is a next hidden
-layer. At initialization, in wide fully connected layers with ReLU and batch norm, growth is pi / (pi - 1) = 1.467 (Yang et al. 2019, "A
-Mean Field Theory of Batch Normalization", section 1). Norms are dimensionless or in units of the loss per unit of weight.
+Keys: `gradients/<layer>/gradient_norm`, the Euclidean norm of the loss's gradient with respect to the layer's weights, on the batch of the
+last training step; `.../weight_norm`, ||W||; `.../effective_lr`, lr / ||W||^2 with the learning rate in force, which is what moves a
+scale-invariant weight (van Laarhoven 2017, "L2 Regularization versus Batch and Weight Normalization", section 3). At initialization, and
+only there, `.../growth`: how much the squared gradient with respect to the pre-activations grows from the next hidden layer to this one,
+||dL/da_l||^2 / ||dL/da_{l+1}||^2, on the probe batch in train mode. In wide fully connected layers with ReLU and batch norm it is
+pi / (pi - 1) = 1.467 (Yang et al. 2019, "A Mean Field Theory of Batch Normalization", section 1).
+
+Units: of the loss per unit of weight; of weight; of inverse loss; growth has none.
 """
 
 from __future__ import annotations
@@ -17,18 +19,19 @@ from bnexp.metrics.twin import norms
 
 
 def measure(seen: Seen) -> dict[str, Tensor]:
-    """`gradients/<layer>/{gradient_norm,weight_norm,effective_lr}` -> [R] for every layer, `growth` for all hidden but the last."""
-    assert seen.weight_gradients is not None
-    assert seen.preactivation_gradients is not None
+    """`gradients/<layer>/{weight_norm,effective_lr}` -> [R] for every layer; `gradient_norm` after the first step, `growth` before it."""
     parts, found = seen.twin.anatomy, {}
-    for layer, gradient in zip(parts.layers, seen.weight_gradients, strict=True):
+    for layer in parts.layers:
         weight_norm = norms([parts.weight(layer).detach()], seen.runs)
-        found[f"gradients/{layer.name}/gradient_norm"] = norms([gradient], seen.runs)
         found[f"gradients/{layer.name}/weight_norm"] = weight_norm
         found[f"gradients/{layer.name}/effective_lr"] = seen.lr_R / weight_norm.square()
-    squares = [squared(gradient, seen.runs) for gradient in seen.preactivation_gradients]
-    for layer, here, above in zip(seen.layers, squares, squares[1:], strict=False):
-        found[f"gradients/{layer.name}/growth"] = here / above
+    if seen.step_gradients is not None:
+        for layer, gradient in zip(parts.layers, seen.step_gradients, strict=True):
+            found[f"gradients/{layer.name}/gradient_norm"] = norms([gradient], seen.runs)
+    if seen.preactivation_gradients is not None:
+        squares = [squared(gradient, seen.runs) for gradient in seen.preactivation_gradients]
+        for layer, here, above in zip(seen.layers, squares, squares[1:], strict=False):
+            found[f"gradients/{layer.name}/growth"] = here / above
     return found
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from bnexp.metrics.sample import Sample
-from bnexp.metrics.twin import Twin, norms, per_run
+from bnexp.metrics.twin import Twin, norms
 
 STEPS = tuple(2 ** (-1 + 3 * k / 7) for k in range(8))
 """c: from 1/2 to 4."""
@@ -41,22 +41,21 @@ def measure(sample: Sample) -> dict[str, Tensor]:
 
 def along(twin: Twin, x: Tensor, y_RB: Tensor, gradient: list[Tensor], sizes: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Losses_[S, R] and distances ||grad L(theta - s g) - g||_[S, R] at the step sizes s_[R]; the twin's weights are put back."""
-    start = [param.detach().clone() for param in twin.params]
+    start, own = [view.clone() for view in twin.views], [g.unflatten(0, (twin.runs, -1)) for g in gradient]
     losses, distances = [], []
     try:
         for size_R in sizes:
-            with torch.no_grad():
-                for param, origin, own in zip(twin.params, start, gradient, strict=True):
-                    torch.addcmul(origin, own, per_run(size_R, own), value=-1, out=param)
+            torch._foreach_copy_(twin.views, start)
+            wide = [size_R.to(view.dtype).view(-1, *[1] * (view.dim() - 1)) for view in twin.views]
+            torch._foreach_addcmul_(twin.views, own, wide, value=-1)
             losses_R, there = twin.gradient(x, y_RB)
             losses.append(losses_R)
-            distances.append(norms([a - b for a, b in zip(there, gradient, strict=True)], twin.runs))
+            distances.append(norms(torch._foreach_sub(there, gradient), twin.runs))
     finally:
-        with torch.no_grad():
-            torch._foreach_copy_(twin.params, start)
+        torch._foreach_copy_(twin.views, start)
     return torch.stack(losses), torch.stack(distances)
 
 
 def cost(layers: int) -> float:
     """In training steps."""
-    return len(STEPS)
+    return 1.2 * len(STEPS)

@@ -49,11 +49,11 @@ class Measured:
     distributions: dict[str, Tensor]
 
     def by_run(self) -> list[dict[str, float]]:
-        """Each run's values; one transfer from the device for all."""
+        """Each run's values, in the seven digits that float32 has; one transfer from the device for all."""
         if not self.values:
             return []
-        table = torch.stack([value.double() for value in self.values.values()], 1).tolist()
-        return [dict(zip(self.values, row, strict=True)) for row in table]
+        table = torch.stack(list(self.values.values()), 1).tolist()
+        return [{key: float(f"{value:.7g}") for key, value in zip(self.values, row, strict=True)} for row in table]
 
 
 class Observer:
@@ -63,7 +63,8 @@ class Observer:
         self.network, self.data, self.config, self.total = network, data, configs[0], total
         self.metrics, self.runs = configs[0].metrics, runs_in(network)
         self.on = self.metrics.on
-        layers = len(anatomy(network, self.config.model.placement).layers)
+        self.anatomy = anatomy(network, self.config.model.placement)
+        layers = len(self.anatomy.layers)
         self.due_at = {
             name: frozenset(sampled_steps(self.metrics.log_spaced, SAMPLED[name][1](layers), total)) for name in self.on if name in SAMPLED
         }
@@ -99,15 +100,15 @@ class Observer:
         values: dict[str, Tensor] = {}
         distributions: dict[str, Tensor] = {}
         if self.looks and (step == 0 or self.metrics.every != "auto" or evaluated):
-            twin = self._twins(before=True)
-            x, y_RN = self.probe
             seen = look(
-                *(twin, x, y_RN),
+                self._twins(before=True),
+                self.probe,
                 step=step,
                 lr_R=lr_R,
                 batch_size=self.config.train.batch_size,
-                batches=tracked(twin.network, step),
-                gradients="gradients" in self.on,
+                batches=tracked(self.network, step),
+                step_gradients=self._step_gradients(),
+                back=step == 0 and "gradients" in self.on,
             )
             for name, measure in LOOKED.items():
                 if name in self.on:
@@ -120,6 +121,11 @@ class Observer:
         if "test_curve" in self.on and (evaluated or step == 0):
             values |= test_curve.measure(self.network, self.data, self.config)
         return Measured(values, distributions)
+
+    def _step_gradients(self) -> list[Tensor] | None:
+        """Of each layer's weights, as the last training step left them."""
+        found = [self.anatomy.weight(layer).grad for layer in self.anatomy.layers]
+        return None if any(gradient is None for gradient in found) else [gradient for gradient in found if gradient is not None]
 
     def _distributions(self, seen: Seen) -> dict[str, Tensor]:
         """For histograms: at the first look of each doubling of the steps, and at the last."""

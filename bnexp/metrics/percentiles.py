@@ -7,6 +7,8 @@ layer's first channel, `percentiles/<layer>/mean/p15` for the mean of the channe
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -17,21 +19,28 @@ PERCENTS = (15, 50, 85)
 
 def measure(seen: Seen) -> dict[str, Tensor]:
     """`percentiles/<layer>/{unit,mean}/{p15,p50,p85}` -> [R]."""
-    found = {}
-    for layer, rows in zip(seen.layers, seen.sorted_rows, strict=True):
-        values_RCp = percentiles(rows).unflatten(0, (seen.runs, -1))
-        for which, values_Rp in (("unit", values_RCp[:, 0]), ("mean", values_RCp.mean(1))):
-            for percent, values_R in zip(PERCENTS, values_Rp.unbind(1), strict=True):
-                found[f"percentiles/{layer.name}/{which}/p{percent}"] = values_R
-    return found
+    values_RTp = torch.cat([percentiles(rows).unflatten(0, (seen.runs, -1)) for rows in seen.sorted_rows], dim=1)
+    names = [f"p{percent}" for percent in PERCENTS]
+    means = seen.layout.means(dict(zip(names, values_RTp.unbind(2), strict=True)))
+    firsts = dict(zip(names, torch.stack([part[:, 0] for part in seen.layout.split(values_RTp)]).unbind(2), strict=True))
+    return seen.layout.named(
+        "percentiles", {f"{which}/{name}": values for which, found in (("unit", firsts), ("mean", means)) for name, values in found.items()}
+    )
 
 
 def percentiles(sorted_rows: Tensor) -> Tensor:
     """[rows, n] in ascending order -> [rows, 3]."""
-    place = torch.tensor(PERCENTS, device=sorted_rows.device) / 100 * (sorted_rows.shape[1] - 1)
+    places, weight = _places(sorted_rows.shape[1], sorted_rows.device)
+    low, high = sorted_rows[:, places].split(len(PERCENTS), dim=1)
+    return torch.lerp(low, high, weight.to(low.dtype))
+
+
+@functools.lru_cache(64)
+def _places(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Of `count` values in order: those below and those above each percentile, and how far it lies from the one towards the other."""
+    place = torch.tensor(PERCENTS) / 100 * (count - 1)
     low = place.floor().long()
-    high = (low + 1).clamp(max=sorted_rows.shape[1] - 1)
-    return torch.lerp(sorted_rows[:, low], sorted_rows[:, high], (place - low).to(sorted_rows.dtype))
+    return torch.cat([low, (low + 1).clamp(max=count - 1)]).to(device), (place - low).to(device)
 
 
 def distributions(seen: Seen) -> dict[str, Tensor]:

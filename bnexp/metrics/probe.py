@@ -5,7 +5,9 @@ Shapes: N images of the probe, R runs, L layers, T the channels of all layers si
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,28 +25,44 @@ QUANTILES = 256
 class Layout:
     """Which of T channels belong to which of L layers; `pixels_T` is the size of each channel's map."""
 
-    def __init__(self, layers: Sequence[Layer], tensors: Sequence[Tensor], runs: int) -> None:
-        device = tensors[0].device
-        self.names = [layer.name for layer in layers]
-        self.channels = [tensor.shape[1] // runs for tensor in tensors]
-        counts = torch.tensor(self.channels)
-        self.index_T = torch.arange(len(layers)).repeat_interleave(counts).to(device)
-        self.pixels_T = torch.tensor([tensor[0, 0].numel() for tensor in tensors]).repeat_interleave(counts).to(device)
+    def __init__(self, names: tuple[str, ...], channels: tuple[int, ...], pixels: tuple[int, ...], device: torch.device) -> None:
+        self.names, self.channels = names, channels
+        self.counts_L = torch.tensor(channels, device=device)
+        self.index_T = torch.arange(len(names), device=device).repeat_interleave(self.counts_L)
+        self.pixels_T = torch.tensor(pixels, device=device).repeat_interleave(self.counts_L)
 
-    def means(self, values_RT: Tensor, counted_RT: Tensor | None = None) -> Tensor:
-        """The mean over each layer's channels, [L, R]; over those that are `counted`, or NaN where none is."""
-        counted_RT = torch.ones_like(values_RT, dtype=torch.bool) if counted_RT is None else counted_RT
-        zeros = values_RT.new_zeros(len(values_RT), len(self.names))
-        total = zeros.index_add(1, self.index_T, values_RT.where(counted_RT, 0.0))
-        return (total / zeros.index_add(1, self.index_T, counted_RT.to(values_RT))).t()
+    def means(self, values_RT: Mapping[str, Tensor], counted_RT: Tensor | None = None) -> dict[str, Tensor]:
+        """The mean over each layer's channels, [L, R], of all values in one pass; over those that are `counted`, or NaN where none is."""
+        values_KRT = torch.stack(list(values_RT.values()))
+        zeros = values_KRT.new_zeros(*values_KRT.shape[:2], len(self.names))
+        if counted_RT is None:
+            count = self.counts_L
+        else:
+            values_KRT = values_KRT.where(counted_RT, 0.0)
+            count = zeros[0].index_add(1, self.index_T, counted_RT.to(values_KRT.dtype))
+        means_KLR = (zeros.index_add(2, self.index_T, values_KRT) / count).transpose(1, 2)
+        return dict(zip(values_RT, means_KLR, strict=True))
 
-    def named(self, metric: str, what: str, values_LR: Tensor) -> dict[str, Tensor]:
-        """`metric/<layer>/what` -> [R]."""
-        return {f"{metric}/{name}/{what}": values_R for name, values_R in zip(self.names, values_LR.unbind(0), strict=True)}
+    def named(self, metric: str, values_LR: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """`metric/<layer>/<what>` -> [R]."""
+        return {
+            f"{metric}/{name}/{what}": values_R
+            for what, values in values_LR.items()
+            for name, values_R in zip(self.names, values.unbind(0), strict=True)
+        }
 
     def split(self, values_RT: Tensor) -> list[Tensor]:
         """[R, C, ...] a layer."""
-        return list(values_RT.split(self.channels, dim=1))
+        return list(values_RT.split(list(self.channels), dim=1))
+
+
+def layout_of(layers: Sequence[Layer], tensors: Sequence[Tensor], runs: int) -> Layout:
+    """The layout of a tensor a layer, x_[N, R*C, *map]; made once."""
+    channels, pixels = tuple(x.shape[1] // runs for x in tensors), tuple(math.prod(x.shape[2:]) for x in tensors)
+    return _layout(tuple(layer.name for layer in layers), channels, pixels, tensors[0].device)
+
+
+_layout = functools.lru_cache(64)(Layout)
 
 
 @dataclass(frozen=True)
@@ -87,10 +105,10 @@ class Seen:
     """What enters each nonlinearity."""
     outputs: list[Tensor] | None
     """What each norm gives; None without norms."""
-    losses_R: Tensor | None
-    weight_gradients: list[Tensor] | None
-    """One for each weighted layer, the head included; None where no gradient was asked for."""
+    step_gradients: list[Tensor] | None
+    """Of each layer's weights, the head's included, on the last training step's batch; None before the first."""
     preactivation_gradients: list[Tensor] | None
+    """On the probe batch; at initialization only."""
 
     @property
     def runs(self) -> int:
@@ -98,12 +116,12 @@ class Seen:
 
     @cached_property
     def site_layout(self) -> Layout:
-        return Layout(self.layers, self.sites, self.runs)
+        return layout_of(self.layers, self.sites, self.runs)
 
     @cached_property
     def layout(self) -> Layout:
         """Of the pre-activations."""
-        return Layout(self.layers, self.preactivations, self.runs)
+        return layout_of(self.layers, self.preactivations, self.runs)
 
     @cached_property
     def site_moments(self) -> Moments:
@@ -133,32 +151,32 @@ class Seen:
         return torch.cat([quantiles(rows).unflatten(0, (self.runs, -1)) for rows in self.sorted_rows], dim=1)
 
 
-def look(twin: Twin, x: Tensor, y_RB: Tensor, *, step: int, lr_R: Tensor, batch_size: int, batches: int, gradients: bool) -> Seen:
-    """The probe x_[N, R*C, *map] through the twin, in train mode; with `gradients` also back."""
-    parts, inputs = twin.anatomy, []
-    with torch.set_grad_enabled(gradients):
-        h = x
-        for place in range(len(parts.chain)):
-            inputs.append(h)
-            h = twin.run(h, place, place + 1)
-        inputs.append(h)
-    hidden = parts.hidden
-    preactivations = [inputs[layer.activation] for layer in hidden if layer.activation is not None]
-    losses_R = weight_gradients = preactivation_gradients = None
-    if gradients:
-        weights = [parts.weight(layer) for layer in parts.layers]
-        losses_R = twin.losses(h, y_RB, len(parts.chain))
-        found = torch.autograd.grad(losses_R.sum(), [*weights, *preactivations])
-        weight_gradients, preactivation_gradients = list(found[: len(weights)]), list(found[len(weights) :])
-        losses_R = losses_R.detach()
-    normed = all(layer.norm is not None for layer in hidden)
-    full = twin.params[0].dtype  # bf16 activations are measured in fp32
-
+def look(
+    twin: Twin,
+    probe: tuple[Tensor, Tensor],
+    *,
+    step: int,
+    lr_R: Tensor,
+    batch_size: int,
+    batches: int,
+    step_gradients: list[Tensor] | None,
+    back: bool,
+) -> Seen:
+    """The probe x_[N, R*C, *map], y_[R, N] through the twin in train mode, and with `back` also back to the pre-activations."""
+    hidden = twin.anatomy.hidden
+    with torch.set_grad_enabled(back):
+        inputs = twin.trace(probe[0])
+    entering = [layer.activation for layer in hidden if layer.activation is not None]
+    gradients = None
+    if back:
+        losses_R = twin.losses(inputs[-1], probe[1], start=len(twin.anatomy.chain))
+        gradients = list(torch.autograd.grad(losses_R.sum(), [inputs[place] for place in entering]))
     known: dict[int, Tensor] = {}
 
     def seen(place: int) -> Tensor:
-        return known.setdefault(place, inputs[place].detach().to(full))
+        return known.setdefault(place, inputs[place].detach().to(twin.params[0].dtype))  # bf16 is measured in fp32
 
+    norms = [layer.norm for layer in hidden if layer.norm is not None]
     return Seen(
         step,
         twin,
@@ -166,23 +184,26 @@ def look(twin: Twin, x: Tensor, y_RB: Tensor, *, step: int, lr_R: Tensor, batch_
         batch_size,
         batches,
         hidden,
-        [seen(layer.site) for layer in hidden],
-        [seen(layer.activation) for layer in hidden if layer.activation is not None],
-        [seen(layer.norm + 1) for layer in hidden if layer.norm is not None] if normed else None,
-        losses_R,
-        weight_gradients,
-        preactivation_gradients,
+        sites=[seen(layer.site) for layer in hidden],
+        preactivations=[seen(place) for place in entering],
+        outputs=[seen(place + 1) for place in norms] if norms else None,
+        step_gradients=step_gradients,
+        preactivation_gradients=gradients,
     )
 
 
 def sort_rows(rows: Tensor) -> Tensor:
     """Each row in ascending order. On a CPU by numpy, which sorts floats many times faster than torch does."""
     if rows.device.type == "cpu":
-        return torch.from_numpy(np.sort(rows.numpy(), axis=1))
+        return torch.from_numpy(np.sort(rows.contiguous().numpy(), axis=1))
     return rows.sort(dim=1).values
 
 
 def quantiles(sorted_rows: Tensor) -> Tensor:
     """[rows, n] in order -> [rows, QUANTILES]: the empirical distribution's inverse at (k + 1/2) / QUANTILES."""
-    place = (torch.arange(QUANTILES, device=sorted_rows.device) + 0.5) / QUANTILES * sorted_rows.shape[1]
-    return sorted_rows[:, place.long()]
+    return sorted_rows[:, _midpoints(sorted_rows.shape[1], sorted_rows.device)]
+
+
+@functools.lru_cache(64)
+def _midpoints(count: int, device: torch.device) -> Tensor:
+    return ((torch.arange(QUANTILES) + 0.5) / QUANTILES * count).long().to(device)

@@ -19,14 +19,11 @@ def measure(seen: Seen) -> dict[str, Tensor]:
     """`relu_balance/<layer>/{positive,dead}` -> [R], and `{predicted,error}` where there is a prediction."""
     if not relus(seen):
         return {}
-    layout, observed_RT = seen.layout, positive_shares(seen)
-    found = layout.named("relu_balance", "positive", layout.means(observed_RT))
-    found |= layout.named("relu_balance", "dead", layout.means((observed_RT == 0).to(observed_RT)))
-    predicted_RT = predicted(seen)
+    observed_RT, predicted_RT = positive_shares(seen), predicted(seen)
+    values = {"positive": observed_RT, "dead": (observed_RT == 0).to(observed_RT)}
     if predicted_RT is not None:
-        found |= layout.named("relu_balance", "predicted", layout.means(predicted_RT))
-        found |= layout.named("relu_balance", "error", layout.means((observed_RT - predicted_RT).abs()))
-    return found
+        values |= {"predicted": predicted_RT, "error": (observed_RT - predicted_RT).abs()}
+    return seen.layout.named("relu_balance", seen.layout.means(values))
 
 
 def distributions(seen: Seen) -> dict[str, Tensor]:
@@ -45,10 +42,9 @@ def relus(seen: Seen) -> bool:
 def positive_shares(seen: Seen) -> Tensor:
     """Observed positive share of each channel, [R, T]; NaN in a channel with a NaN."""
     shares = []
-    for x in seen.preactivations:
-        positive = (x > 0).to(x)
-        share = positive.flatten(2).mean(2).mean(0) if x.dim() > 2 else positive.mean(0)
-        shares.append(share.unflatten(0, (seen.runs, -1)))
+    for rows in seen.sorted_rows:
+        first = torch.searchsorted(rows, rows.new_zeros(len(rows), 1), right=True).squeeze(1)
+        shares.append((1 - first / rows.shape[1]).unflatten(0, (seen.runs, -1)))
     return torch.cat(shares, dim=1).where(seen.moments.mean_RT.isfinite(), torch.nan)
 
 

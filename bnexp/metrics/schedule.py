@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 MOST_SAMPLES = 50
-ALLOWANCE_STEPS, ALLOWANCE_SHARE = 15.0, 0.012
+ALLOWANCE_STEPS, ALLOWANCE_SHARE = 30.0, 0.014
 """`metrics.log_spaced=auto`: each sampled metric may cost so many training steps, and so large a share of the training."""
-FEWEST_SAMPLES = 2
 
 
 def log_spaced(count: int, total: int) -> list[int]:
     """`count` steps from 1 to `total`, evenly spaced in their logarithm as far as whole numbers allow; all, where there are fewer.
 
-    Early on, where even spacing would name a step twice, each step is named once, and the rest is spread anew.
+    Early on, where even spacing would name a step twice, each step is named once, and the rest is spread anew. One step is the middle one.
     """
     if total < 1 or count < 1:
         return []
     if count == 1:
-        return [total]
+        return [(total + 1) // 2]
     steps = [1]
     while len(steps) < min(count, total):
         left = min(count, total) - len(steps)
@@ -27,5 +26,5 @@ def log_spaced(count: int, total: int) -> list[int]:
 def sampled_steps(asked: int | str, cost: float, total: int) -> list[int]:
     """The steps at which a metric that costs `cost` training steps is measured, in a budget of `total` steps."""
     if not isinstance(asked, int):
-        asked = max(FEWEST_SAMPLES, min(MOST_SAMPLES, int((ALLOWANCE_STEPS + ALLOWANCE_SHARE * total) / cost)))
+        asked = max(1, min(MOST_SAMPLES, int((ALLOWANCE_STEPS + ALLOWANCE_SHARE * total) / cost)))
     return log_spaced(asked, total)

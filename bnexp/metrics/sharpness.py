@@ -2,100 +2,106 @@
 
 Gradient descent on a quadratic is stable while lambda_max < 2 / lr; networks train near that edge (Cohen et al. 2021, "Gradient Descent
 on Neural Networks Typically Occurs at the Edge of Stability", section 2). With batch norm the two modes are two functions: in train mode
-the batch's statistics move with the weights, in eval mode they are constants. Tools that force eval mode see only the second.
+the batch's statistics move with the weights, in eval mode they are constants. Tools that force eval mode see only the second. Without norm
+the modes are one.
 
-Power iteration on Hessian-vector products by double backward, over a fixed subset of at most 32 probe images; the iterates are kept
-orthogonal, and the largest eigenvalue of the Hessian restricted to their span is reported (Lanczos 1950; Golub and Van Loan, Matrix
-Computations, section 10.1), which converges faster than the last iterate alone and finds the largest where the one of largest size is
-negative. 10 iterations from a fixed random vector, in full precision.
+Power iteration on Hessian-vector products by double backward, on a fixed subset: at most 32 of the probe images. The iterates are kept
+orthogonal, and the largest eigenvalue of the Hessian restricted to their span is reported (Lanczos; Golub and Van Loan, Matrix
+Computations, section 10.1), which converges faster than the last iterate alone, and finds the largest where the one of largest size is
+negative. From a fixed random vector, in full precision, until two iterations in a row change it by less than 1 %, or 20 are made.
 
-Keys: `sharpness/{train,eval}/lambda_max`, in units of loss per squared weight; `sharpness/{train,eval}/over_edge`, lambda_max lr / 2:
-above 1 gradient descent without momentum is unstable along that direction.
+Keys: `sharpness/{train,eval}/lambda_max`, in units of loss per squared weight; `sharpness/{train,eval}/over_edge`, lambda_max lr / 2 with
+the learning rate in force: above 1 gradient descent without momentum is unstable along that direction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from bnexp.evaluate import norm_layers
 from bnexp.metrics.sample import Sample
-from bnexp.metrics.twin import Twin, dots, per_run
+from bnexp.metrics.twin import Twin
 from bnexp.seeds import derive
 
-ITERATIONS = 10
+ITERATIONS, TOLERANCE = 20, 0.01
 IMAGES = 32
+ROUNDING = 1e-6
 
-Product = Callable[[list[Tensor]], list[Tensor]]
+Product = Callable[[Tensor], Tensor]
 
 
 def measure(sample: Sample) -> dict[str, Tensor]:
     """`sharpness/{train,eval}/{lambda_max,over_edge}` -> [R]."""
-    x, y_RN = sample.probe
-    found = {}
+    (x, y_RN), twin, found = sample.probe, sample.before, {}
+    largest_R = None
     for mode in ("train", "eval"):
-        largest_R = lambda_max(hessian(sample.before, x[:IMAGES], y_RN[:, :IMAGES], training=mode == "train"), sample.before)
+        if largest_R is None or norm_layers(twin.network):
+            product = hessian(twin, x[:IMAGES], y_RN[:, :IMAGES], training=mode == "train")
+            largest_R = lambda_max(product, start(twin))
         found[f"sharpness/{mode}/lambda_max"] = largest_R
         found[f"sharpness/{mode}/over_edge"] = largest_R * sample.lr_R / 2
     return found
 
 
 def hessian(twin: Twin, x: Tensor, y_RN: Tensor, training: bool) -> Product:
-    """v -> H v for each run's own Hessian: the graph of the gradient is built once and gone through at every product."""
+    """v_[R, D] -> H v_[R, D] for each run's own Hessian, where D counts a run's parameters in the order of the network. The graph of the
+    gradient is built once, and gone through at every product."""
     losses_R = twin.losses(x, y_RN, training=training, full=True)
     gradient = torch.autograd.grad(losses_R.sum(), twin.params, create_graph=True)
 
-    def product(vectors: list[Tensor]) -> list[Tensor]:
-        return list(torch.autograd.grad(gradient, twin.params, vectors, retain_graph=True))
+    def product(vectors_RD: Tensor) -> Tensor:
+        parts = vectors_RD.split([view[0].numel() for view in twin.views], dim=1)
+        vectors = [part.reshape(param.shape) for part, param in zip(parts, twin.params, strict=True)]
+        found = torch.autograd.grad(gradient, twin.params, vectors, retain_graph=True)
+        return torch.cat([part.unflatten(0, (twin.runs, -1)).flatten(1) for part in found], dim=1)
 
     return product
 
 
-def lambda_max(product: Product, twin: Twin, iterations: int = ITERATIONS) -> Tensor:
-    """The largest eigenvalue of each run's Hessian on the span of `iterations` power iterates, [R], float64."""
-    runs = twin.runs
-    vector = _normalized(_start(twin), runs)[0]
-    kept, diagonal, beside = [vector], [], []
-    for _ in range(iterations):
-        new = product(kept[-1])
-        diagonal.append(dots(new, kept[-1], runs))
-        for _ in range(2):  # twice is enough (Kahan): rounding would let converged directions come back
-            for old in kept:
-                new = _minus(new, old, dots(new, old, runs))
-        new, length = _normalized(new, runs)
-        beside.append(length)
-        kept.append(new)
-    tridiagonal = torch.stack(diagonal, 1).diag_embed()
-    off = torch.stack(beside[:-1], 1) if iterations > 1 else tridiagonal.new_zeros(runs, 0)
-    tridiagonal = tridiagonal + off.diag_embed(1) + off.diag_embed(-1)
-    sound = tridiagonal.isfinite().flatten(1).all(1)
-    values: Tensor = torch.linalg.eigvalsh(tridiagonal.where(sound[:, None, None], 0.0)).amax(1)
-    largest: Tensor = values.where(sound, torch.nan)
-    return largest
+def lambda_max(product: Product, start_RD: Tensor, iterations: int = ITERATIONS, tolerance: float = TOLERANCE) -> Tensor:
+    """The largest eigenvalue of each run's Hessian on the span of its power iterates from `start`, [R], float64; NaN where one is not
+    finite. It ends early when the values of all runs have come to rest."""
+    kept_RKD = nn.functional.normalize(start_RD, dim=1).unsqueeze(1)
+    runs, iterations = len(start_RD), min(iterations, start_RD.shape[1])
+    tridiagonal = torch.zeros(runs, iterations, iterations, dtype=torch.float64, device=start_RD.device)
+    exhausted_R = torch.zeros(runs, dtype=torch.bool, device=start_RD.device)
+    found_R, resting = torch.full_like(tridiagonal[:, 0, 0], torch.nan), 0
+    for k in range(iterations):
+        new_RD = product(kept_RKD[:, -1])
+        quotient_R = (new_RD * kept_RKD[:, -1]).sum(1, dtype=torch.float64)
+        tridiagonal[:, k, k] = quotient_R.where(~exhausted_R, tridiagonal[:, 0, 0])  # which is no larger than the largest
+        before_R, found_R = found_R, _largest(tridiagonal[:, : k + 1, : k + 1])
+        at_rest = ~((found_R - before_R).abs() > tolerance * found_R.abs()) & ~before_R.isnan() | ~found_R.isfinite()
+        resting = resting + 1 if bool(at_rest.all()) else 0
+        if resting == 2 or k + 1 == iterations:
+            break
+        for _ in range(2):  # twice is enough (Parlett 1998, section 6.9): rounding would let converged directions come back
+            along_RK1 = torch.bmm(kept_RKD, new_RD.unsqueeze(2))
+            new_RD = new_RD - (along_RK1 * kept_RKD).sum(1)
+        length_R = torch.linalg.vector_norm(new_RD, dim=1)
+        # Below rounding the iterates span all that they ever will: what is left is noise, and would be taken for a direction.
+        exhausted_R |= length_R <= ROUNDING * tridiagonal.abs().amax((1, 2))
+        tridiagonal[:, k, k + 1] = tridiagonal[:, k + 1, k] = length_R.where(~exhausted_R, 0.0)
+        direction_RD = torch.where(exhausted_R.unsqueeze(1), 0.0, new_RD / length_R.unsqueeze(1))
+        kept_RKD = torch.cat([kept_RKD, direction_RD.unsqueeze(1)], dim=1)
+    return found_R
 
 
-def _start(twin: Twin) -> list[Tensor]:
-    """The same random vector for every run, whatever stack it is in."""
-    generator = torch.Generator().manual_seed(derive(0, "sharpness"))
-    start = []
-    for param in twin.params:
-        own = torch.randn(param.unflatten(0, (twin.runs, -1)).shape[1:], generator=generator)
-        start.append(own.repeat(twin.runs, *[1] * (param.dim() - 1)).to(param))
-    return start
+def _largest(symmetric_RKK: Tensor) -> Tensor:
+    finite_R = symmetric_RKK.isfinite().flatten(1).all(1)
+    values: Tensor = torch.linalg.eigvalsh(symmetric_RKK.where(finite_R[:, None, None], 0.0)).amax(1)
+    return values.where(finite_R, torch.nan)
 
 
-def _minus(a: Sequence[Tensor], b: Sequence[Tensor], factor_R: Tensor) -> list[Tensor]:
-    return [x - per_run(factor_R, x) * y for x, y in zip(a, b, strict=True)]
-
-
-def _normalized(vector: list[Tensor], runs: int) -> tuple[list[Tensor], Tensor]:
-    """Of unit length for each run, and the length before; a vector of no length stays one of zeros."""
-    length = dots(vector, vector, runs).sqrt()
-    inverse = torch.where(length > 0, 1 / length, 0.0).where(length.isfinite(), torch.nan)
-    return [x * per_run(inverse, x) for x in vector], length
+def start(twin: Twin) -> Tensor:
+    """The same random vector for every run, whatever stack it is in, [R, D]."""
+    own = torch.randn(sum(view[0].numel() for view in twin.views), generator=torch.Generator().manual_seed(derive(0, "sharpness")))
+    return own.to(twin.params[0]).expand(twin.runs, -1)
 
 
 def cost(layers: int) -> float:
-    """In training steps: a product costs about three in train mode and two in eval mode."""
-    return 5.0 * ITERATIONS
+    """In training steps: some ten products a mode, at three to five steps each."""
+    return 80.0

@@ -16,7 +16,10 @@ from bnexp.models import CountedBatchNorm, anatomy, losses, runs_in
 
 
 class Twin:
-    """A stack's network, copied. In train mode its norms use batch statistics and store none, so that a pass changes nothing of it."""
+    """A stack's network, copied. In train mode its norms use batch statistics and store none, so that a pass changes nothing of it.
+
+    `num_batches_tracked` is not followed: nothing is computed from it.
+    """
 
     def __init__(self, network: nn.Sequential, config: Config) -> None:
         self.network, self.config, self.runs = copy.deepcopy(network).train(), config, runs_in(network)
@@ -25,13 +28,15 @@ class Twin:
                 module.track_running_stats = False  # in train mode: neither stored nor counted; eval mode still uses what is there
         self.anatomy = anatomy(self.network, config.model.placement)
         self.params: list[Tensor] = list(self.network.parameters())
+        self.views = [param.detach().unflatten(0, (self.runs, -1)) for param in self.params]
+        """The weights themselves as [R, ...]."""
 
     def copy_from(self, network: nn.Module) -> None:
         """Takes the weights, buffers and counts that `network` has now."""
         self.copy_weights_from(network)
-        with torch.no_grad():
-            for own, other in zip(self.network.buffers(), network.buffers(), strict=True):
-                own.copy_(other)
+        statistics = [buffer for buffer in network.buffers() if buffer.dim() > 0]
+        if statistics:
+            torch._foreach_copy_([buffer for buffer in self.network.buffers() if buffer.dim() > 0], statistics)
         for module, counted in zip(self.network.modules(), network.modules(), strict=True):
             if isinstance(module, CountedBatchNorm) and isinstance(counted, CountedBatchNorm):
                 module.batches = counted.batches
@@ -43,11 +48,17 @@ class Twin:
 
     def run(self, x: Tensor, start: int = 0, end: int | None = None, *, training: bool = True, full: bool = False) -> Tensor:
         """x through the modules from `start` to before `end` of the chain, in the run's precision or in full."""
-        self.network.train(training)
+        return self.trace(x, start, end, training=training, full=full)[-1]
+
+    def trace(self, x: Tensor, start: int = 0, end: int | None = None, *, training: bool = True, full: bool = False) -> list[Tensor]:
+        """x and what each module makes of it."""
+        if self.network.training != training:
+            self.network.train(training)
+        found = [x]
         with nullcontext() if full else autocast(self.config, x.device):
             for module in self.anatomy.chain[start:end]:
-                x = module(x)
-        return x
+                found.append(module(found[-1]))
+        return found
 
     def losses(self, x: Tensor, y_RB: Tensor, start: int = 0, *, training: bool = True, full: bool = False) -> Tensor:
         """Each run's mean cross-entropy, [R], of x_[B, R*C, *map] that enters the chain at `start`."""
@@ -67,11 +78,7 @@ def dots(a: Sequence[Tensor], b: Sequence[Tensor], runs: int) -> Tensor:
 
 
 def norms(tensors: Sequence[Tensor], runs: int) -> Tensor:
-    """The Euclidean norm of a list of tensors for each run, [R], in float64."""
-    return dots(tensors, tensors, runs).sqrt()
-
-
-def per_run(values_R: Tensor, like: Tensor) -> Tensor:
-    """values_[R] in the shape that broadcasts against a parameter's first axis, R times its rows: [R*rows, 1, ...]."""
-    rows = like.shape[0] // len(values_R)
-    return values_R.to(like.dtype).repeat_interleave(rows).view(-1, *[1] * (like.dim() - 1))
+    """The Euclidean norm of a list of tensors for each run, [R]."""
+    parts = [torch.linalg.vector_norm(x.unflatten(0, (runs, -1)).flatten(1), dim=1) for x in tensors]
+    whole: Tensor = torch.linalg.vector_norm(torch.stack(parts), dim=0)
+    return whole

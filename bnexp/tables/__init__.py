@@ -2,12 +2,14 @@
 
 from bnexp.tables.compare import comparison_tables
 from bnexp.tables.runs import evaluation_table, list_table, notes, run_table, seeds_table
+from bnexp.tables.stats import law_table
 from bnexp.tables.sweep import plan_table, sweep_tables
 from bnexp.tables.text import show
 
 __all__ = [
     "comparison_tables",
     "evaluation_table",
+    "law_table",
     "list_table",
     "notes",
     "plan_table",

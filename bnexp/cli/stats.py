@@ -1,0 +1,87 @@
+"""The command about batch statistics at frozen weights: stats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bnexp.cli.app import app
+from bnexp.cli.many import complete_items
+from bnexp.cli.options import RUNS, ConfigDir, Json, Quiet, RunsDir, listed, print_json
+from bnexp.errors import UsageError, short
+
+LARGEST = 2**16
+
+
+@app.command()
+def stats(
+    items: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="RUN|OVERRIDE", help="A run, or config values for fresh weights.", autocompletion=complete_items),
+    ] = None,
+    batch_sizes: Annotated[
+        str | None, typer.Option("--batch-sizes", metavar="A,B,...", help="Batch sizes to measure.", show_default="1,2,4,...,512")
+    ] = None,
+    runs_dir: RunsDir = RUNS,
+    config_dir: ConfigDir = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measures how noisy the batch's mean and variance are for each batch size, at frozen weights, against what theory says.
+
+    200 random batches of each size are drawn with replacement from the training images; the norms below a layer use precise statistics.
+
+    Examples:
+
+        bnexp stats
+
+        bnexp stats last --batch-sizes 2,8,32
+
+        bnexp stats data=waveforms model.placement=norm-conv-relu
+    """
+    from bnexp.compose import compose
+    from bnexp.run import find_run
+    from bnexp.terminal import Terminal
+
+    overrides = [item for item in items or [] if ("=" in item or item.startswith("~")) and not Path(item).is_dir()]
+    names = [item for item in items or [] if item not in overrides]
+    if names and (overrides or len(names) > 1):
+        other = overrides[0] if overrides else names[1]
+        raise UsageError(f"{names[0]} names a run, which has its own config, and {other} is too much; give one run, or OVERRIDES.")
+    sizes = _sizes(batch_sizes)
+    run, config = (find_run(names[0], runs_dir), None) if names else (None, compose(overrides, config_dir))
+    from bnexp.noise_law import BATCH_SIZES, of_config, of_run
+
+    terminal = Terminal(quiet)
+    if run is not None:
+        result = of_run(run, sizes or BATCH_SIZES, terminal)
+    else:
+        assert config is not None
+        result = of_config(config, sizes or BATCH_SIZES, terminal)
+    if json:
+        print_json(result)
+    else:
+        from bnexp.tables import law_table, show
+
+        show(law_table(result))
+
+
+def _sizes(text: str | None) -> list[int] | None:
+    """The batch sizes of `--batch-sizes`, in ascending order, each once.
+
+    Raises:
+        UsageError: one is no whole number from 1 to `LARGEST`.
+    """
+    values = listed(text, "--batch-sizes")
+    if values is None:
+        return None
+    if not values:
+        raise UsageError("--batch-sizes is empty; give batch sizes, as in --batch-sizes 1,8,64.")
+    for value in values:
+        if not (value.isascii() and value.isdigit() and len(value) <= 5 and 1 <= int(value) <= LARGEST):
+            raise UsageError(
+                f"--batch-sizes {short(value)} is no batch size; each is a whole number from 1 to {LARGEST}, as in --batch-sizes 1,8,64."
+            )
+    return sorted({int(value) for value in values})

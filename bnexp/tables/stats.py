@@ -1,0 +1,54 @@
+"""The statistics-noise law as a table: theory against measurement."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from bnexp.tables.text import Whole
+
+COLUMNS = ("batch", "Var[mean]", "theory", "M_eff", "theory", "Var[var]", "theory", "running_var", "theory", "outlier")
+
+
+def law_table(result: dict[str, Any]) -> RenderableType:
+    """What `bnexp stats` found: a line for each layer, then one for each layer and batch size."""
+    title = f"Batch statistics at frozen weights ({result['weights']}; norm {result['norm']}) on {result['data']}"
+    slopes = Table(title=Text(title, style="bold"), title_justify="left")
+    for name in ("layer", "map pixels", "channels", "pixel correlation", "slope of Var[mean] (theory -1)"):
+        slopes.add_column(Text(name), justify="left" if name == "layer" else "right")
+    for layer in result["layers"]:
+        error = "" if layer["slope_se"] is None else f" ± {layer['slope_se']:.3f}"
+        slope = "n/a" if layer["slope"] is None else f"{layer['slope']:.3f}{error}"
+        channels = str(layer["channels"]) if layer["alive"] == layer["channels"] else f"{layer['alive']} of {layer['channels']}"
+        slopes.add_row(layer["layer"], str(layer["pixels"]), channels, _number(layer["correlation"]), slope)
+    parts: list[RenderableType] = [Whole(slopes)]
+    for layer in result["layers"]:
+        table = Table(title=Text(layer["layer"], style="bold"), title_justify="left")
+        for name in COLUMNS:
+            table.add_column(Text(name), justify="right")
+        for line in layer["lines"]:
+            table.add_row(
+                str(line["batch"]),
+                *(_number(line[name + kind]) for name in ("mean_variance", "sample_size") for kind in ("", "_theory")),
+                *(_number(line[name + kind]) for name in ("variance_variance", "running_var") for kind in ("", "_theory")),
+                _number(line["outlier_sensitivity"]),
+            )
+        parts.append(Whole(table))
+    below = f"norms below a layer: {result['layers_below']}" if result["norm"] != "none" else "no norms"
+    parts.append(
+        Text(
+            f"n = {result['draws']} random batches a size, drawn with replacement from {result['images']:,} training images; {below}. "
+            "Means over channels, in units of the channel's variance s2. Var[mean] and Var[var]: variance of the batch's mean and of its "
+            "variance; M_eff: independent values that a batch is worth; running_var: what PyTorch's running_var tends to, over s2; "
+            "outlier: the most that leaving out one image moves the mean, in sigma (it falls as 1/batch). The slope is fitted log-log, "
+            "± its standard error."
+        )
+    )
+    return Group(*parts)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
