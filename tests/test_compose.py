@@ -235,7 +235,7 @@ def test_a_file_of_the_user_is_checked_like_an_override(tmp_path: Path, text: st
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"other__x": ""}, "has no folder data/, model/, optim/ or experiment/ with group files"),
+        ({"other__x": ""}, "has no folder data/, model/, optim/, metrics/ or experiment/ with group files"),
         ({"data__x": "", "train": "defaults: []\n"}, "holds train.yaml or hydra/"),
         ({"data__x": "", "hydra__launcher__x": ""}, "holds train.yaml or hydra/"),
     ],
@@ -359,7 +359,7 @@ def test_a_grid_from_a_folder_of_the_user(tmp_path: Path) -> None:
     ("overrides", "message"),
     [
         (["optim.lr=0.1,-1"], "optim.lr=-1.0 is out of range"),
-        (["seed=0,1", "model.norm=batch,bach"], "model.norm=bach is not one of batch or none. Did you mean 'batch'?"),
+        (["seed=0,1", "model.norm=batch,bach"], "model.norm=bach is not one of batch, none, noisy or frozen. Did you mean 'batch'?"),
         (["data=digits,mnits"], "data=mnits names no data config"),
         (["train.batch_size=8,1", "model=mlp"], "train.batch_size=1 gives batch norm one value a channel"),
         (["seed=0,1", "optim.lrr=0.1,0.2"], "There is no config key 'optim.lrr'"),
@@ -387,7 +387,7 @@ def test_completions() -> None:
     assert completions("optim.l") == ["optim.lr="]
     assert completions("optim.lr=") == ["optim.lr="]
     assert completions("data=mn") == ["data=mnist"]
-    assert completions("model.norm=") == ["model.norm=", "model.norm=batch", "model.norm=none"]
+    assert completions("model.norm=") == ["model.norm=", "model.norm=batch", "model.norm=none", "model.norm=noisy", "model.norm=frozen"]
     assert completions("model.norm=b") == ["model.norm=batch"]
     assert completions("model.bn_affine=t") == ["model.bn_affine=true"]
     assert completions("train.eval_every=a") == ["train.eval_every=auto"]

@@ -20,16 +20,21 @@ OTHER: dict[str, Any] = {
     "data.name": "mnist", "data.root": "x", "data.val_fraction": 0.2, "data.split_seed": 1, "data.subset": 500,
     "data.augment": "crop_flip", "data.image_size": 64,
     "model.name": "mlp", "model.widths": [16, 32], "model.norm": "none", "model.placement": "conv-relu-norm",
-    "model.activation": "sigmoid", "model.bn_momentum": 0.2, "model.bn_eps": 1e-3, "model.bn_affine": False,
+    "model.activation": "sigmoid", "model.bn_momentum": 0.2, "model.bn_eps": 1e-3, "model.bn_affine": False, "model.bn_freeze_at": 7,
     "optim.name": "adam", "optim.lr": 0.10000001, "optim.momentum": 0.8, "optim.nesterov": True, "optim.beta2": 0.9, "optim.eps": 1e-6,
     "optim.weight_decay": 1e-4, "optim.schedule": "constant", "optim.warmup_steps": 5, "optim.step_size": 100, "optim.gamma": 0.5,
     "train.batch_size": 16, "train.epochs": 11, "train.steps": 400, "train.target": 0.9, "train.until_target": True,
     "train.eval_every": 10, "train.checkpoint_every": 7,
+    "metrics.percentiles": False, "metrics.drift": False, "metrics.batch_stats": False, "metrics.relu_balance": False,
+    "metrics.gradients": False, "metrics.ics": True, "metrics.landscape": True, "metrics.sharpness": True, "metrics.noise_scale": True,
+    "metrics.test_curve": True, "metrics.every": 5, "metrics.log_spaced": 9, "metrics.probe": 16,
     "name": "other", "device": "cpu", "precision": "bf16", "threads": 2, "seed": 1,
 }  # fmt: skip
 NEEDS: dict[str, dict[str, Any]] = {
     "data.image_size": {"data.name": "folder", "data.root": "x"},
     "model.activation": {"model.name": "mlp"},
+    "model.bn_freeze_at": {"model.norm": "frozen"},
+    "metrics.log_spaced": {"metrics.ics": True},
     "optim.beta2": {"optim.name": "adam"},
     "optim.eps": {"optim.name": "adamw"},
     "optim.step_size": {"optim.schedule": "step"},
@@ -84,6 +89,15 @@ DEFAULTS: dict[int, dict[str, Any]] = {
     },
 }  # fmt: skip
 DEFAULTS[2] = {**DEFAULTS[1], "train": {**DEFAULTS[1]["train"], "until_target": False}}
+DEFAULTS[3] = {
+    **DEFAULTS[2],
+    "model": {**DEFAULTS[2]["model"], "bn_freeze_at": None},
+    "metrics": {
+        "percentiles": True, "drift": True, "batch_stats": True, "relu_balance": True, "gradients": True,
+        "ics": False, "landscape": False, "sharpness": False, "noise_scale": False, "test_curve": False,
+        "every": "auto", "log_spaced": "auto", "probe": 64,
+    },
+}  # fmt: skip
 
 
 def test_the_defaults_belong_to_the_results_version() -> None:

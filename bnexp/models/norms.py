@@ -118,7 +118,9 @@ class FrozenBatchNorm(CountedBatchNorm):
 
 def noisy(config: ModelConfig, dim: int, runs: int, channels: int) -> nn.Module:
     """`NoisyBatchNorm`: a control in which the distribution of a layer's inputs jumps at every step although it is normalized."""
-    return NoisyBatchNorm(dim, runs * channels, eps=config.bn_eps, momentum=config.bn_momentum, affine=config.bn_affine)
+    layer = NoisyBatchNorm(dim, runs * channels, eps=config.bn_eps, momentum=config.bn_momentum, affine=config.bn_affine)
+    layer.seeds = (0,) * runs
+    return layer
 
 
 def frozen(config: ModelConfig, dim: int, runs: int, channels: int) -> nn.Module:
