@@ -43,6 +43,12 @@ def network_size(config: Config, header: Header) -> tuple[float, float]:
     return macs, weights + channels * classes
 
 
+def activation_bytes(config: Config, shape: tuple[int, ...]) -> int:
+    """Bytes of one image's activations in the first layer, or of the image where that is more."""
+    spatial = math.prod(shape[1:]) if config.model.name == "blocknet" else 1
+    return 4 * max(shape[0], config.model.widths[0]) * spatial
+
+
 def run_bytes(config: Config, header: Header) -> int:
     """Model, TensorBoard's histograms (six or so, of about 1.2 kB a layer) and the small files of one run."""
     layers = 6 * len(config.model.widths) + 2

@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from bnexp.config import Config
+from bnexp.cost import activation_bytes
 from bnexp.data import Dataset, Split
 from bnexp.data.augment import crop_flip, draw_crop_flip
 from bnexp.errors import UsageError
@@ -91,8 +92,7 @@ def evaluate(
 
 def evaluation_batch(network: nn.Sequential, data: Dataset, config: Config) -> int:
     """Images of an evaluation batch: as many as keep first-layer activations within `ACTIVATION_BYTES`, from 16 to 512."""
-    channels = config.model.widths[0] * runs_in(network)
-    return max(16, min(512, ACTIVATION_BYTES // (4 * channels * max(1, math.prod(data.shape[1:])))))
+    return max(16, min(512, ACTIVATION_BYTES // (runs_in(network) * activation_bytes(config, data.shape))))
 
 
 @contextmanager

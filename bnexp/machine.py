@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import math
 import os
 import platform
 import sys
@@ -15,6 +14,7 @@ import torch
 
 from bnexp import __version__
 from bnexp.config import Config
+from bnexp.cost import activation_bytes
 from bnexp.errors import UsageError
 
 SMALL_STEP_BYTES = 2**20
@@ -70,8 +70,7 @@ def allow_open_files(runs: int) -> None:
 def set_threads(config: Config, shape: tuple[int, ...], runs: int, auto: int | None = None) -> int:
     """Sets PyTorch's CPU threads, and says how many. `threads=auto` is `auto` where that is given (a worker beside others has 1), else
     1 for small steps, where more cost more than they give, and the cores for large ones."""
-    width = max(shape[0], config.model.widths[0])
-    step_bytes = 4 * config.train.batch_size * runs * width * math.prod(shape[1:])
+    step_bytes = config.train.batch_size * runs * activation_bytes(config, shape)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = config.threads if config.threads != "auto" else auto or (1 if step_bytes <= SMALL_STEP_BYTES else cores)
     torch.set_num_threads(threads)

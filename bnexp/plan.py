@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bnexp.config import Config, to_mapping, val_size
-from bnexp.cost import Header, stack_seconds
+from bnexp.cost import Header, activation_bytes, stack_seconds
 from bnexp.data import header
 from bnexp.run import Run, StackFolder, planned_with, stack_of, tidy
 
@@ -73,10 +73,8 @@ def structure(config: Config) -> str:
 
 def width(config: Config, shape: tuple[int, ...]) -> int:
     """How many runs of this structure a stack holds at the most, for examples of `shape` [C, *map]."""
-    channels = max(shape[0], config.model.widths[0])
-    spatial = math.prod(shape[1:]) if config.model.name == "blocknet" else 1
     cache = GPU_CACHE_BYTES if config.device == "cuda" else CACHE_BYTES
-    return max(1, min(WIDEST, cache // (4 * config.train.batch_size * channels * spatial)))
+    return max(1, min(WIDEST, cache // (config.train.batch_size * activation_bytes(config, shape))))
 
 
 def plan(
