@@ -82,11 +82,9 @@ class Observer:
 
     def look_due(self, step: int, evaluated: bool) -> bool:
         """Whether to look after `step`: at initialization, at the end, and every `metrics.every` steps, or at evaluations."""
-        if step == 0:
-            return self.looks
         every = self.metrics.every
-        due = evaluated if every == "auto" else step % every == 0 or step == self.total
-        return (due and self.looks) or (evaluated and "test_curve" in self.on)
+        due = step in (0, self.total) or (evaluated if every == "auto" else step % every == 0)
+        return (due and self.looks) or ((evaluated or step == 0) and "test_curve" in self.on)
 
     def next_pause(self, step: int) -> int:
         """The next step after `step` at which something is due, apart from evaluations; a sampled step has another before it."""
@@ -99,7 +97,9 @@ class Observer:
         """The metrics of activations and gradients, now; `test_curve` where the network was evaluated or has just begun."""
         values: dict[str, Tensor] = {}
         distributions: dict[str, Tensor] = {}
-        if self.looks and (step == 0 or self.metrics.every != "auto" or evaluated):
+        if step == 0:  # a run that was interrupted here begins anew
+            self.drift, self.looked_at = Drift(), -1
+        if self.looks and (evaluated or step == 0 or self.metrics.every != "auto"):
             seen = look(
                 self._twins(before=True),
                 self.probe,
