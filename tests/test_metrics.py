@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -171,7 +172,7 @@ def test_log_spaced_steps(count: int, total: int) -> None:
     if len(steps) > 1:
         assert steps[0] == 1
         assert steps[-1] == total
-        ratios = [b / a for a, b in zip(steps, steps[1:], strict=False) if b > a + 1 and b < total]
+        ratios = [b / a for a, b in itertools.pairwise(steps) if b > a + 1 and b < total]
         assert not ratios or max(ratios) < 1.5 * min(ratios) or total < 100  # even, once whole numbers allow it
 
 

@@ -97,13 +97,13 @@ class Quadratic:
     runs = 2
 
     def __init__(self, a_RDD: Tensor, theta_RD: Tensor) -> None:
-        self.a_RDD, self.params = a_RDD, [theta_RD]
-        self.views = [theta_RD]
+        self.a_RDD, self.params = a_RDD, [theta_RD.flatten()]
+        self.views = [self.params[0].view(theta_RD.shape)]
 
     def gradient(self, x: Tensor, y_RB: Tensor) -> tuple[Tensor, list[Tensor]]:
-        theta = self.params[0]
+        theta = self.views[0]
         there = torch.einsum("rde,re->rd", self.a_RDD, theta)
-        return (theta * there).sum(1) / 2, [there]
+        return (theta * there).sum(1) / 2, [there.flatten()]
 
     def sample(self, lr_R: Tensor) -> Any:
         empty = torch.empty(0)
@@ -125,7 +125,7 @@ def test_the_landscape_of_a_quadratic_is_exact() -> None:
     lr_R = torch.tensor([0.01, 0.3], dtype=torch.float64)
     quadratic = Quadratic(a_RDD, theta.clone())
     found = landscape.measure(quadratic.sample(lr_R))
-    assert torch.equal(quadratic.params[0], theta)  # put back
+    assert torch.equal(quadratic.views[0], theta)  # put back
     for run in range(2):
         a, origin = a_RDD[run], theta[run]
         g = a @ origin
@@ -155,7 +155,7 @@ def test_the_landscape_of_a_network_is_that_of_copies(tiny: Tiny) -> None:
         network.zero_grad()
         loss = F.cross_entropy(network(sample.x), sample.y_RB[0])
         loss.backward()
-        return float(loss), torch.cat([param.grad.flatten() for param in network.parameters()])  # type: ignore[union-attr]
+        return float(loss.detach()), torch.cat([param.grad.flatten() for param in network.parameters()])  # type: ignore[union-attr]
 
     _, g = at(copy.deepcopy(old))
     losses, smoothness = [], []

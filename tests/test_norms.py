@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from bnexp.config import NORMS as NAMES
 from bnexp.config import ModelConfig
-from bnexp.models import NORMS, make_norm
+from bnexp.models import NORMS, CountedBatchNorm, make_norm, set_up_norms
 
 MAPS = {0: (), 1: (7,), 2: (5, 4), 3: (3, 2, 4)}
 CHANNELS, BATCH, EPS, MOMENTUM = 3, 6, 1e-3, 0.3
@@ -161,3 +162,98 @@ def test_without_affine_there_is_nothing_to_learn_and_the_output_is_normalized()
 def test_the_registry_has_the_names_of_the_config() -> None:
     assert tuple(NORMS) == NAMES
     assert make_norm(ModelConfig(norm="none"), 2, 1, CHANNELS) is None
+
+
+def make(norm: str, dim: int = 2, runs: int = 1, seeds: tuple[int, ...] = (0,), freeze_at: int = 3) -> CountedBatchNorm:
+    layer = make_norm(dataclasses.replace(CONFIG, norm=norm), dim, runs, CHANNELS)
+    assert isinstance(layer, CountedBatchNorm)
+    set_up_norms(layer, seeds, freeze_at)
+    return layer.double()
+
+
+@pytest.mark.parametrize("norm", ["noisy", "frozen"])
+@pytest.mark.parametrize("dim", MAPS)
+def test_the_controls_are_batch_norm_but_for_what_they_control(norm: str, dim: int) -> None:
+    """Before it freezes, frozen is batch norm, bit for bit; noisy has its statistics, and its output under the noise."""
+    control, plain = make(norm, dim), make_norm(CONFIG, dim, 1, CHANNELS)
+    assert plain is not None
+    plain.double()
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        x = draw(dim, 1, generator)
+        ours, expected = control(x), plain(x)
+        assert torch.equal(ours, expected) == (norm == "frozen")
+        assert all(torch.equal(a, b) for a, b in zip(control.buffers(), plain.buffers(), strict=True))
+    scale = 1.125 if norm == "noisy" else 1.0
+    close(control.eval()(x), scale * plain.eval()(x))
+    with pytest.raises(ValueError, match="dimensions"):
+        control(x.unsqueeze(-1))
+
+
+def test_the_noise_has_the_distributions_of_algorithm_1() -> None:
+    """Santurkar et al. 2018: per channel mu ~ U(-.5, .5), sigma ~ U(1, 1.25); per element m ~ U(mu - .1, mu + .1), s ~ N(sigma, .1)."""
+    layer = make("noisy", 0)
+    shape = (4000, CHANNELS)
+    s_SBC, m_SBC = [], []
+    for step in range(300):
+        layer.batches = step
+        s, m = layer._draw(7, shape)  # type: ignore[operator]
+        s_SBC.append(s)
+        m_SBC.append(m)
+    s, m = torch.stack(s_SBC), torch.stack(m_SBC)
+    mu, sigma = m.mean(1), s.mean(1)
+    n = mu.numel()
+    assert float(mu.min()) > -0.51
+    assert float(mu.max()) < 0.51
+    assert float(mu.mean()) == pytest.approx(0, abs=4 / math.sqrt(12 * n))
+    assert float(mu.std()) == pytest.approx(1 / math.sqrt(12), rel=0.05)
+    assert float(sigma.mean()) == pytest.approx(1.125, abs=4 * 0.25 / math.sqrt(12 * n))
+    assert float(sigma.std()) == pytest.approx(0.25 / math.sqrt(12), rel=0.08)
+    assert float((m - mu[:, None]).abs().max()) < 0.11
+    assert float((m - mu[:, None]).std()) == pytest.approx(0.2 / math.sqrt(12), rel=0.01)
+    assert float((s - sigma[:, None]).std()) == pytest.approx(0.1, rel=0.01)
+
+
+@pytest.mark.parametrize("dim", MAPS)
+def test_the_noise_depends_on_seed_layer_and_step_alone(dim: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = draw(dim, 3, generator)
+    stack = make("noisy", dim, 3, (5, 6, 5))
+    together = stack(x)
+    for run, seed in enumerate((5, 6, 5)):
+        own = x[:, run * CHANNELS : (run + 1) * CHANNELS]
+        alone = make("noisy", dim, 1, (seed,))
+        before = torch.get_rng_state()
+        close(alone(own), together[:, run * CHANNELS : (run + 1) * CHANNELS])
+        assert torch.equal(torch.get_rng_state(), before)
+    first, again, later = make("noisy", dim), make("noisy", dim), make("noisy", dim)
+    own = x[:, :CHANNELS]
+    one, two = first(own), first(own)
+    assert not torch.equal(one, two)  # another step, another noise
+    assert torch.equal(again(own), one)
+    later.load_state_dict(again.state_dict())  # a resumed run goes on with the second step's
+    assert torch.equal(later(own), two)
+    pair = nn.Sequential(make("noisy", dim), make("noisy", dim))
+    set_up_norms(pair, (0,), 1)
+    assert not torch.equal(pair[0](own), pair[1](own))
+
+
+@pytest.mark.parametrize("dim", MAPS)
+def test_frozen_statistics_stay_and_normalize_in_train_mode(dim: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    layer = make("frozen", dim, freeze_at=3)
+    for _ in range(3):
+        layer(draw(dim, 1, generator))
+    kept = {name: buffer.clone() for name, buffer in layer.named_buffers()}
+    x, dy = draw(dim, 1, generator), draw(dim, 1, generator)
+    assert torch.equal(layer.train()(x), layer.eval()(x))
+    layer.train()
+    twin = HandWritten(layer.weight.detach().clone(), layer.bias.detach().clone())
+    twin.running_mean, twin.running_var = kept["running_mean"], kept["running_var"]
+    for ours, expected in zip(gradients(layer, x, dy), twin.eval_gradients(x, dy), strict=True):
+        close(ours, expected)  # no gradient through statistics; gamma and beta go on learning
+    assert all(torch.equal(buffer, kept[name]) for name, buffer in layer.named_buffers())
+    assert int(layer.num_batches_tracked) == 3
+    resumed = make("frozen", dim, freeze_at=3)
+    resumed.load_state_dict(layer.state_dict())
+    assert torch.equal(resumed(x), layer(x))
