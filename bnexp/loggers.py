@@ -16,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from bnexp.config import Config, to_mapping
 from bnexp.files import atomic_write, finite
+from bnexp.records import read
 from bnexp.run import Run
 
 BINS = 64
@@ -89,14 +90,8 @@ def _keep_until(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            record: Any = json.loads(line)
-        except ValueError:
-            continue
-        if not isinstance(record, dict) or not isinstance(record.get("step"), int):
-            continue
-        if 0 <= record["step"] <= step and not any(key.startswith("test/") for key in record):
+    for line, record in read(path):
+        if step and record["step"] <= step and not any(key.startswith("test/") for key in record):
             kept.append(line)
     with atomic_write(path) as file:
-        file.write("".join(line + "\n" for line in (kept if step else [])).encode())
+        file.write("".join(line + "\n" for line in kept).encode())

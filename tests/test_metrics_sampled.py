@@ -296,3 +296,11 @@ def test_no_two_groups_no_noise_scale(tiny: Tiny) -> None:
     assert noise_scale.measure(sample).keys() == {"noise_scale/gradient", "noise_scale/trace", "noise_scale/simple"}  # groups of one
     few = Sample(1, sample.before, sample.after, sample.x, sample.y_RB, sample.lr_R, sample.probe, (sample.x[:1], sample.y_RB[:, :1]))
     assert noise_scale.measure(few) == {}
+
+
+def test_steps_below_rounding_have_no_smoothness() -> None:
+    """At the end of an annealed run theta - s g is theta in float32; the ratio of two rounding errors is no smoothness."""
+    quadratic = Quadratic(torch.eye(5).expand(2, -1, -1), torch.ones(2, 5))
+    found = landscape.measure(quadratic.sample(torch.tensor([1e-9, 0.1])))
+    assert found["landscape/smoothness"][0].isnan()
+    assert float(found["landscape/smoothness"][1]) == pytest.approx(1, rel=1e-5)

@@ -54,7 +54,7 @@ def show_run(
     json: Json = False,
     quiet: NoQuiet = False,
 ) -> None:
-    """Prints a run's summary.
+    """Prints a run's summary, and what the metrics said last of each layer.
 
     Example:
 
@@ -66,9 +66,13 @@ def show_run(
     if json or ctx.obj["json"]:
         print_json(found.summary())
     else:
-        from bnexp.tables import run_table, show
+        from bnexp.records import last_values
+        from bnexp.tables import inside_table, run_table, show
 
         show(run_table(found.summary(), str(found.folder)))
+        inside = inside_table(last_values(found.metrics_jsonl))
+        if inside is not None:
+            show(inside)
 
 
 @runs_app.command("rm")

@@ -8,10 +8,13 @@ log c) of the run's own learning rate, in train mode on the same batch:
     landscape/predictiveness_min, _max        least and largest ||grad L(theta - s g) - g||
     landscape/smoothness                      effective smoothness, max over s of ||grad L(theta - s g) - g|| / (s ||g||)
 
-theta is all parameters, those of the norms included. On a quadratic with Hessian A, smoothness is ||A g|| / ||g||.
+theta is all parameters, those of the norms included. On a quadratic with Hessian A, smoothness is ||A g|| / ||g||. A step that is too small
+beside theta (s ||g|| below 1e-6 ||theta||) is rounded in float32, and does not count for smoothness; with no other it is NaN.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -21,6 +24,7 @@ from bnexp.metrics.twin import Twin, norms
 
 STEPS = tuple(2 ** (-1 + 3 * k / 7) for k in range(8))
 """c: from 1/2 to 4."""
+RESOLUTION = 1e-6
 
 
 def measure(sample: Sample) -> dict[str, Tensor]:
@@ -29,13 +33,16 @@ def measure(sample: Sample) -> dict[str, Tensor]:
     losses_SR, distances_SR = along(sample.before, sample.x, sample.y_RB, gradient, [c * sample.lr_R for c in STEPS])
     sizes_SR = torch.stack([c * sample.lr_R for c in STEPS]).double()
     low, high = losses_SR.amin(0), losses_SR.amax(0)
+    moved_SR = sizes_SR * norms(gradient, sample.runs)
+    resolved_SR = ~(moved_SR < RESOLUTION * norms(sample.before.params, sample.runs))
+    smoothness_R = (distances_SR / moved_SR).where(resolved_SR, -math.inf).amax(0)
     return {
         "landscape/loss_min": low,
         "landscape/loss_max": high,
         "landscape/loss_range": high - low,
         "landscape/predictiveness_min": distances_SR.amin(0),
         "landscape/predictiveness_max": distances_SR.amax(0),
-        "landscape/smoothness": (distances_SR / (sizes_SR * norms(gradient, sample.runs))).amax(0),
+        "landscape/smoothness": smoothness_R.where(resolved_SR.any(0), math.nan),
     }
 
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import math
+
 MOST_SAMPLES = 50
+LAST = 0.9
+"""The last sample comes at this share of the budget: at its very end an annealed learning rate moves nothing that could be measured."""
 ALLOWANCE_STEPS, ALLOWANCE_SHARE = 30.0, 0.014
 """`metrics.log_spaced=auto`: each sampled metric may cost so many training steps, and so large a share of the training."""
 
 
-def log_spaced(count: int, total: int) -> list[int]:
-    """`count` steps from 1 to `total`, evenly spaced in their logarithm as far as whole numbers allow; all, where there are fewer.
+def log_spaced(count: int, last: int) -> list[int]:
+    """`count` steps from 1 to `last`, evenly spaced in their logarithm as far as whole numbers allow; all, where there are fewer.
 
     Early on, where even spacing would name a step twice, each step is named once, and the rest is spread anew. One step is the middle one.
     """
-    if total < 1 or count < 1:
+    if last < 1 or count < 1:
         return []
     if count == 1:
-        return [(total + 1) // 2]
+        return [(last + 1) // 2]
     steps = [1]
-    while len(steps) < min(count, total):
-        left = min(count, total) - len(steps)
-        steps.append(max(steps[-1] + 1, round(steps[-1] * (total / steps[-1]) ** (1 / left))))
+    while len(steps) < min(count, last):
+        left = min(count, last) - len(steps)
+        steps.append(max(steps[-1] + 1, round(steps[-1] * (last / steps[-1]) ** (1 / left))))
     return steps
 
 
@@ -27,4 +31,4 @@ def sampled_steps(asked: int | str, cost: float, total: int) -> list[int]:
     """The steps at which a metric that costs `cost` training steps is measured, in a budget of `total` steps."""
     if not isinstance(asked, int):
         asked = max(1, min(MOST_SAMPLES, int((ALLOWANCE_STEPS + ALLOWANCE_SHARE * total) / cost)))
-    return log_spaced(asked, total)
+    return log_spaced(asked, math.ceil(LAST * total))

@@ -1,0 +1,31 @@
+"""What metrics.jsonl holds: one JSON object a line, each with its `step`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def read(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each line with its record. Lines that are torn, or hold something else, are passed over; a file that is not there has none."""
+    if not path.exists():
+        return
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            record: Any = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and isinstance(record.get("step"), int) and record["step"] >= 0:
+            yield line, record
+
+
+def last_values(path: Path) -> dict[str, tuple[int, float]]:
+    """The last number that was recorded under each slashed key, with its step."""
+    found = {}
+    for _, record in read(path):
+        for key, value in record.items():
+            if "/" in key and isinstance(value, (int, float)):
+                found[key] = (record["step"], float(value))
+    return found

@@ -1,0 +1,195 @@
+"""The statistics-noise law: against batches that really pass the network, against simulated data, and as a command."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Tiny
+from torch import Tensor
+from typer.testing import CliRunner
+
+from bnexp.cli import app
+from bnexp.config import from_mapping
+from bnexp.data import load
+from bnexp.evaluate import precise_statistics, using
+from bnexp.metrics import batch_law
+from bnexp.models import build, init
+from bnexp.noise_law import DRAWS, LayerLaw, _batches, _layer, law, log_log_slope
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("norm", ["batch", "none"])
+@pytest.mark.parametrize("placement", ["conv-norm-relu", "norm-conv-relu", "conv-relu-norm"])
+def test_it_measures_what_real_batches_do(tiny: Tiny, norm: str, placement: str) -> None:
+    """The same 200 batches through the whole network, the norms below with precise statistics: means, variances, outliers."""
+    data = tiny((2, 6, 5))
+    own = from_mapping({"model": {"widths": [4, 6], "norm": norm, "placement": placement}, "train": {"batch_size": 8, "steps": 5}})
+    network = build(own.model, data.shape, 3)
+    init(network, own.model, [0])
+    found = {layer.layer: layer for layer in law(network, data, own, [1, 4])}
+    seen: list[Tensor] = []
+    # What the second block's second norm gets, or would get.
+    at = {"conv-norm-relu": 4 if norm == "batch" else 3, "norm-conv-relu": 3 if norm == "batch" else 2, "conv-relu-norm": None}[placement]
+    watched = network.pool if at is None else network.block2[at]
+    if placement == "conv-relu-norm" and norm == "batch":
+        watched = network.block2[5]
+    watched.register_forward_pre_hook(lambda module, args: seen.append(args[0].double()))
+    with torch.no_grad(), using(network, precise_statistics(network, data, own)):
+        seen.clear()
+        network(data.normalize(data.train.x))
+        population = seen[-1].transpose(0, 1).flatten(1)
+        s2 = population.var(1, correction=0)
+        seen.clear()
+        for index in _batches(4, len(data.train)):
+            network(data.normalize(data.train.x[index]))
+    assert len(seen) == DRAWS
+    alive = s2 > 1e-9
+    means = torch.stack([x.mean((0, 2, 3)) for x in seen])[:, alive]
+    unbiased = torch.stack([x.var((0, 2, 3), correction=0) for x in seen])[:, alive]
+    n = seen[0][:, 0].numel()
+    line = found["block2.conv2"].lines[1]
+    assert found["block2.conv2"].alive == int(alive.sum())
+    assert line.batch == 4
+    assert line.mean_variance == pytest.approx(float((means.var(0) / s2[alive]).mean()), rel=1e-4)
+    assert line.variance_variance == pytest.approx(float((unbiased.var(0) / s2[alive].square()).mean()), rel=1e-4)
+    assert line.running_var == pytest.approx(float((n / (n - 1) * unbiased.mean(0) / s2[alive]).mean()), rel=1e-4)
+    image_means = torch.stack([x.mean((2, 3)) for x in seen])[:, :, alive]
+    without = (4 * means[:, None] - image_means) / 3
+    assert line.outlier_sensitivity == pytest.approx(float(((without - means[:, None]).abs().amax(1) / s2[alive].sqrt()).mean()), rel=1e-4)
+    assert found["block2.conv2"].lines[0].outlier_sensitivity is None  # a batch of one cannot do without it
+
+
+def simulated(images: int, pixels: int, rho: float, sizes: list[int]) -> LayerLaw:
+    generator = torch.Generator().manual_seed(0)
+    shared = torch.randn(images, 30, 1, generator=generator, dtype=torch.float64).exp()  # far from Gaussian
+    own = torch.randn(images, 30, pixels, generator=generator, dtype=torch.float64)
+    x = math.sqrt(rho) * shared / math.sqrt((math.e - 1) * math.e) + math.sqrt(1 - rho) * own
+    return _layer("x", pixels, x.mean(2), x.square().mean(2), {size: _batches(size, images) for size in sizes})
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.3, 0.8])
+def test_theory_and_measurement_agree_on_simulated_images(rho: float) -> None:
+    """Log-normal brightness, whose variance of variances no Gaussian formula gives; 30 channels of 200 draws are good to a few percent."""
+    layer = simulated(3000, 36, rho, [1, 2, 4, 8, 16, 32, 64, 128])
+    assert layer.correlation == pytest.approx(rho, abs=0.03)
+    assert layer.slope == pytest.approx(-1, abs=0.04)
+    for line in layer.lines:
+        assert line.mean_variance == pytest.approx(line.mean_variance_theory, rel=0.12)
+        assert line.sample_size_theory == pytest.approx(line.batch / (layer.correlation + (1 - layer.correlation) / 36), rel=0.02)
+        assert line.variance_variance == pytest.approx(line.variance_variance_theory, rel=0.35)
+        assert line.running_var == pytest.approx(line.running_var_theory, abs=0.05)
+    assert layer.lines[0].running_var_theory == pytest.approx(36 / 35 * (1 - rho - (1 - rho) / 36), abs=0.03)
+
+
+def test_the_variance_of_the_variance_is_exact() -> None:
+    """Against every batch of three that five images make, with replacement."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(5, 1, 4, generator=generator, dtype=torch.float64).exp()
+    centre = x.mean()
+    index = torch.cartesian_prod(*[torch.arange(5)] * 3)
+    exact = x[index].transpose(1, 2).flatten(2).var(2, correction=0).var(0, correction=0)
+    z, u = x.mean(2) - centre, (x - centre).square().mean(2)
+    assert float(batch_law.variance_of_variance(z, u, 3)) == pytest.approx(float(exact), rel=1e-12)
+
+
+def test_slopes() -> None:
+    slope, error = log_log_slope([1, 2, 4, 8], [3, 1.5, 0.75, 0.375])
+    assert slope == pytest.approx(-1)
+    assert error == pytest.approx(0, abs=1e-12)
+    assert log_log_slope([4], [1.0]) == (None, None)
+    assert log_log_slope([1, 2], [1.0, 0.0]) == (None, None)
+    assert log_log_slope([1, 4], [1.0, 0.5]) == (pytest.approx(-0.5), None)
+
+
+def test_a_constant_channel_is_left_out() -> None:
+    mean, square = torch.randn(50, 3, dtype=torch.float64), torch.rand(50, 3, dtype=torch.float64)
+    mean[:, 1], square[:, 1] = 7.0, 49.0
+    layer = _layer("x", 4, mean, square + mean.square(), {4: _batches(4, 50)})
+    assert (layer.channels, layer.alive) == (3, 3)
+    square[:, 1] = 0
+    mean[:, 1] = 7.0
+    layer = _layer("x", 4, mean, square + mean.square(), {4: _batches(4, 50)})
+    assert (layer.channels, layer.alive) == (3, 2)
+    assert math.isfinite(layer.lines[0].mean_variance)
+
+
+def test_the_law_holds_on_digits() -> None:
+    own = from_mapping({})
+    data = load(own.data, CPU)
+    network = build(own.model, data.shape, 10)
+    init(network, own.model, [0])
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    for layer in law(network, data, own, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]):
+        assert layer.slope == pytest.approx(-1, abs=0.06), layer.layer
+        outliers = [(line.batch, line.outlier_sensitivity or 0) for line in layer.lines if line.batch > 1]
+        slope, _ = log_log_slope(*zip(*outliers, strict=True))
+        assert slope == pytest.approx(-0.85, abs=0.15)  # nearly -1: larger batches have rarer images
+        assert outliers == sorted(outliers, key=lambda pair: -pair[1])
+    assert network.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+def bn(*args: str, code: int = 0) -> str:
+    result = CliRunner().invoke(app, [*args], prog_name="bnexp")
+    assert result.exit_code == code, (result.stdout, result.stderr)
+    return result.stdout if code == 0 else result.stderr
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    fresh = json.loads(bn("stats", "model.widths=[4]", "--batch-sizes", "16,2,2", "--json", "--quiet"))
+    assert [line["batch"] for line in fresh["layers"][0]["lines"]] == [2, 16]
+    assert [layer["layer"] for layer in fresh["layers"]] == ["block1.conv1", "block1.conv2"]
+    assert fresh["weights"] == "fresh ones of seed 0"
+    assert fresh["images"] == 1293
+    assert not (tmp_path / "runs").exists()
+    bn("train", "model.widths=[4]", "train.epochs=null", "train.steps=20", "--quiet")
+    before = {path.name: path.read_bytes() for path in next((tmp_path / "runs").glob("batch-*")).iterdir()}
+    trained = json.loads(bn("stats", "last", "--batch-sizes", "2,16", "--json", "--quiet"))
+    assert trained["layers"] != fresh["layers"]
+    assert "batch-bs32" in trained["weights"]
+    assert {path.name: path.read_bytes() for path in next((tmp_path / "runs").glob("batch-*")).iterdir()} == before
+    table = bn("stats", "data=waveforms", "model.norm=none", "--batch-sizes", "1,8")
+    assert "Var[mean]" in table
+    assert "no norms" in table
+    assert "n = 200" in table
+    mlp = json.loads(bn("stats", "model=mlp", "--batch-sizes", "1,2", "--json"))
+    assert mlp["layers"][0]["lines"][0]["running_var"] is None  # one value has no variance
+    assert mlp["layers"][0]["pixels"] == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--batch-sizes", "0"], "is no batch size"),
+        (["--batch-sizes", "2,x"], "is no batch size"),
+        (["--batch-sizes", "2,,3"], "empty value"),
+        (["--batch-sizes", ""], "is empty"),
+        (["--batch-sizes", "99999999999999999999"], "is no batch size"),
+        (["nothing"], "There are no runs"),
+        (["last", "optim.lr=1"], "is too much"),
+        (["a", "b"], "is too much"),
+        (["optim.lrr=1"], "There is no config key"),
+    ],
+)
+def test_what_the_command_refuses(args: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert says in bn("stats", *args, code=2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_changed_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    bn("train", "model.widths=[4]", "train.epochs=null", "train.steps=8", "--quiet")
+    run = next((tmp_path / "runs").glob("batch-*"))
+    other = run.with_name(run.name[:-8] + "00000000")
+    shutil.copytree(run, other)
+    summary = json.loads((other / "summary.json").read_text())
+    (other / "summary.json").write_text(json.dumps({**summary, "id": other.name}))
+    assert "changed since" in bn("stats", other.name, code=2)
