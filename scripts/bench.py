@@ -1,5 +1,6 @@
-"""Measured ratios: `train`, how close a run comes to the floor (bench_floor.py); `sweep`, 24 runs beside what a user would write
-instead (bench_sweep.py, bench_plain.py). No group means both. Run it on an idle machine; `sweep` takes about 10 minutes a repetition.
+"""Measured ratios: `train`, how close a run comes to the floor (bench_floor.py); `metrics`, what they cost (bench_metrics.py); `sweep`, 24
+runs beside what a user would write instead (bench_sweep.py, bench_plain.py). No group means all. Run it on an idle machine: `sweep` takes
+about 10 minutes a repetition, `metrics` 3.
 """
 
 from __future__ import annotations
@@ -11,18 +12,21 @@ import platform
 from typing import Any
 
 import bench_floor
+import bench_metrics
 import bench_sweep
 import torch
 
-GROUPS = ("train", "sweep")
+GROUPS = ("train", "metrics", "sweep")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="\n".join((__doc__, bench_floor.__doc__, bench_sweep.__doc__)), formatter_class=argparse.RawDescriptionHelpFormatter
+        description="\n".join((__doc__, bench_floor.__doc__, bench_metrics.__doc__, bench_sweep.__doc__)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("groups", nargs="*", metavar="train|sweep", help="which rows (default: both)")
-    parser.add_argument("--repetitions", type=int, metavar="N", help="default: 9 of train, 3 of sweep")
+    parser.add_argument("groups", nargs="*", metavar="train|metrics|sweep", help="which rows (default: all)")
+    parser.add_argument("--repetitions", type=int, metavar="N", help="default: 9 of train, 3 of metrics and of sweep")
+    parser.add_argument("--mnist", metavar="FOLDER", help="metrics: the folder that holds MNIST/raw (default: noise of its size)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--epochs", type=int, metavar="N", help="sweep: a try with so few epochs; its ratios are not judged")
     parser.add_argument("--seeds", type=int, metavar="N", help="sweep: a try with so few seeds; its ratios are not judged")
@@ -41,6 +45,12 @@ def main() -> None:
         found["rows"] = bench_floor.train_rows(options.repetitions or 9)
         if not options.json:
             bench_floor.print_train_rows(found["rows"])
+    if "metrics" in groups:
+        found["metrics"] = []
+        for row in bench_metrics.metrics_rows(options.repetitions or 3, options.mnist):
+            found["metrics"].append(row)
+            if not options.json:
+                bench_metrics.print_metrics_row(row)
     if "sweep" in groups:
         found["sweeps"] = []
         for row in bench_sweep.sweep_rows(options.repetitions or 3, options.epochs, options.seeds):

@@ -40,12 +40,12 @@ def floor(batch: int, norm: bool, steps: int, memory_format: torch.memory_format
 
 def ours(batch: int, norm: str, runs_dir: Path) -> float:
     """Images a second that a whole `bnexp train` reports."""
-    from bnexp.config import Config  # not above: the sweep's baseline reads this file too, and has no bnexp in its processes
+    from bnexp.config import METRICS, Config  # not above: the sweep's baseline reads this file too, and has no bnexp in its processes
     from bnexp.launch import launch
 
     config = Config().replace(
         **{"train.batch_size": batch, "train.epochs": 20, "model.norm": norm, "optim.lr": 0.1 if norm == "batch" else 0.01},
-        **{"device": "cpu", "threads": 1},
+        **{"device": "cpu", "threads": 1, **dict.fromkeys((f"metrics.{name}" for name in METRICS), False)},
     )
     (summary,) = launch([config], runs_dir, fresh=True, quiet=True).summaries
     return float(summary["speed"]["images_per_s"])
