@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 
-from bnexp.config import Config, map_sizes
+from bnexp.config import METRICS, SAMPLED, Config, map_sizes
 
 Header = tuple[tuple[int, ...], int, int]
 """What a data set's header says: shape [C, *map], training images (validation included), classes."""
@@ -20,12 +20,18 @@ STEP_S, LAUNCH_S = 0.4e-3, 1.2e-3
 """Seconds a step of each run, and of each stack, whatever the batch."""
 EVALUATION = 1.15
 """Training and evaluation over training alone."""
+LOOKED, SAMPLED_EACH = 0.1, 0.08
+"""Shares of the training that the five metrics of one pass take together, and each sampled one: those of a short run."""
+LOOKS, VALUES, VALUE_BYTES = 20, 27, 100
+"""Looks in a run, numbers a layer and look, and the bytes of one in metrics.jsonl and TensorBoard together."""
 
 
 def stack_seconds(config: Config, header: Header, width: int, steps: int) -> float:
     """Seconds of one stack of `width` runs on one thread, evaluation included."""
     macs = 3 * config.train.batch_size * network_size(config, header)[0]
-    return EVALUATION * steps * (LAUNCH_S + width * (STEP_S + macs / MACS_A_S))
+    step = LAUNCH_S + width * (STEP_S + macs / MACS_A_S)
+    metrics = LOOKED * _looked(config) + SAMPLED_EACH * sum(name in SAMPLED for name in config.metrics.on)
+    return (EVALUATION + metrics) * steps * step
 
 
 def network_size(config: Config, header: Header) -> tuple[float, float]:
@@ -50,6 +56,12 @@ def activation_bytes(config: Config, shape: tuple[int, ...]) -> int:
 
 
 def run_bytes(config: Config, header: Header) -> int:
-    """Model, TensorBoard's histograms (six or so, of about 1.2 kB a layer) and the small files of one run."""
-    layers = 6 * len(config.model.widths) + 2
-    return int(4.2 * network_size(config, header)[1] + 8 * layers * 1_200 + 25_000)
+    """Model, TensorBoard's histograms (eight or so, of about 0.7 kB a tensor), the metrics, and the small files of one run."""
+    tensors, layers = 6 * len(config.model.widths) + 2, 2 * len(config.model.widths) + 1
+    metrics = LOOKS * layers * VALUES * VALUE_BYTES * _looked(config)
+    return int(4.2 * network_size(config, header)[1] + 8 * tensors * 700 + metrics + 25_000)
+
+
+def _looked(config: Config) -> float:
+    """How many of the five metrics of one pass are on, as a share."""
+    return sum(name in METRICS[:5] for name in config.metrics.on) / 5

@@ -76,10 +76,8 @@ def _stand_in(path: Path) -> list[str]:
 
 
 def print_metrics_row(row: dict[str, Any]) -> None:
-    low, high = row["ratio_range"]
-    verdict = "met" if row["met"] else "NOT MET"
-    print(
-        f"metrics={row['preset']:6} {row['data']}, norm {row['norm']:6} {100 * row['ratio']:6.1f} %  ({100 * low:.1f} to {100 * high:.1f}), "
-        f"n = {row['n']}; training {row['train_s']:.2f} s, metrics {row['metrics_s']:.2f} s; asked at most {100 * row['asked']:.0f} %: {verdict}",
-        flush=True,
-    )
+    low, high = (100 * share for share in row["ratio_range"])
+    print(f"metrics={row['preset']:6} {row['data']}, norm {row['norm']:6}", end="")
+    print(f"{100 * row['ratio']:6.1f} %  ({low:.1f} to {high:.1f}), n = {row['n']}; ", end="")
+    print(f"training {row['train_s']:.2f} s, metrics {row['metrics_s']:.2f} s; ", end="")
+    print(f"asked at most {100 * row['asked']:.0f} %: {'met' if row['met'] else 'NOT MET'}", flush=True)

@@ -128,13 +128,14 @@ class Observer:
         return None if any(gradient is None for gradient in found) else [gradient for gradient in found if gradient is not None]
 
     def _distributions(self, seen: Seen) -> dict[str, Tensor]:
-        """For histograms: at the first look of each doubling of the steps, and at the last."""
+        """For histograms, at the first look of each doubling of the steps and at the last: pre-activations; at the last also what is known
+        of single channels."""
         found: dict[str, Tensor] = {}
         if "percentiles" in self.on:
             found |= percentiles.distributions(seen)
-        if "relu_balance" in self.on:
-            found |= relu_balance.distributions(seen)
-        return found | self.drift.channels
+        if seen.step == self.total:
+            found |= {**self.drift.channels, **(relu_balance.distributions(seen) if "relu_balance" in self.on else {})}
+        return found
 
     def before_step(self) -> None:
         """Keeps the network as it is before a step that is sampled."""

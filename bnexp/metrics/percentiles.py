@@ -44,8 +44,6 @@ def _places(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def distributions(seen: Seen) -> dict[str, Tensor]:
-    """`percentiles/<layer>` -> [R, C*Q]: the quantiles of all channels, for a histogram of the pre-activations."""
-    return {
-        f"percentiles/{layer.name}": values.flatten(1)
-        for layer, values in zip(seen.layers, seen.layout.split(seen.quantiles_RTQ), strict=True)
-    }
+    """`percentiles/<layer>` -> [R, C*Q/4]: every fourth quantile of all channels, for a histogram of the pre-activations."""
+    parts = seen.layout.split(seen.quantiles_RTQ[:, :, 2::4])
+    return {f"percentiles/{layer.name}": values.flatten(1) for layer, values in zip(seen.layers, parts, strict=True)}

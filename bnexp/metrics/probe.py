@@ -67,15 +67,30 @@ _layout = functools.lru_cache(64)(Layout)
 
 @dataclass(frozen=True)
 class Moments:
-    """Of a tensor a layer, x_[N, R*C, *map]: image_mean_NRT of each image's map; mean_RT and biased var_RT over images and pixels."""
+    """Of a tensor a layer, x_[N, R*C, *map]: the mean and the biased variance over images and pixels, [R, T]."""
 
-    image_mean_NRT: Tensor
     mean_RT: Tensor
     var_RT: Tensor
 
 
-def moments(tensors: Sequence[Tensor], runs: int) -> Moments:
-    """Two passes, the second about the mean, so that a large mean costs no digits; a mean is far quicker than torch.var_mean."""
+@dataclass(frozen=True)
+class ImageMoments(Moments):
+    """The same with the mean of each image's map."""
+
+    image_mean_NRT: Tensor
+
+
+def moments_of_rows(rows: Sequence[Tensor], runs: int) -> Moments:
+    """From each channel's values, [R*C, n] a layer. The variance is taken about the mean, so that a large mean costs no digits; two means
+    are far quicker than torch.var_mean."""
+    means = [part.mean(1) for part in rows]
+    variances = [(part - mean.unsqueeze(1)).square().mean(1) for part, mean in zip(rows, means, strict=True)]
+    mean_RT, var_RT = (torch.cat([value.unflatten(0, (runs, -1)) for value in values], dim=1) for values in (means, variances))
+    return Moments(mean_RT, var_RT)
+
+
+def image_moments(tensors: Sequence[Tensor], runs: int) -> ImageMoments:
+    """From x_[N, R*C, *map] a layer, in two passes as `moments_of_rows`."""
     image_means, variances = [], []
     for x in tensors:
         x_NCP = x.flatten(2) if x.dim() > 2 else x.unsqueeze(2)
@@ -84,7 +99,7 @@ def moments(tensors: Sequence[Tensor], runs: int) -> Moments:
         image_means.append(image_mean.unflatten(1, (runs, -1)))
         variances.append((centred * centred).mean(2).mean(0).unflatten(0, (runs, -1)))
     image_mean_NRT = torch.cat(image_means, dim=2)
-    return Moments(image_mean_NRT, image_mean_NRT.mean(0), torch.cat(variances, dim=1))
+    return ImageMoments(image_mean_NRT.mean(0), torch.cat(variances, dim=1), image_mean_NRT)
 
 
 @dataclass(frozen=True)
@@ -124,26 +139,26 @@ class Seen:
         return layout_of(self.layers, self.preactivations, self.runs)
 
     @cached_property
-    def site_moments(self) -> Moments:
-        return moments(self.sites, self.runs)
+    def site_moments(self) -> ImageMoments:
+        return image_moments(self.sites, self.runs)
 
     @cached_property
     def moments(self) -> Moments:
         """Of the pre-activations."""
         same = all(a is b for a, b in zip(self.sites, self.preactivations, strict=True))
-        return self.site_moments if same else moments(self.preactivations, self.runs)
+        return self.site_moments if same else moments_of_rows(self.sorted_rows, self.runs)
 
     @cached_property
     def output_moments(self) -> Moments | None:
         if self.outputs is None:
             return None
         same = all(a is b for a, b in zip(self.outputs, self.preactivations, strict=True))
-        return self.moments if same else moments(self.outputs, self.runs)
+        return self.moments if same else moments_of_rows([rows_of(x) for x in self.outputs], self.runs)
 
     @cached_property
     def sorted_rows(self) -> list[Tensor]:
         """Each channel's pre-activations in ascending order, [R*C, N*P] a layer."""
-        return [sort_rows(x.transpose(0, 1).flatten(1)) for x in self.preactivations]
+        return [sort_rows(rows_of(x)) for x in self.preactivations]
 
     @cached_property
     def quantiles_RTQ(self) -> Tensor:
@@ -190,6 +205,11 @@ def look(
         step_gradients=step_gradients,
         preactivation_gradients=gradients,
     )
+
+
+def rows_of(x: Tensor) -> Tensor:
+    """Each channel's values, [N, R*C, *map] -> [R*C, N*P]."""
+    return x.transpose(0, 1).flatten(1)
 
 
 def sort_rows(rows: Tensor) -> Tensor:

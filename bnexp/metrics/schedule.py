@@ -7,7 +7,7 @@ import math
 MOST_SAMPLES = 50
 LAST = 0.9
 """The last sample comes at this share of the budget: at its very end an annealed learning rate moves nothing that could be measured."""
-ALLOWANCE_STEPS, ALLOWANCE_SHARE = 30.0, 0.014
+ALLOWANCE_STEPS, ALLOWANCE_SHARE = 35.0, 0.014
 """`metrics.log_spaced=auto`: each sampled metric may cost so many training steps, and so large a share of the training."""
 
 

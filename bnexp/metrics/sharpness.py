@@ -16,7 +16,7 @@ the learning rate in force: above 1 gradient descent without momentum is unstabl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -50,15 +50,18 @@ def hessian(twin: Twin, x: Tensor, y_RN: Tensor, training: bool) -> Product:
     """v_[R, D] -> H v_[R, D] for each run's own Hessian, where D counts a run's parameters in the order of the network. The graph of the
     gradient is built once, and gone through at every product."""
     losses_R = twin.losses(x, y_RN, training=training, full=True)
-    gradient = torch.autograd.grad(losses_R.sum(), twin.params, create_graph=True)
+    gradient_RD = _flat(torch.autograd.grad(losses_R.sum(), twin.params, create_graph=True), twin.runs)
 
     def product(vectors_RD: Tensor) -> Tensor:
-        parts = vectors_RD.split([view[0].numel() for view in twin.views], dim=1)
-        vectors = [part.reshape(param.shape) for part, param in zip(parts, twin.params, strict=True)]
-        found = torch.autograd.grad(gradient, twin.params, vectors, retain_graph=True)
-        return torch.cat([part.unflatten(0, (twin.runs, -1)).flatten(1) for part in found], dim=1)
+        # The gradient of a number: `grad_outputs` would make PyTorch import its symbolic shapes, a quarter of a second.
+        return _flat(torch.autograd.grad((gradient_RD * vectors_RD).sum(), twin.params, retain_graph=True), twin.runs)
 
     return product
+
+
+def _flat(parts: Sequence[Tensor], runs: int) -> Tensor:
+    """Tensors as parameters have them, [R*rows, ...], side by side: [R, D]."""
+    return torch.cat([part.unflatten(0, (runs, -1)).flatten(1) for part in parts], dim=1)
 
 
 def lambda_max(product: Product, start_RD: Tensor, iterations: int = ITERATIONS, tolerance: float = TOLERANCE) -> Tensor:
