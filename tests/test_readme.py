@@ -25,12 +25,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_readme_shows_every_command() -> None:
     shown = {shlex.split(line)[1] for line in COMMANDS}
-    assert {"train", "sweep", "compare", "evaluate", "runs", "tensorboard", "config"} <= shown
+    assert {"train", "sweep", "compare", "evaluate", "runs", "stats", "tensorboard", "config"} <= shown
     assert len(COMMANDS) >= 10
     for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
         assert re.search(rf"\| `bnexp {name}\b", README), name
         options = ("--seeds", "--fresh", "--stats", "--folded", "--port", "--values", "--workers", "--scheduler", "--dry-run", "--out")
-        for option in (*options, "--no-bn", "--norm", "--lrs"):
+        for option in (*options, "--no-bn", "--norm", "--lrs", "--batch-sizes"):
             if any(option in param.opts for param in command.params):
                 assert re.search(rf"\| `bnexp {name}[^|]*(\\\|[^|]*)*{option}", README), (name, option)
 
@@ -41,9 +41,9 @@ def test_the_readmes_commands_run(line: str, folder: Path, monkeypatch: pytest.M
     monkeypatch.chdir(folder)
     args = shlex.split(line)[1:]
     if args[0] == "train":
-        args += SHORT + (OFFLINE if re.search(r"data=(mnist|cifar10)\b", line) else [])
+        args += SHORT + (OFFLINE if re.search(r"data=(mnist|cifar10)\b|ioffe", line) else [])
     elif args[0] == "sweep" or "--no-bn" in args:
-        args += [*SHORT, *(OFFLINE if re.search(r"data=(mnist|cifar10)\b", line) else []), "--workers", "0"]
+        args += [*SHORT, *(OFFLINE if re.search(r"data=(mnist|cifar10)\b|ioffe", line) else []), "--workers", "0"]
         args += [] if "seed=" in line else ["--seeds", "1"]
         several = {"batch-size": "--values=32,64", "lr": "--values=0.1,1", "norm": "--values=batch,none", "--no-bn": "--lrs=0.1,1"}
         args += [option for name, option in several.items() if name in args]
@@ -70,6 +70,6 @@ def test_the_readmes_tables_name_what_exists() -> None:
             assert f" {'x'.join(map(str, spec.shape))} " in row
             assert f" {spec.train:,} + " in row
     config = README.split("## Config")[1].split("##")[0]
-    named = set(re.findall(r"`((?:data|model|optim|train)\.\w+|seed|name|device|precision|threads)`", config))
+    named = set(re.findall(r"`((?:data|model|optim|train|metrics)\.\w+|seed|name|device|precision|threads)`", config))
     assert named <= set(keys())
     assert len(named) > 20

@@ -26,7 +26,7 @@ from bnexp.metrics.sample import Sample
 from bnexp.metrics.twin import Twin
 from bnexp.seeds import derive
 
-ITERATIONS, TOLERANCE = 20, 0.01
+ITERATIONS, TOLERANCE, AT_REST = 20, 0.01, 2
 IMAGES = 32
 ROUNDING = 1e-6
 
@@ -66,20 +66,22 @@ def _flat(parts: Sequence[Tensor], runs: int) -> Tensor:
 
 def lambda_max(product: Product, start_RD: Tensor, iterations: int = ITERATIONS, tolerance: float = TOLERANCE) -> Tensor:
     """The largest eigenvalue of each run's Hessian on the span of its power iterates from `start`, [R], float64; NaN where one is not
-    finite. It ends early when the values of all runs have come to rest."""
+    finite. Each run's value is that of the iteration in which it came to rest, whatever the others in its stack still do."""
     kept_RKD = nn.functional.normalize(start_RD, dim=1).unsqueeze(1)
     runs, iterations = len(start_RD), min(iterations, start_RD.shape[1])
     tridiagonal = torch.zeros(runs, iterations, iterations, dtype=torch.float64, device=start_RD.device)
     exhausted_R = torch.zeros(runs, dtype=torch.bool, device=start_RD.device)
-    found_R, resting = torch.full_like(tridiagonal[:, 0, 0], torch.nan), 0
+    found_R = torch.full_like(tridiagonal[:, 0, 0], torch.nan)
+    resting_R = torch.zeros(runs, dtype=torch.int64, device=start_RD.device)
     for k in range(iterations):
         new_RD = product(kept_RKD[:, -1])
         quotient_R = (new_RD * kept_RKD[:, -1]).sum(1, dtype=torch.float64)
         tridiagonal[:, k, k] = quotient_R.where(~exhausted_R, tridiagonal[:, 0, 0])  # which is no larger than the largest
-        before_R, found_R = found_R, _largest(tridiagonal[:, : k + 1, : k + 1])
-        at_rest = ~((found_R - before_R).abs() > tolerance * found_R.abs()) & ~before_R.isnan() | ~found_R.isfinite()
-        resting = resting + 1 if bool(at_rest.all()) else 0
-        if resting == 2 or k + 1 == iterations:
+        now_R = _largest(tridiagonal[:, : k + 1, : k + 1])
+        moves_R = ((now_R - found_R).abs() > tolerance * now_R.abs()) | (found_R.isnan() & now_R.isfinite())
+        found_R = found_R.where(resting_R >= AT_REST, now_R)
+        resting_R = torch.where((resting_R >= AT_REST) | ~moves_R, resting_R + 1, 0)
+        if k + 1 == iterations or bool((resting_R >= AT_REST).all()):
             break
         for _ in range(2):  # twice is enough (Parlett 1998, section 6.9): rounding would let converged directions come back
             along_RK1 = torch.bmm(kept_RKD, new_RD.unsqueeze(2))
