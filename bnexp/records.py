@@ -21,11 +21,11 @@ def read(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             yield line, record
 
 
-def last_values(path: Path) -> dict[str, tuple[int, float]]:
-    """The last number that was recorded under each slashed key, with its step."""
-    found = {}
+def curves(path: Path) -> dict[str, list[tuple[int, float]]]:
+    """The numbers that were recorded under each slashed key, each with its step."""
+    found: dict[str, list[tuple[int, float]]] = {}
     for _, record in read(path):
         for key, value in record.items():
             if "/" in key and isinstance(value, (int, float)):
-                found[key] = (record["step"], float(value))
+                found.setdefault(key, []).append((record["step"], float(value)))
     return found

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from bnexp.cli import app
 from bnexp.compose import compose
 from bnexp.config import METRICS, from_mapping
-from bnexp.records import last_values
+from bnexp.records import curves
 from bnexp.run import list_runs
 
 SHORT = ["model.widths=[4,4]", "train.epochs=null", "train.steps=24", "train.eval_every=8", "--quiet"]
@@ -99,11 +99,13 @@ def test_tensorboard_has_what_metrics_jsonl_has(full: Path) -> None:
 def test_runs_show_prints_them_by_layer(full: Path) -> None:
     for run in list_runs(full):
         text = bn("runs", "show", run.id, "--runs-dir", str(full)).stdout
-        values = last_values(run.metrics_jsonl)
+        found = curves(run.metrics_jsonl)
         assert "Inside the network" in text
-        assert f"{values['gradients/block2.conv1/weight_norm'][1]:.3g}" in text
-        assert f"{values['sharpness/eval/lambda_max'][1]:.4g} (step 11)" in text
-        assert ("(Phi)" in text) == ("var(x-hat)" in text) or run.config().model.norm == "none"
+        assert f"{found['gradients/block2.conv1/weight_norm'][-1][1]:.3g}" in text
+        assert f"{found['sharpness/eval/lambda_max'][-1][1]:.4g} (step 11)" in text
+        assert "over 8 sampled steps" in text
+        assert ("Phi(beta" in text) == ("positive" in text)
+        assert ("x-hat var" in text) == (run.config().model.norm == "batch")
 
 
 def test_without_metrics_nothing_is_logged_or_shown(tmp_path: Path) -> None:
@@ -185,5 +187,5 @@ def test_a_frozen_runs_statistics_are_as_warm_as_when_it_froze(tmp_path: Path) -
     bn("train", *SHORT, "model.norm=frozen", "model.bn_freeze_at=10", "--runs-dir", str(tmp_path))
     (run,) = list_runs(tmp_path)
     assert run.summary()["running_statistics"]["initial_weight"] == pytest.approx(0.9**10)
-    assert last_values(run.metrics_jsonl)["batch_stats/ema_initial_weight"] == (24, pytest.approx(0.9**10, rel=1e-6))
+    assert curves(run.metrics_jsonl)["batch_stats/ema_initial_weight"][-1] == (24, pytest.approx(0.9**10, rel=1e-6))
     assert from_mapping({"model": {"norm": "frozen"}, "train": {"steps": 1}}).model.bn_freeze_at is None  # half of it: always below

@@ -66,11 +66,11 @@ def show_run(
     if json or ctx.obj["json"]:
         print_json(found.summary())
     else:
-        from bnexp.records import last_values
+        from bnexp.records import curves
         from bnexp.tables import inside_table, run_table, show
 
         show(run_table(found.summary(), str(found.folder)))
-        inside = inside_table(last_values(found.metrics_jsonl))
+        inside = inside_table(curves(found.metrics_jsonl))
         if inside is not None:
             show(inside)
 

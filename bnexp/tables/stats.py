@@ -10,7 +10,13 @@ from rich.text import Text
 
 from bnexp.tables.text import Whole
 
-COLUMNS = ("batch", "Var[mean]", "theory", "M_eff", "theory", "Var[var]", "theory", "running_var", "theory", "outlier")
+COLUMNS = {
+    "Var[mean]": "mean_variance",
+    "M_eff": "sample_size",
+    "Var[var]": "variance_variance",
+    "running_var": "running_var",
+}
+"""Each with what theory says of it in parentheses."""
 
 
 def law_table(result: dict[str, Any]) -> RenderableType:
@@ -27,28 +33,28 @@ def law_table(result: dict[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [Whole(slopes)]
     for layer in result["layers"]:
         table = Table(title=Text(layer["layer"], style="bold"), title_justify="left")
-        for name in COLUMNS:
+        for name in ("batch", *COLUMNS, "outlier"):
             table.add_column(Text(name), justify="right")
         for line in layer["lines"]:
-            table.add_row(
-                str(line["batch"]),
-                *(_number(line[name + kind]) for name in ("mean_variance", "sample_size") for kind in ("", "_theory")),
-                *(_number(line[name + kind]) for name in ("variance_variance", "running_var") for kind in ("", "_theory")),
-                _number(line["outlier_sensitivity"]),
-            )
+            cells = [_against(line[key], line[f"{key}_theory"]) for key in COLUMNS.values()]
+            table.add_row(f"{line['batch']:,}", *cells, _number(line["outlier_sensitivity"]))
         parts.append(Whole(table))
     below = f"norms below a layer: {result['layers_below']}" if result["norm"] != "none" else "no norms"
     parts.append(
         Text(
             f"n = {result['draws']} random batches a size, drawn with replacement from {result['images']:,} training images; {below}. "
-            "Means over channels, in units of the channel's variance s2. Var[mean] and Var[var]: variance of the batch's mean and of its "
-            "variance; M_eff: independent values that a batch is worth; running_var: what PyTorch's running_var tends to, over s2; "
-            "outlier: the most that leaving out one image moves the mean, in sigma (it falls as 1/batch). The slope is fitted log-log, "
-            "± its standard error."
+            "Theory in parentheses. Means over channels, in units of the channel's variance s2. Var[mean] and Var[var]: variance of the "
+            "batch's mean and of its variance; M_eff: independent values that a batch is worth; running_var: what PyTorch's running_var "
+            "tends to, over s2; outlier: the most that leaving out one image moves the mean, in sigma (it falls as 1/batch). The slope is "
+            "fitted log-log, ± its standard error."
         )
     )
     return Group(*parts)
 
 
+def _against(measured: float | None, theory: float | None) -> str:
+    return "" if measured is None else f"{_number(measured)} ({_number(theory)})"
+
+
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g}"
+    return "" if value is None else f"{value:,.0f}" if 100 <= value < 1e6 else f"{value:.3g}"
