@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections import OrderedDict
 from typing import Any
 
@@ -293,9 +294,11 @@ def test_no_two_groups_no_noise_scale(tiny: Tiny) -> None:
     data: Dataset = tiny((2, 6, 5))
     stack = Stack([config(metrics={"probe": 2, "noise_scale": True}, model={"norm": "none"})], data, CPU)
     sample, _ = step(stack)
-    assert noise_scale.measure(sample).keys() == {"noise_scale/gradient", "noise_scale/trace", "noise_scale/simple"}  # groups of one
-    few = Sample(1, sample.before, sample.after, sample.x, sample.y_RB, sample.lr_R, sample.probe, (sample.x[:1], sample.y_RB[:, :1]))
-    assert noise_scale.measure(few) == {}
+    assert noise_scale.measure(sample) == {}  # a group of one image is none where the batch has eight: batch norm could not take it
+    four = dataclasses.replace(sample, fresh=(sample.x[:4], sample.y_RB[:, :4]))
+    assert noise_scale.measure(four).keys() == {"noise_scale/gradient", "noise_scale/trace", "noise_scale/simple"}
+    flat = Stack([config(metrics={"probe": 3, "noise_scale": True}, model={"name": "mlp"})], tiny((5,)), CPU)
+    assert noise_scale.measure(step(flat)[0]) == {}
 
 
 def test_steps_below_rounding_have_no_smoothness() -> None:

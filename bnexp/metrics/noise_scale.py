@@ -29,9 +29,10 @@ MOST_GROUPS = 8
 def measure(sample: Sample) -> dict[str, Tensor]:
     """`noise_scale/{gradient,trace,simple}` -> [R]; nothing where the images do not make two groups that can be normalized."""
     x, y_RN = sample.fresh
-    ghost = min(GHOST, sample.y_RB.shape[1], len(x) // 2)
+    batch = sample.y_RB.shape[1]
+    ghost = min(GHOST, batch, len(x) // 2)
     groups = min(MOST_GROUPS, len(x) // max(1, ghost))
-    if ghost < 1 or groups < 2:
+    if ghost < min(2, batch) or groups < 2:  # one image is a group only where it is a training batch
         return {}
     gradient, trace = two_sizes(sample.before, x, y_RN, ghost, groups)
     return {"noise_scale/gradient": gradient, "noise_scale/trace": trace, "noise_scale/simple": trace / gradient}
