@@ -36,13 +36,12 @@ AUGMENTATIONS = ("none", "crop_flip")
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("fp32", "bf16")
 
-METRICS = (
-    *("percentiles", "drift", "batch_stats", "relu_balance", "gradients"),
-    *("ics", "landscape", "sharpness", "noise_scale", "test_curve"),
-)
-"""Every metric: what `metrics.NAME=true` logs. The first five are the preset `light`."""
+LIGHT = ("percentiles", "drift", "batch_stats", "relu_balance", "gradients")
+"""The metrics that one pass over the probe batch feeds: the preset `light`. `metrics.every` says when."""
 SAMPLED = ("ics", "landscape", "sharpness", "noise_scale")
 """The metrics that take several passes a time: `metrics.log_spaced` says when."""
+METRICS = (*LIGHT, *SAMPLED, "test_curve")
+"""Every metric: what `metrics.NAME=true` logs."""
 
 TINY = 1e-30
 """The least of what is divided by or multiplied with: far enough above float32's least normal number, 1.2e-38, not to end as 0."""
@@ -275,7 +274,7 @@ MATTERS: Mapping[str, Callable[[Config], bool]] = {
     "model.bn_eps": lambda config: "bn_eps" in NORM_KEYS[config.model.norm],
     "model.bn_affine": lambda config: "bn_affine" in NORM_KEYS[config.model.norm],
     "model.bn_freeze_at": lambda config: "bn_freeze_at" in NORM_KEYS[config.model.norm],
-    "metrics.every": lambda config: not set(config.metrics.on) <= {*SAMPLED, "test_curve"},
+    "metrics.every": lambda config: not set(config.metrics.on).isdisjoint(LIGHT),
     "metrics.log_spaced": lambda config: not set(config.metrics.on).isdisjoint(SAMPLED),
     "metrics.probe": lambda config: not set(config.metrics.on) <= {"ics", "landscape", "test_curve"},
     "optim.beta2": lambda config: config.optim.name in ("adam", "adamw"),
@@ -339,9 +338,10 @@ def check_fits(config: Config, shape: tuple[int, ...], train: int, classes: int)
             )
     if config.model.norm == "frozen":
         steps = config.train.steps if config.train.steps is not None else (config.train.epochs or 0) * (left // batch)
-        if config.model.bn_freeze_at is not None and config.model.bn_freeze_at >= steps:
+        freeze_at = config.model.bn_freeze_at or max(1, steps // 2)
+        if freeze_at >= steps:
             raise UsageError(
-                f"model.bn_freeze_at={config.model.bn_freeze_at} is not below the budget of {steps} steps, so that nothing is frozen; "
+                f"model.bn_freeze_at={freeze_at} is not below the budget of {steps} step{'s' * (steps != 1)}, so that nothing is frozen; "
                 "lower it, train longer, or use model.norm=batch."
             )
     if config.data.augment == "crop_flip" and len(spatial) != 2:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 
-from bnexp.config import METRICS, SAMPLED, Config, map_sizes
+from bnexp.config import LIGHT, SAMPLED, Config, map_sizes
 
 Header = tuple[tuple[int, ...], int, int]
 """What a data set's header says: shape [C, *map], training images (validation included), classes."""
@@ -51,8 +51,8 @@ def network_size(config: Config, header: Header) -> tuple[float, float]:
 
 def activation_bytes(config: Config, shape: tuple[int, ...]) -> int:
     """Bytes of one image's activations in the first layer, or of the image where that is more."""
-    spatial = math.prod(shape[1:]) if config.model.name == "blocknet" else 1
-    return 4 * max(shape[0], config.model.widths[0]) * spatial
+    width = config.model.widths[0] * (math.prod(shape[1:]) if config.model.name == "blocknet" else 1)
+    return 4 * max(math.prod(shape), width)
 
 
 def run_bytes(config: Config, header: Header) -> int:
@@ -64,4 +64,4 @@ def run_bytes(config: Config, header: Header) -> int:
 
 def _looked(config: Config) -> float:
     """How many of the five metrics of one pass are on, as a share."""
-    return sum(name in METRICS[:5] for name in config.metrics.on) / 5
+    return sum(name in LIGHT for name in config.metrics.on) / len(LIGHT)

@@ -134,7 +134,8 @@ def precise_statistics(network: nn.Sequential, data: Dataset, config: Config) ->
 
     mean = E[mu_B], var = E[mu_B^2 + s2_B] - E[mu_B]^2 with the biased batch variance s2_B (Wu and Johnson 2021, section 3.2). Unlike
     `running_var` they are not biased low by the n/(n-1) correction, which takes a map's pixels for independent. The batches are training
-    images, augmented as in training, in an order of their own; each layer's input is normalized with batch statistics, as in training.
+    images, augmented as in training, in an order of their own; each layer's input is normalized with batch statistics, as in training
+    (under `noisy` without the noise, at its expected scale).
     """
     layers, batch = norm_layers(network), config.train.batch_size
     generator = torch.Generator().manual_seed(0)

@@ -15,25 +15,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnexp.checkpoint import load_network
 from bnexp.config import Config, check_fits
 from bnexp.data import Dataset
 from bnexp.engine import load_data
-from bnexp.errors import UsageError
-from bnexp.evaluate import evaluation_batch, precise_statistics, shared_inputs, using
+from bnexp.errors import DataError
+from bnexp.evaluate import evaluation_batch, precise_statistics, shared_inputs, train_part, using
 from bnexp.files import finite
-from bnexp.identity import identify
 from bnexp.machine import resolve_device, set_threads
 from bnexp.metrics import batch_law
 from bnexp.models import anatomy, build, init, memory_format
 from bnexp.run import Run
+from bnexp.saved import load_saved
 from bnexp.seeds import derive
 from bnexp.terminal import Display
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 DRAWS = 200
-MOST_IMAGES = 10_000
-"""Training images that batches are drawn from, at the most."""
 CHUNK = 2**22
 """Numbers that are gathered at once."""
 
@@ -79,11 +76,11 @@ def of_run(run: Run, batch_sizes: Sequence[int], terminal: Display) -> dict[str,
     """The law at the weights of a saved run.
 
     Raises:
-        UsageError, DataError: the run or its data cannot be used, or have changed.
+        UsageError, DataError: the run or its data cannot be used, or have changed; its weights are not finite.
     """
-    config, network = run.config().replace(device="auto"), load_network(run)
-    if identify([config], run.runs_dir)[0].id != run.id:
-        raise UsageError(f"{run.id} cannot be measured: its config, its data or the results version of bnexp changed since.")
+    config, network = load_saved(run)
+    if not all(param.isfinite().all() for param in network.parameters()):
+        raise DataError(f"{run.id} diverged: its weights are not finite, and have no statistics to measure.")
     device = resolve_device(config)
     return _result(config, network, load_data(config, device, terminal), device, batch_sizes, f"those of {run.id}", terminal)
 
@@ -115,7 +112,7 @@ def _result(
             "norm": config.model.norm,
             "layers_below": "precise statistics, as constants" if config.model.norm != "none" else "no norm",
             "data": data.name,
-            "images": min(len(data.train), MOST_IMAGES),
+            "images": len(train_part(data)),
             "draws": DRAWS,
             "layers": [asdict(one) for one in laws],
         }
@@ -124,14 +121,14 @@ def _result(
 
 def law(network: nn.Sequential, data: Dataset, config: Config, batch_sizes: Sequence[int]) -> list[LayerLaw]:
     """The law of each hidden layer, where its norm is, or would be."""
-    indices = {size: _batches(size, min(len(data.train), MOST_IMAGES)) for size in dict.fromkeys(batch_sizes)}
+    indices = {size: _batches(size, len(train_part(data))) for size in dict.fromkeys(batch_sizes)}
     return [_layer(name, pixels, mean, square, indices) for name, pixels, mean, square in _image_moments(network, data, config)]
 
 
 @torch.inference_mode()
 def _image_moments(network: nn.Sequential, data: Dataset, config: Config) -> Iterator[tuple[str, int, Tensor, Tensor]]:
     """(layer, pixels, mean_[N, C] of each image's map, mean_[N, C] of its squares), float64 on the CPU, of each hidden layer."""
-    parts, images = anatomy(network, config.model.placement), data.train.x[:MOST_IMAGES]
+    parts, images = anatomy(network, config.model.placement), train_part(data).x
     found: dict[str, list[tuple[Tensor, Tensor]]] = {layer.name: [] for layer in parts.hidden}
     sizes: dict[str, int] = {}
     sites = {layer.site: layer.name for layer in parts.hidden}
@@ -161,7 +158,7 @@ def _layer(name: str, pixels: int, mean_NC: Tensor, square_NC: Tensor, indices: 
     alive_C = s2_C > 1e-12 * square_NC.mean(0)  # the rest is rounding of a constant
     z_NC, u_NC, s2_C = z_NC[:, alive_C], u_NC[:, alive_C], s2_C[alive_C]
     v_C, map_size = z_NC.square().mean(0), torch.tensor(pixels)
-    lines = tuple(_line(z_NC, u_NC, s2_C, v_C, map_size, index) for index in indices.values())
+    lines = tuple(_line(z_NC, u_NC, s2_C, v_C, map_size, index) for index in indices.values() if len(s2_C))
     slope, error = log_log_slope([line.batch for line in lines], [line.mean_variance for line in lines])
     correlation = batch_law.correlation(s2_C, v_C, map_size).mean() if len(s2_C) else math.nan
     return LayerLaw(name, pixels, len(alive_C), int(alive_C.sum()), float(correlation), slope, error, lines)

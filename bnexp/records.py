@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,10 @@ def read(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def curves(path: Path) -> dict[str, list[tuple[int, float]]]:
-    """The numbers that were recorded under each slashed key, each with its step."""
+    """The numbers that were recorded under each slashed key, each with its step; one that was not finite is NaN."""
     found: dict[str, list[tuple[int, float]]] = {}
     for _, record in read(path):
         for key, value in record.items():
-            if "/" in key and isinstance(value, (int, float)):
-                found.setdefault(key, []).append((record["step"], float(value)))
+            if "/" in key and (value is None or isinstance(value, (int, float))):
+                found.setdefault(key, []).append((record["step"], math.nan if value is None else float(value)))
     return found

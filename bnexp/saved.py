@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from bnexp.checkpoint import load_network
+from bnexp.config import Config
 from bnexp.data import Dataset
 from bnexp.engine import load_data
 from bnexp.errors import BnexpError, UsageError
@@ -28,6 +29,19 @@ REPETITIONS = 15
 SPEED_IMAGES = 256
 
 
+def load_saved(run: Run) -> tuple[Config, nn.Sequential]:
+    """A saved run's config, for whatever device is here, and its network.
+
+    Raises:
+        UsageError: its config, its data or the results version changed since.
+        DataError: its files cannot be used.
+    """
+    config, network = run.config().replace(device="auto"), load_network(run)
+    if identify([config], run.runs_dir)[0].id != run.id:
+        raise UsageError(f"{run.id} cannot be used again: its config, its data or the results version of bnexp changed since.")
+    return config, network
+
+
 def evaluate_saved(run: Run, stats: Sequence[str], folded: bool, terminal: Terminal) -> dict[str, Any]:
     """`{id, images, test: {stats: {loss, accuracy}}, folded?}` on the run's test data.
 
@@ -36,9 +50,7 @@ def evaluate_saved(run: Run, stats: Sequence[str], folded: bool, terminal: Termi
         DataError: the run or its data cannot be used.
         BnexpError: the folded network's outputs differ from the network's.
     """
-    config, network = run.config().replace(device="auto"), load_network(run)
-    if identify([config], run.runs_dir)[0].id != run.id:
-        raise UsageError(f"{run.id} cannot be evaluated: its config, its data or the results version of bnexp changed since.")
+    config, network = load_saved(run)
     if folded:
         fold(network, config)  # refuse before the data are read
     device = resolve_device(config)

@@ -152,6 +152,7 @@ def test_when_the_cheap_ones_are_due(tiny: Tiny) -> None:
     assert steps(key, percentiles=True, every=100) == [0, 12]
     assert steps("drift/layer1/init/w1", drift=True, every=6) == [6, 12]  # there is nothing to compare initialization with
     assert steps("test_curve/loss", test_curve=True, every=4) == [0, 5, 10, 12]
+    assert steps(key, percentiles=True, test_curve=True, every=100) == [0, 12]  # nobody's schedule moves another's
     assert steps("ics/head/l2", ics=True, log_spaced=4) == log_spaced(4, 11) == [1, 2, 5, 11]
     assert steps("gradients/head/growth", gradients=True) == []
     assert steps("gradients/layer1/growth", gradients=True) == [0]

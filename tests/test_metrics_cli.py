@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from bnexp.cli import app
 from bnexp.compose import compose
-from bnexp.config import METRICS, from_mapping
+from bnexp.config import METRICS
 from bnexp.records import curves
 from bnexp.run import list_runs
 
@@ -104,7 +104,8 @@ def test_runs_show_prints_them_by_layer(full: Path) -> None:
         assert f"{found['gradients/block2.conv1/weight_norm'][-1][1]:.3g}" in text
         assert f"{found['sharpness/eval/lambda_max'][-1][1]:.4g} (step 11)" in text
         assert "over 8 sampled steps" in text
-        assert ("Phi(beta" in text) == ("positive" in text)
+        if run.config().model.norm == "batch":
+            assert f"({found['relu_balance/block2.conv2/predicted'][-1][1]:.3g})" in text
         assert ("x-hat var" in text) == (run.config().model.norm == "batch")
 
 
@@ -123,7 +124,15 @@ def test_a_diverged_runs_metrics_are_null(tmp_path: Path) -> None:
     lost = [record for record in records(run.folder) if "nonfinite" in record and "percentiles/block1.conv1/mean/p50" in record]
     assert lost
     assert all(record[key] is None for record in lost for key in record["nonfinite"])
-    assert "diverged" in bn("runs", "show", "last", "--runs-dir", str(tmp_path)).stdout
+    text = bn("runs", "show", "last", "--runs-dir", str(tmp_path)).stdout
+    assert re.search(r"block1.conv1[ │]+n/a", text)  # and not the healthy numbers of the last record that had some
+    assert "Error: " in bn("stats", "last", "--runs-dir", str(tmp_path), code=1).stderr
+
+
+@pytest.mark.parametrize("metric", ["drift", "batch_stats", "relu_balance"])
+def test_a_metric_alone_is_shown(metric: str, tmp_path: Path) -> None:
+    bn("train", *SHORT, "metrics=off", f"metrics.{metric}=true", "--runs-dir", str(tmp_path))
+    assert "block2.conv2" in bn("runs", "show", "last", "--runs-dir", str(tmp_path)).stdout
 
 
 def test_presets() -> None:
@@ -175,6 +184,7 @@ def test_batch_norm_is_ahead_in_the_papers_figure(tmp_path: Path) -> None:
         ("metrics.ics=maybe", "true or false"),
         ("metrics.log_spaced=auto,5", "names several values"),
         ("model.norm=frozen model.bn_freeze_at=400", "not below the budget of 400 steps"),
+        ("model.norm=frozen train.steps=1", "not below the budget of 1 step,"),
     ],
 )
 def test_bad_values(override: str, says: str, tmp_path: Path) -> None:
@@ -188,4 +198,24 @@ def test_a_frozen_runs_statistics_are_as_warm_as_when_it_froze(tmp_path: Path) -
     (run,) = list_runs(tmp_path)
     assert run.summary()["running_statistics"]["initial_weight"] == pytest.approx(0.9**10)
     assert curves(run.metrics_jsonl)["batch_stats/ema_initial_weight"][-1] == (24, pytest.approx(0.9**10, rel=1e-6))
-    assert from_mapping({"model": {"norm": "frozen"}, "train": {"steps": 1}}).model.bn_freeze_at is None  # half of it: always below
+
+
+def test_frozen_statistics_of_a_run_that_stopped_before_its_neighbours(tmp_path: Path) -> None:
+    """In a stack, as alone: a run that reached its target at step 12 has seen 12 batches, however many its channels saw afterwards."""
+    line = [
+        "model.widths=[8]",
+        "train.epochs=null",
+        "train.steps=64",
+        "train.eval_every=4",
+        "train.batch_size=64",
+        "optim.lr=0.3",
+        "--quiet",
+    ]
+    line += ["train.until_target=true", "train.target=0.3", "model.norm=frozen", "model.bn_freeze_at=60", "--runs-dir", str(tmp_path)]
+    bn("train", *line, "--seeds", "4")
+    steps = {run.summary()["steps"] for run in list_runs(tmp_path)}
+    assert len(steps) > 1
+    assert min(steps) < 60
+    for run in list_runs(tmp_path):
+        summary = run.summary()
+        assert summary["running_statistics"]["initial_weight"] == pytest.approx(0.9 ** min(summary["steps"], 60))

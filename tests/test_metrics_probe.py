@@ -139,6 +139,29 @@ def test_a_dead_channel_brings_the_variance_of_xhat_below_1(tiny: Tiny) -> None:
     assert float(found["batch_stats/block1.conv1/effective_sample_size"]) > 0  # of the others
 
 
+def test_of_the_controls_only_what_holds_is_claimed(tiny: Tiny) -> None:
+    """Under noise x-hat cannot be told from the noise; frozen statistics leave a variance of s2 / (running_var + eps)."""
+    data = tiny((2, 6, 5))
+    noisy = seen_by(stack_of(config(model={"norm": "noisy"}), data))
+    assert not any("xhat" in key for key in batch_stats.measure(noisy))
+    assert "batch_stats/ema_initial_weight" in batch_stats.measure(noisy)
+    assert not any("predicted" in key for key in relu_balance.measure(noisy))
+    stack = stack_of(config(model={"norm": "frozen", "bn_freeze_at": 3}, optim={"lr": 0.03}), data, steps=30)
+    found = batch_stats.measure(seen_by(stack))
+    for layer in ("block1.conv1", "block2.conv2"):
+        variance, theory = (float(found[f"batch_stats/{layer}/{what}"]) for what in ("xhat_var", "xhat_var_theory"))
+        assert variance == pytest.approx(theory, rel=1e-4)
+        assert abs(theory - 1) > 0.01
+        assert float(found[f"batch_stats/{layer}/xhat_mean"]) > 0.01
+
+
+def test_one_value_a_channel_has_no_running_variance(tiny: Tiny) -> None:
+    own = config(model={"name": "mlp", "norm": "none"}, train={"batch_size": 1, "steps": 5})
+    found = batch_stats.measure(seen_by(stack_of(own, tiny((7,)), steps=2)))
+    assert not any("running_var_bias" in key or "outlier" in key for key in found)
+    assert all(value.isfinite().all() for value in found.values())
+
+
 def correlated(images: int, pixels: int, rho: float, channels: int = 40, seed: int = 0) -> Tensor:
     """x_[images, channels, pixels] of variance 4 about 3; two pixels of an image have the correlation rho."""
     generator = torch.Generator().manual_seed(seed)

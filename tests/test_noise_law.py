@@ -7,6 +7,7 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import Tiny
@@ -133,6 +134,23 @@ def test_the_law_holds_on_digits() -> None:
         assert outliers == sorted(outliers, key=lambda pair: -pair[1])
     assert network.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+def test_the_order_of_a_file_makes_no_difference(tmp_path: Path) -> None:
+    """22,000 images that lie class by class: those that are measured come from all of them."""
+    generator = np.random.default_rng(0)
+    y = np.arange(22_000) * 2 // 22_000
+    x = (generator.standard_normal((22_000, 1, 4, 4)) + 4.0 * y[:, None, None, None]).astype(np.float32)
+    found = {}
+    for name, order in (("sorted", np.arange(22_000)), ("shuffled", generator.permutation(22_000))):
+        np.savez(tmp_path / f"{name}.npz", x=x[order], y=y[order])
+        own = from_mapping({"data": {"name": "npz", "root": str(tmp_path / f"{name}.npz")}, "model": {"widths": [4], "norm": "none"}})
+        data = load(own.data, CPU)
+        network = build(own.model, data.shape, 2)
+        init(network, own.model, [0])
+        found[name] = law(network, data, own, [1])[0].correlation
+    assert found["sorted"] == pytest.approx(found["shuffled"], abs=0.02)
+    assert found["sorted"] > 0.3  # which comes from the classes
 
 
 def bn(*args: str, code: int = 0) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import pickle
 
 import pytest
 import torch
@@ -254,6 +255,7 @@ def test_frozen_statistics_stay_and_normalize_in_train_mode(dim: int) -> None:
         close(ours, expected)  # no gradient through statistics; gamma and beta go on learning
     assert all(torch.equal(buffer, kept[name]) for name, buffer in layer.named_buffers())
     assert int(layer.num_batches_tracked) == 3
+    assert pickle.loads(pickle.dumps(layer)).batches == 3  # as any module
     resumed = make("frozen", dim, freeze_at=3)
     resumed.load_state_dict(layer.state_dict())
     assert torch.equal(resumed(x), layer(x))

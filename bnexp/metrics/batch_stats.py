@@ -8,12 +8,15 @@ training batch size. What a norm normalizes, or would normalize were there one, 
     batch_stats/<layer>/running_var_bias       E[PyTorch's running_var] / s2, mean over channels
     batch_stats/<layer>/outlier_sensitivity    max_i |mu_B - mu_{B without i}| / sigma over groups of min(B, probe) images; mean
 
-With batch norm also, in train mode (Ioffe and Szegedy 2015, Alg. 1), before gamma and beta:
+With batch norm also, in train mode (Ioffe and Szegedy 2015, Alg. 1), before gamma and beta, which are undone:
 
     batch_stats/<layer>/xhat_mean              mean over channels of |mean of x-hat|: 0
     batch_stats/<layer>/xhat_var               mean over channels of the variance of x-hat
     batch_stats/<layer>/xhat_var_theory        s2 / (s2 + eps), where s2 is the probe's; dead channels bring it below 1
     batch_stats/ema_initial_weight             (1 - m)^t: what the initial (0, 1) weighs in the running statistics after t batches
+
+Under `frozen`, once it is, x-hat is what frozen statistics make of x: its mean drifts from 0, and its theory is s2 / (running_var + eps).
+Under `noisy` x-hat cannot be told from the noise, and has no keys.
 
 and at the end of a run, against precise statistics (Wu and Johnson 2021, section 3.2):
 
@@ -31,7 +34,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnexp.metrics import batch_law
 from bnexp.metrics.probe import Seen
-from bnexp.models import anatomy, runs_in
+from bnexp.models import FrozenBatchNorm, anatomy, runs_in
 
 NAME = "batch_stats"
 
@@ -52,37 +55,43 @@ def _noise(seen: Seen) -> dict[str, Tensor]:
         groups = at.image_mean_NRT[: images // group * group].unflatten(0, (-1, group))
         values["outlier_sensitivity"] = batch_law.outlier_sensitivity(groups, s2.sqrt()).mean(0)
     means = layout.means(values, s2 > 0)  # which NaN is not either
-    return layout.named(NAME, {**means, "effective_sample_size": 1 / means["batch_mean_variance"]})
+    found = layout.named(NAME, {**means, "effective_sample_size": 1 / means["batch_mean_variance"]})
+    single = [name for name, pixels in zip(layout.names, layout.pixels, strict=True) if batch * pixels == 1]
+    for name in single:  # one value a channel has no variance
+        del found[f"{NAME}/{name}/running_var_bias"]
+    return found
 
 
 def _normalized(seen: Seen) -> dict[str, Tensor]:
-    if seen.outputs is None or seen.output_moments is None:
+    chain, config = seen.twin.anatomy.chain, seen.twin.config.model
+    norms = [norm for layer in seen.layers if layer.norm is not None and isinstance(norm := chain[layer.norm], _BatchNorm)]
+    if not norms:
         return {}
-    norms = [seen.twin.anatomy.chain[layer.norm] for layer in seen.layers if layer.norm is not None]
-    gamma_RT, beta_RT = (_affine(norms, what, seen.runs) for what in ("weight", "bias"))
+    found = {f"{NAME}/ema_initial_weight": torch.full_like(seen.lr_R, (1 - config.bn_momentum) ** seen.batches)}
+    if seen.output_moments is None:
+        return found
+    gamma_RT, beta_RT = (_side_by_side([_affine(norm, what) for norm in norms], seen.runs) for what in ("weight", "bias"))
     at, layout, s2 = seen.output_moments, seen.site_layout, seen.site_moments.var_RT
-    known = gamma_RT != 0  # with gamma = 0 nothing of x-hat is left in what the norm gives
-    config = seen.twin.config.model
+    frozen = all(isinstance(norm, FrozenBatchNorm) and norm.frozen for norm in norms)
+    variance = _side_by_side([norm.running_var for norm in norms if norm.running_var is not None], seen.runs) if frozen else s2
     values = {
         "xhat_mean": ((at.mean_RT - beta_RT) / gamma_RT).abs(),
         "xhat_var": at.var_RT / gamma_RT.square(),
-        "xhat_var_theory": s2 / (s2 + config.bn_eps),
+        "xhat_var_theory": s2 / (variance + config.bn_eps),
     }
-    found = layout.named(NAME, layout.means(values, known))
-    left = torch.full_like(seen.lr_R, (1 - config.bn_momentum) ** seen.batches)
-    return {**found, f"{NAME}/ema_initial_weight": left}
+    return found | layout.named(NAME, layout.means(values, gamma_RT != 0))  # with gamma = 0 nothing of x-hat is left
 
 
-def _affine(norms: list[nn.Module], what: str, runs: int) -> Tensor:
-    """gamma (`weight`) or beta (`bias`) of all norms, [R, T]."""
-    parts = []
-    for norm in norms:
-        assert isinstance(norm, _BatchNorm)
-        assert norm.running_mean is not None
-        own = getattr(norm, what)
-        value = torch.full_like(norm.running_mean, float(what == "weight")) if own is None else own.detach()
-        parts.append(value.unflatten(0, (runs, -1)))
-    return torch.cat(parts, dim=1)
+def _side_by_side(parts: list[Tensor], runs: int) -> Tensor:
+    """One tensor a layer, [R*C], as [R, T]."""
+    return torch.cat([part.unflatten(0, (runs, -1)) for part in parts], dim=1)
+
+
+def _affine(norm: _BatchNorm, what: str) -> Tensor:
+    """gamma (`weight`) or beta (`bias`), [R*C]; 1 or 0 where there is none."""
+    own: Tensor | None = getattr(norm, what)
+    assert norm.running_mean is not None
+    return torch.full_like(norm.running_mean, float(what == "weight")) if own is None else own.detach()
 
 
 def against_precise(network: nn.Sequential, placement: str, precise: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:

@@ -82,9 +82,11 @@ class Observer:
 
     def look_due(self, step: int, evaluated: bool) -> bool:
         """Whether to look after `step`: at initialization, at the end, and every `metrics.every` steps, or at evaluations."""
+        return self._probe_due(step, evaluated) or ((evaluated or step == 0) and "test_curve" in self.on)
+
+    def _probe_due(self, step: int, evaluated: bool) -> bool:
         every = self.metrics.every
-        due = step in (0, self.total) or (evaluated if every == "auto" else step % every == 0)
-        return (due and self.looks) or ((evaluated or step == 0) and "test_curve" in self.on)
+        return self.looks and (step in (0, self.total) or (evaluated if every == "auto" else step % every == 0))
 
     def next_pause(self, step: int) -> int:
         """The next step after `step` at which something is due, apart from evaluations; a sampled step has another before it."""
@@ -99,7 +101,7 @@ class Observer:
         distributions: dict[str, Tensor] = {}
         if step == 0:  # a run that was interrupted here begins anew
             self.drift, self.looked_at = Drift(), -1
-        if self.looks and (evaluated or step == 0 or self.metrics.every != "auto"):
+        if self._probe_due(step, evaluated):
             seen = look(
                 self._twins(before=True),
                 self.probe,
@@ -191,5 +193,5 @@ class Observer:
 
 
 def tracked(network: nn.Module, step: int) -> int:
-    """How many batches the running statistics have seen after `step`: all, unless they were frozen."""
-    return min((layer.batches for layer in network.modules() if isinstance(layer, FrozenBatchNorm)), default=step)
+    """How many batches a run's running statistics had seen after its `step`: all, unless they were frozen before."""
+    return min([step, *(layer.batches for layer in network.modules() if isinstance(layer, FrozenBatchNorm))])

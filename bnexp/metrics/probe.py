@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bnexp.metrics.twin import Twin
-from bnexp.models import Layer
+from bnexp.models import Layer, NoisyBatchNorm
 
 QUANTILES = 256
 """A channel's distribution is kept as so many of its quantiles, at (k + 1/2) / QUANTILES."""
@@ -26,7 +26,7 @@ class Layout:
     """Which of T channels belong to which of L layers; `pixels_T` is the size of each channel's map."""
 
     def __init__(self, names: tuple[str, ...], channels: tuple[int, ...], pixels: tuple[int, ...], device: torch.device) -> None:
-        self.names, self.channels = names, channels
+        self.names, self.channels, self.pixels = names, channels, pixels
         self.counts_L = torch.tensor(channels, device=device)
         self.index_T = torch.arange(len(names), device=device).repeat_interleave(self.counts_L)
         self.pixels_T = torch.tensor(pixels, device=device).repeat_interleave(self.counts_L)
@@ -119,7 +119,7 @@ class Seen:
     preactivations: list[Tensor]
     """What enters each nonlinearity."""
     outputs: list[Tensor] | None
-    """What each norm gives; None without norms."""
+    """What each norm gives, gamma x-hat + beta; None without norms, and under `noisy`, whose noise comes on top."""
     step_gradients: list[Tensor] | None
     """Of each layer's weights, the head's included, on the last training step's batch; None before the first."""
     preactivation_gradients: list[Tensor] | None
@@ -191,7 +191,7 @@ def look(
     def seen(place: int) -> Tensor:
         return known.setdefault(place, inputs[place].detach().to(twin.params[0].dtype))  # bf16 is measured in fp32
 
-    norms = [layer.norm for layer in hidden if layer.norm is not None]
+    norms = [layer.norm for layer in hidden if layer.norm is not None and not isinstance(twin.anatomy.chain[layer.norm], NoisyBatchNorm)]
     return Seen(
         step,
         twin,

@@ -4,7 +4,8 @@ For a Gaussian x-hat, y = gamma x-hat + beta is positive with probability Phi(be
 distribution's symmetry; Phi is its distribution function). Keys, each over the probe batch in train mode: `relu_balance/<layer>/positive`,
 the observed share, mean over channels; `.../predicted`, the mean of Phi(beta / |gamma|); `.../error`, the mean of |observed - predicted|,
 channel by channel; `.../dead`, the share of channels without any positive value. The prediction is there where a batch norm stands
-directly before the ReLU (`conv-norm-relu`); without gamma and beta it is 1/2. A sigmoid has no positive side, and no keys.
+directly before the ReLU (`conv-norm-relu`), but not under `noisy`; without gamma and beta it is 1/2. Frozen statistics make x-hats that are
+no longer standard, which the error shows. A sigmoid has no positive side, and no keys.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ the modes are one.
 Power iteration on Hessian-vector products by double backward, on a fixed subset: at most 32 of the probe images. The iterates are kept
 orthogonal, and the largest eigenvalue of the Hessian restricted to their span is reported (Lanczos; Golub and Van Loan, Matrix
 Computations, section 10.1), which converges faster than the last iterate alone, and finds the largest where the one of largest size is
-negative. From a fixed random vector, in full precision, until two iterations in a row change it by less than 1 %, or 20 are made.
+negative. From a fixed random vector, in full precision, until two iterations in a row change it by less than 0.2 %, or 20 are made.
+It is a lower bound: of 48 states of networks on digits, 47 were within 0.1 % of what sixty iterations find, and one was 5 % too low.
 
 Keys: `sharpness/{train,eval}/lambda_max`, in units of loss per squared weight; `sharpness/{train,eval}/over_edge`, lambda_max lr / 2 with
 the learning rate in force: above 1 gradient descent without momentum is unstable along that direction.
@@ -26,7 +27,7 @@ from bnexp.metrics.sample import Sample
 from bnexp.metrics.twin import Twin
 from bnexp.seeds import derive
 
-ITERATIONS, TOLERANCE, AT_REST = 20, 0.01, 2
+ITERATIONS, TOLERANCE, AT_REST = 20, 0.002, 2
 IMAGES = 32
 ROUNDING = 1e-6
 

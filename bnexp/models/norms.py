@@ -54,9 +54,9 @@ class CountedBatchNorm(_BatchNorm):
     def __init__(self, dim: int, channels: int, **options: Any) -> None:
         super().__init__(channels, **options)
         self.dim, self.batches = dim, 0
-        self.register_load_state_dict_post_hook(lambda module, _: module._recount())  # type: ignore[no-untyped-call]
 
-    def _recount(self) -> None:
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
         self.batches = int(self.num_batches_tracked or 0)
 
     def _check_input_dim(self, x: Tensor) -> None:
@@ -108,8 +108,12 @@ class FrozenBatchNorm(CountedBatchNorm):
     freeze_at = 1
     """Set by `set_up_norms`: only a training knows its budget."""
 
+    @property
+    def frozen(self) -> bool:
+        return self.batches >= self.freeze_at
+
     def forward(self, x: Tensor) -> Tensor:
-        if self.training and self.batches >= self.freeze_at:
+        if self.training and self.frozen:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
         y = super().forward(x)
         self.count()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
@@ -9,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bnexp.tables.text import Whole
+from bnexp.tables.text import Whole, number
 
 Curves = Mapping[str, Sequence[tuple[int, float]]]
 """(step, value) by slashed key."""
@@ -33,6 +34,8 @@ STATISTICS: Columns = {
     "|W|": (("gradients/{}/weight_norm",), ""),
     "ICS cos": (("ics/{}/cosine",), "ICS cos: of the gradients before and after the earlier layers' step"),
 }
+LAYERED = {keys[0].split("/")[0] for columns in (ACTIVATIONS, STATISTICS) for keys, _ in columns.values()}
+"""The metrics that have a value for each layer."""
 WHOLE: Mapping[str, str] = {
     "landscape/smoothness": "effective smoothness along the gradient",
     "landscape/loss_range": "loss range along the gradient",
@@ -44,15 +47,14 @@ WHOLE: Mapping[str, str] = {
 
 def inside_table(curves: Curves) -> RenderableType | None:
     """The last value of the metrics; None where nothing was measured. What was not measured has no column."""
-    by_layer = [key for key in curves if key.startswith(("gradients/", "percentiles/", "ics/"))]
-    layers = list(dict.fromkeys(key.split("/")[1] for key in by_layer))
+    layers = list(dict.fromkeys(key.split("/")[1] for key in curves if key.split("/")[0] in LAYERED and key.count("/") > 1))
     parts: list[RenderableType] = []
     for title, columns in (("Activations", ACTIVATIONS), ("Statistics, gradients and weights", STATISTICS)):
         parts += _by_layer(title, columns, layers, curves)
     for key, meaning in WHOLE.items():
         if key in curves:
             step, value = curves[key][-1]
-            parts.append(Text(f"{meaning}: {value:.4g} (step {step:,})"))
+            parts.append(Text(f"{meaning}: {number(None if math.isnan(value) else value)} (step {step:,})"))
     if "noise_scale/trace" in curves and "noise_scale/gradient" in curves:
         signal, noise = (fmean(value for _, value in curves[f"noise_scale/{part}"]) for part in ("gradient", "trace"))
         count = len(curves["noise_scale/trace"])
@@ -76,5 +78,5 @@ def _by_layer(title: str, columns: Columns, layers: Sequence[str], curves: Curve
 
 
 def _cell(curves: Curves, keys: list[str]) -> str:
-    found = [f"{curves[key][-1][1]:.3g}" for key in keys if key in curves]
+    found = ["n/a" if math.isnan(curves[key][-1][1]) else f"{curves[key][-1][1]:.3g}" for key in keys if key in curves]
     return f"{found[0]} ({found[1]})" if len(found) == 2 else "".join(found)
