@@ -193,7 +193,7 @@ def test_experiment_files(tmp_path: Path) -> None:
     expected = Config().replace(**{"data.name": "mnist", "model.norm": "none", "optim.lr": 0.5, "seed": 3})
     assert compose(["experiment=mine"], folder) == expected
     assert compose(["experiment=mine", "optim.lr=0.25"], folder) == expected.replace(**{"optim.lr": 0.25})
-    with pytest.raises(UsageError, match=r"experiment=min names no experiment config; choose mine\. Did you mean 'mine'\?"):
+    with pytest.raises(UsageError, match=r"experiment=min names no experiment config; choose ioffe_fig1 or mine\. Did you mean 'mine'\?"):
         compose(["experiment=min"], folder)
 
 
