@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnexp.cli.app import app
-from bnexp.cli.options import RUNS, ConfigDir, Json, Overrides, Quiet, RunsDir, complete_overrides, complete_runs, listed, print_json
+from bnexp.cli.options import RUNS, ConfigDir, Json, Overrides, Quiet, RunsDir, complete_items, listed, print_json, runs_and_overrides
 from bnexp.errors import BnexpError, UsageError, short
 
 if TYPE_CHECKING:
@@ -105,10 +105,6 @@ def sweep(
     _end(outcome, stored, quiet)
 
 
-def complete_items(ctx: typer.Context, incomplete: str) -> list[str]:
-    return [*complete_runs(ctx, incomplete), *complete_overrides(ctx, incomplete)]
-
-
 @app.command()
 def compare(
     items: Annotated[
@@ -155,8 +151,7 @@ def compare(
     from bnexp.run import find_run, rows_of
     from bnexp.terminal import Terminal
 
-    overrides = [item for item in items or [] if ("=" in item or item.startswith("~")) and not Path(item).is_dir()]
-    names = [item for item in items or [] if item not in overrides]
+    names, overrides = runs_and_overrides(items)
     if names:
         asked = {"--no-bn": no_bn, "--norm": norm, "--lrs": lrs, "--seeds": seeds, "--scheduler": scheduler, "--fresh": fresh}
         new = [*overrides, *(option for option, value in asked.items() if value), *(["--workers"] if workers is not None else [])]

@@ -45,6 +45,17 @@ NoConfigDir = Annotated[Path | None, typer.Option("--config-dir", hidden=True)]
 NoQuiet = Annotated[bool, typer.Option("--quiet", "-q", hidden=True)]
 
 
+def runs_and_overrides(items: list[str] | None) -> tuple[list[str], list[str]]:
+    """What names runs, and what are config values. A folder whose name has an `=` in it is a run."""
+    overrides = [item for item in items or [] if ("=" in item or item.startswith("~")) and not Path(item).is_dir()]
+    return [item for item in items or [] if item not in overrides], overrides
+
+
+def complete_items(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Completes both."""
+    return [*complete_runs(ctx, incomplete), *complete_overrides(ctx, incomplete)]
+
+
 def listed(text: str | None, option: str) -> list[str] | None:
     """The values of a comma list.
 

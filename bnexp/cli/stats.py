@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bnexp.cli.app import app
-from bnexp.cli.many import complete_items
-from bnexp.cli.options import RUNS, ConfigDir, Json, Quiet, RunsDir, listed, print_json
+from bnexp.cli.options import RUNS, ConfigDir, Json, Quiet, RunsDir, complete_items, listed, print_json, runs_and_overrides
 from bnexp.errors import UsageError, short
 
 LARGEST = 2**16
@@ -45,8 +43,7 @@ def stats(
     from bnexp.run import find_run
     from bnexp.terminal import Terminal
 
-    overrides = [item for item in items or [] if ("=" in item or item.startswith("~")) and not Path(item).is_dir()]
-    names = [item for item in items or [] if item not in overrides]
+    names, overrides = runs_and_overrides(items)
     if names and (overrides or len(names) > 1):
         other = overrides[0] if overrides else names[1]
         raise UsageError(f"{names[0]} names a run, which has its own config, and {other} is too much; give one run, or OVERRIDES.")
