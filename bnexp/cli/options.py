@@ -14,7 +14,7 @@ def complete_overrides(ctx: typer.Context, incomplete: str) -> list[str]:
     from bnexp.compose import completions
 
     # Bash splits words at '=', so that key, '=' and the beginning of the value arrive as three arguments.
-    before = list(ctx.params.get("overrides") or [])
+    before = list(ctx.params.get("overrides") or ctx.params.get("items") or [])
     typed = before[-2] + "=" if before[-1:] == ["="] and len(before) > 1 else before[-1] + "=" if incomplete == "=" and before else ""
     return [option.removeprefix(typed) for option in completions(typed + ("" if incomplete == "=" else incomplete))]
 
