@@ -138,6 +138,8 @@ def precise_statistics(network: nn.Sequential, data: Dataset, config: Config) ->
     (under `noisy` without the noise, at its expected scale).
     """
     layers, batch = norm_layers(network), config.train.batch_size
+    if not layers:
+        return {}
     generator = torch.Generator().manual_seed(0)
     order = torch.randperm(len(data.train.y), generator=generator)
     count = min(len(order) // batch, math.ceil(PRECISE_IMAGES / batch))

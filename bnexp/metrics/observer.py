@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnexp.config import Config
+from bnexp.config import LIGHT, Config
 from bnexp.data import Dataset
 from bnexp.evaluate import shared_inputs
 from bnexp.metrics import batch_stats, gradients, ics, landscape, noise_scale, percentiles, relu_balance, sharpness, test_curve
@@ -78,7 +78,7 @@ class Observer:
     @property
     def looks(self) -> bool:
         """Whether any metric needs the probe's pass."""
-        return "drift" in self.on or any(name in LOOKED for name in self.on)
+        return not set(self.on).isdisjoint(LIGHT)
 
     def look_due(self, step: int, evaluated: bool) -> bool:
         """Whether to look after `step`: at initialization, at the end, and every `metrics.every` steps, or at evaluations."""
@@ -176,7 +176,7 @@ class Observer:
         return self._probe
 
     def _fresh(self, step: int) -> tuple[Tensor, Tensor]:
-        return self._images(derive(0, "fresh", step)) if "noise_scale" in self.on else self.probe
+        return self._images(derive(0, "fresh", step)) if step in self.due_at.get("noise_scale", ()) else self.probe
 
     def _images(self, seed: int) -> tuple[Tensor, Tensor]:
         train = self.data.train

@@ -27,7 +27,7 @@ class Sample:
     probe: tuple[Tensor, Tensor]
     """The fixed probe images, x_[N, R*C, *map] and y_[R, N]."""
     fresh: tuple[Tensor, Tensor]
-    """As many training images, drawn anew at each sampled step."""
+    """For the noise scale: as many training images, drawn anew at each of its steps (at others the probe)."""
 
     @property
     def runs(self) -> int:
