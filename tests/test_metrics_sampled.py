@@ -307,3 +307,18 @@ def test_steps_below_rounding_have_no_smoothness() -> None:
     found = landscape.measure(quadratic.sample(torch.tensor([1e-9, 0.1])))
     assert found["landscape/smoothness"][0].isnan()
     assert float(found["landscape/smoothness"][1]) == pytest.approx(1, rel=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["batch", "noisy", "frozen"])
+def test_a_pass_changes_nothing_of_the_copy_either(tiny: Tiny, norm: str) -> None:
+    """Else an eval-mode measurement would depend on which train-mode passes came before it, and noise would differ from pass to pass."""
+    stack = Stack([config(model={"norm": norm})], tiny((2, 6, 5)), CPU)
+    for _ in range(3):
+        train_step(stack)
+    twin = Twin(stack.network, stack.config)
+    kept = {name: buffer.clone() for name, buffer in twin.network.named_buffers()}
+    x, y_RN = stack.observer.probe
+    first, again = twin.losses(x, y_RN), twin.losses(x, y_RN)
+    assert torch.equal(first, again)
+    assert all(torch.equal(buffer, kept[name]) for name, buffer in twin.network.named_buffers())
+    assert not torch.equal(twin.losses(x, y_RN, training=False), first)  # the running statistics are there, and are used
