@@ -1,4 +1,4 @@
-"""What spans runs: the plan and the results of a sweep or a comparison, in RUNS/.groups/<group id>/."""
+"""What spans runs: members, plan and results of a sweep or a comparison, in RUNS/.groups/<group id>/."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import csv
 import hashlib
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bnexp.errors import DataError
 from bnexp.files import atomic_write, finite, write_json
-from bnexp.run import Run
+from bnexp.run import Run, is_run_id
+from bnexp.terminal import command_line
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,28 @@ class Group:
     @property
     def plan_json(self) -> Path:
         return self.folder / "plan.json"
+
+    @property
+    def members_json(self) -> Path:
+        return self.folder / "members.json"
+
+    def store_members(self, runs: Sequence[Run], kind: str) -> None:
+        """Stores which runs these are, for `report` and `tensorboard` to find, while they are trained too. `kind`: `sweep lr`, `compare`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.members_json, {"kind": kind, "command": command_line(), "runs": [run.id for run in runs]})
+
+    def members(self) -> list[Run]:
+        """The group's runs that are still there.
+
+        Raises:
+            DataError: nothing readable says which they are.
+        """
+        try:
+            names = json.loads(self.members_json.read_text())["runs"]
+            found = [Run(self.runs_dir, name) for name in names if is_run_id(name)]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{self.members_json} does not say which runs the group has ({type(error).__name__}).") from None
+        return [run for run in found if run.folder.is_dir()]
 
     def plan(self) -> list[list[str]]:
         """The stacks as they were planned the first time, by run id; none where there is no readable plan."""
@@ -50,6 +75,16 @@ def group_of(runs: Sequence[Run]) -> Group:
     """The group of exactly these runs."""
     text = "\n".join(sorted(run.id for run in runs))
     return Group(runs[0].runs_dir, hashlib.sha256(text.encode()).hexdigest()[:8])
+
+
+def find_group(text: str, runs_dir: Path) -> Group | None:
+    """The sweep or comparison that an id (8 hex digits), or the path of its folder, names; None where it names none."""
+    if re.fullmatch(r"[0-9a-f]{8}", text) and (group := Group(runs_dir, text)).members_json.is_file():
+        return group
+    path = Path(text)
+    if path.parent.name == ".groups" and (path / "members.json").is_file():
+        return Group(path.absolute().parent.parent, path.name)
+    return None
 
 
 def store(folder: Path, name: str, result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +14,7 @@ from bnexp import __version__
 from bnexp.config import Config
 from bnexp.cost import activation_bytes
 from bnexp.errors import UsageError
+from bnexp.terminal import command_line
 
 SMALL_STEP_BYTES = 2**20
 """`threads=auto`: a step whose first-layer activations fit into this is computed by one thread."""
@@ -88,5 +87,5 @@ def environment(device: torch.device, threads: int, config: Config) -> dict[str,
         "device_type": device.type,
         "threads": threads,
         "data_root": config.data.root,
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": command_line(),
     }

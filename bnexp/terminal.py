@@ -1,12 +1,20 @@
-"""What a training shows on stderr while it runs. No torch."""
+"""What was typed, and what a training shows on stderr while it runs. No torch."""
 
 from __future__ import annotations
 
+import shlex
+import sys
 import time
+from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+
+def command_line() -> str:
+    """The command as it was typed, quoted so that a shell reads the same again."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 class LastingConsole(Console):

@@ -13,9 +13,10 @@ from torch import nn
 from bnexp.compose import expand
 from bnexp.config import DATASETS, Config
 from bnexp.cost import network_size, stack_seconds
+from bnexp.errors import DataError
 from bnexp.estimate import START_S, estimate
 from bnexp.grid import prepare, train_all
-from bnexp.group import group_of, store, to_csv
+from bnexp.group import find_group, group_of, store, to_csv
 from bnexp.live import Live, label
 from bnexp.models import build
 from bnexp.run import Run
@@ -154,3 +155,20 @@ def test_the_display_names_stacks_and_reasons_where_nobody_watches(tmp_path: Pat
     with Live(stacks, reused=0, quiet=True) as live:
         live.ended(stacks[0], "the disk is full")
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_group_is_found_by_its_id_and_by_its_path_and_knows_its_runs(tmp_path: Path) -> None:
+    runs = [Run(tmp_path, f"run-{index}") for index in range(3)]
+    group = group_of(runs)
+    assert find_group(group.id, tmp_path) is None
+    group.store_members(runs, "sweep lr")
+    for run in runs[:2]:
+        run.folder.mkdir()
+    assert find_group(group.id, tmp_path) == group == find_group(str(group.folder), tmp_path / "other")
+    assert group.members() == runs[:2]  # what is no longer there is left out
+    assert find_group(group.id[:4], tmp_path) is None
+    group.members_json.write_text('{"runs": ["../../etc", 3, "run-1"]}')
+    assert group.members() == runs[1:2]
+    group.members_json.write_text("[]")
+    with pytest.raises(DataError, match="which runs"):
+        group.members()

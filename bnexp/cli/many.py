@@ -89,6 +89,7 @@ def sweep(
         _print_plan(prepared, asked.parts, workers, json)
         return
     _check_out(out)
+    prepared.group.store_members(prepared.runs, f"sweep {kind.value}")
     outcome = train_all(prepared, workers=workers, scheduler=scheduler, quiet=quiet)
     rows = {row["id"]: row for row in rows_of(outcome.runs)}
     results = []
@@ -168,6 +169,7 @@ def compare(
         configs = compares.ask(overrides, norm or [], no_bn=no_bn, lrs=listed(lrs, "--lrs"), seeds=seeds, config_dir=config_dir)
         prepared = prepare(configs, runs_dir, fresh=fresh)
         _check_out(out)
+        prepared.group.store_members(prepared.runs, "compare")
         outcome = train_all(prepared, workers=workers, scheduler=scheduler, quiet=quiet)
         arms = compares.arms_by_norm(configs)
         if not all(any("seed" in row and arms.arm_of(row) == arm for row in rows_of(outcome.runs)) for arm in arms.labels):
