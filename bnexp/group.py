@@ -38,7 +38,7 @@ class Group:
         return self.folder / "members.json"
 
     def store_members(self, runs: Sequence[Run], kind: str) -> None:
-        """Stores which runs these are, for `report` and `tensorboard` to find, while they are trained too. `kind`: `sweep lr`, `compare`."""
+        """Stores which runs these are: `report` and `tensorboard` find them, while they are trained too. `kind`: `sweep lr`, `compare`."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.members_json, {"kind": kind, "command": command_line(), "runs": [run.id for run in runs]})
 
