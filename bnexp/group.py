@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import json
 import re
 from collections.abc import Mapping, Sequence
+from csv import DictWriter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,23 +37,43 @@ class Group:
     def members_json(self) -> Path:
         return self.folder / "members.json"
 
-    def store_members(self, runs: Sequence[Run], kind: str) -> None:
-        """Stores which runs these are: `report` and `tensorboard` find them, while they are trained too. `kind`: `sweep lr`, `compare`."""
+    def store_members(self, kind: str, parts: Mapping[str, Sequence[Run]]) -> None:
+        """Stores which runs these are: `report` and `tensorboard` find them, while they are trained too.
+
+        Args:
+            kind: `sweep lr`, `compare`.
+            parts: the runs by the budget that was asked for; a run may stand in several.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.members_json, {"kind": kind, "command": command_line(), "runs": [run.id for run in runs]})
+        write_json(
+            self.members_json,
+            {"kind": kind, "command": command_line(), "parts": {part: [run.id for run in runs] for part, runs in parts.items()}},
+        )
 
     def members(self) -> list[Run]:
-        """The group's runs that are still there.
+        """The group's runs that are still there, each once; errors as `parts`."""
+        return list(dict.fromkeys(run for runs in self.parts().values() for run in runs))
+
+    @property
+    def kind(self) -> str:
+        """What was asked for: `sweep lr`, `compare`."""
+        try:
+            return str(json.loads(self.members_json.read_text())["kind"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+
+    def parts(self) -> dict[str, list[Run]]:
+        """The runs that are still there, by part.
 
         Raises:
             DataError: nothing readable says which they are.
         """
         try:
-            names = json.loads(self.members_json.read_text())["runs"]
-            found = [Run(self.runs_dir, name) for name in names if is_run_id(name)]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            stored = json.loads(self.members_json.read_text())["parts"]
+            found = {str(part): [Run(self.runs_dir, name) for name in names if is_run_id(name)] for part, names in stored.items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{self.members_json} does not say which runs the group has ({type(error).__name__}).") from None
-        return [run for run in found if run.folder.is_dir()]
+        return {part: [run for run in runs if run.folder.is_dir()] for part, runs in found.items()}
 
     def plan(self) -> list[list[str]]:
         """The stacks as they were planned the first time, by run id; none where there is no readable plan."""
@@ -87,11 +107,16 @@ def find_group(text: str, runs_dir: Path) -> Group | None:
     return None
 
 
-def store(folder: Path, name: str, result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes `<name>.json` and `runs.csv`. In the JSON non-finite numbers are null, in the CSV `inf`."""
+def law_folder(runs_dir: Path, law: Mapping[str, Any]) -> Path:
+    """Where what `bnexp stats` found is stored: the same result has the same folder."""
+    return runs_dir / ".groups" / f"stats-{hashlib.sha256(json.dumps(law, sort_keys=True).encode()).hexdigest()[:8]}"
+
+
+def store(folder: Path, name: str, result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], csv: str = "runs") -> None:
+    """Writes `<name>.json` and `<csv>.csv`. In the JSON non-finite numbers are null, in the CSV `inf`."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / f"{name}.json", finite(dict(result)))
-    with atomic_write(folder / "runs.csv") as file:
+    with atomic_write(folder / f"{csv}.csv") as file:
         file.write(to_csv(rows).encode())
 
 
@@ -99,7 +124,7 @@ def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows that have the same keys, with a header."""
     text = io.StringIO()
     if rows:
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer = DictWriter(text, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     return text.getvalue()

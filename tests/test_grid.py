@@ -161,13 +161,15 @@ def test_a_group_is_found_by_its_id_and_by_its_path_and_knows_its_runs(tmp_path:
     runs = [Run(tmp_path, f"run-{index}") for index in range(3)]
     group = group_of(runs)
     assert find_group(group.id, tmp_path) is None
-    group.store_members(runs, "sweep lr")
+    group.store_members("sweep lr", {"10 epochs": runs, "400 steps": runs[1:]})
     for run in runs[:2]:
         run.folder.mkdir()
     assert find_group(group.id, tmp_path) == group == find_group(str(group.folder), tmp_path / "other")
+    assert group.kind == "sweep lr"
+    assert group.parts() == {"10 epochs": runs[:2], "400 steps": runs[1:2]}
     assert group.members() == runs[:2]  # what is no longer there is left out
     assert find_group(group.id[:4], tmp_path) is None
-    group.members_json.write_text('{"runs": ["../../etc", 3, "run-1"]}')
+    group.members_json.write_text('{"parts": {"": ["../../etc", 3, "run-1"]}}')
     assert group.members() == runs[1:2]
     group.members_json.write_text("[]")
     with pytest.raises(DataError, match="which runs"):

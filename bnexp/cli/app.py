@@ -15,7 +15,7 @@ from bnexp import __version__
 from bnexp.errors import BnexpError
 
 INTERRUPTED = 130
-ORDER = ("train", "sweep", "compare", "evaluate", "resume", "runs", "stats", "config", "tensorboard")
+ORDER = ("train", "sweep", "compare", "evaluate", "resume", "runs", "stats", "report", "config", "tensorboard")
 """The commands as the help lists them."""
 
 

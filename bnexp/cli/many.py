@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,8 +12,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnexp.cli.app import app
-from bnexp.cli.options import RUNS, ConfigDir, Json, Overrides, Quiet, RunsDir, complete_items, listed, print_json, runs_and_overrides
-from bnexp.errors import BnexpError, UsageError, short
+from bnexp.cli.options import (
+    RUNS,
+    ConfigDir,
+    Json,
+    Overrides,
+    Quiet,
+    RunsDir,
+    complete_items,
+    listed,
+    print_json,
+    runs_and_overrides,
+)
+from bnexp.cli.results import TITLES, Out, check_out, end, store_results, try_report
+from bnexp.errors import UsageError, short
 
 if TYPE_CHECKING:
     from bnexp.config import Config
@@ -45,7 +58,6 @@ Scheduler = Annotated[
     typer.Option("--scheduler", metavar="ADDRESS", help="A Dask scheduler, tcp://HOST:PORT, or its scheduler file: train on its workers."),
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Train finished runs again; each is replaced once its successor is complete.")]
-Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Also write runs.csv (one row a run) and the result as JSON there.")]
 
 
 @app.command()
@@ -80,6 +92,7 @@ def sweep(
     from bnexp import sweep as sweeps
     from bnexp.analysis import tidy
     from bnexp.grid import prepare, train_all
+    from bnexp.report import write_report
     from bnexp.run import rows_of
 
     _check_machine(workers, scheduler)
@@ -88,22 +101,26 @@ def sweep(
     if dry_run:
         _print_plan(prepared, asked.parts, workers, json)
         return
-    _check_out(out)
-    prepared.group.store_members(prepared.runs, f"sweep {kind.value}")
+    check_out(out)
+    by_id = {run.id: run for run in prepared.runs}
+    members = {part: [by_id[prepared.ids[config]] for config in configs] for part, configs in asked.parts.items()}
+    prepared.group.store_members(f"sweep {kind.value}", members)
     outcome = train_all(prepared, workers=workers, scheduler=scheduler, quiet=quiet)
     rows = {row["id"]: row for row in rows_of(outcome.runs)}
     results = []
     for part, configs in asked.parts.items():
         results += sweeps.analyse(kind.value, part, [(config, rows[prepared.ids[config]]) for config in configs])
     plain = {"kind": kind.value, "results": [result.plain() for result in results]}
-    stored = _store(f"sweep-{kind.value}", plain, tidy(list(rows.values())), prepared.group.folder, out)
+    stored = store_results(f"sweep-{kind.value}", plain, tidy(list(rows.values())), prepared.group.folder, out)
     if json:
         _print_many(outcome, plain)
     else:
         from bnexp.tables import show, sweep_tables
 
         show(sweep_tables(results))
-    _end(outcome, stored, quiet)
+    by_part = {part: [rows[run.id] for run in runs] for part, runs in members.items()}
+    try_report(stored, lambda folder: write_report(folder, TITLES[f"sweep {kind.value}"], outcome.runs, by_part), quiet)
+    _end(outcome, stored)
 
 
 @app.command()
@@ -149,6 +166,7 @@ def compare(
     from bnexp.grid import prepare, train_all
     from bnexp.group import group_of
     from bnexp.launch import Outcome
+    from bnexp.report import write_report
     from bnexp.run import find_run, rows_of
     from bnexp.terminal import Terminal
 
@@ -160,7 +178,7 @@ def compare(
             raise UsageError(f"{names[0]} names a run that is there, and {new[0]} asks for new ones; give runs alone, or none.")
         runs = list(dict.fromkeys(find_run(name, runs_dir) for name in names))
         arms = arms_of(rows_of(runs))
-        _check_out(out)
+        check_out(out)
         outcome = Outcome(runs, frozenset(run.id for run in runs))
     else:
         if not (no_bn or norm):
@@ -168,22 +186,27 @@ def compare(
         _check_machine(workers, scheduler)
         configs = compares.ask(overrides, norm or [], no_bn=no_bn, lrs=listed(lrs, "--lrs"), seeds=seeds, config_dir=config_dir)
         prepared = prepare(configs, runs_dir, fresh=fresh)
-        _check_out(out)
-        prepared.group.store_members(prepared.runs, "compare")
+        check_out(out)
+        prepared.group.store_members("compare", {"": prepared.runs})
         outcome = train_all(prepared, workers=workers, scheduler=scheduler, quiet=quiet)
         arms = compares.arms_by_norm(configs)
         if not all(any("seed" in row and arms.arm_of(row) == arm for row in rows_of(outcome.runs)) for arm in arms.labels):
-            _end(outcome, None, quiet)  # not one run of an arm could even write its summary
+            _end(outcome, None)  # not one run of an arm could even write its summary
     found = compares.compared(outcome.runs, arms, Terminal(quiet))
-    group = group_of(outcome.runs).folder
-    stored = _store("compare", found.plain(), tidy(rows_of(outcome.runs)), group, out)
+    group = group_of(outcome.runs)
+    with suppress(OSError):  # what cannot be written there is said below
+        group.store_members("compare", {"": outcome.runs})
+    stored = store_results("compare", found.plain(), tidy(rows_of(outcome.runs)), group.folder, out)
     if json:
         _print_many(outcome, found.plain())
     else:
         from bnexp.tables import comparison_tables, show
 
         show(comparison_tables(found))
-    _end(outcome, stored, quiet)
+    step_ms = {arm: (time.median_ms, time.low_ms, time.high_ms) for arm, time in found.step_times.items()}
+    parts = {"": rows_of(outcome.runs)}
+    try_report(stored, lambda folder: write_report(folder, TITLES["compare"], outcome.runs, parts, arms=arms, step_ms=step_ms), quiet)
+    _end(outcome, stored)
 
 
 def _check_machine(workers: int | None, scheduler: str | None) -> None:
@@ -195,40 +218,14 @@ def _check_machine(workers: int | None, scheduler: str | None) -> None:
         address_of(scheduler)
 
 
-def _check_out(out: Path | None) -> None:
-    """Makes the folder of --out, or says at once that it cannot be made: hours later would be too late."""
-    if out is None:
-        return
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out {out} cannot be a folder ({error.strerror}).") from None
-
-
 def _print_many(outcome: Outcome, plain: Mapping[str, Any]) -> None:
     from bnexp.files import finite
 
     print_json({"runs": outcome.summaries, "reused": sorted(outcome.reused), "failed": dict(outcome.failed), **finite(dict(plain))})
 
 
-def _store(name: str, plain: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], group: Path, out: Path | None) -> Path | None:
-    """Writes the rows and the result; the folder to look into, or None where that failed: what was found is still shown."""
-    from bnexp.group import store
-
-    written = []
-    for folder in ([out] if out else []) + [group]:
-        try:
-            store(folder, name, plain, rows)
-            written.append(folder)
-        except OSError as error:
-            print(f"Error: the results could not be written to {folder} ({error.strerror or error}).", file=sys.stderr)
-    return written[0] if written else None
-
-
-def _end(outcome: Outcome, stored: Path | None, quiet: bool) -> None:
-    """Says where the results lie, and ends with 3 if some runs failed, with 1 if the results could not be written."""
-    if stored is not None and not quiet:
-        print(f"Rows and results: {stored}", file=sys.stderr)
+def _end(outcome: Outcome, stored: Path | None) -> None:
+    """Ends with 3 if some runs failed, with 1 if the results could not be written."""
     if outcome.failed:
         reasons = "; ".join(dict.fromkeys(reason.rstrip(".") for reason in outcome.failed.values()))
         print(
@@ -237,8 +234,7 @@ def _end(outcome: Outcome, stored: Path | None, quiet: bool) -> None:
             file=sys.stderr,
         )
         raise typer.Exit(SOME_FAILED)
-    if stored is None:
-        raise typer.Exit(BnexpError.exit_code)
+    end(stored)
 
 
 def _print_plan(prepared: Prepared, parts: Mapping[str, Sequence[Config]], workers: int | None, json: bool) -> None:

@@ -8,6 +8,7 @@ import typer
 
 from bnexp.cli.app import app
 from bnexp.cli.options import RUNS, ConfigDir, Json, Quiet, RunsDir, complete_items, listed, print_json, runs_and_overrides
+from bnexp.cli.results import Out, check_out, end, store_results, try_report
 from bnexp.errors import UsageError, short
 
 LARGEST = 2**16
@@ -22,6 +23,7 @@ def stats(
     batch_sizes: Annotated[
         str | None, typer.Option("--batch-sizes", metavar="A,B,...", help="Batch sizes to measure.", show_default="1,2,4,...,512")
     ] = None,
+    out: Out = None,
     runs_dir: RunsDir = RUNS,
     config_dir: ConfigDir = None,
     json: Json = False,
@@ -48,6 +50,7 @@ def stats(
         other = overrides[0] if overrides else names[1]
         raise UsageError(f"{names[0]} names a run, which has its own config, and {other} is too much; give one run, or OVERRIDES.")
     sizes = _sizes(batch_sizes)
+    check_out(out)
     run, config = (find_run(names[0], runs_dir), None) if names else (None, compose(overrides, config_dir))
     from bnexp.noise_law import BATCH_SIZES, of_config, of_run
 
@@ -63,6 +66,13 @@ def stats(
         from bnexp.tables import law_table, show
 
         show(law_table(result))
+    from bnexp.group import law_folder
+    from bnexp.report import write_law_report
+
+    lines = [{"layer": layer["layer"], **line} for layer in result["layers"] for line in layer["lines"]]
+    stored = store_results("stats", result, lines, law_folder(runs_dir, result), out, csv="stats")
+    try_report(stored, lambda folder: write_law_report(folder, result), quiet)
+    end(stored)
 
 
 def _sizes(text: str | None) -> list[int] | None:

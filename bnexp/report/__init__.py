@@ -1,1 +1,54 @@
-"""The report: one self-contained HTML file and its figures. No torch."""
+"""The report: one self-contained HTML file and its figures. Written from what runs left on disk; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bnexp.analysis import Arms, Row, StepMs
+from bnexp.records import curves
+from bnexp.report.again import commands, config_table, environment_table
+from bnexp.report.chapters import chapters
+from bnexp.report.law import law_shown
+from bnexp.report.page import Page, write
+from bnexp.report.show import shown
+from bnexp.run import Run
+from bnexp.terminal import command_line
+
+__all__ = ["write_law_report", "write_report"]
+
+
+def write_report(
+    folder: Path,
+    title: str,
+    runs: Sequence[Run],
+    parts: Mapping[str, Sequence[Row]],
+    *,
+    arms: Arms | None = None,
+    step_ms: Mapping[str, StepMs] | None = None,
+) -> Path:
+    """Writes `report.html` and `figures/` on these runs, and gives the page's path.
+
+    Args:
+        parts: the runs' rows (`bnexp.run.rows_of`), by the budget they were asked for; a run may stand in several.
+        arms: of a comparison, whose runs all belong together; None: they are found.
+        step_ms: median and quartiles of each arm's step alone, where that was timed: steps to target become seconds.
+
+    Raises:
+        UsageError: no run can be read, or they have more settings than a page holds.
+    """
+    found = chapters(parts, arms)
+    folders = {run.id: run.metrics_jsonl for run in runs}
+    many = len(found) > 1
+    pages = [
+        shown(chapter, lambda run: curves(folders[run]), f"part{index}_" if many else "", None if many else step_ms)
+        for index, chapter in enumerate(found, 1)
+    ]
+    rows = list({row["id"]: row for own in parts.values() for row in own if "seed" in row}.values())
+    return write(Page(title, pages, commands(rows), config_table(rows), environment_table(rows), command_line()), folder)
+
+
+def write_law_report(folder: Path, law: Mapping[str, Any]) -> Path:
+    """The same for what `bnexp stats` found (`bnexp.noise_law`)."""
+    return write(Page(f"Batch statistics: {law['data']}", [law_shown(law)], [], None, None, command_line()), folder)

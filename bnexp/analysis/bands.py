@@ -1,0 +1,80 @@
+"""Curves of several seeds as one: mean and interval at each step, and where runs diverged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bnexp.analysis.pairs import cell
+
+
+@dataclass(frozen=True)
+class Track:
+    """One run's recorded curves: under each slashed key (step, value), NaN where it was not finite."""
+
+    seed: int
+    curves: Mapping[str, Sequence[tuple[int, float]]]
+    diverged_at_step: int | None = None
+
+    def last(self, key: str) -> float | None:
+        """The last finite value of a key, or None."""
+        return next((value for _, value in reversed(self.curves.get(key, ())) if math.isfinite(value)), None)
+
+
+@dataclass(frozen=True)
+class Band:
+    """Mean of the runs at each step, with its 95 % Student-t interval (the mean itself where one run is left)."""
+
+    steps: tuple[int, ...]
+    mean: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    n: tuple[int, ...]
+    """Runs that have a finite value at each step."""
+    runs: int
+    """Runs that have the key at all."""
+    whole: int
+    """So many leading steps have a value of every run; from there on the mean is that of those that are left, and flatters."""
+    ends: tuple[tuple[int, float], ...]
+    """Of each diverged run: the step of its last finite value, and that value (the step it diverged at, where it had none)."""
+
+
+def band(tracks: Sequence[Track], key: str, *, log: bool = False) -> Band | None:
+    """The band of a key over the runs that recorded it; None where none did. Records that share a step count once: the last wins.
+
+    Args:
+        log: geometric means with intervals of the logarithms, as a logarithmic axis wants them; values that are not positive have no place.
+    """
+    having = [track for track in tracks if key in track.curves]
+    if not having:
+        return None
+    at: dict[int, list[float]] = {}
+    for track in having:
+        for step, value in dict(track.curves[key]).items():
+            at.setdefault(step, [])
+            if math.isfinite(value) and (value > 0 or not log):
+                at[step].append(math.log(value) if log else value)
+    steps = [step for step in sorted(at) if at[step]]
+    cells = [cell(at[step]) for step in steps]
+    whole = next((index for index, found in enumerate(cells) if found.n < len(having)), len(cells))
+
+    def back(value: float | None, instead: float | None) -> float:
+        value = instead if value is None else value
+        return math.nan if value is None else math.exp(value) if log else value
+
+    return Band(
+        tuple(steps),
+        tuple(back(found.mean, None) for found in cells),
+        tuple(back(found.low, found.mean) for found in cells),
+        tuple(back(found.high, found.mean) for found in cells),
+        tuple(found.n for found in cells),
+        len(having),
+        whole,
+        tuple(_end(track, key) for track in having if track.diverged_at_step is not None),
+    )
+
+
+def _end(track: Track, key: str) -> tuple[int, float]:
+    finite = [(step, value) for step, value in track.curves[key] if math.isfinite(value)]
+    return finite[-1] if finite else (track.diverged_at_step or 0, math.nan)

@@ -1,0 +1,80 @@
+"""The command that writes a report of runs that are there."""
+
+from __future__ import annotations
+
+import json as json_
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bnexp.cli.app import app
+from bnexp.cli.options import RUNS, Json, NoConfigDir, Quiet, RunsDir, complete_runs, print_json
+from bnexp.cli.results import TITLES, check_out
+from bnexp.errors import UsageError
+
+
+@app.command()
+def report(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="RUN|SWEEP", help="Runs, or a sweep or comparison by its id; none: all runs.", autocompletion=complete_runs),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write it there, instead of into the runs folder.")] = None,
+    runs_dir: RunsDir = RUNS,
+    config_dir: NoConfigDir = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Writes one self-contained HTML file on runs that are there, and every figure as SVG and PNG beside it.
+
+    It has what the runs' data allow: the answer with its interval, curves, accuracy by batch size and learning rate, steps to target,
+    activations, gradients, statistics, the audit, and what it takes to do it again. compare, sweep and stats write one of their own.
+
+    Examples:
+
+        bnexp report
+
+        bnexp report last --out results
+
+        bnexp report batch-bs32-lr0.1-s0 none-bs32-lr0.1-s0
+    """
+    from bnexp.group import find_group, group_of
+    from bnexp.report import write_report
+    from bnexp.run import find_run, list_runs, rows_of
+
+    groups = [group for text in runs or [] if (group := find_group(text, runs_dir)) is not None]
+    if groups and len(runs or []) > 1:
+        raise UsageError(f"{(runs or [])[0]} and others: give one sweep or comparison, or runs.")
+    if groups:
+        (group,) = groups
+        parts, title = group.parts(), TITLES.get(group.kind, "Runs")
+    else:
+        found = list(dict.fromkeys(find_run(text, runs_dir) for text in runs)) if runs else list_runs(runs_dir)
+        if not found:
+            raise UsageError(f"There are no runs in {runs_dir}; `bnexp train` makes one, and --runs-dir names another folder.")
+        group, parts, title = group_of(found), {"": found}, found[0].id if len(found) == 1 else f"{len(found)} runs"
+    members = list({run.id: run for own in parts.values() for run in own}.values())
+    rows = {row["id"]: row for row in rows_of(members)}
+    check_out(out)
+    path = write_report(
+        out or group.folder,
+        title,
+        members,
+        {part: [rows[run.id] for run in own] for part, own in parts.items()},
+        step_ms=_step_ms(group.folder / "compare.json"),
+    )
+    if json:
+        print_json({"report": str(path), "runs": [run.id for run in members]})
+    else:
+        print(path)
+
+
+def _step_ms(stored: Path) -> Mapping[str, tuple[float, float, float]]:
+    """The step times that a comparison of these runs measured; none where there was none."""
+    try:
+        times = json_.loads(stored.read_text())["step_times"]
+        return {str(arm): (float(time["median_ms"]), float(time["low_ms"]), float(time["high_ms"])) for arm, time in times.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}

@@ -1,0 +1,71 @@
+"""What sweep, compare and stats do with what they found: files beside the runs, or where --out says, and a report with them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bnexp.errors import BnexpError, UsageError
+
+Out = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="Write the report, the result as JSON and its rows as CSV there, too.")
+]
+TITLES = {
+    "compare": "Comparison",
+    "sweep batch-size": "Sweep over the batch size",
+    "sweep lr": "Sweep over the learning rate",
+    "sweep norm": "Sweep over the norms",
+    "sweep grid": "Sweep over a grid",
+}
+"""The reports' headings, by what was asked for."""
+
+
+def check_out(out: Path | None) -> None:
+    """Makes the folder of --out, or says at once that it cannot be made: hours later would be too late."""
+    if out is None:
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {out} cannot be a folder ({error.strerror}).") from None
+
+
+def store_results(
+    name: str, plain: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], group: Path, out: Path | None, csv: str = "runs"
+) -> Path | None:
+    """Writes the rows and the result; the folder to look into, or None where that failed: what was found is still shown."""
+    from bnexp.group import store
+
+    written = []
+    for folder in ([out] if out else []) + [group]:
+        try:
+            store(folder, name, plain, rows, csv)
+            written.append(folder)
+        except OSError as error:
+            print(f"Error: the results could not be written to {folder} ({error.strerror or error}).", file=sys.stderr)
+    return written[0] if written else None
+
+
+def try_report(stored: Path | None, write: Callable[[Path], Path], quiet: bool) -> None:
+    """Writes a report beside stored results. What keeps it from being written is said, and is no reason to lose them."""
+    if stored is None:
+        return
+    if not quiet:
+        print("Drawing the report ...", file=sys.stderr, flush=True)
+    try:
+        path = write(stored)
+    except (BnexpError, OSError) as error:
+        print(f"No report: {error}", file=sys.stderr)
+        path = stored
+    if not quiet:
+        print(f"Report, rows and results: {path}", file=sys.stderr)
+
+
+def end(stored: Path | None) -> None:
+    """Ends with 1 where the results could not be written."""
+    if stored is None:
+        raise typer.Exit(BnexpError.exit_code)

@@ -1,0 +1,210 @@
+"""What a grid of runs scored: accuracy by batch size and by learning rate, steps to target, and how many runs have reached it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.patches import Rectangle
+
+from bnexp.analysis import BatchSizeRow, Cell, GridCell, StableLr, survival
+from bnexp.plots.style import FAINT, HEIGHT, INK, PAPER, Picture, colours, drawing, legend, percent_axis, plain_ticks
+
+STATS = {"running": ("-", "o"), "precise": ("--", "s"), "batch": (":", "^")}
+DODGE = 0.03
+"""Arms beside each other at the same x, in decades."""
+
+
+def accuracy_by_batch_size(name: str, rows: Sequence[BatchSizeRow], palette: Sequence[str], title: str) -> Picture:
+    """Test accuracy under running, precise and batch statistics, each batch size at the arm's own best learning rate."""
+    best = [row for row in rows if row.kind == "best-lr"]
+    colour, arms = colours(palette), [arm for arm in palette if any(row.arm == arm for row in best)]
+    ends = [end for row in best for cell in (row.running, row.precise, row.batch) for end in (cell.mean, cell.low) if end is not None]
+    lowest = max(0.0, min(ends, default=0.0))
+    with drawing(height=HEIGHT + 0.4) as (figure, (axes,)):
+        for index, arm in enumerate(arms):
+            own = sorted((row for row in best if row.arm == arm), key=lambda row: row.batch_size)
+            same = all(row.running == row.precise == row.batch for row in own)  # without running statistics the three are one
+            for stats, (style, marker) in list(STATS.items())[: 1 if same else 3]:
+                cells: list[Cell] = [getattr(row, stats) for row in own]
+                x = [row.batch_size * 10 ** (DODGE * (index - (len(arms) - 1) / 2)) for row in own]
+                label = arm if same else f"{arm}: {stats} statistics"
+                y = [math.nan if cell.mean is None else cell.mean for cell in cells]
+                axes.plot(x, y, color=colour[arm], linestyle=style, marker=marker, markersize=4, label=label)
+                if stats == "running":
+                    _intervals(axes, x, cells, colour[arm])
+        axes.set_xscale("log", base=2)
+        plain_ticks(axes.xaxis, sorted({row.batch_size for row in best}))
+        axes.set_xlabel("batch size (images)")
+        axes.set_ylabel("test accuracy (%)")
+        axes.set_title(title, loc="left")
+        percent_axis(axes, low=_floor(lowest), high=_ceiling(lowest))
+        legend(figure, axes, columns=2)
+    n = max((row.n for row in best), default=0)
+    lost = sum(row.n_diverged for row in best)
+    caption = (
+        f"Each batch size at the arm's own best learning rate (by validation loss), n = {n} seeds; bars are 95 % intervals of the running "
+        f"ones. {'Diverged runs count as accuracy 0. ' if lost else ''}Without batch norm the three statistics are one."
+    )
+    points = "; ".join(f"{row.arm} at batch {row.batch_size}: {_text(row.running)}, precise {_text(row.precise)}" for row in best)
+    return Picture(name, title, caption, f"Test accuracy against batch size. {points}.", figure)
+
+
+def accuracy_by_lr(
+    name: str, cells: Mapping[str, Sequence[tuple[float, GridCell]]], stable: Mapping[str, StableLr], palette: Sequence[str], title: str
+) -> Picture | None:
+    """Test accuracy (running statistics) against the learning rate, the range in which an arm is stable shaded in its colour."""
+    grid = sorted({lr for own in cells.values() for lr, _ in own})
+    if len(grid) < 2:
+        return None
+    colour = colours(palette)
+    arms = [arm for arm in palette if cells.get(arm)]
+    with drawing(height=HEIGHT + 0.25) as (figure, (axes,)):
+        for index, arm in enumerate(arms):
+            own = sorted(cells[arm], key=lambda one: one[0])
+            x = [lr * 10 ** (DODGE * (index - (len(arms) - 1) / 2)) for lr, _ in own]
+            found = [one.accuracy["running"] for _, one in own]
+            y = [math.nan if cell.mean is None else cell.mean for cell in found]
+            n = max(one.n for _, one in own)
+            axes.plot(x, y, color=colour[arm], marker="o", markersize=4, label=f"{arm} (n = {n})")
+            _intervals(axes, x, found, colour[arm])
+            lost = [(at, mean) for at, mean, (_, one) in zip(x, y, own, strict=True) if one.n_diverged]
+            if lost:
+                axes.plot(
+                    *zip(*lost, strict=True), linestyle="", marker="X", markersize=7, color=colour[arm], markeredgecolor=INK, zorder=4
+                )
+            low, high = stable_range(stable.get(arm))
+            if low is not None and high is not None:
+                edge = 10 ** (0.4 * _spacing(grid))
+                axes.axvspan(low / edge, high * edge, color=colour[arm], alpha=0.1, linewidth=0)
+                # Shades that overlap mix: a bar at the top, one below the other, says whose they are.
+                axes.plot([low / edge, high * edge], [1.075 + 0.035 * index] * 2, color=colour[arm], linewidth=3, solid_capstyle="butt")
+        axes.set_xscale("log")
+        plain_ticks(axes.xaxis, grid)
+        axes.set_xlabel("learning rate")
+        axes.set_ylabel("test accuracy (%)")
+        axes.set_title(title, loc="left")
+        percent_axis(axes, low=-0.03, high=1.06 + 0.035 * (len(arms) + 1))
+        axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
+        legend(figure, axes, columns=2)
+    texts = []
+    for arm in arms:
+        low, high = stable_range(stable.get(arm))
+        more = ", the grid's largest" if arm in stable and stable[arm].at_edge else ""
+        texts.append(f"{arm} is stable from {low:g} to {high:g}{more}" if low is not None else f"{arm} has no stable learning rate")
+    caption = (
+        f"Shaded, with a bar at the top: where an arm is stable ({'; '.join(texts)}): at least 80 % of its runs end with 0.8 of its "
+        "best validation accuracy. Crosses: some of the runs diverged; they count as accuracy 0. Bars are 95 % intervals."
+    )
+    return Picture(name, title, caption, f"Test accuracy against learning rate. {'; '.join(texts)}.", figure)
+
+
+def stable_range(found: StableLr | None) -> tuple[float | None, float | None]:
+    """The unbroken run of stable learning rates that ends with the largest stable one."""
+    if found is None or found.lr is None:
+        return None, None
+    low = found.lr
+    for reach in sorted(found.by_lr, key=lambda reach: -reach.lr):
+        if reach.lr <= found.lr:
+            if not reach.stable:
+                break
+            low = reach.lr
+    return low, found.lr
+
+
+def steps_heat_map(
+    name: str, arm: str, cells: Sequence[tuple[float, int, GridCell]], limits: tuple[float, float], title: str
+) -> Picture | None:
+    """Median steps to target for each learning rate (x) and batch size (y); infinite ones hatched. `limits`: the colours', of all arms."""
+    lrs, sizes = sorted({lr for lr, _, _ in cells}), sorted({size for _, size, _ in cells})
+    if len(lrs) < 2 or len(sizes) < 2:
+        return None
+    with drawing(height=1.3 + 0.42 * len(sizes)) as (figure, (axes,)):
+        scale = matplotlib.colormaps["cividis_r"]
+        norm = LogNorm(*limits) if limits[0] < limits[1] else LogNorm(limits[0] * 0.9, limits[1] * 1.1)
+        axes.grid(visible=False)
+        axes.set_facecolor(PAPER)
+        for lr, size, one in cells:
+            x, y, median = lrs.index(lr), sizes.index(size), one.steps.median
+            if median is None:
+                continue
+            if math.isinf(median):
+                axes.add_patch(_square(x, y, facecolor=PAPER, edgecolor=FAINT, hatch="////"))
+                text, ink = "∞", INK
+            else:
+                shade = scale(norm(median))
+                axes.add_patch(_square(x, y, facecolor=shade, edgecolor=PAPER))
+                text, ink = f"{median:,.0f}", "#fefefe" if sum(shade[:3]) < 1.6 else "#111111"  # not ink and paper: these do not turn
+            box = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.0} if ink == INK else None
+            axes.text(x, y, text, ha="center", va="center", color=ink, fontsize=8, bbox=box)
+        axes.set_xlim(-0.5, len(lrs) - 0.5)
+        axes.set_ylim(-0.5, len(sizes) - 0.5)
+        axes.set_xticks(range(len(lrs)), [f"{lr:g}" for lr in lrs])
+        axes.set_yticks(range(len(sizes)), [str(size) for size in sizes])
+        axes.set_xlabel("learning rate")
+        axes.set_ylabel("batch size (images)")
+        axes.set_title(title, loc="left")
+    n = max(one.n for *_, one in cells)
+    never = sum(one.steps.median is not None and math.isinf(one.steps.median) for *_, one in cells)
+    caption = f"Median updates to the target, n = {n} seeds a cell; hatched cells: the median run never reaches it. Darker is slower."
+    alt = f"Heat map of median steps to target, {arm}, {len(sizes)} batch sizes by {len(lrs)} learning rates; {never} cells are infinite."
+    return Picture(name, title, caption, alt, figure)
+
+
+def reached(
+    name: str, steps: Mapping[str, Sequence[float]], budget: float, palette: Sequence[str], title: str, caption: str
+) -> Picture | None:
+    """The share of runs that have reached the target, against steps; misses never do."""
+    if not any(steps.values()):
+        return None
+    colour = colours(palette)
+    said = []
+    with drawing() as (figure, (axes,)):
+        for arm in palette:
+            own = steps.get(arm)
+            if not own:
+                continue
+            times, shares = survival(own)
+            end = max(budget, times[-1])
+            axes.plot([*times, end], [*shares, shares[-1]], drawstyle="steps-post", color=colour[arm], label=f"{arm} (n = {len(own)})")
+            arrived = [step for step in own if math.isfinite(step)]
+            said.append(f"{arm}: {len(arrived)} of {len(own)} reach it" + (f", from step {min(arrived):,.0f} on" if arrived else ""))
+        axes.set_xlabel("training steps")
+        axes.set_ylabel("runs at the target (%)")
+        axes.set_title(title, loc="left")
+        percent_axis(axes, low=-0.02, high=1.02)
+        axes.set_xlim(left=0)
+        legend(figure, axes, columns=2)
+    return Picture(name, title, caption, f"Share of runs that have reached the target against steps. {'; '.join(said)}.", figure)
+
+
+def _intervals(axes: Axes, x: Sequence[float], cells: Sequence[Cell], colour: str) -> None:
+    for at, cell in zip(x, cells, strict=True):
+        if cell.low is not None and cell.high is not None:
+            axes.plot([at, at], [max(0.0, cell.low), min(1.0, cell.high)], color=colour, linewidth=1.2)
+
+
+def _square(x: int, y: int, **options: Any) -> Rectangle:
+    return Rectangle((x - 0.5, y - 0.5), 1, 1, linewidth=1.0, **options)
+
+
+def _spacing(grid: Sequence[float]) -> float:
+    gaps = [math.log10(b / a) for a, b in pairwise(grid) if a > 0]
+    return min(gaps, default=0.3)
+
+
+def _floor(lowest: float) -> float:
+    return max(-0.03, lowest - 0.15 * (1 - lowest) - 0.02)
+
+
+def _ceiling(lowest: float) -> float:
+    return 1 + 0.06 * (1 - max(0.0, lowest)) + 0.002
+
+
+def _text(cell: Cell) -> str:
+    return "no result" if cell.mean is None else f"{100 * cell.mean:.2f} %"

@@ -1,0 +1,183 @@
+"""What is known of the network at the end of training: running against precise statistics, the ReLU's balance; and the law of batch
+statistics."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bnexp.analysis.pairs import cell
+from bnexp.plots.curves import Arm
+from bnexp.plots.style import FAINT, HEIGHT, INK, Picture, colours, drawing, legend, log_axis, percent_axis
+
+MARKERS = "os^Dv<>pP*hX"
+LAYERS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7b5ea7", "#8c6d31")
+
+
+def three_statistics(name: str, accuracies: Mapping[str, Mapping[str, Sequence[float]]], palette: Sequence[str], title: str) -> Picture:
+    """Test accuracy of each run under the three statistics: {arm: {stats: [accuracy by seed]}}; a line is a run."""
+    colour = colours(palette)
+    names = list(next(iter(accuracies.values())))
+    arms = [arm for arm in palette if arm in accuracies]
+    with drawing() as (figure, (axes,)):
+        for index, arm in enumerate(arms):
+            shift = 0.07 * (index - (len(arms) - 1) / 2)
+            x = [place + shift for place in range(len(names))]
+            for run in zip(*(accuracies[arm][stats] for stats in names), strict=True):
+                axes.plot(x, run, color=colour[arm], linewidth=0.6, alpha=0.5, marker="o", markersize=2.5)
+            cells = [cell(accuracies[arm][stats]) for stats in names]
+            means = [math.nan if one.mean is None else one.mean for one in cells]
+            axes.plot(x, means, color=colour[arm], marker="s", markersize=5, label=f"{arm} (n = {cells[0].n})")
+            for at, one in zip(x, cells, strict=True):
+                if one.low is not None and one.high is not None:
+                    axes.plot([at, at], [max(0.0, one.low), min(1.0, one.high)], color=colour[arm], linewidth=1.4)
+        axes.set_xticks(range(len(names)), names)
+        axes.set_xlim(-0.4, len(names) - 0.6)
+        axes.set_xlabel("statistics that the network is evaluated with")
+        axes.set_ylabel("test accuracy (%)")
+        axes.set_title(title, loc="left")
+        percent_axis(axes, high=None)
+        legend(figure, axes, columns=2)
+    said = "; ".join(
+        f"{arm}: " + ", ".join(f"{stats} {100 * statistics.fmean(values):.2f} %" for stats, values in accuracies[arm].items())
+        for arm in arms
+    )
+    caption = (
+        "Thin lines are runs, squares their means with 95 % intervals. Running: what is deployed. Precise: pooled over training data (Wu "
+        "and Johnson 2021). Batch: the test batch's own. A gap between running and precise says that the running average has not arrived."
+    )
+    return Picture(name, title, caption, f"Test accuracy under running, precise and batch statistics. {said}.", figure)
+
+
+def by_layer(
+    name: str,
+    arms: Sequence[Arm],
+    palette: Sequence[str],
+    keys: Mapping[str, str],
+    y: str,
+    title: str,
+    caption: str,
+    line_at: float | None,
+    percent: bool = False,
+) -> Picture | None:
+    """A measure's last value in each layer (`keys`: key by layer), a point a run, the mean joined by a line."""
+    values = {arm: {layer: [v for t in arm.tracks if (v := t.last(key)) is not None] for layer, key in keys.items()} for arm in arms}
+    values = {arm: own for arm, own in values.items() if any(own.values())}
+    if not values:
+        return None
+    colour, layers = colours(palette), list(keys)
+    with drawing() as (figure, (axes,)):
+        if line_at is not None:
+            axes.axhline(line_at, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+        for index, (arm, own) in enumerate(values.items()):
+            shift = 0.14 * (index - (len(values) - 1) / 2)
+            for place, layer in enumerate(layers):
+                axes.plot(
+                    [place + shift] * len(own[layer]),
+                    own[layer],
+                    linestyle="",
+                    marker="o",
+                    markersize=3,
+                    alpha=0.55,
+                    color=colour[arm.name],
+                )
+            x = [place + shift for place, layer in enumerate(layers) if own[layer]]
+            means = [sum(own[layer]) / len(own[layer]) for layer in layers if own[layer]]
+            n = max(map(len, own.values()))
+            axes.plot(x, means, color=colour[arm.name], linewidth=1.3, marker="s", markersize=4.5, label=f"{arm.label} (n = {n})")
+        axes.set_xticks(range(len(layers)), layers, rotation=30 if len(layers) > 3 else 0, ha="right" if len(layers) > 3 else "center")
+        axes.set_ylabel(y)
+        if percent:
+            percent_axis(axes, high=None)
+        axes.set_title(title, loc="left")
+        legend(figure, axes, columns=2)
+    said = "; ".join(
+        f"{arm.label}: " + ", ".join(f"{layer} {sum(v) / len(v):.3g}" for layer, v in own.items() if v) for arm, own in values.items()
+    )
+    return Picture(name, title, caption, f"{y} by layer at the end of training, means: {said}.", figure)
+
+
+def observed_and_predicted(name: str, arms: Sequence[Arm], palette: Sequence[str], layers: Sequence[str], title: str) -> Picture | None:
+    """Observed share of positive values into each ReLU against Phi(beta/|gamma|), a point for each layer and run at the end of training."""
+    points: dict[str, list[tuple[int, float, float]]] = {}
+    for arm in arms:
+        for track in arm.tracks:
+            for index, layer in enumerate(layers):
+                pair = track.last(f"relu_balance/{layer}/predicted"), track.last(f"relu_balance/{layer}/positive")
+                if pair[0] is not None and pair[1] is not None:
+                    points.setdefault(arm.name, []).append((index, pair[0], pair[1]))
+    if not points:
+        return None
+    colour = colours(palette)
+    with drawing(height=HEIGHT + 0.5) as (figure, (axes,)):
+        axes.plot([0, 1], [0, 1], color=INK, linewidth=0.9, linestyle=(0, (4, 3)), label="observed = predicted")
+        for name_, found in points.items():
+            for index in sorted({index for index, _, _ in found}):
+                x, y = zip(*((a, b) for at, a, b in found if at == index), strict=True)
+                label = f"{name_}: {layers[index]}"
+                axes.plot(
+                    x, y, linestyle="", marker=MARKERS[index % len(MARKERS)], markersize=4.5, alpha=0.75, color=colour[name_], label=label
+                )
+        every = [value for found in points.values() for _, a, b in found for value in (a, b)]
+        low, high = min(every), max(every)
+        room = max(0.02, 0.1 * (high - low))
+        axes.set_xlim(low - room, high + room)
+        percent_axis(axes, low=low - room, high=high + room)
+        from matplotlib.ticker import PercentFormatter
+
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
+        axes.set_xlabel("predicted: Φ(β/|γ|), mean over channels (%)")  # noqa: RUF001
+        axes.set_ylabel("observed positive share (%)")
+        axes.set_title(title, loc="left")
+        legend(figure, axes, columns=3)
+    gaps = "; ".join(f"{name_}: mean gap {sum(abs(a - b) for _, a, b in found) / len(found):.3f}" for name_, found in points.items())
+    n = max(len(arm.tracks) for arm in arms)
+    caption = (
+        f"Share of positive values that enters each ReLU, on the probe batch at the end of training, n = {n} seeds. For a normal x-hat "
+        "gamma alone does not set it: the ratio beta/|gamma| does."
+    )
+    return Picture(name, title, caption, f"Observed positive share against the predicted one, by layer. {gaps}.", figure)
+
+
+def noise_law(name: str, law: Mapping[str, Any], measure: str, y: str, title: str, caption: str) -> Picture | None:
+    """A statistic of random batches against their size, on log-log axes: points are measured, lines are theory (`<measure>_theory`)."""
+    layers = [layer for layer in law["layers"] if any(_positive(line.get(measure)) for line in layer["lines"])]
+    if not layers:
+        return None
+    with drawing(height=HEIGHT + 0.5) as (figure, (axes,)):
+        for index, layer in enumerate(layers):
+            lines = [line for line in layer["lines"] if _positive(line.get(measure))]
+            colour = LAYERS[index % len(LAYERS)]
+            theory = [(line["batch"], line[f"{measure}_theory"]) for line in lines if _positive(line.get(f"{measure}_theory"))]
+            if theory:
+                axes.plot(*zip(*theory, strict=True), color=colour, linewidth=1.1)
+            x, y_ = [line["batch"] for line in lines], [line[measure] for line in lines]
+            marker = MARKERS[index % len(MARKERS)]
+            axes.plot(x, y_, linestyle="", marker=marker, markersize=4.5, color=colour, label=layer["layer"])
+        if any(f"{measure}_theory" in line for line in layers[0]["lines"]):
+            axes.plot([], [], color=FAINT, linewidth=1.1, label="theory")
+        axes.set_xscale("log", base=2)
+        log_axis(axes.yaxis)
+        sizes = sorted({line["batch"] for layer in layers for line in layer["lines"]})
+        shown = sizes[:: -(-len(sizes) // 10)]
+        axes.set_xticks(shown, [str(size) for size in shown])
+        axes.minorticks_off()
+        axes.set_xlabel("batch size (images)")
+        axes.set_ylabel(y)
+        axes.set_title(title, loc="left")
+        legend(figure, axes, columns=3)
+    slopes = [layer["slope"] for layer in layers if layer.get("slope") is not None]
+    said = f" Log-log slopes of Var[mean] by layer: {', '.join(f'{slope:.3f}' for slope in slopes)}." if slopes else ""
+    return Picture(
+        name,
+        title,
+        f"{caption} {law['draws']} random batches of each size.",
+        f"{y} against batch size, log-log, {len(layers)} layers.{said}",
+        figure,
+    )
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value) and value > 0

@@ -1,0 +1,179 @@
+"""How every figure looks: one colour an arm throughout, ink and paper that a page can exchange, and how a figure becomes SVG and PNG.
+
+The arms' colours are those of Okabe and Ito (2008), which people with any colour vision tell apart; line styles and markers carry what is
+not the arm. Figures are drawn dark on white. `Picture.svg(themed=True)` has CSS variables in the place of the colours, so that a page can
+show the same drawing light on dark.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bnexp.files import atomic_write
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, FAINT, GRID, PAPER = "#1f2328", "#59636e", "#d4d9df", "#ffffff"
+KNOWN = {"batch": "#0072b2", "none": "#d55e00", "noisy": "#cc79a7", "frozen": "#009e73"}
+"""The arms that are norms. Others take what is left, in order."""
+OTHERS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7b5ea7", "#8c6d31")
+MAX_ARMS = len(OTHERS)
+VARIABLES = {INK: "ink", FAINT: "faint", GRID: "grid", PAPER: "paper", **{colour: f"arm{index}" for index, colour in enumerate(OTHERS)}}
+WIDTH, HEIGHT = 4.8, 3.1
+"""Inches. Narrow, so that letters stay readable on a phone; pages put figures side by side."""
+DPI = 160
+RC: Any = {  # matplotlib's own type lists its 300 keys
+    "font.family": ["DejaVu Sans", "sans-serif"],
+    "font.size": 9.0,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 9.0,
+    "legend.fontsize": 8.0,
+    "xtick.labelsize": 8.0,
+    "ytick.labelsize": 8.0,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.facecolor": PAPER,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "legend.handlelength": 1.8,
+    "lines.linewidth": 1.7,
+    "figure.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # labels are users' words, not formulas
+    "axes.formatter.use_mathtext": False,
+    "axes.unicode_minus": True,
+    "path.simplify": False,
+}
+
+
+def colours(arms: Sequence[str]) -> dict[str, str]:
+    """One colour an arm: a norm has its own, whoever is beside it.
+
+    Raises:
+        ValueError: there are more arms than colours that can be told apart.
+    """
+    if len(arms) > MAX_ARMS:
+        raise ValueError(f"{len(arms)} arms; {MAX_ARMS} colours can be told apart")
+    found = {arm: KNOWN[arm] for arm in arms if arm in KNOWN}
+    left = [colour for colour in OTHERS if colour not in found.values()]
+    return {arm: found.get(arm) or left.pop(0) for arm in arms}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure with its file name, what it says below it, and what it shows for those who cannot see it."""
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    figure: Figure = field(repr=False, compare=False)
+
+    def svg(self, *, themed: bool = False) -> str:
+        """The drawing as an `<svg>` element. `themed`: with CSS variables (`--ink`, `--arm0`, ...), and sized by the page."""
+        import matplotlib
+
+        text = io.StringIO()
+        with matplotlib.rc_context({**RC, "svg.hashsalt": self.name}):  # ids that differ between figures and not between calls
+            self.figure.savefig(text, format="svg", metadata={"Date": None, "Creator": "bnexp", "Title": self.title})
+        if not themed:
+            return text.getvalue()
+        svg = text.getvalue()[text.getvalue().index("<svg") :]
+        svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+        svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.S)  # it would hold for the whole page
+        svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+        svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+        svg = re.sub(r'\bid="', f'id="{self.name}-', svg)  # ids are the page's, and figures must not share them
+        svg = re.sub(r'((?:xlink:href="|url\()#)', rf"\g<1>{self.name}-", svg)
+        return re.sub(r"#[0-9a-f]{6}\b", lambda found: f"var(--{VARIABLES[found[0]]})" if found[0] in VARIABLES else found[0], svg)
+
+    def save(self, folder: Path) -> str:
+        """Writes `<name>.svg` and `<name>.png`; gives the themed SVG."""
+        import matplotlib
+
+        with matplotlib.rc_context(RC):
+            with atomic_write(folder / f"{self.name}.png") as file:
+                self.figure.savefig(
+                    file, format="png", dpi=DPI, metadata={"Title": self.title, "Description": self.alt, "Software": "bnexp"}
+                )
+            self.figure.set_layout_engine("none")  # it is laid out
+        with atomic_write(folder / f"{self.name}.svg") as file:
+            file.write(self.svg().replace("<svg ", f'<svg role="img" aria-label="{_attribute(self.alt)}" ', 1).encode())
+        return self.svg(themed=True)
+
+
+@contextmanager
+def drawing(rows: int = 1, columns: int = 1, *, height: float = HEIGHT, **options: Any) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure with its axes, row by row, while the style holds."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False, **options)
+        yield figure, list(axes.flat)
+
+
+def legend(figure: Figure, axes: Axes, columns: int = 3) -> None:
+    """One legend above the drawing, where it covers no data."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside upper left", ncols=columns, columnspacing=1.2)
+
+
+def percent_axis(axes: Axes, *, low: float | None = None, high: float | None = 1.0) -> None:
+    """Shares on the y axis as percent."""
+    from matplotlib.ticker import PercentFormatter
+
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol="", decimals=None))
+    if low is not None or high is not None:
+        axes.set_ylim(low, high)
+
+
+def log_axis(axis: Any) -> None:
+    """Numbers as they are on a logarithmic axis, 1e-5 where they are small or large."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
+    axis.set_major_locator(LogLocator(numticks=7))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+    low, high = sorted(axis.get_view_interval())
+    if low > 0 and high / low < 20:  # a decade or less has too few ticks otherwise
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=7))
+
+
+def plain_ticks(axis: Any, values: Sequence[float]) -> None:
+    """Ticks at the given values of a logarithmic axis, written as they are; of many every second or third."""
+    from matplotlib.ticker import NullLocator
+
+    step = -(-len(values) // 9)
+    shown = list(values)[::step]
+    axis.set_ticks(shown, labels=[f"{value:g}" for value in shown])
+    axis.set_minor_locator(NullLocator())
+
+
+def _attribute(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")

@@ -1,0 +1,82 @@
+"""The statistics-noise law (`bnexp stats`) as a chapter."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+from bnexp.plots import inside
+from bnexp.report.content import Section, Shown, Table, there
+
+PICTURES = (
+    (
+        "noise_law_mean",
+        "mean_variance",
+        "Var[batch mean] / s²",
+        "Noise of the batch mean",
+        "Points: measured; lines: theory, 1/M_eff with the pixels' correlation. Mean over channels.",
+    ),
+    (
+        "noise_law_variance",
+        "variance_variance",
+        "Var[batch variance] / s⁴",
+        "Noise of the batch variance",
+        "Points: measured; lines: theory. Mean over channels.",
+    ),
+    (
+        "noise_law_sample_size",
+        "sample_size",
+        "effective sample size (values)",
+        "What a batch is worth",
+        "M_eff = s²/Var[batch mean]: pixels of one image correlate, so that a map is worth less than its pixels.",
+    ),
+    (
+        "noise_law_outlier",
+        "outlier_sensitivity",
+        "shift of the mean (std)",
+        "What one image can do",
+        "The most that leaving out one image moves the batch's mean, in standard deviations. No theory line: it depends on the tails.",
+    ),
+)
+"""Name, measure, y axis, title, caption."""
+NUMBERS = (
+    *("mean_variance", "mean_variance_theory", "sample_size", "variance_variance", "variance_variance_theory"),
+    *("running_var", "running_var_theory", "outlier_sensitivity"),
+)
+COLUMNS = ("layer", "batch", "Var[mean]/s²", "theory", "M_eff", "Var[var]/s⁴", "theory", "running_var/s²", "theory", "outlier")
+
+
+def law_shown(law: Mapping[str, Any]) -> Shown:
+    """What `bnexp.noise_law` found."""
+    pictures = [inside.noise_law(name, law, measure, y, title, caption) for name, measure, y, title, caption in PICTURES]
+    rows = tuple(
+        (layer["layer"], str(line["batch"]), *(_short(line[name]) for name in NUMBERS))
+        for layer in law["layers"]
+        for line in layer["lines"]
+    )
+    facts = f"Weights: {law['weights']}. Norm: {law['norm']}. Data: {law['data']}, {law['images']:,} images. "
+    sections = (
+        Section("Batch statistics at frozen weights", (f"{facts}Below each layer: {law['layers_below']}.",), there(pictures)),
+        Section("Every number", table=Table(COLUMNS, rows), folded=True),
+    )
+    return Shown("", f"How noisy are batch statistics on {law['data']}?", (_answer(law),), (), sections)
+
+
+def _answer(law: Mapping[str, Any]) -> str:
+    layers = [layer for layer in law["layers"] if layer["slope"] is not None]
+    if not layers:
+        return "There are fewer than two batch sizes: no slope to tell. The table has what was measured."
+    slopes, draws = [layer["slope"] for layer in layers], f"{law['draws']} random batches of each size"
+    text = ", ".join(
+        f"{layer['layer']} {layer['slope']:.3f}" + ("" if layer["slope_se"] is None else f" ± {layer['slope_se']:.3f}") for layer in layers
+    )
+    return (
+        f"The variance of the batch mean goes as B to the power {statistics.median(slopes):.3f} (median of the layers' log-log slopes; "
+        f"theory: -1). By layer, ± standard error: {text}; {draws}."
+    )
+
+
+def _short(value: float | None) -> str:
+    return "n/a" if value is None or not math.isfinite(value) else f"{value:.3g}"

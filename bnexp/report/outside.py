@@ -1,0 +1,89 @@
+"""What runs scored: curves of training, the grid of batch sizes and learning rates, steps to target."""
+
+from __future__ import annotations
+
+import math
+
+from bnexp.analysis import largest_stable_lr
+from bnexp.analysis.rows import batch_size_of, budget_of, is_result, lr_of, steps_to_target
+from bnexp.plots import Picture, curves, grids
+from bnexp.plots.curves import Arm, Curve
+from bnexp.report.content import slug, there
+from bnexp.report.view import View
+
+LOSS = Curve("training_loss", "Training loss", "training loss (nats)", {"train/loss": ""}, "Mean since the last evaluation.", log_y=True)
+VALIDATION = Curve(
+    "validation_accuracy",
+    "Validation accuracy",
+    "validation accuracy (%)",
+    {"val/accuracy": ""},
+    "With running statistics; the target is dashed.",
+    percent=True,
+)
+TEST = Curve(
+    "test_accuracy",
+    "Test accuracy",
+    "test accuracy (%)",
+    {"test_curve/accuracy": ""},
+    "With running statistics; nothing is chosen by it.",
+    percent=True,
+)
+
+
+def training(view: View) -> tuple[Picture, ...]:
+    """Loss and accuracy over the steps, each arm at its best learning rate; and every learning rate small beside the others."""
+    found: list[Picture | None] = []
+    for size in view.shown_sizes:
+        for curve in (LOSS, VALIDATION, TEST):
+            line = view.target if curve is VALIDATION else None
+            own = curve.at(view.name(curve.name, size), f"{curve.title}{view.at(size)}", line, "target")
+            found.append(curves.over_steps(own, view.at_best(size), view.arms))
+    rates: dict[float, list[Arm]] = {}
+    for lr in sorted({lr_of(row) for row in view.chapter.rows}):
+        for arm in view.arms:
+            if tracks := view.tracks(view.rows(arm, view.focus, lr)):
+                rates.setdefault(lr, []).append(Arm(arm, arm, tracks))
+    title = f"Every learning rate{view.at(view.focus)}"
+    found.append(curves.by_learning_rate(view.name("curves_by_learning_rate"), rates, view.arms, view.target, title))
+    return there(found)
+
+
+def grid(view: View) -> tuple[Picture, ...]:
+    """Accuracy by batch size and by learning rate, and steps to target over both."""
+    found: list[Picture | None] = []
+    if view.by_size is not None:
+        name = view.name("accuracy_by_batch_size")
+        found.append(grids.accuracy_by_batch_size(name, view.by_size.table, view.arms, "Accuracy by batch size"))
+    for size in view.shown_sizes:
+        own = {arm: view.by_lr(arm, size) for arm in view.arms}
+        stable = {arm: largest_stable_lr(view.rows(arm, size)) for arm in view.arms if view.rows(arm, size)}
+        title = f"Accuracy by learning rate{view.at(size)}"
+        found.append(grids.accuracy_by_lr(view.name("accuracy_by_lr", size), own, stable, view.arms, title))
+    maps = {arm: [(lr, size, one) for size in view.sizes for lr, one in view.by_lr(arm, size)] for arm in view.arms}
+    medians = [one.steps.median for own in maps.values() for *_, one in own if one.steps.median is not None]
+    finite = [median for median in medians if math.isfinite(median)] or [1.0]
+    for index, (arm, own_cells) in enumerate(maps.items()):
+        name = view.name(f"steps_to_target_{index}_{slug(arm)}")
+        found.append(grids.steps_heat_map(name, arm, own_cells, (min(finite), max(finite)), f"Steps to target: {arm}"))
+    return there(found)
+
+
+def to_target(view: View) -> tuple[Picture, ...]:
+    """How many runs have reached the target, against steps: at the best learning rates, and over all."""
+    results = [row for row in view.chapter.rows if is_result(row)]
+    goal = "the target" if view.target is None else f"{100 * view.target:g} % validation accuracy"
+    found: list[Picture | None] = []
+    for size in view.shown_sizes:
+        own = {arm: [row for row in view.rows(arm, size, view.best.get((arm, size))) if is_result(row)] for arm in view.arms}
+        steps = {arm: [steps_to_target(row) for row in rows] for arm, rows in own.items()}
+        budget = max((budget_of(row) or 0.0 for row in results if batch_size_of(row) == size), default=0.0)
+        caption = f"Runs that have reached {goal}, each arm at its own best learning rate. A run that misses it, or diverges, never counts."
+        found.append(
+            grids.reached(view.name("reached_target", size), steps, budget, view.arms, f"Runs at the target{view.at(size)}", caption)
+        )
+    if len(view.sizes) == 1 and len({lr_of(row) for row in results}) > 1:
+        steps = {arm: [steps_to_target(row) for row in view.rows(arm) if is_result(row)] for arm in view.arms}
+        budget = max((budget_of(row) or 0.0 for row in results), default=0.0)
+        caption = f"Over all learning rates that were tried: how forgiving an arm is of a rate that does not suit it. The target: {goal}."
+        found.append(grids.reached(view.name("reached_target_all_lr"), steps, budget, view.arms, "Runs at the target, every lr", caption))
+    return there(found)

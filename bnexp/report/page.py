@@ -1,0 +1,70 @@
+"""The page: pictures to files, chapters through the template, all of it in one HTML file that asks nobody for anything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bnexp import __version__
+from bnexp.files import atomic_write
+from bnexp.plots import Picture
+from bnexp.report.content import Shown, Table
+
+MARK = {True: ("ok", "passed"), False: ("NO", "failed"), None: ("?", "cannot be told")}
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything that a report says."""
+
+    title: str
+    chapters: Sequence[Shown]
+    commands: Sequence[str]
+    config: Table | None
+    environment: Table | None
+    command: str
+    """The one that wrote it."""
+
+
+def write(page: Page, folder: Path) -> Path:
+    """Writes `report.html` and `figures/<name>.{svg,png}` into the folder, and gives the page's path.
+
+    The figures of an earlier report that this one does not have are removed, those of others (files that are no figure's) are left.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    pictures = [picture for chapter in page.chapters for section in chapter.sections for picture in section.pictures]
+    figures = folder / "figures"
+    figures.mkdir(parents=True, exist_ok=True)
+    drawings = {picture.name: picture.save(figures) for picture in pictures}
+    _forget(figures, pictures)
+    environment = Environment(
+        loader=PackageLoader("bnexp.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.get_template("template.html")
+    text = template.render(page=page, drawings=drawings, mark=MARK, version=__version__, written=time.strftime("%Y-%m-%d %H:%M"))
+    path = folder / "report.html"
+    with atomic_write(path) as file:
+        file.write(text.encode())
+    return path
+
+
+LIST = "figures.txt"
+"""In `figures/`: the names of the report's own pictures."""
+
+
+def _forget(figures: Path, pictures: Sequence[Picture]) -> None:
+    """Removes the pictures that an earlier report listed and this one has not."""
+    names = {picture.name for picture in pictures}
+    try:
+        before = (figures / LIST).read_text().split()
+    except OSError:
+        before = []
+    for name in before:
+        if name not in names and Path(name).name == name:
+            for end in ("svg", "png"):
+                (figures / f"{name}.{end}").unlink(missing_ok=True)
+    with atomic_write(figures / LIST) as file:
+        file.write("".join(f"{name}\n" for name in sorted(names)).encode())

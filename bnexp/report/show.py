@@ -1,0 +1,33 @@
+"""A chapter with its sections: those that its data allow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bnexp.analysis import StepMs, fairness_audit
+from bnexp.report import outside, within
+from bnexp.report.answers import all_runs, answer, numbers
+from bnexp.report.chapters import Chapter
+from bnexp.report.content import Section, Shown
+from bnexp.report.view import Read, View
+
+
+def shown(chapter: Chapter, read: Read, prefix: str = "", step_ms: Mapping[str, StepMs] | None = None) -> Shown:
+    """Everything that a chapter's data allow. `prefix` keeps the pictures' names apart between chapters; `step_ms` makes steps seconds."""
+    view = View(chapter, read, prefix)
+    question, answers, notes = answer(view, step_ms or {})
+    sections = (
+        numbers(view),
+        Section("Training", pictures=outside.training(view)),
+        Section("Learning rate, batch size, steps to the target", pictures=(*outside.grid(view), *outside.to_target(view))),
+        Section("Inside the network: activations", pictures=within.activations(view)),
+        Section("Inside the network: gradients and loss landscape", pictures=within.optimization(view)),
+        Section("Running against precise statistics", pictures=within.running_statistics(view)),
+        Section("What gamma and beta do before the ReLU", pictures=within.relu(view)),
+        all_runs(view),
+    )
+    audit = None
+    if len(chapter.arms) > 1:
+        audit = fairness_audit(chapter.rows, chapter.baseline, arm_of=chapter.arm_of, treatment=chapter.treatment)
+    there = tuple(section for section in sections if section.pictures or section.table)
+    return Shown(chapter.title, question, tuple(answers), tuple(dict.fromkeys(notes)), there, audit)

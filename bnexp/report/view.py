@@ -1,0 +1,115 @@
+"""A chapter as its sections look at it: comparisons, best learning rates, curves that are read once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from bnexp.analysis import BatchSizes, Comparison, GridCell, Row, by_batch_size, cells, compare_arms, select_lr
+from bnexp.analysis.bands import Track
+from bnexp.analysis.rows import batch_size_of, is_diverged, lr_of, number, seed_of
+from bnexp.plots.curves import Arm
+from bnexp.report.chapters import Chapter
+
+Read = Callable[[str], Mapping[str, list[tuple[int, float]]]]
+"""The recorded curves of a run, by its id."""
+
+
+class View:
+    """One chapter. `prefix` keeps the names of its pictures apart from those of other chapters."""
+
+    def __init__(self, chapter: Chapter, read: Read, prefix: str = "") -> None:
+        self.chapter, self._read, self._prefix = chapter, read, prefix
+        self.arms, self.sizes = chapter.arms, chapter.batch_sizes
+        self._tracks: dict[str, Track] = {}
+        self.best = {
+            (arm, size): found.lr for arm in self.arms for size in self.sizes if (found := select_lr(self.rows(arm, size))).lr is not None
+        }
+        """The learning rate with the lowest validation loss, by arm and batch size; not there without results."""
+        self.focus = self._focus()
+        """The batch size that the network is looked into at: the middle one of those with results of most arms."""
+        self.comparison: Comparison | None = None
+        self.by_size: BatchSizes | None = None
+        options: dict[str, Any] = {"arm_of": chapter.arm_of, "treatment": chapter.treatment}
+        if len(self.sizes) > 1:
+            self.by_size = by_batch_size(chapter.rows, chapter.baseline, **options)
+        elif len(self.arms) > 1:
+            self.comparison = compare_arms(chapter.rows, chapter.baseline, **options)
+
+    @property
+    def shown_sizes(self) -> list[int]:
+        """The smallest batch size, the one in focus, and the largest: what has a picture for each batch size has three."""
+        return list(dict.fromkeys([self.sizes[0], self.focus, self.sizes[-1]]))
+
+    @property
+    def target(self) -> float | None:
+        """The validation accuracy that the runs were to reach, where all had the same."""
+        targets = {number(row, "target.accuracy") for row in self.chapter.rows}
+        return targets.pop() if len(targets) == 1 else None
+
+    def rows(self, arm: str, size: int | None = None, lr: float | None = None) -> list[Row]:
+        return [
+            row
+            for row in self.chapter.rows
+            if self.chapter.arm_of(row) == arm and (size is None or batch_size_of(row) == size) and (lr is None or lr_of(row) == lr)
+        ]
+
+    def normed(self, arm: str) -> bool:
+        """Whether an arm's runs have batch norm of some kind."""
+        return any(row["config.model.norm"] != "none" for row in self.rows(arm))
+
+    def name(self, text: str, size: int | None = None) -> str:
+        """A picture's file name; where there are several batch sizes, that of one."""
+        return f"{self._prefix}{text}" + (f"_bs{size}" if size is not None and len(self.sizes) > 1 else "")
+
+    def at(self, size: int) -> str:
+        """What a title adds to say which batch size it is, where there are several."""
+        return f" at batch {size}" if len(self.sizes) > 1 else ""
+
+    def tracks(self, rows: Sequence[Row]) -> tuple[Track, ...]:
+        """The recorded curves of runs, by seed; those without any are left out."""
+        found = []
+        for row in sorted(rows, key=seed_of):
+            run = str(row["id"])
+            if run not in self._tracks:
+                step = row.get("diverged_at_step")
+                diverged = step if is_diverged(row) and isinstance(step, int) else None
+                self._tracks[run] = Track(seed_of(row), self._read(run), diverged)
+            if self._tracks[run].curves:
+                found.append(self._tracks[run])
+        return tuple(found)
+
+    def at_best(self, size: int) -> list[Arm]:
+        """The arms' runs of a batch size, each at its own best learning rate; where an arm has no result, the runs that there are."""
+        found = []
+        for arm in self.arms:
+            lr = self.best.get((arm, size))
+            own = self.tracks(self.rows(arm, size, lr))
+            if own:
+                tuned = len({lr_of(row) for row in self.rows(arm, size)}) > 1
+                found.append(Arm(arm, f"{arm}, lr {lr:g}" if lr is not None and tuned else arm, own))
+        return found
+
+    def layers(self, beginning: str, end: str) -> dict[str, str]:
+        """Layer by key, in the network's order, of the keys that the runs in focus recorded."""
+        found: dict[str, str] = {}
+        for arm in self.at_best(self.focus):
+            for key in arm.tracks[0].curves:
+                if key.startswith(beginning) and key.endswith(end):
+                    found.setdefault(key, key[len(beginning) : len(key) - len(end)])
+        return found
+
+    def last_and_first(self, beginning: str, end: str) -> dict[str, str]:
+        """The last and the first layer of `layers`."""
+        found = list(self.layers(beginning, end).items())
+        return dict([*found[-1:], *found[:1]])
+
+    def by_lr(self, arm: str, size: int) -> list[tuple[float, GridCell]]:
+        """An arm's learning rates at a batch size, each with what its seeds scored; those without a result are left out."""
+        rows = self.rows(arm, size)
+        return [(float(one.values[0]), one) for one in cells(rows, ["optim.lr"]).cells if one.n] if rows else []
+
+    def _focus(self) -> int:
+        having = {size: sum((arm, size) in self.best for arm in self.arms) for size in self.sizes}
+        most = [size for size in self.sizes if having[size] == max(having.values())]
+        return most[len(most) // 2]

@@ -1,0 +1,155 @@
+"""What the metrics saw inside the network, at the batch size in focus, each arm at its best learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bnexp.analysis.rows import STATS, accuracy, is_result
+from bnexp.plots import Picture, curves, inside
+from bnexp.plots.curves import Arm, Curve
+from bnexp.report.content import slug, there
+from bnexp.report.view import View
+
+PERCENTILES = "15th, 50th and 85th percentile of what enters the nonlinearity, on a fixed probe batch (Ioffe and Szegedy 2015, Fig. 1)"
+SAMPLED = "Measured at some training steps, on the step's own batch."
+
+
+def activations(view: View) -> tuple[Picture, ...]:
+    """Percentiles of pre-activations, and how far their distributions moved."""
+    arms, layers = view.at_best(view.focus), list(view.layers("percentiles/", "/mean/p50").values())
+    found: list[Picture | None] = []
+    for layer in dict.fromkeys(layers[-1:] + layers[:1]):
+        name, title = view.name(f"percentiles_{slug(layer)}"), f"Pre-activations of {layer}"
+        caption = f"{PERCENTILES}: mean over the layer's channels."
+        found.append(curves.percentiles(name, arms, view.arms, layer, "mean", title, caption))
+    for layer in layers[-1:]:
+        first = [Arm(arm.name, arm.label, arm.tracks[:1]) for arm in arms]
+        name, title = view.name(f"percentiles_unit_{slug(layer)}"), f"One unit of {layer}"
+        caption = f"{PERCENTILES}: the layer's first unit, of one seed, as in the paper."
+        found.append(curves.percentiles(name, first, view.arms, layer, "unit", title, caption))
+    drift = Curve(
+        view.name("drift"),
+        "Drift since initialization",
+        "1-Wasserstein distance (initial std)",
+        view.last_and_first("drift/", "/init/w1"),
+        "How far the distribution of pre-activations has moved, mean over channels, in standard deviations at initialization.",
+        log_y=True,
+    )
+    return there([*found, curves.over_steps(drift, arms, view.arms)])
+
+
+def optimization(view: View) -> tuple[Picture, ...]:
+    """Internal covariate shift and the loss landscape, as Santurkar et al. 2018 define them, and sharpness."""
+    arms = view.at_best(view.focus)
+    shift = "the layers before it make their step (Santurkar et al. 2018, Def. 2.1)."
+
+    def curve(
+        name: str, title: str, y: str, keys: Mapping[str, str], text: str, log_y: bool = True, line_at: float | None = None
+    ) -> Picture | None:
+        return curves.over_steps(
+            Curve(view.name(name), title, y, keys, f"{text} {SAMPLED}", log_x=True, log_y=log_y, line_at=line_at), arms, view.arms
+        )
+
+    def range_(name: str, key: str, title: str, y: str, text: str) -> Picture | None:
+        return curves.between(
+            view.name(name), arms, view.arms, f"landscape/{key}_min", f"landscape/{key}_max", y, title, f"{text} {SAMPLED}"
+        )
+
+    return there(
+        (
+            curve(
+                "ics_size",
+                "Internal covariate shift: size",
+                "||G - G'|| / ||G||",
+                view.last_and_first("ics/", "/relative_l2"),
+                f"How much a layer's gradient G changes when {shift}",
+            ),
+            curve(
+                "ics_direction",
+                "Internal covariate shift: direction",
+                "cosine of G and G'",
+                view.last_and_first("ics/", "/cosine"),
+                f"1: a layer's gradient keeps its direction when {shift}",
+                log_y=False,
+            ),
+            range_(
+                "landscape_loss",
+                "loss",
+                "Loss landscape",
+                "loss along the gradient (nats)",
+                "Range of the loss at θ - s g, s from lr/2 to 4 lr (Santurkar et al. 2018, Fig. 4a).",
+            ),
+            range_(
+                "landscape_gradient",
+                "predictiveness",
+                "Gradient predictiveness",
+                "||grad(θ - s g) - g||",
+                "Range of the change of the gradient along itself (Santurkar et al. 2018, Fig. 4b).",
+            ),
+            curve(
+                "smoothness",
+                "Effective smoothness",
+                "max ||grad(θ - s g) - g|| / (s ||g||)",
+                {"landscape/smoothness": ""},
+                "The largest over steps s from lr/2 to 4 lr (Santurkar et al. 2018, section 3.1).",
+            ),
+            curve(
+                "sharpness",
+                "Sharpness against the edge of stability",
+                "largest eigenvalue x lr / 2",
+                {"sharpness/train/over_edge": ""},
+                "Above 1 gradient descent is unstable along the sharpest direction (Cohen et al. 2021, section 2); with batch statistics.",
+                line_at=1.0,
+            ),
+        )
+    )
+
+
+def running_statistics(view: View) -> tuple[Picture, ...]:
+    """Accuracy under the three statistics, and the running ones against the precise ones, layer by layer."""
+    arms, scores = view.at_best(view.focus), {}
+    for arm in view.arms:
+        rows = [row for row in view.rows(arm, view.focus, view.best.get((arm, view.focus))) if is_result(row)]
+        own = {stats: [value for row in rows if (value := accuracy(row, stats)) is not None] for stats in STATS}
+        if rows and all(len(values) == len(rows) for values in own.values()):
+            scores[arm] = own
+    found: list[Picture | None] = []
+    if any(view.normed(arm) for arm in scores):
+        found.append(inside.three_statistics(view.name("three_statistics"), scores, view.arms, "Test accuracy by statistics"))
+    for what, title, y, line, text in (
+        (
+            "running_var_ratio",
+            "Running variance by layer",
+            "running / precise variance",
+            1.0,
+            "1: the running variance is the precise one.",
+        ),
+        ("running_mean_offset", "Running mean by layer", "offset (precise std)", 0.0, "0: the running mean is the precise one."),
+    ):
+        keys = {layer: key for key, layer in view.layers("batch_stats/", f"/{what}").items()}
+        caption = f"{text} At the end of training; a point is a run, a square their mean."
+        found.append(inside.by_layer(view.name(what), arms, view.arms, keys, y, title, caption, line))
+    return there(found)
+
+
+def relu(view: View) -> tuple[Picture, ...]:
+    """The share of positive values that enters each ReLU, against what gamma and beta say."""
+    arms = view.at_best(view.focus)
+    keys = {layer: key for key, layer in view.layers("relu_balance/", "/positive").items()}
+    caption = "At the end of training, on the probe batch; a point is a run. 50 %: half of the values are passed on."
+    return there(
+        (
+            inside.observed_and_predicted(view.name("relu_balance"), arms, view.arms, list(keys), "Positive share: observed and predicted"),
+            inside.by_layer(
+                view.name("positive_share"),
+                arms,
+                view.arms,
+                keys,
+                "positive values (%)",
+                "Positive share by layer",
+                caption,
+                0.5,
+                percent=True,
+            ),
+        )
+    )
