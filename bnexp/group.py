@@ -108,8 +108,9 @@ def find_group(text: str, runs_dir: Path) -> Group | None:
 
 
 def law_folder(runs_dir: Path, law: Mapping[str, Any]) -> Path:
-    """Where what `bnexp stats` found is stored: the same result has the same folder."""
-    return runs_dir / ".groups" / f"stats-{hashlib.sha256(json.dumps(law, sort_keys=True).encode()).hexdigest()[:8]}"
+    """Where what `bnexp stats` found is stored: the same result has the same folder, on whatever machine."""
+    found = {key: value for key, value in law.items() if key != "environment"}
+    return runs_dir / ".groups" / f"stats-{hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:8]}"
 
 
 def store(folder: Path, name: str, result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], csv: str = "runs") -> None:

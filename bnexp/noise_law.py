@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnexp.config import Config, check_fits
+from bnexp.config import Config, check_fits, to_mapping
 from bnexp.data import Dataset
 from bnexp.engine import load_data
 from bnexp.errors import DataError
 from bnexp.evaluate import evaluation_batch, precise_statistics, shared_inputs, train_part, using
 from bnexp.files import finite
-from bnexp.machine import resolve_device, set_threads
+from bnexp.machine import environment, resolve_device, set_threads
 from bnexp.metrics import batch_law
 from bnexp.models import anatomy, build, init, memory_format
 from bnexp.run import Run
@@ -115,6 +115,8 @@ def _result(
             "images": len(train_part(data)),
             "draws": DRAWS,
             "layers": [asdict(one) for one in laws],
+            "config": {**to_mapping(config), "name": config.run_name},
+            "environment": environment(device, torch.get_num_threads(), config),
         }
     )
 

@@ -339,7 +339,7 @@ def rows_of(runs: Sequence[Run]) -> list[dict[str, Any]]:
     found = []
     for run in runs:
         try:
-            row = dict(_flatten(run.summary()))
+            row = dict(flatten(run.summary()))
         except DataError:
             row = {"id": run.id, "status": "unreadable"}
         if row["status"] == "running" and not in_work(run):
@@ -362,10 +362,11 @@ def to_yaml(config: Config) -> str:
     return yaml.safe_dump(to_mapping(config), sort_keys=False, default_flow_style=None, allow_unicode=True)
 
 
-def _flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of a tree with their dotted keys."""
     for key, value in tree.items():
         if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
+            yield from flatten(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
 

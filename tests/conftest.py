@@ -1,8 +1,10 @@
-"""What several test files share: one CPU thread, and tiny data sets of any dimension."""
+"""What several test files share: one CPU thread, tiny data sets of any dimension, a browser."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -37,3 +39,17 @@ def tiny() -> Tiny:
         return Dataset("tiny", tuple(map(str, range(classes))), *parts, *channel_statistics(parts[0].x))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A headless Chromium of this machine's, driven by Playwright. Nothing is installed for it: without one its tests are skipped."""
+    found = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip("no chromium on this machine: what needs a browser is not tested")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()

@@ -46,6 +46,8 @@ class Curve:
     log_x: bool = False
     line_at: float | None = None
     line_label: str = ""
+    limits: tuple[float, float] | None = None
+    """What values cannot leave; intervals can, and are cut there."""
 
     def at(self, name: str, title: str, line_at: float | None, line_label: str) -> Curve:
         """The same under another name and title, with a line across."""
@@ -72,11 +74,15 @@ def over_steps(curve: Curve, arms: Sequence[Arm], palette: Sequence[str]) -> Pic
             draw_band(axes, made, colour[arm.name], STYLES[labels.index(label) % len(STYLES)], name, log=curve.log_x)
         if curve.log_y:
             log_axis(axes.yaxis)
+            _within_a_decade(axes, [value for *_, made in found for value in made.mean])
+        elif curve.limits is not None:
+            low, high = axes.get_ylim()
+            axes.set_ylim(max(low, curve.limits[0]), min(high, curve.limits[1]))
         _steps_axis(axes, curve.log_x)
         axes.set_ylabel(curve.y)
         axes.set_title(curve.title, loc="left")
         if curve.percent:
-            percent_axis(axes, high=None)
+            percent_axis(axes)
         legend(figure, axes, columns=1 if len(found) > 3 or max(len(arm.label) for arm in arms) > 24 else 2)
     ends = f" {ENDS}" if any(made.ends for *_, made in found) else ""
     kind = BAND.replace("means", "geometric means") if curve.log_y else BAND
@@ -201,6 +207,12 @@ def draw_band(axes: Axes, made: Band, colour: str, style: str, label: str, *, lo
             axes.plot([step], [value], zorder=4, **cross)
         else:  # it never had a value: at the foot of the drawing
             axes.plot([step], [0.03], zorder=4, transform=axes.get_xaxis_transform(), clip_on=False, **cross)
+
+
+def _within_a_decade(axes: Axes, means: Sequence[float]) -> None:
+    """Keeps a logarithmic axis within a factor of 10 of the means: an interval of a few seeds can span many decades."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, min(means) / 10), min(high, max(means) * 10))
 
 
 def _steps_axis(axes: Axes, log: bool) -> None:

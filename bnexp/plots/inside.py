@@ -38,7 +38,7 @@ def three_statistics(name: str, accuracies: Mapping[str, Mapping[str, Sequence[f
         axes.set_xlabel("statistics that the network is evaluated with")
         axes.set_ylabel("test accuracy (%)")
         axes.set_title(title, loc="left")
-        percent_axis(axes, high=None)
+        percent_axis(axes)
         legend(figure, axes, columns=2)
     said = "; ".join(
         f"{arm}: " + ", ".join(f"{stats} {100 * statistics.fmean(values):.2f} %" for stats, values in accuracies[arm].items())
@@ -90,7 +90,7 @@ def by_layer(
         axes.set_xticks(range(len(layers)), layers, rotation=30 if len(layers) > 3 else 0, ha="right" if len(layers) > 3 else "center")
         axes.set_ylabel(y)
         if percent:
-            percent_axis(axes, high=None)
+            percent_axis(axes)
         axes.set_title(title, loc="left")
         legend(figure, axes, columns=2)
     said = "; ".join(

@@ -143,8 +143,8 @@ def legend(figure: Figure, axes: Axes, columns: int = 3) -> None:
         figure.legend(handles, labels, loc="outside upper left", ncols=columns, columnspacing=1.2)
 
 
-def percent_axis(axes: Axes, *, low: float | None = None, high: float | None = 1.0) -> None:
-    """Shares on the y axis as percent."""
+def percent_axis(axes: Axes, *, low: float | None = None, high: float | None = None) -> None:
+    """Shares on the y axis as percent, from `low` to `high`; None: what is drawn."""
     from matplotlib.ticker import PercentFormatter
 
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol="", decimals=None))

@@ -13,7 +13,7 @@ from bnexp.report.chapters import chapters
 from bnexp.report.law import law_shown
 from bnexp.report.page import Page, write
 from bnexp.report.show import shown
-from bnexp.run import Run
+from bnexp.run import Run, flatten
 from bnexp.terminal import command_line
 
 __all__ = ["write_law_report", "write_report"]
@@ -51,4 +51,6 @@ def write_report(
 
 def write_law_report(folder: Path, law: Mapping[str, Any]) -> Path:
     """The same for what `bnexp stats` found (`bnexp.noise_law`)."""
-    return write(Page(f"Batch statistics: {law['data']}", [law_shown(law)], [], None, None, command_line()), folder)
+    row = dict(flatten({"config": law["config"], "environment": law["environment"]}))
+    page = Page(f"Batch statistics: {law['data']}", [law_shown(law)], [], config_table([row]), environment_table([row]), command_line())
+    return write(page, folder)

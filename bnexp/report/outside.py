@@ -19,6 +19,7 @@ VALIDATION = Curve(
     {"val/accuracy": ""},
     "With running statistics; the target is dashed.",
     percent=True,
+    limits=(-0.02, 1.02),
 )
 TEST = Curve(
     "test_accuracy",
@@ -27,6 +28,7 @@ TEST = Curve(
     {"test_curve/accuracy": ""},
     "With running statistics; nothing is chosen by it.",
     percent=True,
+    limits=(-0.02, 1.02),
 )
 
 

@@ -44,10 +44,18 @@ def optimization(view: View) -> tuple[Picture, ...]:
     shift = "the layers before it make their step (Santurkar et al. 2018, Def. 2.1)."
 
     def curve(
-        name: str, title: str, y: str, keys: Mapping[str, str], text: str, log_y: bool = True, line_at: float | None = None
+        name: str,
+        title: str,
+        y: str,
+        keys: Mapping[str, str],
+        text: str,
+        limits: tuple[float, float] | None = None,
+        line_at: float | None = None,
     ) -> Picture | None:
         return curves.over_steps(
-            Curve(view.name(name), title, y, keys, f"{text} {SAMPLED}", log_x=True, log_y=log_y, line_at=line_at), arms, view.arms
+            Curve(view.name(name), title, y, keys, f"{text} {SAMPLED}", log_x=True, log_y=limits is None, limits=limits, line_at=line_at),
+            arms,
+            view.arms,
         )
 
     def range_(name: str, key: str, title: str, y: str, text: str) -> Picture | None:
@@ -70,7 +78,7 @@ def optimization(view: View) -> tuple[Picture, ...]:
                 "cosine of G and G'",
                 view.last_and_first("ics/", "/cosine"),
                 f"1: a layer's gradient keeps its direction when {shift}",
-                log_y=False,
+                limits=(-1.02, 1.02),
             ),
             range_(
                 "landscape_loss",

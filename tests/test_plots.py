@@ -1,0 +1,169 @@
+"""Figures: what they show is what the data say, in colours that stay an arm's own."""
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+from matplotlib.colors import to_hex
+from PIL import Image
+
+from bnexp.analysis import largest_stable_lr
+from bnexp.analysis.bands import Track
+from bnexp.analysis.cells import cells
+from bnexp.plots.curves import Arm, Curve, by_learning_rate, over_steps, percentiles
+from bnexp.plots.grids import accuracy_by_lr, reached, stable_range, steps_heat_map
+from bnexp.plots.inside import noise_law, observed_and_predicted
+from bnexp.plots.style import INK, KNOWN, MAX_ARMS, Picture, colours
+
+ARMS = ("batch", "none")
+
+
+def track(seed: int, values: list[float], key: str = "val/accuracy", diverged: int | None = None) -> Track:
+    return Track(seed, {key: [(8 * (index + 1), value) for index, value in enumerate(values)]}, diverged)
+
+
+def row(lr: float, seed: int, accuracy: float, steps: int | None, status: str = "finished") -> dict[str, object]:
+    config = {"config.optim.lr": lr, "config.train.batch_size": 32, "config.model.norm": "batch", "config.seed": seed}
+    val = {"val.accuracy": accuracy, "val.best_accuracy": accuracy, "val.loss": 1 - accuracy}
+    return {
+        **{"id": f"r-{lr}-{seed}", "status": status, "seed": seed, **config, **val},
+        **{"test.running.accuracy": accuracy, "target.reached_step": steps, "target.accuracy": 0.95},
+    }
+
+
+def test_an_arm_keeps_its_colour_whoever_is_beside_it() -> None:
+    assert colours(["none"])["none"] == colours(["batch", "none"])["none"] == KNOWN["none"]
+    many = colours(["batch", "none", *(f"momentum={i}" for i in range(MAX_ARMS - 2))])
+    assert len(set(many.values())) == MAX_ARMS
+    with pytest.raises(ValueError, match=f"{MAX_ARMS + 1} arms"):
+        colours([str(index) for index in range(MAX_ARMS + 1)])
+
+
+def test_curves_have_labels_units_n_and_both_arms_in_their_colours() -> None:
+    arms = [
+        Arm("batch", "batch, lr 0.3", (track(0, [0.5, 0.9]), track(1, [0.6, 0.8]))),
+        Arm("none", "none", (track(0, [0.2, 0.4]), track(1, [0.1, math.nan], diverged=16))),
+    ]
+    picture = over_steps(Curve("accuracy", "Accuracy", "validation accuracy (%)", {"val/accuracy": ""}, percent=True), arms, ARMS)
+    assert picture is not None
+    (axes,) = picture.figure.axes
+    assert axes.get_xlabel() == "training steps"
+    assert axes.get_ylabel() == "validation accuracy (%)"
+    assert [text.get_text() for text in picture.figure.legends[0].get_texts()] == ["batch, lr 0.3 (n = 2)", "none (n = 2)"]
+    drawn = {to_hex(line.get_color()) for line in axes.lines}
+    assert drawn == {KNOWN["batch"], KNOWN["none"]}
+    means = {tuple(line.get_ydata()) for line in axes.lines}
+    assert any(values == pytest.approx((0.55, 0.85)) for values in means)
+    crosses = [line for line in axes.lines if line.get_marker() == "X"]
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in crosses] == [(8, 0.1)]  # its last finite value
+    assert "A cross marks where a run diverged" in picture.caption
+    assert "85 %" in picture.alt
+    assert "1 of 2 diverged" in picture.alt
+
+
+def test_a_run_that_never_had_a_value_is_marked_at_the_foot() -> None:
+    arm = Arm("none", "none", (track(0, [0.5]), track(1, [math.nan], diverged=3)))
+    picture = over_steps(Curve("a", "a", "a", {"val/accuracy": ""}), [arm], ARMS)
+    assert picture is not None
+    (cross,) = [line for line in picture.figure.axes[0].lines if line.get_marker() == "X"]
+    assert cross.get_transform() != picture.figure.axes[0].transData
+    assert cross.get_xdata()[0] == 3
+
+
+def test_a_measure_that_nobody_recorded_has_no_picture() -> None:
+    arms = [Arm("batch", "batch", (track(0, [0.5]),))]
+    assert over_steps(Curve("a", "a", "a", {"landscape/smoothness": ""}), arms, ARMS) is None
+    assert percentiles("p", arms, ARMS, "head", "mean", "t", "c") is None
+    assert by_learning_rate("b", {0.1: arms}, ARMS, None, "t") is None
+    assert observed_and_predicted("o", arms, ARMS, ["head"], "t") is None
+    assert reached("r", {"batch": []}, 10, ARMS, "t", "c") is None
+
+
+def test_intervals_do_not_leave_what_accuracies_can_be() -> None:
+    arms = [Arm("batch", "batch", (track(0, [0.2, 1.0]), track(1, [0.99, 0.1])))]
+    curve = Curve("a", "a", "a", {"val/accuracy": ""}, percent=True, limits=(-0.02, 1.02))
+    picture = over_steps(curve, arms, ARMS)
+    assert picture is not None
+    low, high = picture.figure.axes[0].get_ylim()
+    assert -0.02 <= low < high <= 1.02
+
+
+def test_infinite_cells_of_the_heat_map_are_hatched_and_the_others_say_their_median() -> None:
+    fast = cells([row(0.1, 0, 0.99, 40), row(0.1, 1, 0.99, 60)], ["optim.lr"]).cells[0]
+    never = cells([row(1.0, 0, 0.3, None), row(1.0, 1, 0.99, 60), row(1.0, 2, 0.1, None)], ["optim.lr"]).cells[0]
+    picture = steps_heat_map("h", "batch", [(0.1, 4, fast), (1.0, 4, never), (0.1, 8, never)], (50, 50), "t")
+    assert picture is not None
+    (axes,) = picture.figure.axes
+    hatched = [patch for patch in axes.patches if patch.get_hatch()]
+    assert [(patch.get_x(), patch.get_y()) for patch in hatched] == [(0.5, -0.5), (-0.5, 0.5)]
+    assert sorted(text.get_text() for text in axes.texts) == ["50", "∞", "∞"]
+    assert "2 cells are infinite" in picture.alt
+    assert steps_heat_map("h", "batch", [(0.1, 4, fast), (1.0, 4, never)], (50, 50), "t") is None  # one batch size is no map
+
+
+def test_the_stable_range_is_shaded_and_ends_at_the_largest_stable_lr() -> None:
+    rows = [row(lr, seed, 0.9 if lr <= 1 else 0.1, 40) for lr in (0.01, 0.1, 1.0, 10.0) for seed in range(2)]
+    stable = largest_stable_lr(rows)
+    assert stable_range(stable) == (0.01, 1.0)
+    own = [(lr, cells([r for r in rows if r["config.optim.lr"] == lr], ["optim.lr"]).cells[0]) for lr in (0.01, 0.1, 1.0, 10.0)]
+    picture = accuracy_by_lr("a", {"batch": own}, {"batch": stable}, ("batch",), "t")
+    assert picture is not None
+    (span,) = picture.figure.axes[0].patches
+    low, high = span.get_x(), span.get_x() + span.get_width()
+    assert 0.001 < low < 0.01
+    assert 1.0 < high < 10.0
+    assert "stable from 0.01 to 1" in picture.caption
+    assert stable_range(None) == (None, None)
+
+
+def test_a_hole_in_the_stable_range_ends_it() -> None:
+    rows = [row(lr, seed, {0.01: 0.1, 0.1: 0.95}.get(lr, 0.9), 40) for lr in (0.001, 0.01, 0.1, 1.0) for seed in range(2)]
+    assert stable_range(largest_stable_lr(rows)) == (0.1, 1.0)
+
+
+def test_reached_steps_up_where_runs_arrive_and_misses_never_do() -> None:
+    picture = reached("r", {"batch": [10.0, 20.0, math.inf, 20.0]}, 100, ("batch",), "t", "c")
+    assert picture is not None
+    (line,) = picture.figure.axes[0].lines
+    assert list(zip(line.get_xdata(), line.get_ydata(), strict=True)) == [(0.0, 0.0), (10.0, 0.25), (20.0, 0.75), (100, 0.75)]
+    assert "3 of 4 reach it" in picture.alt
+
+
+def test_the_noise_law_is_log_log_with_a_theory_line_a_layer() -> None:
+    lines = [{"batch": b, "mean_variance": 1.1 / b, "mean_variance_theory": 1 / b} for b in (1, 2, 4)]
+    law = {"draws": 7, "layers": [{"layer": f"layer{i}", "slope": -1.0, "slope_se": 0.1, "lines": lines} for i in range(2)]}
+    picture = noise_law("n", law, "mean_variance", "Var", "t", "c")
+    assert picture is not None
+    (axes,) = picture.figure.axes
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    theory = [list(line.get_ydata()) for line in axes.lines if line.get_linestyle() == "-" and len(line.get_ydata())]
+    measured = [list(line.get_ydata()) for line in axes.lines if line.get_marker() != "None" and line.get_linestyle() == "None"]
+    assert theory == [[1.0, 0.5, 0.25]] * 2
+    assert measured == [[1.1, 0.55, 0.275]] * 2
+    assert noise_law("n", law, "outlier_sensitivity", "y", "t", "c") is None
+
+
+def test_a_picture_becomes_svg_and_png_and_a_themed_drawing(tmp_path: Path) -> None:
+    arms = [Arm("<b>&$x_1$", "<b>&$x_1$", (track(0, [0.5, 0.9]), track(1, [0.4, 0.8])))]
+    picture = over_steps(Curve("one", "A <title>", "y", {"val/accuracy": ""}), arms, ("<b>&$x_1$",))
+    assert isinstance(picture, Picture)
+    themed = picture.save(tmp_path)
+    with Image.open(tmp_path / "one.png") as image:
+        assert image.width == 768
+        assert image.text["Description"] == picture.alt  # type: ignore[attr-defined]
+    file = (tmp_path / "one.svg").read_text()
+    assert file.startswith("<?xml")
+    assert 'aria-label="y against training steps' in file
+    assert "<b>" not in file
+    assert "$x_1$" in themed  # words, not formulas
+    assert "var(--ink)" in themed
+    assert "var(--arm0)" in themed
+    assert INK not in themed
+    assert "<style" not in themed
+    assert not re.search(r"<svg[^>]* width=", themed)
+    ids, uses = set(re.findall(r'id="([^"]+)"', themed)), re.findall(r'(?:href="|url\()#([^")]+)', themed)
+    assert all(name.startswith("one-") for name in ids)
+    assert uses
+    assert set(uses) <= ids
+    assert picture.svg(themed=True) == picture.svg(themed=True)  # the same bytes each time

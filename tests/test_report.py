@@ -1,0 +1,327 @@
+"""Reports of real runs: what is in them, what is left out, and what a browser makes of them."""
+
+import csv
+import json
+import math
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from bnexp.cli import app
+from bnexp.group import find_group
+from bnexp.records import curves
+from bnexp.report.chapters import chapters
+from bnexp.run import list_runs, rows_of
+
+SHORT = ["train.epochs=null", "train.steps=12", "model.widths=[4]", "train.eval_every=4", "device=cpu", "--workers", "0", "--quiet"]
+SIZE = "sweep batch-size --values 16,32 --seeds 2 optim.lr=0.01,0.1,1e6 metrics=full"
+EVERYTHING = (
+    *("training_loss", "validation_accuracy", "curves_by_learning_rate", "accuracy_by_batch_size", "accuracy_by_lr", "steps_to_target"),
+    *("reached_target", "percentiles_", "percentiles_unit", "drift", "ics_size", "ics_direction", "landscape_loss", "landscape_gradient"),
+    *("smoothness", "sharpness", "three_statistics", "running_var_ratio", "running_mean_offset", "relu_balance", "positive_share"),
+)
+
+
+def bnexp(line: str, runs_dir: Path, *more: str) -> Any:
+    result = CliRunner().invoke(app, [*line.split(), *more, "--runs-dir", str(runs_dir)], prog_name="bnexp")
+    assert result.exit_code == 0, (result.stdout, result.stderr, result.exception)
+    return result
+
+
+class Page(HTMLParser):
+    """What a report has in it: headings, texts, pictures with their alternative, ids, addresses."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.source = path.read_text()
+        self.images: list[str | None] = []
+        self.figures, self.ids, self.addresses, self.headings, self.text = 0, [], [], [], ""  # type: ignore[var-annotated]
+        self._heading = False
+        self.feed(self.source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        if tag == "figure":
+            self.figures += 1
+        if found.get("role") == "img" or tag == "img":
+            self.images.append(found.get("aria-label") or found.get("alt"))
+        if "id" in found:
+            self.ids.append(found["id"])
+        self.addresses += [value for name, value in attrs if name in ("src", "href", "xlink:href", "action", "srcset", "data")]
+        self._heading = tag in ("h2", "h3", "summary")
+        if self._heading:
+            self.headings.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._heading = False
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self._heading:
+            self.headings[-1] += data
+
+
+@pytest.fixture(scope="module")
+def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report") / "runs"
+    bnexp(SIZE, folder, *SHORT)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sweep(runs_dir: Path) -> Path:
+    """The folder of the sweep's report."""
+    (found,) = [path.parent for path in runs_dir.glob(".groups/*/members.json") if "batch-size" in path.read_text()]
+    return found
+
+
+def pictures(folder: Path) -> list[str]:
+    return sorted(path.stem for path in (folder / "figures").glob("*.svg"))
+
+
+def test_a_sweep_has_every_section_that_its_data_allow(sweep: Path) -> None:
+    names = pictures(sweep)
+    for name in EVERYTHING:
+        assert any(found.startswith(name) for found in names), name
+    page = Page(sweep / "report.html")
+    assert page.figures == len(names) == len(page.images)
+    assert all(alt and len(alt) > 30 for alt in page.images)
+    for heading in ("In numbers", "Training", "Is the comparison fair?", "To do it again", "Versions and machine"):
+        assert heading in page.headings
+    assert "What do small batches cost on digits? Batch sizes 16, 32." in page.text
+    assert "95 % interval" in page.text
+    assert "diverged" in page.text
+    assert "model.widths" in page.text  # a config difference
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_a_report_asks_nobody_for_anything(sweep: Path) -> None:
+    page = Page(sweep / "report.html")
+    assert [address for address in page.addresses if not str(address).startswith(("#", "data:,"))] == []
+    assert not re.search(r"@import|url\((?!#)", page.source)
+    assert "<script" not in page.source
+
+
+def test_every_figure_is_there_as_svg_and_png(sweep: Path) -> None:
+    for name in pictures(sweep):
+        with Image.open(sweep / "figures" / f"{name}.png") as image:
+            assert image.width >= 700
+        svg = (sweep / "figures" / f"{name}.svg").read_text()
+        assert "aria-label=" in svg
+        assert "var(--" not in svg  # a viewer has no variables
+    assert {path.suffix for path in (sweep / "figures").iterdir()} == {".svg", ".png", ".txt"}
+
+
+def test_what_was_measured_is_what_is_drawn(runs_dir: Path, sweep: Path) -> None:
+    """The alternative text of a curve says its last mean: recomputed from metrics.jsonl."""
+    rows = [row for row in rows_of(list_runs(runs_dir)) if row["config.train.batch_size"] == 32 and row["config.model.norm"] == "batch"]
+    by_lr: dict[float, list[float]] = {}
+    for row in rows:
+        loss = row["val.loss"] if row["status"] == "finished" and row["val.loss"] is not None else math.inf
+        by_lr.setdefault(row["config.optim.lr"], []).append(loss)
+    best = min(by_lr, key=lambda lr: sum(by_lr[lr]))
+    last = [curves(runs_dir / row["id"] / "metrics.jsonl")["val/accuracy"][-1] for row in rows if row["config.optim.lr"] == best]
+    assert {step for step, _ in last} == {12}
+    svg = (sweep / "figures" / "validation_accuracy_bs32.svg").read_text()
+    assert f"batch, lr {best:g}: {100 * sum(value for _, value in last) / len(last):.4g} %" in svg
+
+
+def test_a_section_appears_only_where_its_data_exist(tmp_path: Path) -> None:
+    bnexp("train metrics=off model.widths=[4] train.epochs=null train.steps=6 device=cpu --quiet", tmp_path)
+    out = tmp_path / "out"
+    result = bnexp(f"report last --out {out}", tmp_path)
+    assert result.stdout.strip() == str(out / "report.html")
+    assert pictures(out) == ["reached_target", "three_statistics", "training_loss", "validation_accuracy"]
+    page = Page(out / "report.html")
+    assert "n = 1 seed" in page.text
+    assert not any("Inside" in heading or "gamma" in heading or "fair" in heading for heading in page.headings)
+    bnexp("train metrics=light model.widths=[4] train.epochs=null train.steps=6 device=cpu --quiet", tmp_path)
+    bnexp(f"report last --out {out}", tmp_path)
+    assert any(name.startswith("percentiles") for name in pictures(out))
+    (first, _) = [run.id for run in list_runs(tmp_path)]
+    (out / "figures" / "mine.png").write_bytes(b"not the report's")
+    bnexp(f"report {first} --out {out}", tmp_path)  # an earlier report's pictures go, others' stay
+    assert pictures(out) == ["reached_target", "three_statistics", "training_loss", "validation_accuracy"]
+    assert (out / "figures" / "mine.png").exists()
+
+
+def test_a_comparison_tells_its_seconds_and_its_report_can_be_written_again(runs_dir: Path, tmp_path: Path) -> None:
+    line = "compare --no-bn --seeds 2 --lrs 0.01,0.1 metrics=full train.batch_size=32"
+    result = bnexp(line, runs_dir, *SHORT, "--out", str(tmp_path / "out"))
+    assert "batch" in result.stdout
+    page = Page(tmp_path / "out" / "report.html")
+    assert "A step of batch takes" in page.text
+    assert "batch against none on digits, batch size 32: which is better, and by how much?" in page.text
+    (group,) = [path.parent for path in runs_dir.glob(".groups/*/compare.json")]
+    again = Page(Path(bnexp(f"report {group.name}", runs_dir).stdout.strip()))
+    assert "A step of batch takes" in again.text
+    assert again.headings == page.headings
+    assert json.loads((tmp_path / "out" / "compare.json").read_text())["comparison"]["verdict"] in page.text
+
+
+def test_the_law_has_a_report_with_theory(tmp_path: Path) -> None:
+    result = bnexp("stats model.widths=[4] --batch-sizes 1,4,16", tmp_path, "--out", str(tmp_path / "out"))
+    (group,) = tmp_path.glob(".groups/stats-*")
+    assert str(tmp_path / "out" / "report.html") in result.stderr
+    assert pictures(tmp_path / "out") == ["noise_law_mean", "noise_law_outlier", "noise_law_sample_size", "noise_law_variance"]
+    page = Page(tmp_path / "out" / "report.html")
+    law = json.loads((group / "stats.json").read_text())
+    slopes = [layer["slope"] for layer in law["layers"]]
+    assert all(f"{slope:.3f}" in page.text for slope in slopes)
+    assert "model.widths" in page.text
+    with (group / "stats.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 3 * len(law["layers"])
+    assert float(lines[0]["mean_variance"]) == law["layers"][0]["lines"][0]["mean_variance"]
+    bnexp("stats model.widths=[4] --batch-sizes 1,4,16", tmp_path)
+    assert len(list(tmp_path.glob(".groups/stats-*"))) == 1  # the same result, the same folder
+
+
+def test_json_names_the_report_and_the_runs(runs_dir: Path, tmp_path: Path) -> None:
+    ids = [run.id for run in list_runs(runs_dir)][:3]
+    found = json.loads(bnexp(f"report {' '.join(ids)} --json --out {tmp_path}", runs_dir).stdout)
+    assert found == {"report": str(tmp_path / "report.html"), "runs": ids}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("report nothing", "There is no run 'nothing'"),
+        ("report GROUP last", "give one sweep or comparison, or runs"),
+        ("report last --out FILE", "cannot be a folder"),
+    ],
+)
+def test_a_wrong_call_is_refused_in_a_sentence(line: str, message: str, runs_dir: Path, sweep: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    line = line.replace("GROUP", sweep.name).replace("FILE", str(tmp_path / "file"))
+    result = CliRunner().invoke(app, [*line.split(), "--runs-dir", str(runs_dir)], prog_name="bnexp")
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) < 10
+
+
+def test_an_empty_folder_has_nothing_to_report(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["report", "--runs-dir", str(tmp_path)], prog_name="bnexp")
+    assert result.exit_code == 2
+    assert "no runs" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_that_failed_or_cannot_be_read_do_not_stop_a_report(runs_dir: Path, tmp_path: Path) -> None:
+    for run in list_runs(runs_dir)[:6]:
+        shutil.copytree(run.folder, tmp_path / run.id)
+    broken, failed, torn, *_ = list_runs(tmp_path)
+    broken.summary_json.write_text("{")
+    summary = failed.summary()
+    failed.write_summary({**summary, "status": "failed", "error": "it broke", "test": dict.fromkeys(summary["test"])})
+    torn.metrics_jsonl.write_text(torn.metrics_jsonl.read_text()[:-40])
+    page = Page(Path(bnexp("report", tmp_path).stdout.strip()))
+    assert broken.id not in page.text
+    assert failed.id in page.text
+    assert torn.id in page.text
+
+
+def test_settings_that_cannot_be_compared_are_chapters_and_too_many_are_refused(runs_dir: Path) -> None:
+    rows = [row for row in rows_of(list_runs(runs_dir)) if row["status"] == "finished"]
+    other = [{**row, "id": f"x{row['id']}", "config.data.split_seed": 1} for row in rows]
+    found = chapters({"": [*rows, *other]})
+    assert [chapter.title for chapter in found] == ["data.split_seed=0", "data.split_seed=1"]
+    assert {len(chapter.rows) for chapter in found} == {len(rows)}
+    tuned = [{**row, "id": f"m{row['id']}", "config.optim.momentum": 0.5} for row in rows]
+    (one,) = chapters({"": [*rows, *tuned]})
+    assert one.arms == ("batch, momentum=0.5", "batch, momentum=0.9", "none, momentum=0.5", "none, momentum=0.9")
+    many = [{**row, "id": f"{seed}{row['id']}", "config.data.split_seed": seed} for seed in range(13) for row in rows]
+    with pytest.raises(Exception, match="13 settings that cannot be compared"):
+        chapters({"": many})
+    widths = [{**row, "id": f"{w}{row['id']}", "config.model.widths": [w]} for w in range(5) for row in rows]
+    assert len(chapters({"": widths})) == 5  # ten arms are too many for one drawing
+
+
+def test_a_report_needs_no_torch(sweep: Path, runs_dir: Path) -> None:
+    code = (
+        "import sys; from bnexp.cli import main\n"
+        f"try: main(['report', '{sweep.name}', '--runs-dir', '{runs_dir}'])\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "assert 'matplotlib' in sys.modules and 'torch' not in sys.modules and 'matplotlib.pyplot' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_browser_shows_a_report_without_a_word_to_anybody(sweep: Path, chromium: Any, width: int, scheme: str) -> None:
+    page = chromium.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    said, asked = [], []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"file://{sweep / 'report.html'}")
+    assert said == []
+    assert asked == [f"file://{sweep / 'report.html'}"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    pictures_ = page.locator("[role=img]")
+    assert pictures_.count() == len(pictures(sweep))
+    assert all(alt.strip() for alt in pictures_.evaluate_all("all => all.map(one => one.getAttribute('aria-label') || '')"))
+    drawn = page.locator("figure svg").evaluate_all(
+        "all => all.map(one => one.getBoundingClientRect()).map(box => [box.width, box.height])"
+    )
+    assert all(250 < w < width and h > 100 for w, h in drawn)
+    ink = page.locator("figure svg text").first.evaluate("text => getComputedStyle(text).fill")
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert _light(paper) is (scheme == "light")
+    assert _light(ink) is (scheme == "dark")
+    page.emulate_media(media="print", color_scheme=scheme)
+    assert _light(page.evaluate("getComputedStyle(document.body).backgroundColor"))  # paper is white
+    page.close()
+
+
+def _light(colour: str) -> bool:
+    return sum(map(int, re.findall(r"\d+", colour)[:3])) > 3 * 128
+
+
+def test_names_with_markup_arrive_as_text(runs_dir: Path, chromium: Any, tmp_path: Path) -> None:
+    """A run folder from a stranger: what it says of itself is shown, and not obeyed."""
+    evil = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
+    for run in list_runs(runs_dir)[:8]:
+        shutil.copytree(run.folder, tmp_path / run.id)
+        summary = run.summary()
+        summary["config"]["model"]["norm"] = evil if summary["config"]["model"]["norm"] == "batch" else "none"
+        summary["config"]["data"]["name"] = summary["data"]["name"] = f"data{evil}"
+        summary["environment"].update(command=f"bnexp {evil}", device=evil)
+        lines = (tmp_path / run.id / "metrics.jsonl").read_text().replace("block1.conv1", "block1</text><script>alert(3)</script>")
+        (tmp_path / run.id / "metrics.jsonl").write_text(lines)
+        (tmp_path / run.id / "summary.json").write_text(json.dumps(summary))
+    path = Path(bnexp("report", tmp_path).stdout.strip())
+    page = chromium.new_page()
+    said: list[str] = []
+    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    page.on("console", lambda message: said.append(message.text))
+    page.on("request", lambda request: said.append(request.url) if request.url != f"file://{path}" else None)
+    page.goto(f"file://{path}")
+    assert said == []
+    assert page.locator("script").count() == page.locator("img").count() == 0
+    assert evil in page.locator("body").inner_text()
+    assert any(evil in text for text in page.locator("svg text").all_text_contents())  # in a legend
+    page.close()
+
+
+def test_a_group_is_reported_part_by_part(tmp_path: Path) -> None:
+    line = "sweep batch-size --values 16,32 --seeds 1 optim.lr=0.1 metrics=off train.epochs=1 model.widths=[4] data.subset=128"
+    bnexp(line, tmp_path, "device=cpu", "--workers", "0", "--quiet")
+    (group,) = [path.parent for path in tmp_path.glob(".groups/*/members.json")]
+    page = Page(group / "report.html")
+    found = find_group(group.name, tmp_path)
+    assert found is not None
+    assert [part in page.headings for part in found.parts()] == [True, True]
+    assert all(name.startswith(("part1_", "part2_")) for name in pictures(group))
+    again = Page(Path(bnexp(f"report {group.name}", tmp_path).stdout.strip()))
+    assert again.headings == page.headings
