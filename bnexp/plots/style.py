@@ -1,8 +1,8 @@
 """How every figure looks: one colour an arm throughout, ink and paper that a page can exchange, and how a figure becomes SVG and PNG.
 
 The arms' colours are those of Okabe and Ito (2008), which people with any colour vision tell apart; line styles and markers carry what is
-not the arm. Figures are drawn dark on white. `Picture.svg(themed=True)` has CSS variables in the place of the colours, so that a page can
-show the same drawing light on dark.
+not the arm. Figures are drawn dark on white; `themed` puts CSS variables in the place of the colours, so that a page can show the same
+drawing light on dark.
 """
 
 from __future__ import annotations
@@ -91,37 +91,41 @@ class Picture:
     alt: str
     figure: Figure = field(repr=False, compare=False)
 
-    def svg(self, *, themed: bool = False) -> str:
-        """The drawing as an `<svg>` element. `themed`: with CSS variables (`--ink`, `--arm0`, ...), and sized by the page."""
+    def svg(self) -> str:
+        """The drawing as an SVG file, the same bytes each time."""
         import matplotlib
 
         text = io.StringIO()
         with matplotlib.rc_context({**RC, "svg.hashsalt": self.name}):  # ids that differ between figures and not between calls
             self.figure.savefig(text, format="svg", metadata={"Date": None, "Creator": "bnexp", "Title": self.title})
-        if not themed:
-            return text.getvalue()
-        svg = text.getvalue()[text.getvalue().index("<svg") :]
-        svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
-        svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.S)  # it would hold for the whole page
-        svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
-        svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-        svg = re.sub(r'\bid="', f'id="{self.name}-', svg)  # ids are the page's, and figures must not share them
-        svg = re.sub(r'((?:xlink:href="|url\()#)', rf"\g<1>{self.name}-", svg)
-        return re.sub(r"#[0-9a-f]{6}\b", lambda found: f"var(--{VARIABLES[found[0]]})" if found[0] in VARIABLES else found[0], svg)
+        return text.getvalue().replace("<svg ", f'<svg role="img" aria-label="{_attribute(self.alt)}" ', 1)
 
     def save(self, folder: Path) -> str:
-        """Writes `<name>.svg` and `<name>.png`; gives the themed SVG."""
+        """Writes `<name>.svg` and `<name>.png`; gives the drawing as `themed` does."""
         import matplotlib
 
         with matplotlib.rc_context(RC):
+            self.figure.draw_without_rendering()
+            self.figure.set_layout_engine(None)  # laid out once: it took as long as a drawing each time
             with atomic_write(folder / f"{self.name}.png") as file:
-                self.figure.savefig(
-                    file, format="png", dpi=DPI, metadata={"Title": self.title, "Description": self.alt, "Software": "bnexp"}
-                )
-            self.figure.set_layout_engine("none")  # it is laid out
+                words = {"Title": self.title, "Description": self.alt, "Software": "bnexp"}
+                self.figure.savefig(file, format="png", dpi=DPI, metadata=words)
+        svg = self.svg()
         with atomic_write(folder / f"{self.name}.svg") as file:
-            file.write(self.svg().replace("<svg ", f'<svg role="img" aria-label="{_attribute(self.alt)}" ', 1).encode())
-        return self.svg(themed=True)
+            file.write(svg.encode())
+        return themed(svg, self.name)
+
+
+def themed(svg: str, name: str) -> str:
+    """A drawing as an element of a page that sizes and describes it, and has its colours as CSS variables (`--ink`, `--arm0`, ...)."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+    svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.S)  # it would hold for the whole page
+    for attribute in ("width", "height", "role", "aria-label"):
+        svg = re.sub(rf'(<svg[^>]*?) {attribute}="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)  # ids are the page's, and figures must not share them
+    svg = re.sub(r'((?:xlink:href="|url\()#)', rf"\g<1>{name}-", svg)
+    return re.sub(r"#[0-9a-f]{6}\b", lambda found: f"var(--{VARIABLES[found[0]]})" if found[0] in VARIABLES else found[0], svg)
 
 
 @contextmanager
@@ -176,4 +180,4 @@ def plain_ticks(axis: Any, values: Sequence[float]) -> None:
 
 
 def _attribute(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
