@@ -1,6 +1,6 @@
 """Measured ratios: `train`, how close a run comes to the floor (bench_floor.py); `metrics`, what they cost (bench_metrics.py); `sweep`, 24
-runs beside what a user would write instead (bench_sweep.py, bench_plain.py). No group means all. Run it on an idle machine: `sweep` takes
-about 10 minutes a repetition, `metrics` 3.
+runs beside what a user would write instead (bench_sweep.py, bench_plain.py); `report`, a page on 200 runs (bench_report.py). No group
+means all. Run it on an idle machine: `sweep` takes about 10 minutes a repetition, `metrics` 3.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from typing import Any
 
 import bench_floor
 import bench_metrics
+import bench_report
 import bench_sweep
 import torch
 
-GROUPS = ("train", "metrics", "sweep")
+GROUPS = ("train", "metrics", "sweep", "report")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="\n".join((__doc__, bench_floor.__doc__, bench_metrics.__doc__, bench_sweep.__doc__)),
+        description="\n".join((__doc__, bench_floor.__doc__, bench_metrics.__doc__, bench_sweep.__doc__, bench_report.__doc__)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("groups", nargs="*", metavar="train|metrics|sweep", help="which rows (default: all)")
-    parser.add_argument("--repetitions", type=int, metavar="N", help="default: 9 of train, 3 of metrics and of sweep")
+    parser.add_argument("groups", nargs="*", metavar="train|metrics|sweep|report", help="which rows (default: all)")
+    parser.add_argument("--repetitions", type=int, metavar="N", help="default: 9 of train, 3 of the others")
     parser.add_argument("--mnist", metavar="FOLDER", help="metrics: the folder that holds MNIST/raw (default: noise of its size)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--epochs", type=int, metavar="N", help="sweep: a try with so few epochs; its ratios are not judged")
@@ -57,6 +58,10 @@ def main() -> None:
             found["sweeps"].append(row)
             if not options.json:
                 bench_sweep.print_sweep_row(row)
+    if "report" in groups:
+        found["report"] = bench_report.report_row(options.repetitions or 3)
+        if not options.json:
+            bench_report.print_report_row(found["report"])
     if options.json:
         print(json.dumps(found, indent=2))
 
