@@ -4,7 +4,9 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -20,12 +22,18 @@ OFFLINE = ["data=digits"]  # the sets that would be downloaded
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("readme")
+    folder = tmp_path_factory.mktemp("readme")
+    pixels = np.random.default_rng(0).integers(256, size=(2, 40, 8, 8, 3), dtype=np.uint8)
+    for name, images in zip(("cats", "dogs"), pixels, strict=True):  # the README's `photos`
+        (folder / "photos" / name).mkdir(parents=True)
+        for index, image in enumerate(images):
+            Image.fromarray(image).save(folder / "photos" / name / f"{index}.png")
+    return folder
 
 
 def test_the_readme_shows_every_command() -> None:
     shown = {shlex.split(line)[1] for line in COMMANDS}
-    assert {"train", "sweep", "compare", "evaluate", "runs", "stats", "tensorboard", "config"} <= shown
+    assert {"train", "sweep", "compare", "evaluate", "runs", "stats", "report", "tensorboard", "config"} <= shown
     assert len(COMMANDS) >= 10
     for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
         assert re.search(rf"\| `bnexp {name}\b", README), name
@@ -50,6 +58,32 @@ def test_the_readmes_commands_run(line: str, folder: Path, monkeypatch: pytest.M
     result = CliRunner().invoke(app, args, prog_name="bnexp")
     assert result.exit_code == 0, (result.stdout, result.stderr, result.exception)
     assert result.stdout
+
+
+def test_the_readmes_pictures_are_there_described_and_light() -> None:
+    root = Path(__file__).parent.parent
+    docs = {root: README, root / "docs": "\n".join(path.read_text() for path in (root / "docs").glob("*.md"))}
+    named = []
+    for folder, text in docs.items():
+        found = re.findall(r'<img src="([^"]+)"[^>]*? alt="([^"]+)"', text) + [
+            (p, alt) for alt, p in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", text)
+        ]
+        assert len(found) == text.count("<img ") + text.count("![")
+        for path, alt in found:
+            assert len(alt) > 30
+            with Image.open(folder / path) as image:
+                assert image.width > 600
+            assert (folder / path).stat().st_size < 300_000
+            named.append((folder / path).name)
+    figures = (root / "scripts/figures").read_text()
+    assert set(named) <= {f"{name}.png" for name in re.findall(r"^take \S+ \S+ (\S+)$", figures, re.M)}
+
+
+def test_links_lead_somewhere() -> None:
+    root = Path(__file__).parent.parent
+    for path in (root / "README.md", *(root / "docs").glob("*.md")):
+        for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text()):
+            assert link.startswith("http") or (path.parent / link).exists(), (path.name, link)
 
 
 def test_the_readmes_python_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,6 +102,11 @@ def by_learning_rate(
     colour = colours(palette)
     columns = 3
     rows = -(-len(lrs) // columns)
+    n = {
+        arm.name: max(len(one.tracks) for arms in tracks.values() for one in arms if one.name == arm.name)
+        for a in tracks.values()
+        for arm in a
+    }
     lost = 0
     with drawing(rows, columns, height=0.9 + 1.15 * rows, sharex=True, sharey=True) as (figure, panels):
         for axes, lr in zip(panels, lrs, strict=False):
@@ -111,7 +116,7 @@ def by_learning_rate(
             for arm in tracks[lr]:
                 made = band(arm.tracks, "val/accuracy")
                 if made is not None:
-                    draw_band(axes, made, colour[arm.name], "-", arm.label, log=False, width=1.3)
+                    draw_band(axes, made, colour[arm.name], "-", f"{arm.label} (n = {n[arm.name]})", log=False, width=1.3)
                 lost += arm.n_diverged
             percent_axis(axes, low=0, high=1.02)
         for axes in panels[len(lrs) :]:
@@ -125,8 +130,7 @@ def by_learning_rate(
             for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
                 seen.setdefault(str(label), handle)
         figure.legend(list(seen.values()), list(seen), loc="outside upper left", ncols=4)
-    n = max((len(arm.tracks) for arms in tracks.values() for arm in arms), default=0)
-    caption = f"Validation accuracy (running statistics) at each learning rate, n = {n} seeds a line at most. {BAND} {ENDS}"
+    caption = f"Validation accuracy (running statistics) at each learning rate, n seeds a line at most. {BAND} {ENDS}"
     alt = (
         f"{len(lrs)} panels of validation accuracy against training steps, learning rates {lrs[0]:g} to {lrs[-1]:g}; "
         f"{lost} diverged runs are marked."

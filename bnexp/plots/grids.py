@@ -42,10 +42,10 @@ def accuracy_by_batch_size(name: str, rows: Sequence[BatchSizeRow], palette: Seq
         plain_ticks(axes.xaxis, sorted({row.batch_size for row in best}))
         axes.set_xlabel("batch size (images)")
         axes.set_ylabel("test accuracy (%)")
-        axes.set_title(title, loc="left")
+        n = max((row.n for row in best), default=0)
+        axes.set_title(f"{title} (n = {n})", loc="left")
         percent_axis(axes, low=_floor(lowest), high=_ceiling(lowest))
         legend(figure, axes, columns=2)
-    n = max((row.n for row in best), default=0)
     lost = sum(row.n_diverged for row in best)
     caption = (
         f"Each batch size at the arm's own best learning rate (by validation loss), n = {n} seeds; bars are 95 % intervals of the running "
@@ -148,8 +148,8 @@ def steps_heat_map(
         axes.set_yticks(range(len(sizes)), [str(size) for size in sizes])
         axes.set_xlabel("learning rate")
         axes.set_ylabel("batch size (images)")
-        axes.set_title(title, loc="left")
-    n = max(one.n for *_, one in cells)
+        n = max(one.n for *_, one in cells)
+        axes.set_title(f"{title} (median, n = {n} a cell)", loc="left")
     never = sum(one.steps.median is not None and math.isinf(one.steps.median) for *_, one in cells)
     caption = f"Median updates to the target, n = {n} seeds a cell; hatched cells: the median run never reaches it. Darker is slower."
     alt = f"Heat map of median steps to target, {arm}, {len(sizes)} batch sizes by {len(lrs)} learning rates; {never} cells are infinite."

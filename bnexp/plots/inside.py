@@ -130,10 +130,10 @@ def observed_and_predicted(name: str, arms: Sequence[Arm], palette: Sequence[str
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
         axes.set_xlabel("predicted: Φ(β/|γ|), mean over channels (%)")  # noqa: RUF001
         axes.set_ylabel("observed positive share (%)")
-        axes.set_title(title, loc="left")
+        n = max(len(arm.tracks) for arm in arms)
+        axes.set_title(f"{title} (n = {n})", loc="left")
         legend(figure, axes, columns=3)
     gaps = "; ".join(f"{name_}: mean gap {sum(abs(a - b) for _, a, b in found) / len(found):.3f}" for name_, found in points.items())
-    n = max(len(arm.tracks) for arm in arms)
     caption = (
         f"Share of positive values that enters each ReLU, on the probe batch at the end of training, n = {n} seeds. For a normal x-hat "
         "gamma alone does not set it: the ratio beta/|gamma| does."
@@ -166,14 +166,14 @@ def noise_law(name: str, law: Mapping[str, Any], measure: str, y: str, title: st
         axes.minorticks_off()
         axes.set_xlabel("batch size (images)")
         axes.set_ylabel(y)
-        axes.set_title(title, loc="left")
+        axes.set_title(f"{title} (n = {law['draws']} batches of each size)", loc="left")
         legend(figure, axes, columns=3)
     slopes = [layer["slope"] for layer in layers if layer.get("slope") is not None]
     said = f" Log-log slopes of Var[mean] by layer: {', '.join(f'{slope:.3f}' for slope in slopes)}." if slopes else ""
     return Picture(
         name,
         title,
-        f"{caption} {law['draws']} random batches of each size.",
+        caption,
         f"{y} against batch size, log-log, {len(layers)} layers.{said}",
         figure,
     )
