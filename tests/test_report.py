@@ -218,13 +218,17 @@ def test_an_empty_folder_has_nothing_to_report(tmp_path: Path) -> None:
 def test_runs_that_failed_or_cannot_be_read_do_not_stop_a_report(runs_dir: Path, tmp_path: Path) -> None:
     for run in list_runs(runs_dir)[:6]:
         shutil.copytree(run.folder, tmp_path / run.id)
-    broken, failed, torn, *_ = list_runs(tmp_path)
+    broken, failed, torn, older, *_ = list_runs(tmp_path)
+    summary = older.summary()
+    del summary["config"]["optim"]["lr"]
+    older.write_summary(summary)
     broken.summary_json.write_text("{")
     summary = failed.summary()
     failed.write_summary({**summary, "status": "failed", "error": "it broke", "test": dict.fromkeys(summary["test"])})
     torn.metrics_jsonl.write_text(torn.metrics_jsonl.read_text()[:-40])
     page = Page(Path(bnexp("report", tmp_path).stdout.strip()))
-    assert broken.id not in page.text
+    assert f"2 runs cannot be read and are left out: {', '.join(sorted([broken.id, older.id]))}." in page.text
+    assert page.text.count(broken.id) == page.text.count(older.id) == 1
     assert failed.id in page.text
     assert torn.id in page.text
 

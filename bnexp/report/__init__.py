@@ -9,7 +9,7 @@ from typing import Any
 from bnexp.analysis import Arms, Row, StepMs
 from bnexp.records import curves
 from bnexp.report.again import commands, config_table, environment_table
-from bnexp.report.chapters import chapters
+from bnexp.report.chapters import chapters, readable
 from bnexp.report.law import law_shown
 from bnexp.report.page import Page, write
 from bnexp.report.show import shown
@@ -45,8 +45,9 @@ def write_report(
         shown(chapter, lambda run: curves(folders[run]), f"part{index}_" if many else "", None if many else step_ms)
         for index, chapter in enumerate(found, 1)
     ]
-    rows = list({row["id"]: row for own in parts.values() for row in own if "seed" in row}.values())
-    return write(Page(title, pages, commands(rows), config_table(rows), environment_table(rows), command_line()), folder)
+    every = list({row["id"]: row for own in parts.values() for row in own}.values())
+    rows, lost = [row for row in every if readable(row)], sorted(str(row["id"]) for row in every if not readable(row))
+    return write(Page(title, pages, commands(rows), config_table(rows), environment_table(rows), command_line(), lost), folder)
 
 
 def write_law_report(folder: Path, law: Mapping[str, Any]) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 
 from bnexp.analysis import NORM, ArmOf, Arms, Row
 from bnexp.analysis.comparable import label
-from bnexp.analysis.rows import batch_size_of, is_result, norm_of, setting, varying
+from bnexp.analysis.rows import batch_size_of, is_result, lr_of, norm_of, seed_of, setting, varying
 from bnexp.errors import UsageError
 from bnexp.keys import show
 from bnexp.plots import MAX_ARMS
@@ -54,7 +54,7 @@ def chapters(parts: Mapping[str, Sequence[Row]], arms: Arms | None = None) -> li
     """
     found = []
     for part, rows in parts.items():
-        known = [row for row in rows if "seed" in row]
+        known = [row for row in rows if readable(row)]
         if arms is not None:
             found.append(_chapter(part if len(parts) > 1 else "", known, arms.treatment, arms))
         else:
@@ -67,6 +67,14 @@ def chapters(parts: Mapping[str, Sequence[Row]], arms: Arms | None = None) -> li
             "name fewer runs, or a sweep."
         )
     return found
+
+
+def readable(row: Row) -> bool:
+    """Whether a row says which run it is: its summary could be read, and has what every chapter asks for."""
+    try:
+        return bool(seed_of(row) >= 0 and lr_of(row) > 0 and batch_size_of(row) > 0 and norm_of(row) and row["config.data.name"])
+    except (KeyError, TypeError, ValueError):
+        return False
 
 
 def _split(part: str, rows: Sequence[Row]) -> list[Chapter]:

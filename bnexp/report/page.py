@@ -26,6 +26,8 @@ class Page:
     environment: Table | None
     command: str
     """The one that wrote it."""
+    unreadable: Sequence[str] = ()
+    """Runs that are left out."""
 
 
 def write(page: Page, folder: Path) -> Path:
