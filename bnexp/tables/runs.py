@@ -40,13 +40,14 @@ MEANING = {
 def run_table(summary: dict[str, Any], folder: str, curves: Mapping[str, Curve]) -> RenderableType:
     """One run: what it scored, how its curves went, when it reached the target, how fast it was."""
     config, target, speed = summary["config"], summary["target"], summary["speed"]
-    table = Table(title=Text(summary["id"], style="bold"), title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
+    title = Text(summary["id"], style="bold")  # not the table's: Rich cuts that to the table's width
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
-    table.add_column()
+    table.add_column(overflow="fold")
     table.add_row("status", _status(summary))
     if summary["data"] is None:  # it failed before its data were read
         table.add_row("folder", folder)
-        return Group(table, *[Text(f"Note: {note}", style="yellow") for note in notes(summary)])
+        return Group(title, table, *[Text(f"Note: {note}", style="yellow") for note in notes(summary)])
     table.add_row(
         "network",
         f"{config['model']['name']} {config['model']['widths']}, norm {config['model']['norm']}, {summary['parameters']:,} parameters",
@@ -75,7 +76,7 @@ def run_table(summary: dict[str, Any], folder: str, curves: Mapping[str, Curve])
         f"training {number(speed['train_s'])} s, evaluation {number(speed['eval_s'])} s",
     )
     table.add_row("folder", folder)
-    return Group(table, *[Text(f"Note: {note}", style="yellow") for note in notes(summary)])
+    return Group(title, table, *[Text(f"Note: {note}", style="yellow") for note in notes(summary)])
 
 
 def _course(curve: Curve, log: bool, diverged: bool) -> str:
@@ -140,6 +141,8 @@ def list_table(rows: Sequence[Row], curves: Mapping[str, Curve]) -> RenderableTy
         columns["status"].cells.append((status, STATUS_STYLE.get(status, "")))
         columns["val loss"].cells.append((MARK * is_best + number(loss), STYLE if is_best else ""))
     said = f"{MARK} lowest validation loss of the finished runs on the same data, whatever else they differ in" if best else ""
+    if not any(text for text, _ in columns["curve"].cells):
+        del columns["curve"]
     return Listing(list(columns.values()), said)
 
 
