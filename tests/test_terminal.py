@@ -29,8 +29,9 @@ from bnexp.launch import launch
 from bnexp.live import Live, label
 from bnexp.run import list_runs
 from bnexp.sparkline import BLOCKS, LOST
+from bnexp.stop import Stop
 from bnexp.terminal import POINTS, SHOWN, Look, Seen, Terminal, extend, fitted
-from bnexp.workers import DONE, Event
+from bnexp.workers import DONE, Event, run_stacks
 
 TINY = ["model.widths=[4,4]", "train.steps=24", "train.eval_every=8"]
 CODE = re.compile(r"\x1b\[[\d;?]*[a-zA-Z]")
@@ -311,3 +312,20 @@ def test_many_stacks_have_a_line_each_up_to_a_few_and_the_counts_are_of_all(tmp_
         assert columns < 60 or all("█▁" in line for line in third)
         assert columns < 60 or any("best 97.5 %" in line for line in third)
         assert not any(line.startswith(label(stacks[0])) for line in lines[-4:])
+
+
+def test_the_last_event_of_a_stack_has_what_its_summaries_say(tmp_path: Path) -> None:
+    """Evaluations are told along with the progress; that of the last step comes after the last progress."""
+    prepared = prepare(expand([*TINY, "train.target=0.12", "optim.lr=0.1,1e30", "seed=range(3)", "model.norm=none"]), tmp_path)
+    (stack,) = prepared.stacks
+    events: list[Event] = []
+    run_stacks([stack], Stop(), events.append, lambda planned, reason: None, workers=0)
+    summaries = [run.summary() for run in stack.runs]
+    finished = [summary for summary in summaries if summary["status"] == "finished"]
+    assert 0 < len(finished) < len(summaries)
+    last = events[-1]
+    assert last.done == last.total == 24
+    assert last.diverged == len(summaries) - len(finished)
+    assert last.reached == sum(summary["target"]["reached_step"] is not None for summary in finished)
+    assert last.val_loss == pytest.approx(sum(summary["val"]["loss"] for summary in finished) / len(finished))
+    assert last.best_accuracy == max(summary["val"]["best_accuracy"] for summary in finished)
