@@ -23,7 +23,7 @@ from bnexp.models import unstack
 from bnexp.plan import Planned
 from bnexp.run import Run, StackFolder
 from bnexp.stop import Stop
-from bnexp.terminal import Display
+from bnexp.terminal import Display, Look, Seen
 from bnexp.train import Stack, fit, parameters_a_run, speed
 
 COLD_EMA = 0.01
@@ -150,9 +150,7 @@ class _Job:
             rate = stack.runs * size / stack.clock.laps[-1] if stack.clock.laps else math.nan
             loss, accuracy = float(stack.losses[-1][stack.alive].nanmean()), float(stack.correct[-1][stack.alive].double().mean()) / size
             best = max((track.best_accuracy for track in stack.tracks if track.best_accuracy is not None), default=None)
-            self.terminal.advance(
-                stack.step, f"loss {loss:.3f}  acc {accuracy:.2f}  {rate:,.0f} img/s", best, rate if stack.clock.laps else None
-            )
+            self.terminal.advance(stack.step, f"loss {loss:.3f}  acc {accuracy:.2f}", best, rate if stack.clock.laps else None)
 
     def record(self, index: int, values: dict[str, float]) -> None:
         """One line of each log; on the terminal one line for all runs."""
@@ -168,6 +166,7 @@ class _Job:
                 log.say(f"reached the target at step {stack.step} and stops")
         self.recorded.append(values)
         if index == self.expected[-1]:
+            self.terminal.looked(self.look())
             self.expected = stack.alive
             mean = {key: sum(one[key] for one in self.recorded) / len(self.recorded) for key in ("train/loss", "val/loss", "val/accuracy")}
             of = f"mean of {len(self.recorded)} runs: " if stack.runs > 1 else ""
@@ -176,6 +175,20 @@ class _Job:
                 f"val loss {mean['val/loss']:.4f}  val accuracy {mean['val/accuracy']:.4f}"
             )
             self.recorded = []
+
+    def look(self) -> Look:
+        """What the evaluation found that was recorded last."""
+        stack, tracks = self.stack, [track for track, run in zip(self.stack.tracks, self.runs, strict=True) if run is not None]
+        seen = []
+        for index, values in zip(self.expected, self.recorded, strict=True):
+            track, seed = stack.tracks[index], stack.configs[index].seed
+            if self.runs[index] is not None:
+                scores = values["val/loss"], values["val/accuracy"]
+                seen.append(Seen(index, seed, *scores, track.reached_step, track.diverged_at_step))
+        losses = [run.val_loss for run in seen if math.isfinite(run.val_loss)]
+        lost = sum(track.diverged_at_step is not None for track in tracks)
+        reached = sum(track.reached_step is not None and track.diverged_at_step is None for track in tracks)
+        return Look(stack.step, sum(losses) / len(losses) if losses else math.nan, seen, len(tracks), reached, lost)
 
     def measured(self, found: Measured, alive: list[int]) -> None:
         """One line of each living run's logs, with histograms where there are any."""

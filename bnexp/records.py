@@ -30,3 +30,20 @@ def curves(path: Path) -> dict[str, list[tuple[int, float]]]:
             if "/" in key and (value is None or isinstance(value, (int, float))):
                 found.setdefault(key, []).append((record["step"], math.nan if value is None else float(value)))
     return found
+
+
+def curve(path: Path, key: str) -> list[tuple[int, float]]:
+    """`curves(path)[key]`, of which only the lines that hold the key are parsed; empty where there is none."""
+    if not path.exists():
+        return []
+    quoted, found = json.dumps(key).encode(), []
+    for line in path.read_bytes().splitlines():
+        if quoted in line:
+            try:
+                record: Any = json.loads(line)
+            except ValueError:
+                continue
+            step, value = (record.get(name, "") for name in ("step", key)) if isinstance(record, dict) else ("", "")
+            if isinstance(step, int) and step >= 0 and (value is None or isinstance(value, (int, float))):
+                found.append((step, math.nan if value is None else float(value)))
+    return found

@@ -7,12 +7,13 @@ checkpoint, then its runs count as failed. A stop is a file that the workers pol
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from bnexp.launch import work
 from bnexp.plan import Planned
 from bnexp.run import InWork, Run
 from bnexp.stop import Stop
+from bnexp.terminal import Look
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -46,6 +48,11 @@ class Event:
     best_accuracy: float | None = None
     images_per_s: float | None = None
     message: str | None = None
+    val_loss: float | None = None
+    """Mean over the runs that have a finite one."""
+    reached: int | None = None
+    diverged: int | None = None
+    """How many runs have reached the target, or diverged."""
 
 
 Tell = Callable[[Event], None]
@@ -143,6 +150,8 @@ class _Told:
     def __init__(self, planned: Planned, tell: Tell) -> None:
         self._stack, self._tell = planned.folder.id, tell
         self._total, self._done, self._told_at = 0, 0, 0.0
+        self._best: float | None = None
+        self._look: Look | None = None
 
     def say(self, message: str) -> None:
         self._tell(Event(self._stack, self._done, self._total, message=message))
@@ -154,14 +163,27 @@ class _Told:
         return time.perf_counter() - self._told_at > 0.5
 
     def advance(self, done: int, info: str, best_accuracy: float | None = None, images_per_s: float | None = None) -> None:
-        self._done, self._told_at = done, time.perf_counter()
-        self._tell(Event(self._stack, done, self._total, best_accuracy, images_per_s))
+        self._done, self._told_at, self._best = done, time.perf_counter(), best_accuracy
+        look, self._look = self._look, None
+        found = Event(self._stack, done, self._total, best_accuracy, images_per_s)
+        if look is not None:
+            loss = look.val_loss if math.isfinite(look.val_loss) else None
+            found = replace(found, val_loss=loss, reached=look.reached, diverged=look.diverged)
+        self._tell(found)
+
+    def looked(self, look: Look) -> None:
+        """Kept until there is something to tell anyway: evaluations come often, and the main process hears of many stacks."""
+        self._look = look
+        known = [run.val_accuracy for run in look.runs if run.diverged_at_step is None]
+        self._best = max([*known, *([] if self._best is None else [self._best])], default=None)
 
     def line(self, message: str) -> None:
         """What is said at each evaluation is too much for many stacks."""
 
     def end(self) -> None:
-        """The main process sees the end of the task."""
+        """Tells what the last evaluation found; the main process sees the end of the task."""
+        if self._look is not None:
+            self.advance(self._look.step, "", self._best)
 
 
 class _FileStop(Stop):

@@ -172,6 +172,10 @@ def _print_outcome(outcome: Outcome, json: bool, quiet: bool) -> None:
     if json:
         print_json(summaries[0] if len(summaries) == 1 else {"runs": summaries})
         return
+    from bnexp.records import curve, curves
     from bnexp.tables import run_table, seeds_table, show
 
-    show(run_table(summaries[0], str(outcome.runs[0].folder)) if len(summaries) == 1 else seeds_table(summaries))
+    if len(summaries) == 1:
+        show(run_table(summaries[0], str(outcome.runs[0].folder), curves(outcome.runs[0].metrics_jsonl)))
+    else:
+        show(seeds_table(summaries, [curve(run.metrics_jsonl, "val/loss") for run in outcome.runs]))

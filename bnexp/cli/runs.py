@@ -11,13 +11,16 @@ from bnexp.cli.app import Commands, app
 from bnexp.cli.options import RUNS, Json, NoConfigDir, NoQuiet, Quiet, RunName, RunsDir, complete_runs, print_json
 from bnexp.errors import UsageError
 
+DRAWN = 50
+"""Runs whose sparkline is shown, the newest: metrics.jsonl takes a third of a megabyte a run, and a folder may have ten thousand."""
+
 runs_app = typer.Typer(cls=Commands, rich_markup_mode="markdown")
 app.add_typer(runs_app, name="runs", invoke_without_command=True)
 
 
 @runs_app.callback()
 def list_(ctx: typer.Context, runs_dir: RunsDir = RUNS, config_dir: NoConfigDir = None, json: Json = False, quiet: NoQuiet = False) -> None:
-    """Lists the runs; shows or removes some.
+    """Lists the runs, oldest first, the newest 50 with a sparkline of their validation loss; shows or removes some.
 
     Examples:
 
@@ -40,9 +43,12 @@ def list_(ctx: typer.Context, runs_dir: RunsDir = RUNS, config_dir: NoConfigDir 
     elif not found:
         print(f"There are no runs in {runs_dir}; `bnexp train` makes one.", file=sys.stderr)
     else:
+        from bnexp.records import curve
+        from bnexp.run import Run
         from bnexp.tables import list_table, show
 
-        show(list_table(found))
+        newest = [row["id"] for row in found[-DRAWN:]]
+        show(list_table(found, {name: curve(Run(runs_dir, name).metrics_jsonl, "val/loss") for name in newest}))
 
 
 @runs_app.command("show")
@@ -69,8 +75,9 @@ def show_run(
         from bnexp.records import curves
         from bnexp.tables import inside_table, run_table, show
 
-        show(run_table(found.summary(), str(found.folder)))
-        inside = inside_table(curves(found.metrics_jsonl))
+        measured = curves(found.metrics_jsonl)
+        show(run_table(found.summary(), str(found.folder), measured))
+        inside = inside_table(measured)
         if inside is not None:
             show(inside)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -10,10 +10,11 @@ from rich.text import Text
 
 from bnexp.analysis import Audit, Comparison, Factor, StableLr
 from bnexp.compare import Compared
+from bnexp.tables.marks import BETTER, LOWEST, MARK, better, lowest, marked
 from bnexp.tables.text import FASTER, LOST, Whole, difference, mean_std, quartiles, times_faster
 
 STATS = {"running": "running statistics", "precise": "precise statistics", "batch": "batch statistics"}
-MARK = {True: ("ok", "green"), False: ("NO", "red"), None: ("?", "yellow")}
+SIGN = {True: ("ok", "green"), False: ("NO", "red"), None: ("?", "yellow")}
 
 
 def comparison_tables(found: Compared) -> RenderableType:
@@ -44,8 +45,12 @@ def headline(found: Compared) -> RenderableType:
     for arm in others:
         table.add_column(Text(f"{arm} - {baseline}"), justify="right", overflow="fold")
 
-    def row(name: str, cells: dict[str, str], versus: dict[str, str] | None = None) -> None:
-        table.add_row(name, *[cells.get(arm, "") for arm in order], *[(versus or {}).get(arm, "") for arm in others])
+    marks: set[str] = set()
+
+    def row(name: str, cells: dict[str, str], versus: dict[str, str] | None = None, best: Set[str] = frozenset()) -> None:
+        marks.update(best)
+        arms = [marked(cells.get(arm, ""), arm in best) for arm in order]
+        table.add_row(name, *arms, *[(versus or {}).get(arm, "") for arm in others])
 
     results, versus = matchup.arms, matchup.versus
     row("learning rate, best by validation loss", {arm: f"{results[arm].lr:g}" for arm in arms})
@@ -55,6 +60,7 @@ def headline(found: Compared) -> RenderableType:
             f"test accuracy %, {name}",
             {arm: mean_std(results[arm].accuracy[stats]) for arm in arms},
             {arm: difference(versus[arm].accuracy[stats], holm[arm]) for arm in others},
+            better(comparison, {arm: versus[arm].accuracy[stats] for arm in others}),
         )
     row(
         "generalization gap (train - test) %",
@@ -65,7 +71,8 @@ def headline(found: Compared) -> RenderableType:
         "steps to target (quartiles)",
         {arm: quartiles(results[arm].steps) for arm in arms},
         {arm: f"faster {times_faster(versus[arm].speedup)}" for arm in others},
-    )
+        better(comparison, {arm: versus[arm].speedup for arm in others}),
+    )  # the seconds below have no mark: their interval leaves out how uncertain a step's time is
     if seconds is not None:
         row(
             "seconds to target",
@@ -91,12 +98,17 @@ def headline(found: Compared) -> RenderableType:
     )
     row("diverged runs (all learning rates)", {arm: _diverged(comparison, arm) for arm in arms})
     row("parameters", {arm: "n/a" if results[arm].parameters is None else f"{results[arm].parameters:,}" for arm in arms})
-    table.caption = Text(f"{LOST}; {FASTER}; cost: ratio of the medians (what their quartiles allow)" if seconds else f"{LOST}; {FASTER}")
+    said = [f"{MARK} better: {BETTER.format(baseline)}"] * bool(marks) + [LOST, FASTER]
+    said += ["cost: ratio of the medians (what their quartiles allow)"] * bool(seconds)
+    table.caption = Text("; ".join(said))
     return Whole(table)
 
 
-def same_lr(comparison: Comparison) -> RenderableType:
-    """Test accuracy (running statistics) of all arms at each learning rate that they were all tried with."""
+def same_lr(comparison: Comparison, choose: bool = False) -> RenderableType:
+    """Test accuracy (running statistics) of all arms at each learning rate that they were all tried with, the best one of each arm marked.
+
+    With `choose`, where no arm has several, the arm with the lowest mean validation loss is marked; a comparison asks for a test instead.
+    """
     baseline = comparison.baseline
     others = [arm for arm in comparison.arms if arm != baseline]
     table = Table(title=Text("All arms at the same learning rate: test accuracy %, running statistics", style="bold"), title_justify="left")
@@ -105,17 +117,28 @@ def same_lr(comparison: Comparison) -> RenderableType:
         table.add_column(Text(arm), justify="right", overflow="fold")
     for arm in others:
         table.add_column(Text(f"{arm} - {baseline}"), justify="right", overflow="fold")
+    tuned = {arm for arm, best in comparison.best_lr.items() if len(best.by_lr) > 1}
+    chosen = _lowest_arm(comparison) if choose and not tuned else set()
     for matchup in comparison.same_lr:
         cells = []
         for arm in [*others, baseline]:
             result = matchup.arms[arm]
-            best = "*" if comparison.best_lr[arm].lr == matchup.lr else ""
+            best = arm in chosen or (arm in tuned and comparison.best_lr[arm].lr == matchup.lr)
             lost = f", {result.n_diverged} of {result.n} diverged" if result.n_diverged else ""
-            cells.append(f"{best}{mean_std(result.accuracy['running'])}{lost}")
+            cells.append(marked(f"{mean_std(result.accuracy['running'])}{lost}", best))
         gaps = [difference(matchup.versus[arm].accuracy["running"]) if arm in matchup.versus else "" for arm in others]
         table.add_row(f"{matchup.lr:g}", *cells, *gaps)
-    table.caption = Text("* the arm's best learning rate; a diverged run counts as accuracy 0, one that misses the target keeps its own")
+    said = [f"{MARK} the arm's best learning rate"] * bool(tuned) + [f"{MARK} {LOWEST}"] * bool(chosen)
+    said.append("a diverged run counts as accuracy 0, one that misses the target keeps its own")
+    table.caption = Text("; ".join(said))
     return Whole(table)
+
+
+def _lowest_arm(comparison: Comparison) -> set[str]:
+    """Of the arms that have most results at the only learning rate."""
+    (matchup,) = comparison.same_lr or (comparison.headline,)
+    most = max((result.n for result in matchup.arms.values()), default=0)
+    return lowest({arm: result.val_loss.mean for arm, result in matchup.arms.items() if result.n == most})
 
 
 def audit_table(audit: Audit) -> Table:
@@ -130,7 +153,7 @@ def audit_table(audit: Audit) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for check in audit.checks:
-        mark, style = MARK[check.passed]
+        mark, style = SIGN[check.passed]
         table.add_row(Text(mark, style=style), Text(check.name), Text(check.detail))
     return table
 

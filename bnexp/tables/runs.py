@@ -1,16 +1,34 @@
-"""Summaries of runs as Rich tables. Reads summaries only."""
+"""Runs as Rich tables, from their summaries and curves. Reads no files."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bnexp.tables.text import count, number, percent, spread
+from bnexp.analysis.rows import Row, is_result, val_loss
+from bnexp.sparkline import LOST, sparkline
+from bnexp.tables.listing import Column, Listing
+from bnexp.tables.marks import MARK, STYLE, lowest
+from bnexp.tables.text import Whole, count, number, percent, spread
 
+Curve = Sequence[tuple[int, float]]
+"""(step, value)."""
+
+SAME_DATA = frozenset(
+    (
+        *("config.data.name", "config.data.val_fraction", "config.data.subset", "config.data.split_seed"),
+        *("data.fingerprint", "data.train", "data.val"),
+    )
+)
+"""Runs that agree in these are validated on the same images."""
+CURVE_WIDTH = 12
+CURVES = {"train/loss": ("train loss", True), "val/loss": ("val loss", True), "val/accuracy": ("val accuracy", False)}
+"""Which curves of a run are shown, and whether one is logarithmic, that is, a loss."""
 STATUS_STYLE = {"finished": "green", "diverged": "yellow", "failed": "red", "interrupted": "magenta", "running": "cyan"}
 MEANING = {
     "running": "running statistics (eval mode)",
@@ -19,16 +37,17 @@ MEANING = {
 }
 
 
-def run_table(summary: dict[str, Any], folder: str) -> RenderableType:
-    """One run: what it scored, when it reached the target, how fast it was."""
+def run_table(summary: dict[str, Any], folder: str, curves: Mapping[str, Curve]) -> RenderableType:
+    """One run: what it scored, how its curves went, when it reached the target, how fast it was."""
     config, target, speed = summary["config"], summary["target"], summary["speed"]
-    table = Table(title=Text(summary["id"], style="bold"), title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
+    title = Text(summary["id"], style="bold")  # not the table's: Rich cuts that to the table's width
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
-    table.add_column()
+    table.add_column(overflow="fold")
     table.add_row("status", _status(summary))
     if summary["data"] is None:  # it failed before its data were read
         table.add_row("folder", folder)
-        return Group(table, *[Text(f"Note: {note}", style="yellow") for note in notes(summary)])
+        return Group(title, table, *[Text(f"Note: {note}", style="yellow") for note in notes(summary)])
     table.add_row(
         "network",
         f"{config['model']['name']} {config['model']['widths']}, norm {config['model']['norm']}, {summary['parameters']:,} parameters",
@@ -47,6 +66,9 @@ def run_table(summary: dict[str, Any], folder: str) -> RenderableType:
     val = summary["val"]
     best = "" if val["best_step"] is None else f"; best {percent(val['best_accuracy'])} at step {val['best_step']:,}"
     table.add_row("validation", f"{percent(val['accuracy'])}, loss {number(val['loss'])}{best}")
+    for key, (name, log) in CURVES.items():
+        if curves.get(key):
+            table.add_row(name, _course(curves[key], log, summary["status"] == "diverged"))
     table.add_row("target", _target(target))
     table.add_row(
         "speed",
@@ -54,41 +76,85 @@ def run_table(summary: dict[str, Any], folder: str) -> RenderableType:
         f"training {number(speed['train_s'])} s, evaluation {number(speed['eval_s'])} s",
     )
     table.add_row("folder", folder)
-    return Group(table, *[Text(f"Note: {note}", style="yellow") for note in notes(summary)])
+    return Group(title, table, *[Text(f"Note: {note}", style="yellow") for note in notes(summary)])
 
 
-def seeds_table(summaries: Sequence[dict[str, Any]]) -> RenderableType:
-    """Runs that differ in their seed, one row each, then mean and standard deviation with n."""
+def _course(curve: Curve, log: bool, diverged: bool) -> str:
+    """`█▆▄▃▂▁▁▁  2.31 to 0.0421; best 0.0401 at step 384`: the first and the last value, and the best one's step."""
+    drawn = sparkline(curve, CURVE_WIDTH, log=log, diverged=diverged)
+    ends = " to ".join(number(value if math.isfinite(value) else None) for _, value in (curve[0], curve[-1]))
+    known = [(value if log else -value, step) for step, value in curve if math.isfinite(value)]
+    if not known:
+        return f"{drawn}  {ends}"
+    value, step = min(known)
+    return f"{drawn}  {ends}; best {number(abs(value))} at step {step:,}"
+
+
+def seeds_table(summaries: Sequence[dict[str, Any]], curves: Sequence[Curve]) -> RenderableType:
+    """Runs that differ in their seed, one row each, with the validation losses of each; then mean and standard deviation with n."""
     config = summaries[0]["config"]
     title = f"{config['data']['name']}, norm {config['model']['norm']}, batch {config['train']['batch_size']}, lr {config['optim']['lr']:g}"
     table = Table(title=Text(title, style="bold"), title_justify="left")
-    for name in ("seed", "status", "test acc", "precise", "batch", "val acc", "to target"):
-        table.add_column(name, justify="left" if name == "status" else "right", overflow="fold")
-    for summary in summaries:
-        cells = [percent(summary["test"][stats]["accuracy"]) for stats in MEANING]
+    for name in ("seed", "status", "val loss", "test acc %", "precise %", "batch %", "val acc %", "to target"):
+        table.add_column(name, justify="left" if name in ("status", "val loss") else "right")
+    for summary, curve in zip(summaries, curves, strict=True):
+        scores = [*(summary["test"][stats]["accuracy"] for stats in MEANING), summary["val"]["accuracy"]]
         step = summary["target"]["reached_step"]
-        seed = str(summary["seed"])
-        table.add_row(seed, _status(summary), *cells, percent(summary["val"]["accuracy"]), "inf" if step is None else f"{step:,}")
+        drawn = sparkline(curve, diverged=summary["status"] == "diverged")
+        shares = [percent(score).removesuffix(" %") for score in scores]
+        table.add_row(str(summary["seed"]), _status(summary), drawn, *shares, "inf" if step is None else f"{step:,}")
     columns = [[s["test"][stats]["accuracy"] for s in summaries] for stats in MEANING]
     columns.append([s["val"]["accuracy"] for s in summaries])
     table.add_section()
-    table.add_row("mean", f"± std, n={len(summaries)}", *[spread(column) for column in columns], "")
-    return Group(table, *[Text(f"Note: {note}", style="yellow") for note in dict.fromkeys(n for s in summaries for n in notes(s))])
+    table.add_row("mean", f"± std, n={len(summaries)}", "", *[spread(column) for column in columns], "")
+    return Group(Whole(table), *[Text(f"Note: {note}", style="yellow") for note in dict.fromkeys(n for s in summaries for n in notes(s))])
 
 
-def list_table(rows: Sequence[dict[str, Any]]) -> RenderableType:
-    """All runs of a folder, one row each."""
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    for name in ("run", "status", "steps", "test acc", "to target", "written"):
-        table.add_column(name, justify="right" if name in ("steps", "test acc", "to target") else "left", overflow="fold")
+def list_table(rows: Sequence[Row], curves: Mapping[str, Curve]) -> RenderableType:
+    """All runs of a folder, one line each; `curves` has the validation losses of those whose sparkline is shown."""
+    some = f" of the newest {len(curves)} runs" if len(curves) < len(rows) else ""
+    drawn = f"curve: validation loss over steps{some}, both logarithmic, each on its own scale, {LOST} diverged"
+    columns = {
+        "run": Column("run"),
+        "status": Column("status"),
+        "steps": Column("steps", right=True, spare=3),
+        "val loss": Column("val loss", right=True),
+        "curve": Column("curve", spare=2, meaning=drawn),
+        "test acc": Column("test acc", right=True),
+        "target": Column("target", right=True, spare=1, meaning="target: steps to the target accuracy"),
+        "written": Column("written", spare=4),
+    }
+    best = best_runs(rows)
     for row in rows:
-        status = Text(row["status"], style=STATUS_STYLE.get(row["status"], ""))
-        accuracy = percent(row.get("test.running.accuracy"))
-        step = row.get("target.reached_step")
-        reached = f"{step:,}" if step is not None else "inf" if row["status"] in ("finished", "diverged") else ""
-        written = str(row.get("written_at", ""))[5:16].replace("T", " ")
-        table.add_row(row["id"], status, f"{row['steps']:,}" if "steps" in row else "", accuracy, reached, written)
-    return table
+        step, loss, status = row.get("target.reached_step"), row.get("val.loss"), row["status"]
+        is_best = row["id"] in best
+        cells = {
+            "run": row["id"],
+            "steps": f"{row['steps']:,}" if "steps" in row else "",
+            "curve": sparkline(curves.get(row["id"], ()), diverged=status == "diverged"),
+            "test acc": percent(row.get("test.running.accuracy")),
+            "target": f"{step:,}" if step is not None else "inf" if is_result(row) else "",
+            "written": str(row.get("written_at", ""))[5:16].replace("T", " "),
+        }
+        for name, text in cells.items():
+            columns[name].cells.append((text, ""))
+        columns["status"].cells.append((status, STATUS_STYLE.get(status, "")))
+        columns["val loss"].cells.append((MARK * is_best + number(loss), STYLE if is_best else ""))
+    said = f"{MARK} lowest validation loss of the finished runs on the same data, whatever else they differ in" if best else ""
+    if not any(text for text, _ in columns["curve"].cells):
+        del columns["curve"]
+    return Listing(list(columns.values()), said)
+
+
+def best_runs(rows: Sequence[Row]) -> set[str]:
+    """The ids of the runs with the lowest validation loss at their end, among all that finished on the same validation images. Test
+    results are never looked at; a run alone on its data is no best one."""
+    groups: dict[str, dict[str, float | None]] = {}
+    for row in rows:
+        if is_result(row):
+            data = {key: value for key, value in row.items() if key in SAME_DATA}
+            groups.setdefault(repr(sorted(data.items())), {})[row["id"]] = val_loss(row)
+    return {run for losses in groups.values() for run in lowest(losses)}
 
 
 def evaluation_table(result: dict[str, Any]) -> RenderableType:

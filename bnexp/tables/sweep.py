@@ -9,12 +9,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bnexp.analysis import BatchSizes, Cells, Comparison, SmallBatchCost
+from bnexp.analysis import BatchSizes, BestLr, Cells, Comparison, GridCell, SmallBatchCost
 from bnexp.analysis.words import COLD, cold_at, count, few_seeds
 from bnexp.sweep import Result
 from bnexp.tables.compare import notes, same_lr
+from bnexp.tables.marks import LOWEST, MARK, lowest, marked
 from bnexp.tables.text import FASTER, LOST, Whole, difference, mean_std, quartiles, times_faster
 
+SAME_IMAGES = ("config.data.augment", "config.data.root")
+"""What of the data does not change the validation images."""
 LISTED = 3
 """Cells that a note names before it only counts them."""
 
@@ -63,15 +66,32 @@ def cells_table(found: Cells, budget: str) -> RenderableType:
         table.add_column(Text(key.removeprefix("config.").rpartition(".")[2]), justify="right", overflow="fold")
     for name in ("n", "running", "95 % interval", "precise", "batch", "steps to target", "gap"):
         table.add_column(name, justify="right", overflow="fold")
-    for one in found.cells:
+    best = _lowest_cells(found)
+    for index, one in enumerate(found.cells):
         running = one.accuracy["running"]
         interval = "" if running.low is None or running.high is None else f"{100 * running.low:.2f} to {100 * running.high:.2f}"
         lost = [f"{one.n_diverged} diverged"] * bool(one.n_diverged) + [f"{one.n_missing} missing"] * bool(one.n_missing)
         n = f"{one.n}" + (f" ({', '.join(lost)})" if lost else "")
         stats = [mean_std(one.accuracy[name]) for name in ("running", "precise", "batch")]
-        table.add_row(*map(_value, one.values), n, stats[0], interval, *stats[1:], quartiles(one.steps), mean_std(one.gap))
-    table.caption = Text(f"{LOST}; gap: training minus test accuracy")
+        table.add_row(
+            *map(_value, one.values), n, marked(stats[0], index in best), interval, *stats[1:], quartiles(one.steps), mean_std(one.gap)
+        )
+    said = [f"{MARK} {LOWEST}"] * bool(best) + [LOST, "gap: training minus test accuracy"]
+    table.caption = Text("; ".join(said))
     return Whole(table)
+
+
+def _lowest_cells(found: Cells) -> set[int]:
+    """Of each data set, the cells with the lowest mean validation loss, among those with as many results as the fullest has."""
+    apart = [index for index, key in enumerate(found.keys) if key.startswith("config.data.") and key not in SAME_IMAGES]
+    groups: dict[tuple[Any, ...], dict[int, GridCell]] = {}
+    for index, one in enumerate(found.cells):
+        groups.setdefault(tuple(one.values[at] for at in apart), {})[index] = one
+    best: set[int] = set()
+    for group in groups.values():
+        most = max(one.n for one in group.values())
+        best |= lowest({index: one.val_loss.mean for index, one in group.items() if one.n == most})
+    return best
 
 
 def _about_cells(found: Cells) -> list[str]:
@@ -103,6 +123,7 @@ def _batch_sizes(found: BatchSizes, part: str, small: Sequence[SmallBatchCost]) 
         table.add_column(Text(name), justify="left" if name == "arm" else "right", overflow="fold")
     shown = None
     rows = sorted((row for row in found.table if row.kind == "best-lr"), key=lambda row: (row.batch_size, arms.index(row.arm)))
+    best = _lowest_sizes(found)
     for row in rows:
         if shown not in (None, row.batch_size) and len(arms) > 1:
             table.add_section()
@@ -111,13 +132,13 @@ def _batch_sizes(found: BatchSizes, part: str, small: Sequence[SmallBatchCost]) 
             Text(row.arm),
             f"{row.lr:g}",
             f"{row.n}" + (f" ({row.n_diverged} diverged)" if row.n_diverged else ""),
-            mean_std(row.running),
+            marked(mean_std(row.running), (row.batch_size, row.arm) in best),
             mean_std(row.batch),
             quartiles(row.steps),
             "" if row.difference is None else difference(row.difference),
         )
         shown = row.batch_size
-    table.caption = Text(LOST)
+    table.caption = Text("; ".join([f"{MARK} the arm's {LOWEST}"] * bool(best) + [LOST]))
     parts: list[RenderableType] = [Whole(table)]
     for cost in small:
         parts += [Text(), _costs(cost), Text(f"At best lr: {cost.answer}"), Text(f"At same lr: {cost.answer_same_lr}")]
@@ -128,6 +149,20 @@ def _batch_sizes(found: BatchSizes, part: str, small: Sequence[SmallBatchCost]) 
     few = few_seeds([row.n for row in rows], "row")
     warned += [] if few is None else [few]
     return [*parts, Text(), *notes(dict.fromkeys(warned))]
+
+
+def _lowest_sizes(found: BatchSizes) -> set[tuple[int, str]]:
+    """The batch size of each arm with the lowest mean validation loss at its best learning rate, among those with the same seeds as the
+    fullest."""
+    by_arm: dict[str, dict[tuple[int, str], BestLr]] = {}
+    for comparison in found.comparisons:
+        for arm, choice in comparison.best_lr.items():
+            by_arm.setdefault(arm, {})[comparison.batch_sizes[0], arm] = choice
+    best: set[tuple[int, str]] = set()
+    for choices in by_arm.values():
+        fullest = max((choice.seeds for choice in choices.values()), key=len)
+        best |= lowest({key: choice.mean_val_loss for key, choice in choices.items() if choice.seeds == fullest})
+    return best
 
 
 def _costs(found: SmallBatchCost) -> RenderableType:
@@ -159,7 +194,7 @@ def _comparison(found: Comparison) -> list[RenderableType]:
         if factor.value is not None and factor.bound != "unknown" and lines:
             sign = {"at_least": "at least ", "at_most": "at most "}.get(factor.bound, "")
             lines.append(Text(f"Largest stable learning rate of {arm} over that of {found.baseline}: {sign}{factor.value:.3g}"))
-    return [same_lr(found), _targets(found), *lines, Text(), Text(found.verdict), *notes(found.warnings)]
+    return [same_lr(found, choose=True), _targets(found), *lines, Text(), Text(found.verdict), *notes(found.warnings)]
 
 
 def _targets(found: Comparison) -> RenderableType:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import statistics
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,9 +15,15 @@ from rich.table import Table
 from rich.text import Text
 
 from bnexp.analysis import Cell, Paired, Quartiles, Ratio, points
+from bnexp.sparkline import BLOCKS, drawable
+from bnexp.sparkline import LOST as DIVERGED
 
 FASTER = "faster: ratio of the medians; paired: geometric mean of the ratios by seed [95 % interval]"
 LOST = "a diverged run counts as accuracy 0 and never reaches the target; one that misses it keeps its accuracy"
+
+
+PLAIN = {"± ": "+-", "≥ ": ">=", "≤ ": "<=", "…": ".", DIVERGED: "x", **dict(zip(BLOCKS, "_.,-=+%#", strict=True))}
+"""What stands for a sign that the stream's encoding does not have: as wide, so that columns stay where they are."""
 
 
 def show(table: RenderableType) -> None:
@@ -24,7 +31,15 @@ def show(table: RenderableType) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, 200)  # a pipe has no width: one line a row, for whoever reads it
-    console.print(table)
+    if drawable(console.encoding):
+        console.print(table)
+        return
+    with console.capture() as captured:
+        console.print(table)
+    text = captured.get()
+    for sign, plain in PLAIN.items():
+        text = text.replace(sign, plain)
+    sys.stdout.write(text.encode(console.encoding, "replace").decode(console.encoding))
 
 
 @dataclass(frozen=True)

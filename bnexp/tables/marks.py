@@ -1,0 +1,56 @@
+"""Which cell is best, and its mark: a sign in the text, which a pipe and NO_COLOR keep, and bold green on a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping
+from typing import TypeVar
+
+from rich.text import Text
+
+from bnexp.analysis import Comparison, Paired, Ratio
+from bnexp.analysis.words import ENOUGH_SEEDS
+
+MARK = "*"
+STYLE = "bold green"
+LOWEST = "lowest mean validation loss: a choice, no test"
+BETTER = "the 95 % interval of the pairs with {} excludes no difference, n >= 5"
+Key = TypeVar("Key", bound=Hashable)
+
+
+def marked(text: str, best: bool) -> Text:
+    """`*98.61 ± 0.32` where it is the best, else as it is."""
+    return Text(f"{MARK}{text}", style=STYLE) if best else Text(text)
+
+
+def lowest(losses: Mapping[Key, float | None]) -> set[Key]:
+    """Who has the lowest loss: nobody where that would tell nothing, as there is only one, or all are equal.
+
+    None (and NaN) is no result and takes no part; an infinite loss is a diverged run's, and worse than any other.
+    """
+    known = {key: loss for key, loss in losses.items() if loss is not None and not math.isnan(loss)}
+    least = min(known.values(), default=math.inf)
+    if math.isinf(least) or least == max(known.values()):
+        return set()
+    return {key for key, loss in known.items() if loss == least}
+
+
+def better(comparison: Comparison, found: Mapping[str, Paired | Ratio]) -> set[str]:
+    """The arms that are shown to be better: each whose 95 % interval against the baseline lies on the good side of no difference, and the
+    baseline where those of all other arms lie on the bad one. From five pairs on, as below that the verdict says "too few".
+
+    Args:
+        found: of each other arm, what it is above the baseline, or how many times faster.
+    """
+    side = {arm: _side(one) for arm, one in found.items()}
+    others = [arm for arm in comparison.arms if arm != comparison.baseline]
+    if others and all(side.get(arm) == -1 for arm in others):
+        return {comparison.baseline}
+    return {arm for arm, sign in side.items() if sign == 1}
+
+
+def _side(found: Paired | Ratio) -> int:
+    nothing = 0.0 if isinstance(found, Paired) else 1.0
+    if found.low is None or found.high is None or found.n < ENOUGH_SEEDS:
+        return 0
+    return (found.low > nothing) - (found.high < nothing)
