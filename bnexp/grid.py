@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,8 +90,17 @@ def prepare(configs: Sequence[Config], runs_dir: Path, *, fresh: bool = False) -
     return Prepared(tuple(runs), tuple(configs), ids, tuple(stacks), group)
 
 
-def train_all(prepared: Prepared, *, workers: int | None = None, scheduler: str | None = None, quiet: bool = False) -> Outcome:
-    """Trains what is missing. The plan is stored first, so that the same command goes on with the same stacks.
+def train_all(
+    prepared: Prepared,
+    *,
+    kind: str = "",
+    parts: Mapping[str, Sequence[Run]] | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    quiet: bool = False,
+) -> Outcome:
+    """Trains what is missing. The plan is stored first, so that the same command goes on with the same stacks; and the group's members
+    (`Group.store_members`), so that they are found as one while they train.
 
     Raises:
         UsageError: there is no such device, the scheduler does not answer, or its workers do not see the runs folder.
@@ -98,13 +108,17 @@ def train_all(prepared: Prepared, *, workers: int | None = None, scheduler: str 
         Interrupted: every stack's state is saved.
     """
     stacks, ids = prepared.stacks, [run.id for run in prepared.runs]
+    members = parts or {"": prepared.runs}
     if not stacks:
+        with suppress(OSError):  # all is there: a folder that cannot be written is no reason not to show it
+            prepared.group.store_members(kind, members)
         return Outcome(list(prepared.runs), frozenset(ids))
     for config in {config.device: config for config in prepared.configs if config.device == "cuda" and scheduler is None}.values():
         from bnexp.machine import resolve_device
 
         resolve_device(config)
     missing = {run.id for stack in stacks for run in stack.runs if not run.done}
+    prepared.group.store_members(kind, members)
     prepared.group.store_plan([[run.id for run in stack.runs] for stack in stacks])
     stop = Stop()
     with Live(stacks, reused=len(ids) - len(missing), quiet=quiet) as live:

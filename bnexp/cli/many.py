@@ -104,8 +104,7 @@ def sweep(
     check_out(out)
     by_id = {run.id: run for run in prepared.runs}
     members = {part: [by_id[prepared.ids[config]] for config in configs] for part, configs in asked.parts.items()}
-    prepared.group.store_members(f"sweep {kind.value}", members)
-    outcome = train_all(prepared, workers=workers, scheduler=scheduler, quiet=quiet)
+    outcome = train_all(prepared, kind=f"sweep {kind.value}", parts=members, workers=workers, scheduler=scheduler, quiet=quiet)
     rows = {row["id"]: row for row in rows_of(outcome.runs)}
     results = []
     for part, configs in asked.parts.items():
@@ -180,6 +179,8 @@ def compare(
         arms = arms_of(rows_of(runs))
         check_out(out)
         outcome = Outcome(runs, frozenset(run.id for run in runs))
+        with suppress(OSError):  # what cannot be written there is said below
+            group_of(runs).store_members("compare", {"": runs})
     else:
         if not (no_bn or norm):
             raise UsageError("Say what to compare: --no-bn, --norm NAME, or two or more runs.")
@@ -187,16 +188,12 @@ def compare(
         configs = compares.ask(overrides, norm or [], no_bn=no_bn, lrs=listed(lrs, "--lrs"), seeds=seeds, config_dir=config_dir)
         prepared = prepare(configs, runs_dir, fresh=fresh)
         check_out(out)
-        prepared.group.store_members("compare", {"": prepared.runs})
-        outcome = train_all(prepared, workers=workers, scheduler=scheduler, quiet=quiet)
+        outcome = train_all(prepared, kind="compare", workers=workers, scheduler=scheduler, quiet=quiet)
         arms = compares.arms_by_norm(configs)
         if not all(any("seed" in row and arms.arm_of(row) == arm for row in rows_of(outcome.runs)) for arm in arms.labels):
             _end(outcome, None)  # not one run of an arm could even write its summary
     found = compares.compared(outcome.runs, arms, Terminal(quiet))
-    group = group_of(outcome.runs)
-    with suppress(OSError):  # what cannot be written there is said below
-        group.store_members("compare", {"": outcome.runs})
-    stored = store_results("compare", found.plain(), tidy(rows_of(outcome.runs)), group.folder, out)
+    stored = store_results("compare", found.plain(), tidy(rows_of(outcome.runs)), group_of(outcome.runs).folder, out)
     if json:
         _print_many(outcome, found.plain())
     else:
