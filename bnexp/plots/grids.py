@@ -96,8 +96,10 @@ def accuracy_by_lr(
     for arm in arms:
         low, high = stable_range(stable.get(arm))
         more = ", the grid's largest" if arm in stable and stable[arm].at_edge else ""
-        where = f"at {low:g} alone" if low == high else f"from {low:g} to {high:g}"
-        texts.append(f"{arm} has no stable learning rate" if low is None else f"{arm} is stable {where}{more}")
+        if low is None:
+            texts.append(f"{arm} has no stable learning rate")
+        else:
+            texts.append(f"{arm} is stable {f'at {low:g} alone' if low == high else f'from {low:g} to {high:g}'}{more}")
     caption = (
         f"Shaded, with a bar at the top: where an arm is stable ({'; '.join(texts)}): at least 80 % of its runs end with 0.8 of its "
         "best validation accuracy. Crosses: some of the runs diverged; they count as accuracy 0. Bars are 95 % intervals."
