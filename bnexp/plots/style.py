@@ -158,12 +158,12 @@ def percent_axis(axes: Axes, *, low: float | None = None, high: float | None = N
 
 def log_axis(axis: Any) -> None:
     """Numbers as they are on a logarithmic axis, 1e-5 where they are small or large."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
     axis.set_major_locator(LogLocator(numticks=7))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())  # eight more ticks a decade to lay out, each time
     low, high = sorted(axis.get_view_interval())
     if low > 0 and high / low < 20:  # a decade or less has too few ticks otherwise
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=7))
