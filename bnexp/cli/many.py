@@ -17,7 +17,9 @@ from bnexp.errors import BnexpError, UsageError, short
 if TYPE_CHECKING:
     from bnexp.config import Config
     from bnexp.grid import Prepared
+    from bnexp.group import Group
     from bnexp.launch import Outcome
+    from bnexp.run import Run
 
 SOME_FAILED = 3
 
@@ -95,6 +97,7 @@ def sweep(
     results = []
     for part, configs in asked.parts.items():
         results += sweeps.analyse(kind.value, part, [(config, rows[prepared.ids[config]]) for config in configs])
+    _write_means(prepared.group, outcome.runs)
     plain = {"kind": kind.value, "results": [result.plain() for result in results]}
     stored = _store(f"sweep-{kind.value}", plain, tidy(list(rows.values())), prepared.group.folder, out)
     if json:
@@ -175,8 +178,9 @@ def compare(
         if not all(any("seed" in row and arms.arm_of(row) == arm for row in rows_of(outcome.runs)) for arm in arms.labels):
             _end(outcome, None, quiet)  # not one run of an arm could even write its summary
     found = compares.compared(outcome.runs, arms, Terminal(quiet))
-    group = group_of(outcome.runs).folder
-    stored = _store("compare", found.plain(), tidy(rows_of(outcome.runs)), group, out)
+    group = group_of(outcome.runs)
+    _write_means(group, outcome.runs)
+    stored = _store("compare", found.plain(), tidy(rows_of(outcome.runs)), group.folder, out)
     if json:
         _print_many(outcome, found.plain())
     else:
@@ -223,6 +227,16 @@ def _store(name: str, plain: Mapping[str, Any], rows: Sequence[Mapping[str, Any]
         except OSError as error:
             print(f"Error: the results could not be written to {folder} ({error.strerror or error}).", file=sys.stderr)
     return written[0] if written else None
+
+
+def _write_means(group: Group, runs: Sequence[Run]) -> None:
+    """The means over seeds that TensorBoard shows; a disk that does not take them ends nothing."""
+    from bnexp.events.means import write_means
+
+    try:
+        write_means(group, runs)
+    except OSError as error:
+        print(f"Warning: TensorBoard's means over seeds could not be written ({error.strerror or error}).", file=sys.stderr)
 
 
 def _end(outcome: Outcome, stored: Path | None, quiet: bool) -> None:
