@@ -13,11 +13,11 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from bnexp.config import Config
 from bnexp.keys import leaves
 
-VARIED = ("model.norm", "train.batch_size", "optim.lr", "seed", "model.placement")
+VARIED = ("model.norm", "train.batch_size", "optim.lr", "seed", "data.name")
 """The keys that are shown from the first: TensorBoard begins with five columns, those that are said to differ before others."""
 KEYS = (
     *VARIED,
-    *("data.name", "data.subset", "data.augment", "model.name", "model.widths", "model.bn_momentum"),
+    *("data.subset", "data.augment", "model.name", "model.widths", "model.placement", "model.bn_momentum"),
     *("optim.name", "optim.momentum", "optim.weight_decay", "optim.schedule", "optim.warmup_steps"),
     *("train.epochs", "train.steps", "train.until_target", "precision"),
 )

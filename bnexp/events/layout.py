@@ -12,16 +12,16 @@ from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_STRING
 from tensorboard.plugins.custom_scalar import layout_pb2, metadata
 
-CURVES = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
-"""The curves that are averaged over seeds."""
+CURVES = {
+    "val/accuracy": "validation accuracy",
+    "val/loss": "validation loss",
+    "train/accuracy": "training accuracy",
+    "train/loss": "training loss",
+}
+"""The curves that are averaged over seeds, with their charts' titles."""
 MARGIN = ("mean", "lower", "upper")
 OVERLAYS = {
-    "BN and no BN": {
-        "validation accuracy": "^val/accuracy$",
-        "validation loss": "^val/loss$",
-        "training loss": "^train/loss$",
-        "training accuracy": "^train/accuracy$",
-    },
+    "BN and no BN": {title: f"^{curve}$" for curve, title in CURVES.items()},
     "Inside the network": {
         "gradient norms": "^gradients/.*/gradient_norm$",
         "effective learning rates": "^gradients/.*/effective_lr$",
@@ -40,16 +40,11 @@ def margin_tag(curve: str, which: str) -> str:
 
 def layout() -> Summary.Value:
     """The layout as TensorBoard's plugin reads it."""
-    categories = [
-        layout_pb2.Category(
-            title="Mean over seeds, ± standard deviation",
-            chart=[
-                layout_pb2.Chart(title=curve, margin=layout_pb2.MarginChartContent(series=[_series(curve)])) for curve in reversed(CURVES)
-            ],
-        )
-    ]
-    for title, charts in OVERLAYS.items():
-        lines = [layout_pb2.Chart(title=name, multiline=layout_pb2.MultilineChartContent(tag=[tag])) for name, tag in charts.items()]
+    margins = [layout_pb2.MarginChartContent(series=[_series(curve)]) for curve in CURVES]
+    charts = [layout_pb2.Chart(title=title, margin=margin) for title, margin in zip(CURVES.values(), margins, strict=True)]
+    categories = [layout_pb2.Category(title="Mean over seeds, ± standard deviation", chart=charts)]
+    for title, overlays in OVERLAYS.items():
+        lines = [layout_pb2.Chart(title=name, multiline=layout_pb2.MultilineChartContent(tag=[tag])) for name, tag in overlays.items()]
         categories.append(layout_pb2.Category(title=title, chart=lines, closed=title != next(iter(OVERLAYS))))
     text = layout_pb2.Layout(category=categories).SerializeToString()
     data = SummaryMetadata.FromString(metadata.create_summary_metadata().SerializeToString())

@@ -182,7 +182,8 @@ def _upright(image: Image.Image, text: str, font: Any, at: tuple[int, int], *, b
 
 
 def _width(font: Any, text: str) -> int:
-    return int(math.ceil(font.getlength(text)))
+    width: float = font.getlength(text)
+    return math.ceil(width)
 
 
 def _range(x: Array) -> tuple[float, float]:
