@@ -18,10 +18,10 @@ from bnexp.models import anatomy, build
 def graph(config: ModelConfig, shape: tuple[int, ...], classes: int) -> GraphDef:
     """The graph of one run's network in eval mode, for examples of `shape` [C, *map]; `block1.conv1` has its convolution, norm and ReLU.
 
-    Hooks note each module's input and output shapes. torch's tracer would take half a second of each process, warn that it is deprecated,
-    and draw a node for every constant. On the meta device nothing is computed and no random number is drawn.
+    Hooks note each module's output shape. torch's tracer would take half a second of each process (as would its meta device), warn that it
+    is deprecated, and draw a node for every constant. The network's initial weights are drawn, and the generator put back.
     """
-    with torch.device("meta"):
+    with torch.random.fork_rng(devices=[]):
         network = build(config, shape, classes).eval()
     parts = anatomy(network, config.placement)
     names = dict(zip(parts.chain, parts.names, strict=True))
@@ -38,7 +38,8 @@ def graph(config: ModelConfig, shape: tuple[int, ...], classes: int) -> GraphDef
 
     for module in parts.chain:
         module.register_forward_hook(note)
-    network(torch.empty(1, *shape, device="meta"))
+    with torch.inference_mode():
+        network(torch.zeros(1, *shape))
     nodes.append(NodeDef(name="logits", op="Output", input=[nodes[-1].name], attr={"_output_shapes": _shapes((classes,))}))
     return GraphDef(node=nodes)
 
