@@ -166,7 +166,7 @@ def test_confusion_is_dark_where_all_of_a_class_are(count: int) -> None:
 
 
 def test_long_labels_keep_what_tells_them_apart() -> None:
-    font = pictures._font(10)
+    font = pictures._font(14)
     short = {pictures._fitting(f"a rather long label {index}", font, SIDE) for index in range(12)}
     assert len(short) == 12
     assert all(font.getlength(label) <= SIDE for label in short)

@@ -399,3 +399,16 @@ def test_the_scalars_page_shows_both_arms(swept: Path, tmp_path: Path) -> None:
         for color in colors.values():
             wanted = [int(color[at : at + 2], 16) for at in (1, 3, 5)]
             assert (np.abs(picture - wanted).max(1) < 24).sum() > 30, color
+
+
+def test_completion_offers_runs_and_sweeps(swept: Path) -> None:
+    (group,) = (swept / ".groups").iterdir()
+
+    def complete(words: str) -> set[str]:
+        env = {**os.environ, "_BNEXP_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
+        script = [sys.executable, "-c", "from bnexp.cli import main; main()"]
+        return set(subprocess.run(script, capture_output=True, text=True, env=env, check=False).stdout.split())
+
+    command = f"bnexp tensorboard --runs-dir {swept} "
+    assert complete(command) == {*(run.id for run in list_runs(swept)), "last", group.name}
+    assert complete(command + group.name[:4]) == {group.name}

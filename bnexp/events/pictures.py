@@ -27,7 +27,7 @@ FILTERS = 32
 """Filters of the first layer that are shown."""
 SHORT = 9
 """A series of so few values is a strip of squares, a longer one a curve."""
-GAP, CAPTION, CURVE_HEIGHT = 4, 12, 40
+GAP, CAPTION, CURVE_HEIGHT = 4, 17, 40
 COLORS = ((31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189), (140, 86, 75), (227, 119, 194), (127, 127, 127))
 
 
@@ -150,13 +150,15 @@ def _enlarged(x: Array) -> Array:
 
 
 def _grid(tiles: Sequence[Array], labels: Sequence[str] | None = None, background: tuple[int, int, int] = (255, 255, 255)) -> Array:
-    """Tiles of one size in rows, about twice as wide as high, with a label under each."""
+    """Tiles of one size in rows, somewhat wider than high, with a label under each: a large one, as TensorBoard shows 350 pixels."""
     height, width = tiles[0].shape[:2]
     caption = CAPTION if labels else 0
-    columns = max(1, min(len(tiles), round(math.sqrt(2 * len(tiles) * (height + caption) / width))))
+    wanted = max(1, min(len(tiles), round(math.sqrt(1.6 * len(tiles) * (height + caption) / width))))
+    nearby = range(max(1, wanted - 2), min(len(tiles), wanted + 2) + 1)
+    columns = min(nearby, key=lambda count: (-len(tiles) % count, abs(count - wanted)))  # as few empty places as can be
     rows = math.ceil(len(tiles) / columns)
     image = Image.new("RGB", (columns * (width + GAP) + GAP, rows * (height + caption + GAP) + GAP), background)
-    draw, font = ImageDraw.Draw(image), _font(10)
+    draw, font = ImageDraw.Draw(image), _font(14)
     for index, tile in enumerate(tiles):
         x, y = GAP + index % columns * (width + GAP), GAP + index // columns * (height + caption + GAP)
         image.paste(Image.fromarray(tile), (x, y))
@@ -169,7 +171,7 @@ def _fitting(label: str, font: Any, width: int) -> str:
     """As much of a label as `width` pixels hold: its beginning and its end, which may tell it from others."""
     head, end = label, ""
     while len(head) > 1 and _width(font, head + end) > width:
-        head, end = head[:-1] if end else label[:-3], "…" + label[-2:]
+        head, end = head[:-1] if end else label[:-4], "…" + label[-3:]
     return head + end
 
 
