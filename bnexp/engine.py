@@ -197,6 +197,8 @@ class _Job:
         return step.bit_length() > before.bit_length() or step == self.stack.total
 
     def save(self) -> None:
+        for log in self.logs.values():
+            log.flush()
         save_checkpoint(self.folder.folder, self.stack.state_dict())
 
     def fail(self, error: BaseException) -> None:

@@ -22,6 +22,9 @@ from bnexp.files import atomic_write, finite
 from bnexp.records import read
 from bnexp.run import Run
 
+FLUSH_S = 5
+"""Seconds after which a running TensorBoard can see what was logged: as often as it looks."""
+
 
 class RunLog:
     """One run's log files. Open it on a new run, or on one that goes on from `from_step`: what was logged after that step is dropped."""
@@ -38,7 +41,7 @@ class RunLog:
             cut_after(run.folder, from_step)
         # A training need not wait for the disk (max_queue).
         # purge_step tells a TensorBoard that is running to forget what an interrupted process wrote past the checkpoint.
-        self._board = SummaryWriter(str(run.folder), purge_step=from_step + 1 if from_step else None, max_queue=1000)
+        self._board = SummaryWriter(str(run.folder), purge_step=from_step + 1 if from_step else None, max_queue=1000, flush_secs=FLUSH_S)
         self._events = self._board._get_file_writer()
         if from_step == 0:
             text = "    " + yaml.safe_dump(to_mapping(config), sort_keys=False).replace("\n", "\n    ")
@@ -72,6 +75,10 @@ class RunLog:
         """A line in train.log, with the time."""
         self._text.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
         self._text.flush()
+
+    def flush(self) -> None:
+        """Brings to disk what waits for TensorBoard's writer: a checkpoint must not be ahead of the logs that go with it."""
+        self._board.flush()
 
     def close(self) -> None:
         self._board.close()

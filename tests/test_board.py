@@ -76,6 +76,14 @@ def test_an_end_that_was_written_before_the_kill_comes_only_once(run: Run) -> No
     }
 
 
+def test_what_was_flushed_is_there_while_the_run_goes_on(run: Run) -> None:
+    """A checkpoint flushes: what it does not go back to must not be lost with the process."""
+    log = begin(run)
+    log.flush()
+    assert [event.step for event in read(run.folder).Scalars("val/loss")] == [0, 10, 20]
+    log.close()
+
+
 def test_a_file_is_cut_after_a_step_or_at_a_torn_record(run: Run) -> None:
     begin(run).close()
     (path,) = run.folder.glob("events.*")
