@@ -1,26 +1,35 @@
-"""TensorBoard on a runs folder."""
+"""TensorBoard on a runs folder, or on some runs and sweeps of it."""
 
 from __future__ import annotations
 
 import signal
 import socket
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 from pathlib import Path
 
 from bnexp.errors import UsageError
+from bnexp.group import Group
+from bnexp.run import Run
 
 HOST = "127.0.0.1"
 FIRST_PORT = 6006
+RELOAD_S = 5
 
 
-def serve(runs_dir: Path, port: int | None, announce: Callable[[str], None]) -> None:
-    """Serves until Ctrl-C or SIGTERM; `announce` gets the URL once it answers.
+def serve(runs_dir: Path, shown: Sequence[Run | Group], port: int | None, announce: Callable[[str], None]) -> None:
+    """Serves until Ctrl-C, SIGTERM or a closed terminal; `announce` gets the URL once it answers. Without `shown` the whole folder.
 
     Raises:
         UsageError: the port is taken.
     """
     chosen = _free_port(port)
+    done = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # before there is anything to clean up
+        signal.signal(number, lambda *_: done.set())
     import logging
     import warnings
 
@@ -28,13 +37,48 @@ def serve(runs_dir: Path, port: int | None, announce: Callable[[str], None]) -> 
     warnings.filterwarnings("ignore", module="tensorboard|pkg_resources")  # its own affairs, not the user's
     from tensorboard import program
 
-    board = program.TensorBoard()
-    board.configure(argv=["tensorboard", "--logdir", str(runs_dir), "--host", HOST, "--port", str(chosen), "--reload_interval", "5"])
-    done = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: done.set())
-    announce(board.launch())
-    done.wait()
+    with _narrowed(shown) if shown else _whole(runs_dir) as (folder, refresh):
+        board = program.TensorBoard()
+        options = ["--logdir", str(folder), "--host", HOST, "--port", str(chosen), "--reload_interval", str(RELOAD_S)]
+        board.configure(argv=["tensorboard", *options])
+        with redirect_stderr(StringIO()):  # an advertisement; what fails is raised
+            url = board.launch()
+        announce(url)
+        while not done.wait(RELOAD_S):
+            refresh()
+
+
+@contextmanager
+def _whole(runs_dir: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
+    yield runs_dir, lambda: None
+
+
+@contextmanager
+def _narrowed(shown: Sequence[Run | Group]) -> Iterator[tuple[Path, Callable[[], None]]]:
+    """A temporary folder with a link to each run, and to each sweep's runs and means; `refresh` adds the runs that a sweep has begun since.
+
+    TensorBoard follows links, and shows a run under the name of its link.
+    """
+    with tempfile.TemporaryDirectory(prefix="bnexp-tensorboard-") as name:
+        folder = Path(name)
+
+        def refresh() -> None:
+            for item in shown:
+                for target, place in _links(item):
+                    link = folder / place
+                    if not link.is_symlink():
+                        link.parent.mkdir(exist_ok=True)
+                        link.symlink_to(target.absolute())
+
+        refresh()
+        yield folder, refresh
+
+
+def _links(item: Run | Group) -> list[tuple[Path, str]]:
+    """The folders to be linked, with their places under TensorBoard's folder: those of the runs folder."""
+    if isinstance(item, Run):
+        return [(item.folder, item.id)]
+    return [(item.folder, f".groups/{item.id}"), *((run.folder, run.id) for run in item.members())]
 
 
 def _free_port(port: int | None) -> int:

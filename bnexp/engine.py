@@ -15,6 +15,8 @@ from bnexp.config import Config, check_fits, to_mapping
 from bnexp.data import Dataset, fingerprint, load
 from bnexp.errors import BnexpError, Interrupted, UsageError
 from bnexp.evaluate import STATS, Scores, evaluate, norm_layers, precise_statistics, train_part
+from bnexp.events import once
+from bnexp.events.histograms import named_tensors
 from bnexp.files import finite
 from bnexp.loggers import RunLog
 from bnexp.machine import allow_open_files, environment, keep_memory, resolve_device, set_threads
@@ -129,6 +131,7 @@ class _Job:
 
     def start(self) -> None:
         stack = self.stack
+        shared, graph = once.shared(stack.config, self.data) if stack.step == 0 else ([], None)
         for index, run in enumerate(self.runs):
             if run is not None:
                 run.start(stack.configs[index])
@@ -138,6 +141,8 @@ class _Job:
                     log.say(f"goes on at step {stack.step} of {stack.total}")
                 else:
                     log.say(f"begins: {stack.total} steps, {self.environment}")
+                    own = once.opening(stack.configs[index], stack.own_state(index), stack.observer.anatomy, self.data.shape)
+                    log.board(0, [*shared, *own], graph)
         title = stack.config.run_name if stack.runs == 1 else f"{stack.runs} runs"
         if stack.step:
             self.terminal.say(f"Going on at step {stack.step} of {stack.total}.")
@@ -158,8 +163,8 @@ class _Job:
         if log is not None:
             log.record(stack.step, stack.step / stack.batches.per_epoch, values)
             if self.histograms_due():
-                own = unstack(dict(stack.network.named_parameters()), stack.runs, index)
-                log.histograms(stack.step, {f"weights/{name}": tensor for name, tensor in own.items()})
+                own = unstack(stack.network.state_dict(), stack.runs, index)
+                log.histograms(stack.step, named_tensors(stack.observer.anatomy, own))
             if stack.tracks[index].diverged_at_step is not None:
                 log.say(f"diverged at step {stack.tracks[index].diverged_at_step}")
             elif index in stack.stopped:
@@ -205,6 +210,8 @@ class _Job:
         return step.bit_length() > before.bit_length() or step == self.stack.total
 
     def save(self) -> None:
+        for log in self.logs.values():
+            log.flush()
         save_checkpoint(self.folder.folder, self.stack.state_dict())
 
     def fail(self, error: BaseException) -> None:
@@ -245,7 +252,9 @@ class _Job:
             step = stack.tracks[index].stopped_at_step or stack.step
             log.record(step, step / stack.batches.per_epoch, {**values, **(metrics[index] if metrics else {})})
             log.say(f"{status}: test accuracy {summary['test']['running']['accuracy']:.4f} with running statistics")
-            save_model(run.model_pt, stack.own_state(index))
+            own = stack.own_state(index)
+            log.board(step, once.closing(summary, own, stack.observer.anatomy, self.data.shape, self.data.classes))
+            save_model(run.model_pt, own)
             log.close()
             run.write_summary(finite(summary))
 

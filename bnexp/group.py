@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bnexp.errors import DataError
+from bnexp.errors import DataError, UsageError
 from bnexp.files import atomic_write, finite, write_json
-from bnexp.run import Run, is_run_id
+from bnexp.run import Run, find_run, is_run_id
 from bnexp.terminal import command_line
 
 
@@ -105,6 +105,23 @@ def find_group(text: str, runs_dir: Path) -> Group | None:
     if path.parent.name == ".groups" and (path / "members.json").is_file():
         return Group(path.absolute().parent.parent, path.name)
     return None
+
+
+def find_all(names: Sequence[str], runs_dir: Path) -> list[Run | Group]:
+    """The runs and sweeps that `names` name, each once.
+
+    Raises:
+        UsageError: one names neither.
+    """
+    found: dict[Run | Group, None] = {}
+    for name in names:
+        group = find_group(name, runs_dir)
+        try:
+            found[group or find_run(name, runs_dir)] = None
+        except UsageError as error:
+            sweep = "A SWEEP is the 8 hex digits under which `bnexp sweep` or `bnexp compare` stored its results, or their folder."
+            raise UsageError(f"{error} {sweep}") from None
+    return list(found)
 
 
 def law_folder(runs_dir: Path, law: Mapping[str, Any]) -> Path:

@@ -195,7 +195,7 @@ def test_json_names_the_report_and_the_runs(runs_dir: Path, tmp_path: Path) -> N
     ("line", "message"),
     [
         ("report nothing", "There is no run 'nothing'"),
-        ("report GROUP last", "give one sweep or comparison, or runs"),
+        ("report GROUP last", "give one sweep, or runs"),
         ("report last --out FILE", "cannot be a folder"),
     ],
 )

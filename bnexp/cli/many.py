@@ -24,7 +24,7 @@ from bnexp.cli.options import (
     print_json,
     runs_and_overrides,
 )
-from bnexp.cli.results import TITLES, Out, check_out, end, store_results, try_report
+from bnexp.cli.results import TITLES, Out, check_out, end, store_means, store_results, try_report
 from bnexp.errors import UsageError, short
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ def sweep(
     results = []
     for part, configs in asked.parts.items():
         results += sweeps.analyse(kind.value, part, [(config, rows[prepared.ids[config]]) for config in configs])
+    store_means(prepared.group, outcome.runs)
     plain = {"kind": kind.value, "results": [result.plain() for result in results]}
     stored = store_results(f"sweep-{kind.value}", plain, tidy(list(rows.values())), prepared.group.folder, out)
     if json:
@@ -193,7 +194,9 @@ def compare(
         if not all(any("seed" in row and arms.arm_of(row) == arm for row in rows_of(outcome.runs)) for arm in arms.labels):
             _end(outcome, None)  # not one run of an arm could even write its summary
     found = compares.compared(outcome.runs, arms, Terminal(quiet))
-    stored = store_results("compare", found.plain(), tidy(rows_of(outcome.runs)), group_of(outcome.runs).folder, out)
+    group = group_of(outcome.runs)
+    store_means(group, outcome.runs)
+    stored = store_results("compare", found.plain(), tidy(rows_of(outcome.runs)), group.folder, out)
     if json:
         _print_many(outcome, found.plain())
     else:

@@ -9,8 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnexp.cli.app import app
-from bnexp.cli.options import RUNS, ConfigDir, Json, NoConfigDir, NoQuiet, NoRunsDir, Overrides, Quiet, RunName, RunsDir, print_json
-from bnexp.errors import UsageError
+from bnexp.cli.options import (
+    RUNS,
+    ConfigDir,
+    Json,
+    NoConfigDir,
+    NoQuiet,
+    NoRunsDir,
+    Overrides,
+    Quiet,
+    RunName,
+    RunsDir,
+    complete_runs_and_sweeps,
+    print_json,
+)
+from bnexp.errors import UsageError, short
 
 if TYPE_CHECKING:
     from bnexp.config import Config
@@ -133,30 +146,46 @@ def config(
 
 @app.command()
 def tensorboard(
+    items: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RUN|SWEEP",
+            help="Show only these: runs, or the 8 hex digits or the folder of a sweep's or comparison's results.",
+            autocompletion=complete_runs_and_sweeps,
+        ),
+    ] = None,
     port: Annotated[int | None, typer.Option("--port", min=1, max=65535, help="Port; without it the first free one from 6006 on.")] = None,
     runs_dir: RunsDir = RUNS,
     config_dir: NoConfigDir = None,
     json: Json = False,
     quiet: NoQuiet = False,
 ) -> None:
-    """Serves TensorBoard on the runs folder, on 127.0.0.1, until Ctrl-C.
+    """Serves TensorBoard on the runs folder, or on some of its runs, on 127.0.0.1, until Ctrl-C.
 
-    Example:
+    Examples:
 
-        bnexp tensorboard --port 6007
+        bnexp tensorboard
+
+        bnexp tensorboard last --port 6007
+
+        bnexp tensorboard batch-bs32-lr0.1-s0 none-bs32-lr0.1-s0
     """
-    if not runs_dir.is_dir():
+    if not items and not runs_dir.is_dir():
         raise UsageError(f"There is no folder {runs_dir}; `bnexp train` makes one, and --runs-dir names another.")
     from bnexp.board import serve
+    from bnexp.group import find_all
+
+    shown = find_all(items or [], runs_dir)
+    what = ", ".join(item.id for item in shown) or str(runs_dir)
 
     def announce(url: str) -> None:
         if json:
-            print_json({"url": url, "runs_dir": str(runs_dir)})
+            print_json({"url": url, "runs_dir": str(runs_dir), "shown": [item.id for item in shown]})
         else:
-            print(f"TensorBoard shows {runs_dir} at {url} (Ctrl-C stops it)")
+            print(f"TensorBoard shows {short(what, 300)} at {url} (Ctrl-C stops it)")
         sys.stdout.flush()
 
-    serve(runs_dir, port, announce)
+    serve(runs_dir, shown, port, announce)
 
 
 def _seeds(config: Config, count: int) -> list[Config]:

@@ -26,6 +26,12 @@ def complete_runs(ctx: typer.Context, incomplete: str) -> list[str]:
     return [name for name in [*ids, "last"] if name.startswith(incomplete)]
 
 
+def complete_runs_and_sweeps(ctx: typer.Context, incomplete: str) -> list[str]:
+    groups = Path(ctx.params.get("runs_dir") or "runs") / ".groups"
+    sweeps = sorted(path.parent.name for path in groups.glob("*/members.json"))
+    return [*complete_runs(ctx, incomplete), *(name for name in sweeps if name.startswith(incomplete))]
+
+
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(help="Config values as key=value, e.g. data=mnist optim.lr=0.3 model.norm=none.", autocompletion=complete_overrides),

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bnexp.cli.app import app
-from bnexp.cli.options import RUNS, Json, NoConfigDir, Quiet, RunsDir, complete_runs, print_json
+from bnexp.cli.options import RUNS, Json, NoConfigDir, Quiet, RunsDir, complete_runs_and_sweeps, print_json
 from bnexp.cli.results import TITLES, check_out
 from bnexp.errors import UsageError
 
@@ -19,7 +19,9 @@ from bnexp.errors import UsageError
 def report(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="RUN|SWEEP", help="Runs, or a sweep or comparison by its id; none: all runs.", autocompletion=complete_runs),
+        typer.Argument(
+            metavar="RUN|SWEEP", help="Runs, or a sweep or comparison by its id; none: all runs.", autocompletion=complete_runs_and_sweeps
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write it there, instead of into the runs folder.")] = None,
     runs_dir: RunsDir = RUNS,
@@ -40,18 +42,17 @@ def report(
 
         bnexp report batch-bs32-lr0.1-s0 none-bs32-lr0.1-s0
     """
-    from bnexp.group import find_group, group_of
+    from bnexp.group import Group, find_all, group_of
     from bnexp.report import write_report
-    from bnexp.run import find_run, list_runs, rows_of
+    from bnexp.run import Run, list_runs, rows_of
 
-    groups = [group for text in runs or [] if (group := find_group(text, runs_dir)) is not None]
-    if groups and len(runs or []) > 1:
-        raise UsageError(f"{(runs or [])[0]} and others: give one sweep or comparison, or runs.")
-    if groups:
-        (group,) = groups
+    asked = find_all(runs or [], runs_dir)
+    if len(asked) == 1 and isinstance(group := asked[0], Group):
         parts, title = group.parts(), TITLES.get(group.kind, "Runs")
     else:
-        found = list(dict.fromkeys(find_run(text, runs_dir) for text in runs)) if runs else list_runs(runs_dir)
+        found = [item for item in asked if isinstance(item, Run)] if runs else list_runs(runs_dir)
+        if len(found) < len(asked):
+            raise UsageError("A report is of one sweep or comparison, or of runs; give one sweep, or runs.")
         if not found:
             raise UsageError(f"There are no runs in {runs_dir}; `bnexp train` makes one, and --runs-dir names another folder.")
         group, parts, title = group_of(found), {"": found}, found[0].id if len(found) == 1 else f"{len(found)} runs"

@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bnexp.errors import BnexpError, UsageError
+
+if TYPE_CHECKING:
+    from bnexp.group import Group
+    from bnexp.run import Run
 
 Out = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Write the report, the result as JSON and its rows as CSV there, too.")
@@ -48,6 +52,16 @@ def store_results(
         except OSError as error:
             print(f"Error: the results could not be written to {folder} ({error.strerror or error}).", file=sys.stderr)
     return written[0] if written else None
+
+
+def store_means(group: Group, runs: Sequence[Run]) -> None:
+    """The means over seeds that TensorBoard shows; a disk that does not take them ends nothing."""
+    from bnexp.events.means import write_means
+
+    try:
+        write_means(group, runs)
+    except OSError as error:
+        print(f"Warning: TensorBoard's means over seeds could not be written ({error.strerror or error}).", file=sys.stderr)
 
 
 def try_report(stored: Path | None, write: Callable[[Path], Path], quiet: bool) -> None:
