@@ -41,7 +41,7 @@ def tiny() -> Tiny:
     return make
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is there, an event loop runs in this thread
 def chromium() -> Iterator[Any]:
     """A headless Chromium of this machine's, driven by Playwright. Nothing is installed for it: without one its tests are skipped."""
     found = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)

@@ -373,18 +373,12 @@ def test_a_name_of_nothing_is_refused(swept: Path, name: str) -> None:
     assert "A SWEEP is the 8 hex digits" in err
 
 
-def test_the_scalars_page_shows_both_arms(swept: Path, tmp_path: Path) -> None:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("there is no chromium to draw the page with")
-    from playwright.sync_api import sync_playwright
-
+def test_the_scalars_page_shows_both_arms(swept: Path, tmp_path: Path, chromium: Any) -> None:
     names = {run.id for run in list_runs(swept) if "-lr0.1-s0" in run.id}
     assert len(names) == 2
-    with served(swept, tmp_path, *names) as url, sync_playwright() as play:
+    with served(swept, tmp_path, *names) as url:
         runs_of(url, 2)
-        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1300, "height": 800})
+        page = chromium.new_page(viewport={"width": 1300, "height": 800})
         page.goto(url + "#scalars&tagFilter=%5Eval%2Faccuracy%24")
         chart = page.locator("tf-scalar-card").first
         chart.locator("path.line[stroke]").nth(3).wait_for(state="attached", timeout=60_000)  # of each run a smoothed line and a faint one
@@ -398,7 +392,7 @@ def test_the_scalars_page_shows_both_arms(swept: Path, tmp_path: Path) -> None:
         assert set(drawn) == set(colors.values())
         picture = np.asarray(Image.open(io.BytesIO(chart.screenshot())).convert("RGB")).reshape(-1, 3).astype(int)
         page.screenshot(path=tmp_path / "scalars.png")
-        browser.close()
+        page.close()
         for color in colors.values():
             wanted = [int(color[at : at + 2], 16) for at in (1, 3, 5)]
             assert (np.abs(picture - wanted).max(1) < 24).sum() > 30, color
