@@ -105,6 +105,7 @@ def test_a_worker_that_does_not_see_the_runs_folder_is_refused(cluster: Path, tm
     assert not list_runs(tmp_path)
 
 
+@pytest.mark.slow
 def test_workers_may_come_late(tmp_path: Path) -> None:
     (tmp_path / "cluster").mkdir()
     with dask_cluster(tmp_path / "cluster") as (file, add_worker):
@@ -119,6 +120,7 @@ def test_workers_may_come_late(tmp_path: Path) -> None:
     assert [run.status for run in list_runs(tmp_path / "runs")] == ["finished"] * 8
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_does_not_answer_is_2_and_trains_nothing(tmp_path: Path) -> None:
     _, err = finish(start(*GRID, "--scheduler", "tcp://127.0.0.1:9", runs_dir=tmp_path), code=2)
     assert "The scheduler tcp://127.0.0.1:9 does not answer" in err
@@ -185,6 +187,7 @@ def test_a_sweep_of_which_some_runs_fail_exits_3_and_then_completes_them(tmp_pat
     assert {run["status"] for run in again["runs"]} == {"finished"}
 
 
+@pytest.mark.slow
 def test_a_run_that_is_removed_meanwhile_is_missed_and_then_completed(tmp_path: Path) -> None:
     process = start(*GRID, "train.eval_every=40", "--workers", "1", "--json", runs_dir=tmp_path)
     wait_for(lambda: sum(run.done for run in list_runs(tmp_path)) == 4, process)

@@ -137,6 +137,7 @@ def test_a_kill_amid_the_last_summaries_keeps_the_plan(uninterrupted: dict[int, 
     assert not list(tmp_path.glob(".stacks/*"))
 
 
+@pytest.mark.slow
 def test_a_kill_during_fresh_keeps_the_finished_run(uninterrupted: dict[int, list[Run]], tmp_path: Path) -> None:
     finish(start("train", *SLOW, runs_dir=tmp_path))
     run = list_runs(tmp_path)[0]

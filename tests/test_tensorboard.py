@@ -354,6 +354,7 @@ def test_a_sweep_narrows_to_its_runs_and_means(swept: Path, tmp_path: Path) -> N
         assert runs_of(url, len(expected)) == expected
 
 
+@pytest.mark.slow
 def test_a_run_that_begins_while_its_sweep_is_shown_appears(swept: Path, tmp_path: Path) -> None:
     runs_dir = tmp_path / "runs"
     shutil.copytree(swept, runs_dir)

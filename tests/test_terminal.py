@@ -126,7 +126,10 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+LONG = ("batch sizes", "norm", "grid")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if name in LONG else []) for name in COMMANDS])
 def test_nothing_is_wider_than_the_terminal_and_no_number_is_cut(name: str, runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = next(run.id for run in list_runs(runs_dir) if run.id.startswith("batch"))
     args = [first if arg == "batch" else arg for arg in COMMANDS[name]] + ["--runs-dir", str(runs_dir)]
