@@ -10,6 +10,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -234,15 +235,11 @@ def test_an_installed_wheel_works_from_any_folder(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     script = "import bnexp, sys; print(bnexp.__file__, file=sys.stderr); from bnexp.cli import main; main()"
-    result = subprocess.run(
-        [sys.executable, "-c", script, "train", "model=mlp", "train.steps=4", "--json"],
-        cwd=elsewhere,
-        env={**os.environ, "PYTHONPATH": str(site)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    options: dict[str, Any] = {"cwd": elsewhere, "env": {**os.environ, "PYTHONPATH": str(site)}, "capture_output": True, "text": True}
+    result = subprocess.run([sys.executable, "-c", script, "train", "model=mlp", "train.steps=4", "--json"], check=True, **options)
     assert str(site) in result.stderr
     summary = json.loads(result.stdout)
     assert summary["config"]["model"]["widths"] == [100, 100, 100]
     assert (elsewhere / "runs" / summary["id"] / "model.pt").is_file()
+    page = subprocess.run([sys.executable, "-c", script, "report", "last"], check=True, **options).stdout.strip()
+    assert summary["id"] in (elsewhere / page).read_text()  # the template is in the wheel
