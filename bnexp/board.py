@@ -13,11 +13,13 @@ from pathlib import Path
 
 from bnexp.errors import UsageError
 from bnexp.group import Group
-from bnexp.run import Run
+from bnexp.run import Run, list_runs
 
 HOST = "127.0.0.1"
 FIRST_PORT = 6006
 RELOAD_S = 5
+TICKED = 40
+"""TensorBoard ticks all runs where there are so many at most, and none where there are more: its charts are empty then."""
 
 
 def serve(runs_dir: Path, shown: Sequence[Run | Group], port: int | None, announce: Callable[[str], None]) -> None:
@@ -46,6 +48,13 @@ def serve(runs_dir: Path, shown: Sequence[Run | Group], port: int | None, announ
         announce(url)
         while not done.wait(RELOAD_S):
             refresh()
+
+
+def count(runs_dir: Path, shown: Sequence[Run | Group]) -> int:
+    """How many runs TensorBoard will list, means over seeds among them."""
+    if not shown:
+        return len(list_runs(runs_dir)) + len(list(runs_dir.glob(".groups/*/*-mean*")))
+    return sum(1 if isinstance(item, Run) else len(item.members()) + len(list(item.folder.glob("*-mean*"))) for item in shown)
 
 
 @contextmanager

@@ -27,9 +27,10 @@ from tensorboard.compat.proto.graph_pb2 import GraphDef
 from tensorboard.plugins.custom_scalar import layout_pb2
 from typer.testing import CliRunner, Result
 
+from bnexp.board import count
 from bnexp.checkpoint import load_model
 from bnexp.cli import app
-from bnexp.group import find_group
+from bnexp.group import Group, find_all, find_group
 from bnexp.run import Run, list_runs
 
 SWEEP = ["lr", "--values", "0.1,1e20", "--seeds", "2", "model.widths=[4,4]", "train.steps=24", "train.eval_every=8", "train.batch_size=128"]
@@ -352,6 +353,17 @@ def test_a_sweep_narrows_to_its_runs_and_means(swept: Path, tmp_path: Path) -> N
     expected = {run.id for run in list_runs(swept)} | {f".groups/{group.name}/{name}" for name in means_of(swept)}
     with served(runs_dir, tmp_path / "scratch", group.name) as url:
         assert runs_of(url, len(expected)) == expected
+
+
+def test_the_count_is_what_tensorboard_lists(swept: Path) -> None:
+    (group,) = [found for found in swept.glob(".groups/*") if (found / "members.json").is_file()]
+    runs, means = list_runs(swept), list(swept.glob(".groups/*/*-mean*"))
+    assert means
+    assert count(swept, []) == len(runs) + len(means)
+    (sweep,) = find_all([group.name], swept)
+    assert isinstance(sweep, Group)
+    assert count(swept, [sweep]) == len(sweep.members()) + len(list(group.glob("*-mean*")))
+    assert count(swept, find_all([runs[0].id, runs[1].id], swept)) == 2
 
 
 @pytest.mark.slow

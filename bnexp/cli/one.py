@@ -172,7 +172,7 @@ def tensorboard(
     """
     if not items and not runs_dir.is_dir():
         raise UsageError(f"There is no folder {runs_dir}; `bnexp train` makes one, and --runs-dir names another.")
-    from bnexp.board import serve
+    from bnexp.board import TICKED, count, serve
     from bnexp.group import find_all
 
     shown = find_all(items or [], runs_dir)
@@ -184,6 +184,10 @@ def tensorboard(
         else:
             print(f"TensorBoard shows {short(what, 300)} at {url} (Ctrl-C stops it)")
         sys.stdout.flush()
+        if (runs := count(runs_dir, shown)) > TICKED:
+            print(
+                f"It ticks none of more than {TICKED} runs, and these are {runs}: tick some, as the filter `mean` finds.", file=sys.stderr
+            )
 
     serve(runs_dir, shown, port, announce)
 
