@@ -7,7 +7,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from io import StringIO
 from pathlib import Path
 
@@ -28,7 +28,6 @@ def serve(runs_dir: Path, shown: Sequence[Run | Group], port: int | None, announ
     Raises:
         UsageError: the port is taken.
     """
-    chosen = _free_port(port)
     done = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # before there is anything to clean up
         signal.signal(number, lambda *_: done.set())
@@ -37,15 +36,9 @@ def serve(runs_dir: Path, shown: Sequence[Run | Group], port: int | None, announ
 
     logging.getLogger("tensorboard").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="tensorboard|pkg_resources")  # its own affairs, not the user's
-    from tensorboard import program
 
     with _narrowed(shown) if shown else _whole(runs_dir) as (folder, refresh):
-        board = program.TensorBoard()
-        options = ["--logdir", str(folder), "--host", HOST, "--port", str(chosen), "--reload_interval", str(RELOAD_S)]
-        board.configure(argv=["tensorboard", *options])
-        with redirect_stderr(StringIO()):  # an advertisement; what fails is raised
-            url = board.launch()
-        announce(url)
+        announce(_launch(folder, port))
         while not done.wait(RELOAD_S):
             refresh()
 
@@ -90,14 +83,26 @@ def _links(item: Run | Group) -> list[tuple[Path, str]]:
     return [(item.folder, f".groups/{item.id}"), *((run.folder, run.id) for run in item.members())]
 
 
-def _free_port(port: int | None) -> int:
-    """The port asked for, or the first free one."""
+def _launch(folder: Path, port: int | None) -> str:
+    """Starts the server on the port asked for, or the first free one; its URL."""
+    from tensorboard import program
+
     for candidate in [port] if port is not None else range(FIRST_PORT, FIRST_PORT + 100):
-        with socket.socket() as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                trial.bind((HOST, candidate))
-            except OSError:
-                continue
-            return candidate
+        if not _is_free(candidate):
+            continue
+        board = program.TensorBoard()
+        options = ["--logdir", str(folder), "--host", HOST, "--port", str(candidate), "--reload_interval", str(RELOAD_S)]
+        board.configure(argv=["tensorboard", *options])
+        with suppress(program.TensorBoardPortInUseError), redirect_stderr(StringIO()):  # an advertisement; what fails is raised
+            return str(board.launch())  # somebody may have taken the port since it was free
     raise UsageError(f"Port {port} is taken; leave out --port for the first free one." if port else "No port from 6006 to 6105 is free.")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((HOST, port))
+        except OSError:
+            return False
+    return True

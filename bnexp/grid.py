@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bnexp.analysis import Arms
 from bnexp.cluster import local_workers
 from bnexp.config import Config
 from bnexp.estimate import Estimate, estimate
@@ -95,6 +96,7 @@ def train_all(
     *,
     kind: str = "",
     parts: Mapping[str, Sequence[Run]] | None = None,
+    arms: Arms | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
     quiet: bool = False,
@@ -111,14 +113,14 @@ def train_all(
     members = parts or {"": prepared.runs}
     if not stacks:
         with suppress(OSError):  # all is there: a folder that cannot be written is no reason not to show it
-            prepared.group.store_members(kind, members)
+            prepared.group.store_members(kind, members, arms)
         return Outcome(list(prepared.runs), frozenset(ids))
     for config in {config.device: config for config in prepared.configs if config.device == "cuda" and scheduler is None}.values():
         from bnexp.machine import resolve_device
 
         resolve_device(config)
     missing = {run.id for stack in stacks for run in stack.runs if not run.done}
-    prepared.group.store_members(kind, members)
+    prepared.group.store_members(kind, members, arms)
     prepared.group.store_plan([[run.id for run in stack.runs] for stack in stacks])
     stop = Stop()
     with Live(stacks, reused=len(ids) - len(missing), quiet=quiet) as live:

@@ -8,10 +8,11 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from csv import DictWriter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bnexp.analysis import Arms
 from bnexp.errors import DataError, UsageError
 from bnexp.files import atomic_write, finite, write_json
 from bnexp.run import Run, find_run, is_run_id
@@ -37,18 +38,18 @@ class Group:
     def members_json(self) -> Path:
         return self.folder / "members.json"
 
-    def store_members(self, kind: str, parts: Mapping[str, Sequence[Run]]) -> None:
+    def store_members(self, kind: str, parts: Mapping[str, Sequence[Run]], arms: Arms | None = None) -> None:
         """Stores which runs these are: `report` and `tensorboard` find them, while they are trained too.
 
         Args:
             kind: `sweep lr`, `compare`.
             parts: the runs by the budget that was asked for; a run may stand in several.
+            arms: those of a comparison.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(
-            self.members_json,
-            {"kind": kind, "command": command_line(), "parts": {part: [run.id for run in runs] for part, runs in parts.items()}},
-        )
+        members = {part: [run.id for run in runs] for part, runs in parts.items()}
+        sides = {} if arms is None else {"arms": asdict(arms)}
+        write_json(self.members_json, {"kind": kind, "command": command_line(), "parts": members, **sides})
 
     def members(self) -> list[Run]:
         """The group's runs that are still there, each once; errors as `parts`."""
@@ -61,6 +62,14 @@ class Group:
             return str(json.loads(self.members_json.read_text())["kind"])
         except (OSError, ValueError, KeyError, TypeError):
             return ""
+
+    def arms(self) -> Arms | None:
+        """The arms of a comparison, as it had them; None where none are stored."""
+        try:
+            stored = json.loads(self.members_json.read_text())["arms"]
+            return Arms(tuple(map(str, stored["treatment"])), tuple(map(str, stored["labels"])), str(stored["baseline"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def parts(self) -> dict[str, list[Run]]:
         """The runs that are still there, by part.

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+MAX_STEP = 2**53
+"""More is no step: floats would not tell it from the next."""
+
 
 def read(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each line with its record. Lines that are torn, or hold something else, are passed over; a file that is not there has none."""
@@ -16,9 +19,9 @@ def read(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             record: Any = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(record, dict) and isinstance(record.get("step"), int) and record["step"] >= 0:
+        if isinstance(record, dict) and isinstance(record.get("step"), int) and 0 <= record["step"] < MAX_STEP:
             yield line, record
 
 
@@ -28,7 +31,7 @@ def curves(path: Path) -> dict[str, list[tuple[int, float]]]:
     for _, record in read(path):
         for key, value in record.items():
             if "/" in key and (value is None or isinstance(value, (int, float))):
-                found.setdefault(key, []).append((record["step"], math.nan if value is None else float(value)))
+                found.setdefault(key, []).append((record["step"], _number(value)))
     return found
 
 
@@ -41,9 +44,16 @@ def curve(path: Path, key: str) -> list[tuple[int, float]]:
         if quoted in line:
             try:
                 record: Any = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             step, value = (record.get(name, "") for name in ("step", key)) if isinstance(record, dict) else ("", "")
-            if isinstance(step, int) and step >= 0 and (value is None or isinstance(value, (int, float))):
-                found.append((step, math.nan if value is None else float(value)))
+            if isinstance(step, int) and 0 <= step < MAX_STEP and (value is None or isinstance(value, (int, float))):
+                found.append((step, _number(value)))
     return found
+
+
+def _number(value: float | None) -> float:
+    try:
+        return math.nan if value is None else float(value)
+    except OverflowError:  # a whole number beyond what a float holds
+        return math.nan

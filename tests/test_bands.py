@@ -62,6 +62,20 @@ def test_records_of_one_step_count_once_and_one_run_has_no_interval() -> None:
     assert (found.steps, found.mean, found.low, found.high) == ((8,), (2.0,), (2.0,), (2.0,))
 
 
+def test_a_run_that_stopped_keeps_its_last_value() -> None:
+    tracks = [Track(0, {"a/b": [(1, 1.0), (2, 2.0)]}, stopped=True), Track(1, {"a/b": [(1, 3.0), (2, 4.0), (4, 8.0)]})]
+    found = band(tracks, "a/b")
+    assert found is not None
+    assert (found.steps, found.mean, found.n, found.whole) == ((1, 2, 4), (2.0, 3.0, 5.0), (2, 2, 2), 3)
+
+
+def test_an_interval_that_no_float_holds_is_infinite() -> None:
+    found = band([Track(0, {"a/b": [(1, 1e-9)]}), Track(1, {"a/b": [(1, 1e38)]})], "a/b", log=True)
+    assert found is not None
+    assert found.low[0] < 1e-200
+    assert found.high[0] == math.inf
+
+
 @pytest.mark.parametrize(("values", "last"), [([1.0, 2.0, math.nan], 2.0), ([math.nan], None), ([], None)])
 def test_the_last_value_of_a_track_is_finite(values: list[float], last: float | None) -> None:
     assert Track(0, {"a/b": list(enumerate(values))}).last("a/b") == last

@@ -11,9 +11,9 @@ from PIL import Image
 from bnexp.analysis import largest_stable_lr
 from bnexp.analysis.bands import Track
 from bnexp.analysis.cells import cells
-from bnexp.plots.curves import Arm, Curve, by_learning_rate, over_steps, percentiles
+from bnexp.plots.curves import Arm, Curve, between, by_learning_rate, over_steps, percentiles
 from bnexp.plots.grids import accuracy_by_lr, reached, stable_range, steps_heat_map
-from bnexp.plots.inside import noise_law, observed_and_predicted
+from bnexp.plots.inside import by_layer, noise_law, observed_and_predicted
 from bnexp.plots.style import INK, KNOWN, MAX_ARMS, Picture, colours
 
 ARMS = ("batch", "none")
@@ -60,6 +60,62 @@ def test_curves_have_labels_units_n_and_both_arms_in_their_colours() -> None:
     assert "A cross marks where a run diverged" in picture.caption
     assert "85 %" in picture.alt
     assert "1 of 2 diverged" in picture.alt
+
+
+def test_a_mean_over_fewer_runs_is_dotted_and_says_of_how_many() -> None:
+    arm = Arm("none", "none", (track(0, [1.0, 2.0, 4.0]), track(1, [1.0, 2.0, math.nan])))
+    picture = over_steps(Curve("a", "a", "y", {"val/accuracy": ""}), [arm], ARMS)
+    assert picture is not None
+    dotted = [list(line.get_xdata()) for line in picture.figure.axes[0].lines if line.get_linestyle() == ":"]
+    assert dotted == [[16, 24]]
+    assert "Dotted" in picture.caption
+    assert "A cross" not in picture.caption
+    assert "4 (n = 1) at step 24" in picture.alt
+
+
+def test_a_cross_beyond_the_drawing_is_moved_to_its_edge() -> None:
+    others = tuple(track(seed, [1.5, 1.5]) for seed in range(4))
+    arm = Arm("none", "none", (*others, track(4, [300.0, math.nan], diverged=16)))
+    picture = over_steps(Curve("a", "a", "y", {"val/accuracy": ""}, log_y=True), [arm], ARMS)
+    assert picture is not None
+    (axes,) = picture.figure.axes
+    (cross,) = [line for line in axes.lines if line.get_marker() == "X"]
+    assert axes.get_ylim()[1] < 300
+    assert cross.get_ydata()[0] == pytest.approx(axes.get_ylim()[1])
+
+
+def test_the_landscape_marks_diverged_runs_and_tells_its_means() -> None:
+    def pair(seed: int, low: list[float], diverged: int | None = None) -> Track:
+        return Track(seed, {"l": [(1, low[0]), (9, low[1])], "h": [(1, 4 * low[0]), (9, 4 * low[1])]}, diverged)
+
+    arms = [Arm("none", "none", (pair(0, [1.0, 2.0]), pair(1, [4.0, math.nan], diverged=9)))]
+    picture = between("b", arms, ARMS, "l", "h", "loss", "t", "c.")
+    assert picture is not None
+    (axes,) = picture.figure.axes
+    assert [list(line.get_ydata()) for line in axes.lines if line.get_marker() == "X"] == [[4.0], [16.0]]
+    means = [list(line.get_ydata()) for line in axes.lines if line.get_linestyle() == "-"]
+    assert means == [pytest.approx([2.0]), pytest.approx([8.0])]  # geometric: the axis is logarithmic
+    assert "geometric means" in picture.caption
+    assert "Dotted" in picture.caption
+    assert "from 2 to 8 at step 9 (n = 1 of 2)" in picture.alt
+    assert between("b", arms, ARMS, "l", "nothing", "loss", "t", "c.") is None
+
+
+def test_a_diverged_run_has_no_end_of_training() -> None:
+    def end(seed: int, share: float, diverged: int | None = None) -> Track:
+        keys = {"relu_balance/a/positive": [(0, share)], "relu_balance/a/predicted": [(0, 0.5)]}
+        return Track(seed, keys, diverged)  # type: ignore[arg-type]
+
+    arms = [Arm("batch", "batch", (end(0, 0.4), end(1, 0.2))), Arm("none", "none", (end(0, 0.9, diverged=3),))]
+    picture = by_layer("p", arms, ARMS, {"a": "relu_balance/a/positive"}, "positive values (%)", "t", "c.", 0.5, percent=True)
+    assert picture is not None
+    assert "batch: a 30" in picture.alt
+    assert "none" not in picture.alt
+    assert "1 diverged run left out" in picture.caption
+    scatter = observed_and_predicted("o", arms, ARMS, ["a"], "t")
+    assert scatter is not None
+    assert "none" not in scatter.alt
+    assert by_layer("p", arms[1:], ARMS, {"a": "relu_balance/a/positive"}, "y", "t", "c.", None) is None
 
 
 def test_a_run_that_never_had_a_value_is_marked_at_the_foot() -> None:

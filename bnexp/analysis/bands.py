@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from bnexp.analysis.pairs import cell
 
+LARGEST_LOG = 700.0
+"""exp of more is no float."""
+
 
 @dataclass(frozen=True)
 class Track:
@@ -16,6 +19,8 @@ class Track:
     seed: int
     curves: Mapping[str, Sequence[tuple[int, float]]]
     diverged_at_step: int | None = None
+    stopped: bool = False
+    """It stopped at its target, with the network that it had: from its last step on it keeps its last values."""
 
     def last(self, key: str) -> float | None:
         """The last finite value of a key, or None."""
@@ -35,7 +40,7 @@ class Band:
     runs: int
     """Runs that have the key at all."""
     whole: int
-    """So many leading steps have a value of every run; from there on the mean is that of those that are left, and flatters."""
+    """So many leading steps have a value of every run; from there on the mean is that of those that have one, and may flatter."""
     ends: tuple[tuple[int, float], ...]
     """Of each diverged run: the step of its last finite value, and that value (the step it diverged at, where it had none)."""
 
@@ -50,8 +55,9 @@ def band(tracks: Sequence[Track], key: str, *, log: bool = False) -> Band | None
     if not having:
         return None
     at: dict[int, list[float]] = {}
+    every = sorted({step for track in having for step, _ in track.curves[key]})
     for track in having:
-        for step, value in dict(track.curves[key]).items():
+        for step, value in _kept(track, key, every).items():
             at.setdefault(step, [])
             if math.isfinite(value) and (value > 0 or not log):
                 at[step].append(math.log(value) if log else value)
@@ -61,7 +67,9 @@ def band(tracks: Sequence[Track], key: str, *, log: bool = False) -> Band | None
 
     def back(value: float | None, instead: float | None) -> float:
         value = instead if value is None else value
-        return math.nan if value is None else math.exp(value) if log else value
+        if value is None:
+            return math.nan
+        return (math.inf if value > LARGEST_LOG else math.exp(value)) if log else value
 
     return Band(
         tuple(steps),
@@ -73,6 +81,15 @@ def band(tracks: Sequence[Track], key: str, *, log: bool = False) -> Band | None
         whole,
         tuple(_end(track, key) for track in having if track.diverged_at_step is not None),
     )
+
+
+def _kept(track: Track, key: str, every: Sequence[int]) -> dict[int, float]:
+    """The track's values by step; of one that stopped, its last one at every later step too."""
+    values = dict(track.curves[key])
+    if track.stopped and values:
+        end = max(values)
+        values |= {step: values[end] for step in every if step > end}
+    return values
 
 
 def _end(track: Track, key: str) -> tuple[int, float]:

@@ -123,9 +123,12 @@ def gap(row: Row) -> float | None:
 def number(row: Row, key: str) -> float | None:
     """The finite number under `key`, or None."""
     value = row.get(key)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value)
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # a whole number beyond what a float holds
+        return None
 
 
 def by_seed(rows: Iterable[Row], measure: Callable[[Row], float | None]) -> dict[int, float]:

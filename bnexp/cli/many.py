@@ -24,7 +24,7 @@ from bnexp.cli.options import (
     print_json,
     runs_and_overrides,
 )
-from bnexp.cli.results import TITLES, Out, check_out, end, store_means, store_results, try_report
+from bnexp.cli.results import Out, check_out, end, report_on, store_means, store_results, try_report
 from bnexp.errors import UsageError, short
 
 if TYPE_CHECKING:
@@ -92,7 +92,6 @@ def sweep(
     from bnexp import sweep as sweeps
     from bnexp.analysis import tidy
     from bnexp.grid import prepare, train_all
-    from bnexp.report import write_report
     from bnexp.run import rows_of
 
     _check_machine(workers, scheduler)
@@ -109,7 +108,6 @@ def sweep(
     results = []
     for part, configs in asked.parts.items():
         results += sweeps.analyse(kind.value, part, [(config, rows[prepared.ids[config]]) for config in configs])
-    store_means(prepared.group, outcome.runs)
     plain = {"kind": kind.value, "results": [result.plain() for result in results]}
     stored = store_results(f"sweep-{kind.value}", plain, tidy(list(rows.values())), prepared.group.folder, out)
     if json:
@@ -119,7 +117,8 @@ def sweep(
 
         show(sweep_tables(results))
     by_part = {part: [rows[run.id] for run in runs] for part, runs in members.items()}
-    try_report(stored, lambda folder: write_report(folder, TITLES[f"sweep {kind.value}"], outcome.runs, by_part), quiet)
+    store_means(prepared.group, outcome.runs)
+    try_report(stored, lambda folder: report_on(folder, f"sweep {kind.value}", outcome.runs, by_part), quiet)
     _end(outcome, stored)
 
 
@@ -166,7 +165,6 @@ def compare(
     from bnexp.grid import prepare, train_all
     from bnexp.group import group_of
     from bnexp.launch import Outcome
-    from bnexp.report import write_report
     from bnexp.run import find_run, rows_of
     from bnexp.terminal import Terminal
 
@@ -181,7 +179,7 @@ def compare(
         check_out(out)
         outcome = Outcome(runs, frozenset(run.id for run in runs))
         with suppress(OSError):  # what cannot be written there is said below
-            group_of(runs).store_members("compare", {"": runs})
+            group_of(runs).store_members("compare", {"": runs}, arms)
     else:
         if not (no_bn or norm):
             raise UsageError("Say what to compare: --no-bn, --norm NAME, or two or more runs.")
@@ -189,13 +187,12 @@ def compare(
         configs = compares.ask(overrides, norm or [], no_bn=no_bn, lrs=listed(lrs, "--lrs"), seeds=seeds, config_dir=config_dir)
         prepared = prepare(configs, runs_dir, fresh=fresh)
         check_out(out)
-        outcome = train_all(prepared, kind="compare", workers=workers, scheduler=scheduler, quiet=quiet)
         arms = compares.arms_by_norm(configs)
+        outcome = train_all(prepared, kind="compare", arms=arms, workers=workers, scheduler=scheduler, quiet=quiet)
         if not all(any("seed" in row and arms.arm_of(row) == arm for row in rows_of(outcome.runs)) for arm in arms.labels):
             _end(outcome, None)  # not one run of an arm could even write its summary
     found = compares.compared(outcome.runs, arms, Terminal(quiet))
     group = group_of(outcome.runs)
-    store_means(group, outcome.runs)
     stored = store_results("compare", found.plain(), tidy(rows_of(outcome.runs)), group.folder, out)
     if json:
         _print_many(outcome, found.plain())
@@ -205,7 +202,8 @@ def compare(
         show(comparison_tables(found))
     step_ms = {arm: (time.median_ms, time.low_ms, time.high_ms) for arm, time in found.step_times.items()}
     parts = {"": rows_of(outcome.runs)}
-    try_report(stored, lambda folder: write_report(folder, TITLES["compare"], outcome.runs, parts, arms=arms, step_ms=step_ms), quiet)
+    store_means(group, outcome.runs)
+    try_report(stored, lambda folder: report_on(folder, "compare", outcome.runs, parts, arms=arms, step_ms=step_ms), quiet)
     _end(outcome, stored)
 
 

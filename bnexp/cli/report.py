@@ -11,8 +11,10 @@ import typer
 
 from bnexp.cli.app import app
 from bnexp.cli.options import RUNS, Json, NoConfigDir, Quiet, RunsDir, complete_runs_and_sweeps, print_json
-from bnexp.cli.results import TITLES, check_out
+from bnexp.cli.results import check_out, report_on
 from bnexp.errors import UsageError
+
+LONGEST_MS = 1e9
 
 
 @app.command()
@@ -43,29 +45,29 @@ def report(
         bnexp report batch-bs32-lr0.1-s0 none-bs32-lr0.1-s0
     """
     from bnexp.group import Group, find_all, group_of
-    from bnexp.report import write_report
     from bnexp.run import Run, list_runs, rows_of
 
     asked = find_all(runs or [], runs_dir)
-    if len(asked) == 1 and isinstance(group := asked[0], Group):
-        parts, title = group.parts(), TITLES.get(group.kind, "Runs")
+    if len(asked) == 1 and isinstance(asked[0], Group):
+        group = asked[0]
     else:
         found = [item for item in asked if isinstance(item, Run)] if runs else list_runs(runs_dir)
         if len(found) < len(asked):
             raise UsageError("A report is of one sweep or comparison, or of runs; give one sweep, or runs.")
         if not found:
             raise UsageError(f"There are no runs in {runs_dir}; `bnexp train` makes one, and --runs-dir names another folder.")
-        group, parts, title = group_of(found), {"": found}, found[0].id if len(found) == 1 else f"{len(found)} runs"
+        group = group_of(found)
+    if group.members_json.is_file():  # these runs were asked for together, and are shown as they were then
+        parts, kind, arms = group.parts(), group.kind, group.arms()
+        if not group.members():
+            raise UsageError(f"All runs of {group.id} have been removed: there is nothing to report.")
+    else:
+        parts, kind, arms = {"": found}, found[0].id if len(found) == 1 else f"{len(found)} runs", None
     members = list({run.id: run for own in parts.values() for run in own}.values())
     rows = {row["id"]: row for row in rows_of(members)}
     check_out(out)
-    path = write_report(
-        out or group.folder,
-        title,
-        members,
-        {part: [rows[run.id] for run in own] for part, own in parts.items()},
-        step_ms=_step_ms(group.folder / "compare.json"),
-    )
+    by_part = {part: [rows[run.id] for run in own] for part, own in parts.items()}
+    path = report_on(out or group.folder, kind, members, by_part, arms, _step_ms(group.folder / "compare.json"))
     if json:
         print_json({"report": str(path), "runs": [run.id for run in members]})
     else:
@@ -76,6 +78,7 @@ def _step_ms(stored: Path) -> Mapping[str, tuple[float, float, float]]:
     """The step times that a comparison of these runs measured; none where there was none."""
     try:
         times = json_.loads(stored.read_text())["step_times"]
-        return {str(arm): (float(time["median_ms"]), float(time["low_ms"]), float(time["high_ms"])) for arm, time in times.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        found = {str(arm): (float(time["median_ms"]), float(time["low_ms"]), float(time["high_ms"])) for arm, time in times.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return {}
+    return found if all(0 < ms < LONGEST_MS for times in found.values() for ms in times) else {}

@@ -12,6 +12,7 @@ import typer
 from bnexp.errors import BnexpError, UsageError
 
 if TYPE_CHECKING:
+    from bnexp.analysis import Arms, Row, StepMs
     from bnexp.group import Group
     from bnexp.run import Run
 
@@ -62,6 +63,21 @@ def store_means(group: Group, runs: Sequence[Run]) -> None:
         write_means(group, runs)
     except OSError as error:
         print(f"Warning: TensorBoard's means over seeds could not be written ({error.strerror or error}).", file=sys.stderr)
+
+
+def report_on(
+    folder: Path,
+    kind: str,
+    runs: Sequence[Run],
+    parts: Mapping[str, Sequence[Row]],
+    arms: Arms | None = None,
+    step_ms: Mapping[str, StepMs] | None = None,
+) -> Path:
+    """The report of what was asked for as `kind`; arguments as `bnexp.report.write_report`, which is imported here: drawing needs
+    matplotlib, and training does not."""
+    from bnexp.report import write_report
+
+    return write_report(folder, TITLES.get(kind, kind), runs, parts, arms=arms, step_ms=step_ms)
 
 
 def try_report(stored: Path | None, write: Callable[[Path], Path], quiet: bool) -> None:

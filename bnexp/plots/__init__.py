@@ -1,5 +1,5 @@
-"""Figures. What they show is measured and summarised elsewhere: nothing here computes a statistic. No torch; matplotlib is loaded when one
-is drawn, not before."""
+"""Figures. What they show is measured and summarised elsewhere: nothing here computes a statistic. No torch; matplotlib comes
+with the modules that draw, and `bnexp.report` is imported when a report is written."""
 
 from bnexp.plots.style import MAX_ARMS, Picture
 

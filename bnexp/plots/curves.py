@@ -11,10 +11,12 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 from bnexp.analysis.bands import Band, Track, band
-from bnexp.plots.style import GRID, HEIGHT, INK, Picture, colours, drawing, legend, log_axis, percent_axis
+from bnexp.plots.style import GRID, INK, Picture, colours, drawing, legend, log_axis, percent_axis, wrapped
 
 BAND = "Lines are means over seeds, bands their 95 % intervals."
-ENDS = "A cross marks where a run diverged; from there on the mean, dotted, is that of the runs that are left."
+ENDS = "A cross marks where a run diverged."
+DOTTED = "Dotted: not every run has a value there (it diverged, or has none), and the mean is that of those that have."
+KEPT = "Runs that stopped at their target keep their last values."
 STYLES = ("-", "--", ":")
 
 
@@ -83,12 +85,10 @@ def over_steps(curve: Curve, arms: Sequence[Arm], palette: Sequence[str]) -> Pic
         axes.set_title(curve.title, loc="left")
         if curve.percent:
             percent_axis(axes)
-        legend(figure, axes, columns=1 if len(found) > 3 or max(len(arm.label) for arm in arms) > 24 else 2)
-    ends = f" {ENDS}" if any(made.ends for *_, made in found) else ""
-    kind = BAND.replace("means", "geometric means") if curve.log_y else BAND
-    several = kind if any(made.runs > 1 for *_, made in found) else "One seed an arm."
-    caption = " ".join(part for part in (curve.caption, several + ends) if part)
-    last = "; ".join(f"{arm.label}{f', {label}' if len(labels) > 1 else ''}: {_ends_at(made, curve.percent)}" for arm, label, made in found)
+        _keep_crosses(axes)
+        legend(figure, axes, columns=1 if len(found) > 3 else 2)
+    last = "; ".join(f"{arm.label}{f', {label}' if len(labels) > 1 else ''}: {_ends_at(made, curve)}" for arm, label, made in found)
+    caption = _caption(curve.caption, arms, [made for *_, made in found], log=curve.log_y)
     return Picture(curve.name, curve.title, caption, f"{curve.y} against training steps. {last}.", figure)
 
 
@@ -129,8 +129,10 @@ def by_learning_rate(
         for axes in panels[: len(lrs)]:
             for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
                 seen.setdefault(str(label), handle)
-        figure.legend(list(seen.values()), list(seen), loc="outside upper left", ncols=4)
-    caption = f"Validation accuracy (running statistics) at each learning rate, n seeds a line at most. {BAND} {ENDS}"
+        legend(figure, panels[0], columns=4, handles=seen)
+    every = [arm for arms in tracks.values() for arm in arms]
+    drawn = [made for arm in every if (made := band(arm.tracks, "val/accuracy")) is not None]
+    caption = _caption("Validation accuracy (running statistics) at each learning rate; n is the most seeds that a line has.", every, drawn)
     alt = (
         f"{len(lrs)} panels of validation accuracy against training steps, learning rates {lrs[0]:g} to {lrs[-1]:g}; "
         f"{lost} diverged runs are marked."
@@ -150,42 +152,51 @@ def percentiles(name: str, arms: Sequence[Arm], palette: Sequence[str], layer: s
         for axes, (arm, found) in zip(panels, bands, strict=True):
             for p, style in (("p85", "--"), ("p50", "-"), ("p15", ":")):
                 draw_band(axes, found[p], colour[arm.name], style, {"p15": "15th", "p50": "50th", "p85": "85th percentile"}[p], log=False)
-            axes.set_title(f"{arm.label} (n = {found['p50'].runs})", loc="left", fontsize=9)
+            axes.set_title(wrapped(f"{arm.label} (n = {found['p50'].runs})"), loc="left", fontsize=9)
         _steps_axis(panels[-1], log=False)
         figure.supylabel(f"pre-activation of {layer}", fontsize=9)
         legend(figure, panels[0])
     ends = "; ".join(
-        f"{arm.label}: " + ", ".join(f"{p[1:]}th {found[p].mean[-1]:.3g}" for p in ("p15", "p50", "p85")) for arm, found in bands
+        f"{arm.label}: " + ", ".join(f"{p[1:]}th {found[p].mean[-1]:.3g}" for p in keys.values()) + f" at step {found['p50'].steps[-1]:,}"
+        for arm, found in bands
     )
-    several = BAND if any(found["p50"].runs > 1 for _, found in bands) else ""
-    return Picture(
-        name, title, f"{caption} {several}".strip(), f"Percentiles of pre-activations against training steps; at the end {ends}.", figure
-    )
+    drawn = [made for _, found in bands for made in found.values()]
+    text = f"Percentiles of pre-activations against training steps; at the last of them {ends}."
+    return Picture(name, title, _caption(caption, [arm for arm, _ in bands], drawn), text, figure)
 
 
 def between(
     name: str, arms: Sequence[Arm], palette: Sequence[str], low: str, high: str, y: str, title: str, caption: str
 ) -> Picture | None:
-    """The range from one key to another over training (the landscape's bands), means over seeds."""
-    found = [(arm, a, b) for arm in arms if (a := band(arm.tracks, low)) is not None and (b := band(arm.tracks, high)) is not None]
+    """The range from one key to another over training (the landscape's bands), from mean to mean over seeds."""
+    log = all(
+        value > 0 or math.isnan(value) for arm in arms for t in arm.tracks for key in (low, high) for _, value in t.curves.get(key, ())
+    )
+    found = [(arm, a, b) for arm in arms if (a := band(arm.tracks, low, log=log)) and (b := band(arm.tracks, high, log=log)) and a.steps]
     found = [(arm, a, b) for arm, a, b in found if a.steps == b.steps]
     if not found:
         return None
     colour = colours(palette)
     with drawing() as (figure, (axes,)):
         for arm, a, b in found:
-            mark = "o" if len(a.steps) < 12 else None
-            axes.fill_between(a.steps, a.mean, b.mean, color=colour[arm.name], alpha=0.22, linewidth=0, label=f"{arm.label} (n = {a.runs})")
-            for edge in (a, b):
-                axes.plot(edge.steps, edge.mean, color=colour[arm.name], linewidth=1.1, marker=mark, markersize=2.5)
-        if all(value > 0 for _, a, b in found for value in (*a.mean, *b.mean)):
+            whole = min(a.whole, b.whole)
+            axes.fill_between(a.steps[:whole], a.mean[:whole], b.mean[:whole], color=colour[arm.name], alpha=0.22, linewidth=0)
+            for edge, label in ((a, f"{arm.label} (n = {a.runs})"), (b, "_")):  # an underscore keeps it out of the legend
+                draw_band(axes, replace(edge, low=edge.mean, high=edge.mean), colour[arm.name], "-", label, log=True, width=1.1)
+        if log:
             log_axis(axes.yaxis)
+            _within_a_decade(axes, [value for _, a, b in found for value in (*a.mean, *b.mean)])
         _steps_axis(axes, log=True)
         axes.set_ylabel(y)
         axes.set_title(title, loc="left")
+        _keep_crosses(axes)
         legend(figure, axes, columns=2)
-    widths = "; ".join(f"{arm.label}: from {a.mean[-1]:.3g} to {b.mean[-1]:.3g} at the last measured step" for arm, a, b in found)
-    return Picture(name, title, caption, f"{y}, its range against training steps. {widths}.", figure)
+    widths = "; ".join(
+        f"{arm.label}: from {a.mean[-1]:.3g} to {b.mean[-1]:.3g} at step {a.steps[-1]:,} (n = {a.n[-1]} of {a.runs})" for arm, a, b in found
+    )
+    edges = f"{caption} Edges are {'geometric ' if log else ''}means over seeds."
+    text = _caption(edges, arms, [made for _, a, b in found for made in (a, b)], intervals=False)
+    return Picture(name, title, text, f"{y}, its range against training steps. {widths}.", figure)
 
 
 def draw_band(axes: Axes, made: Band, colour: str, style: str, label: str, *, log: bool, width: float = 1.7) -> None:
@@ -216,7 +227,18 @@ def draw_band(axes: Axes, made: Band, colour: str, style: str, label: str, *, lo
 def _within_a_decade(axes: Axes, means: Sequence[float]) -> None:
     """Keeps a logarithmic axis within a factor of 10 of the means: an interval of a few seeds can span many decades."""
     low, high = axes.get_ylim()
-    axes.set_ylim(max(low, min(means) / 10), min(high, max(means) * 10))
+    finite = [mean for mean in means if math.isfinite(mean) and mean > 0]
+    if finite:
+        axes.set_ylim(max(low, min(finite) / 10), min(high, max(finite) * 10))
+
+
+def _keep_crosses(axes: Axes) -> None:
+    """Moves crosses that lie beyond the drawing to its edge: a run that diverges has left the others far behind."""
+    low, high = axes.get_ylim()
+    for line in axes.lines:
+        if line.get_marker() == "X" and line.get_transform() == axes.transData:
+            line.set_ydata([min(max(float(value), low), high) for value in line.get_ydata()])  # type: ignore[union-attr, arg-type]
+            line.set_clip_on(False)
 
 
 def _steps_axis(axes: Axes, log: bool) -> None:
@@ -225,12 +247,25 @@ def _steps_axis(axes: Axes, log: bool) -> None:
     axes.set_xlabel("training steps")
 
 
-def _ends_at(made: Band, percent: bool) -> str:
-    scale, unit = (100, " %") if percent else (1, "")
-    text = f"{scale * made.mean[-1]:.4g}{unit}" if made.mean else "no finite value"
-    spread = f" ({scale * made.low[-1]:.4g} to {scale * made.high[-1]:.4g})" if made.runs > 1 and made.mean else ""
-    lost = f", {len(made.ends)} of {made.runs} diverged" if made.ends else ""
-    return f"{text}{spread} at step {made.steps[-1]:,}{lost}" if made.steps else text
+def _caption(text: str, arms: Sequence[Arm], drawn: Sequence[Band], *, log: bool = False, intervals: bool = True) -> str:
+    """What a drawing of these bands needs to be said of it, after its own text."""
+    said = [text]
+    if intervals and any(made.runs > 1 for made in drawn):
+        said.append(BAND.replace("means", "geometric means") if log else BAND)
+    elif all(made.runs == 1 for made in drawn):
+        said.append("One seed an arm.")
+    said += [ENDS] * any(made.ends for made in drawn)
+    said += [DOTTED] * any(made.whole < len(made.steps) for made in drawn)
+    said += [KEPT] * any(track.stopped for arm in arms for track in arm.tracks)
+    return " ".join(part for part in said if part)
 
 
-__all__ = ["HEIGHT", "Arm", "Curve", "between", "by_learning_rate", "over_steps", "percentiles"]
+def _ends_at(made: Band, curve: Curve) -> str:
+    """A band's last mean with its interval, of how many runs, and when."""
+    scale, unit = (100, " %") if curve.percent else (1, "")
+    low, high = made.low[-1], made.high[-1]
+    if curve.percent:
+        low, high = max(0.0, low), min(1.0, high)
+    interval = f"{scale * low:.4g} to {scale * high:.4g}, " if made.n[-1] > 1 else ""
+    lost = f"; {len(made.ends)} of {made.runs} diverged" if made.ends else ""
+    return f"{scale * made.mean[-1]:.4g}{unit} ({interval}n = {made.n[-1]}) at step {made.steps[-1]:,}{lost}"

@@ -47,9 +47,11 @@ def accuracy_by_batch_size(name: str, rows: Sequence[BatchSizeRow], palette: Seq
         percent_axis(axes, low=_floor(lowest), high=_ceiling(lowest))
         legend(figure, axes, columns=2)
     lost = sum(row.n_diverged for row in best)
+    one = [row.arm for row in best if row.running == row.precise == row.batch]
+    alike = f"The three statistics of {' and '.join(dict.fromkeys(one))} are one. " if one else ""
     caption = (
         f"Each batch size at the arm's own best learning rate (by validation loss), n = {n} seeds; bars are 95 % intervals of the running "
-        f"ones. {'Diverged runs count as accuracy 0. ' if lost else ''}Without batch norm the three statistics are one."
+        f"ones. {'Diverged runs count as accuracy 0. ' if lost else ''}{alike}"
     )
     points = "; ".join(f"{row.arm} at batch {row.batch_size}: {_text(row.running)}, precise {_text(row.precise)}" for row in best)
     return Picture(name, title, caption, f"Test accuracy against batch size. {points}.", figure)
@@ -95,14 +97,19 @@ def accuracy_by_lr(
     texts = []
     for arm in arms:
         low, high = stable_range(stable.get(arm))
-        more = ", the grid's largest" if arm in stable and stable[arm].at_edge else ""
+        more = ", the largest that it was tried with" if arm in stable and stable[arm].at_edge else ""
         if low is None:
             texts.append(f"{arm} has no stable learning rate")
         else:
             texts.append(f"{arm} is stable {f'at {low:g} alone' if low == high else f'from {low:g} to {high:g}'}{more}")
+    crosses = (
+        "Crosses: some of the runs diverged; they count as accuracy 0. "
+        if any(o.n_diverged for own in cells.values() for _, o in own)
+        else ""
+    )
     caption = (
         f"Shaded, with a bar at the top: where an arm is stable ({'; '.join(texts)}): at least 80 % of its runs end with 0.8 of its "
-        "best validation accuracy. Crosses: some of the runs diverged; they count as accuracy 0. Bars are 95 % intervals."
+        f"best validation accuracy. {crosses}Bars are 95 % intervals."
     )
     return Picture(name, title, caption, f"Test accuracy against learning rate. {'; '.join(texts)}.", figure)
 

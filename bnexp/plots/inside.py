@@ -6,9 +6,11 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from bnexp.analysis.pairs import cell
+from bnexp.analysis.words import count
 from bnexp.plots.curves import Arm
 from bnexp.plots.style import FAINT, HEIGHT, INK, Picture, colours, drawing, legend, log_axis, percent_axis
 
@@ -63,6 +65,7 @@ def by_layer(
     percent: bool = False,
 ) -> Picture | None:
     """A measure's last value in each layer (`keys`: key by layer), a point a run, the mean joined by a line."""
+    arms, lost = finished(arms)
     values = {arm: {layer: [v for t in arm.tracks if (v := t.last(key)) is not None] for layer, key in keys.items()} for arm in arms}
     values = {arm: own for arm, own in values.items() if any(own.values())}
     if not values:
@@ -93,15 +96,25 @@ def by_layer(
             percent_axis(axes)
         axes.set_title(title, loc="left")
         legend(figure, axes, columns=2)
+    scale = 100 if percent else 1
     said = "; ".join(
-        f"{arm.label}: " + ", ".join(f"{layer} {sum(v) / len(v):.3g}" for layer, v in own.items() if v) for arm, own in values.items()
+        f"{arm.label}: " + ", ".join(f"{layer} {scale * sum(v) / len(v):.3g}" for layer, v in own.items() if v)
+        for arm, own in values.items()
     )
-    return Picture(name, title, caption, f"{y} by layer at the end of training, means: {said}.", figure)
+    return Picture(name, title, f"{caption}{lost}", f"{y} by layer at the end of training, means: {said}.", figure)
+
+
+def finished(arms: Sequence[Arm]) -> tuple[list[Arm], str]:
+    """The arms without their diverged runs, which have no end to show, and a sentence that says how many these are."""
+    kept = [replace(arm, tracks=tuple(track for track in arm.tracks if track.diverged_at_step is None)) for arm in arms]
+    lost = sum(arm.n_diverged for arm in arms)
+    return [arm for arm in kept if arm.tracks], f" {count(lost, 'diverged run')} left out." if lost else ""
 
 
 def observed_and_predicted(name: str, arms: Sequence[Arm], palette: Sequence[str], layers: Sequence[str], title: str) -> Picture | None:
     """Observed share of positive values into each ReLU against Phi(beta/|gamma|), a point for each layer and run at the end of training."""
     points: dict[str, list[tuple[int, float, float]]] = {}
+    arms, lost = finished(arms)
     for arm in arms:
         for track in arm.tracks:
             for index, layer in enumerate(layers):
@@ -136,7 +149,7 @@ def observed_and_predicted(name: str, arms: Sequence[Arm], palette: Sequence[str
     gaps = "; ".join(f"{name_}: mean gap {sum(abs(a - b) for _, a, b in found) / len(found):.3f}" for name_, found in points.items())
     caption = (
         f"Share of positive values that enters each ReLU, on the probe batch at the end of training, n = {n} seeds. For a normal x-hat "
-        "gamma alone does not set it: the ratio beta/|gamma| does."
+        f"gamma alone does not set it: the ratio beta/|gamma| does.{lost}"
     )
     return Picture(name, title, caption, f"Observed positive share against the predicted one, by layer. {gaps}.", figure)
 
@@ -169,7 +182,11 @@ def noise_law(name: str, law: Mapping[str, Any], measure: str, y: str, title: st
         axes.set_title(f"{title} (n = {law['draws']} batches of each size)", loc="left")
         legend(figure, axes, columns=3)
     slopes = [layer["slope"] for layer in layers if layer.get("slope") is not None]
-    said = f" Log-log slopes of Var[mean] by layer: {', '.join(f'{slope:.3f}' for slope in slopes)}." if slopes else ""
+    said = (
+        f" Log-log slopes of Var[mean] by layer: {', '.join(f'{slope:.3f}' for slope in slopes)}."
+        if slopes and measure == "mean_variance"
+        else ""
+    )
     return Picture(
         name,
         title,

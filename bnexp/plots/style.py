@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+import textwrap
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,10 +21,13 @@ from bnexp.files import atomic_write
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 INK, FAINT, GRID, PAPER = "#1f2328", "#59636e", "#d4d9df", "#ffffff"
+CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+"""What XML cannot hold."""
 KNOWN = {"batch": "#0072b2", "none": "#d55e00", "noisy": "#cc79a7", "frozen": "#009e73"}
 """The arms that are norms. Others take what is left, in order."""
 OTHERS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7b5ea7", "#8c6d31")
@@ -31,6 +36,8 @@ VARIABLES = {INK: "ink", FAINT: "faint", GRID: "grid", PAPER: "paper", **{colour
 WIDTH, HEIGHT = 4.8, 3.1
 """Inches. Narrow, so that letters stay readable on a phone; pages put figures side by side."""
 DPI = 160
+LETTERS, LINE = 76, 0.15
+"""Letters of a legend beside each other, and inches of a line of them."""
 RC: Any = {  # matplotlib's own type lists its 300 keys
     "font.family": ["DejaVu Sans", "sans-serif"],
     "font.size": 9.0,
@@ -98,19 +105,20 @@ class Picture:
         text = io.StringIO()
         with matplotlib.rc_context({**RC, "svg.hashsalt": self.name}):  # ids that differ between figures and not between calls
             self.figure.savefig(text, format="svg", metadata={"Date": None, "Creator": "bnexp", "Title": self.title})
-        return text.getvalue().replace("<svg ", f'<svg role="img" aria-label="{_attribute(self.alt)}" ', 1)
+        return CONTROL.sub("\ufffd", text.getvalue()).replace("<svg ", f'<svg role="img" aria-label="{_attribute(self.alt)}" ', 1)
 
     def save(self, folder: Path) -> str:
         """Writes `<name>.svg` and `<name>.png`; gives the drawing as `themed` does."""
         import matplotlib
 
-        with matplotlib.rc_context(RC):
+        with matplotlib.rc_context(RC), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph")  # a letter that the font lacks shows as a box
             self.figure.draw_without_rendering()
             self.figure.set_layout_engine(None)  # laid out once: it took as long as a drawing each time
             with atomic_write(folder / f"{self.name}.png") as file:
                 words = {"Title": self.title, "Description": self.alt, "Software": "bnexp"}
                 self.figure.savefig(file, format="png", dpi=DPI, metadata=words)
-        svg = self.svg()
+            svg = self.svg()
         with atomic_write(folder / f"{self.name}.svg") as file:
             file.write(svg.encode())
         return themed(svg, self.name)
@@ -140,11 +148,24 @@ def drawing(rows: int = 1, columns: int = 1, *, height: float = HEIGHT, **option
         yield figure, list(axes.flat)
 
 
-def legend(figure: Figure, axes: Axes, columns: int = 3) -> None:
-    """One legend above the drawing, where it covers no data."""
-    handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside upper left", ncols=columns, columnspacing=1.2)
+def legend(figure: Figure, axes: Axes, columns: int = 3, handles: Mapping[str, Artist] | None = None) -> None:
+    """One legend above the drawing, where it covers no data; `handles`: by label, instead of those of the axes. Labels that are too long
+    for so many columns get fewer, and are wrapped; the figure grows by what it needs."""
+    found = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True)) if handles is None else dict(handles)
+    if not found:
+        return
+    longest = max(map(len, found))
+    columns = next((count for count in range(columns, 1, -1) if longest <= LETTERS // count - 5), 1)
+    labels = [wrapped(label, LETTERS // columns - 5) for label in found]
+    lines = -(-len(labels) // columns) if columns > 1 else sum(label.count("\n") + 1 for label in labels)
+    figure.set_figheight(figure.get_figheight() + LINE * max(0, lines - 2))
+    figure.legend(list(found.values()), labels, loc="outside upper left", ncols=columns, columnspacing=1.2)
+
+
+def wrapped(text: str, letters: int = 62) -> str:
+    """A text in lines of so many letters, at most four; what is left is cut."""
+    lines = textwrap.wrap(text, letters) or [text]
+    return "\n".join(lines if len(lines) <= 4 else [*lines[:3], f"{lines[3][: letters - 4]} ..."])
 
 
 def percent_axis(axes: Axes, *, low: float | None = None, high: float | None = None) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 from bnexp.analysis import Arms, Row, StepMs
 from bnexp.records import curves
 from bnexp.report.again import commands, config_table, environment_table
-from bnexp.report.chapters import chapters, readable
+from bnexp.report.chapters import MAX_CHAPTERS, chapters, readable
 from bnexp.report.law import law_shown
+from bnexp.report.overview import overview
 from bnexp.report.page import Page, write
 from bnexp.report.show import shown
 from bnexp.run import Run, flatten
@@ -36,15 +37,19 @@ def write_report(
         step_ms: median and quartiles of each arm's step alone, where that was timed: steps to target become seconds.
 
     Raises:
-        UsageError: no run can be read, or they have more settings than a page holds.
+        UsageError: no run can be read.
     """
     found = chapters(parts, arms)
     folders = {run.id: run.metrics_jsonl for run in runs}
     many = len(found) > 1
-    pages = [
-        shown(chapter, lambda run: curves(folders[run]), f"part{index}_" if many else "", None if many else step_ms)
-        for index, chapter in enumerate(found, 1)
-    ]
+    pages = (
+        [overview([row for row in rows if readable(row)], part) for part, rows in parts.items()]
+        if len(found) > MAX_CHAPTERS
+        else [
+            shown(chapter, lambda run: curves(folders[run]), f"part{index}_" if many else "", None if many else step_ms)
+            for index, chapter in enumerate(found, 1)
+        ]
+    )
     every = list({row["id"]: row for own in parts.values() for row in own}.values())
     rows, lost = [row for row in every if readable(row)], sorted(str(row["id"]) for row in every if not readable(row))
     return write(Page(title, pages, commands(rows), config_table(rows), environment_table(rows), command_line(), lost), folder)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
-from bnexp.analysis import StepMs, cells, seconds_to_target, select_lr, small_batch_cost
+from bnexp.analysis import StepMs, cells, seconds_to_target, select_lr, small_batch_cost, words
 from bnexp.analysis.rows import STATS, batch_size_of, is_result, lr_of, number, seed_of, steps_to_target
 from bnexp.analysis.words import count
 from bnexp.report.content import Section, Table
@@ -39,7 +40,8 @@ def _comparison(view: View, step_ms: Mapping[str, StepMs]) -> Answer:
     found = view.comparison
     assert found is not None
     others = " and ".join(arm for arm in view.arms if arm != found.baseline)
-    answers, notes = [found.verdict], list(found.warnings)
+    answers = [words.verdict(replace(found, arms=(found.baseline, arm))) for arm in found.arms if arm != found.baseline]
+    notes = list(found.warnings)
     timed = [arm for arm in found.headline.arms if arm in step_ms]
     if len(timed) > 1 and len(timed) == len(found.headline.arms):
         seconds = seconds_to_target(found, step_ms)

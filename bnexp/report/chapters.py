@@ -7,6 +7,7 @@ compared.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +20,10 @@ from bnexp.keys import show
 from bnexp.plots import MAX_ARMS
 
 MAX_CHAPTERS = 12
+"""More make a page that nobody reads: `overview` has a table instead."""
 APART = ("config.data.", "config.precision", "config.train.")
 """Keys (and beginnings of keys) that make chapters; the batch size is an axis instead."""
+LARGEST = 2**63
 BATCH_SIZE = "config.train.batch_size"
 
 
@@ -50,7 +53,7 @@ def chapters(parts: Mapping[str, Sequence[Row]], arms: Arms | None = None) -> li
     whose runs all belong together.
 
     Raises:
-        UsageError: there are no readable runs, or more settings than a page can hold.
+        UsageError: there are no readable runs.
     """
     found = []
     for part, rows in parts.items():
@@ -61,19 +64,25 @@ def chapters(parts: Mapping[str, Sequence[Row]], arms: Arms | None = None) -> li
             found += _split(part if len(parts) > 1 else "", known)
     if not found:
         raise UsageError("None of these runs can be read: there is nothing to report.")
-    if len(found) > MAX_CHAPTERS:
-        raise UsageError(
-            f"These runs have {len(found)} settings that cannot be compared (data, budget, ...), and a report holds {MAX_CHAPTERS}; "
-            "name fewer runs, or a sweep."
-        )
     return found
 
 
 def readable(row: Row) -> bool:
     """Whether a row says which run it is: its summary could be read, and has what every chapter asks for."""
     try:
-        return bool(seed_of(row) >= 0 and lr_of(row) > 0 and batch_size_of(row) > 0 and norm_of(row) and row["config.data.name"])
-    except (KeyError, TypeError, ValueError):
+        numbers = (0 <= seed_of(row) < LARGEST, 0 < lr_of(row) < math.inf, 0 < batch_size_of(row) < LARGEST)
+        whole = (value for key, value in row.items() if isinstance(value, int) and not isinstance(value, bool))
+        shares = (value for key, value in row.items() if key.endswith(".accuracy") and isinstance(value, (int, float)))
+        reached = row.get("target.reached_step")
+        texts = (row["config.model.norm"], row["config.data.name"], row["status"])
+        return (
+            all(numbers)
+            and all(abs(value) < LARGEST for value in whole)
+            and all(0 <= share <= 1 for share in shares)
+            and (reached is None or reached > 0)
+            and all(isinstance(text, str) for text in texts)
+        )
+    except (KeyError, TypeError, ValueError, OverflowError):
         return False
 
 
@@ -94,6 +103,15 @@ def _split(part: str, rows: Sequence[Row]) -> list[Chapter]:
     return [_chapter(title, own, (*NORM, *treatment), None) for title, own in zip(titles, groups.values(), strict=True)]
 
 
+def _baseline(labels: Sequence[str], rows: Sequence[Row], arm_of: ArmOf) -> str:
+    """The arm without a norm, else with batch norm, else the first: of those with results, where any has."""
+    norms = {name: {norm_of(row) for row in rows if arm_of(row) == name and is_result(row)} for name in labels}
+    for norm in ("none", "batch"):
+        if found := [name for name in labels if norm in norms[name]]:
+            return found[0]
+    return next((name for name in labels if norms[name]), labels[0])
+
+
 def _said(values: Sequence[Any], keys: Sequence[str]) -> list[str]:
     return [f"{key.removeprefix('config.')}={show(value)}" for value, key in zip(values, keys, strict=True) if value is not None]
 
@@ -101,8 +119,7 @@ def _said(values: Sequence[Any], keys: Sequence[str]) -> list[str]:
 def _chapter(title: str, rows: Sequence[Row], treatment: Sequence[str], arms: Arms | None) -> Chapter:
     here = varying(rows) if arms is None else treatment
     own = arms or Arms(tuple(key for key in treatment if key in NORM or key in here), (), "")
-    labels = list(dict.fromkeys(own.arm_of(row) for row in sorted(rows, key=lambda row: not is_result(row))))
-    bare = [name for name in labels if any(own.arm_of(row) == name and norm_of(row) == "none" for row in rows)]
-    baseline = own.baseline if own.baseline in labels else bare[0] if bare else labels[-1]
-    ordered = [*sorted(name for name in labels if name != baseline), baseline]
+    labels = sorted({own.arm_of(row) for row in rows})
+    baseline = own.baseline if own.baseline in labels else _baseline(labels, rows, own.arm_of)
+    ordered = [*(name for name in labels if name != baseline), baseline]
     return Chapter(title, tuple(rows), tuple(ordered), baseline, own.arm_of, own.treatment)

@@ -83,7 +83,8 @@ def to_target(view: View) -> tuple[Picture, ...]:
         found.append(
             grids.reached(view.name("reached_target", size), steps, budget, view.arms, f"Runs at the target{view.at(size)}", caption)
         )
-    if len(view.sizes) == 1 and len({lr_of(row) for row in results}) > 1:
+    tuned = any(len({lr_of(row) for row in view.rows(arm) if is_result(row)}) > 1 for arm in view.arms)
+    if len(view.sizes) == 1 and tuned:
         steps = {arm: [steps_to_target(row) for row in view.rows(arm) if is_result(row)] for arm in view.arms}
         budget = max((budget_of(row) or 0.0 for row in results), default=0.0)
         caption = f"Over all learning rates that were tried: how forgiving an arm is of a rate that does not suit it. The target: {goal}."

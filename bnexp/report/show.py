@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bnexp.analysis import StepMs, fairness_audit
+from bnexp.analysis.words import count
 from bnexp.report import outside, within
 from bnexp.report.answers import all_runs, answer, numbers
 from bnexp.report.chapters import Chapter
@@ -26,6 +27,8 @@ def shown(chapter: Chapter, read: Read, prefix: str = "", step_ms: Mapping[str, 
         Section("What gamma and beta do before the ReLU", pictures=within.relu(view)),
         all_runs(view),
     )
+    if lost := len(view.without_curves):
+        notes.append(f"{count(lost, 'run')} recorded no curves, or lost them: the tables count them, and no curve shows them.")
     audit = None
     if len(chapter.arms) > 1:
         audit = fairness_audit(chapter.rows, chapter.baseline, arm_of=chapter.arm_of, treatment=chapter.treatment)

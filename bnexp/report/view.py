@@ -7,7 +7,7 @@ from typing import Any
 
 from bnexp.analysis import BatchSizes, Comparison, GridCell, Row, by_batch_size, cells, compare_arms, select_lr
 from bnexp.analysis.bands import Track
-from bnexp.analysis.rows import batch_size_of, is_diverged, lr_of, number, seed_of
+from bnexp.analysis.rows import batch_size_of, is_diverged, is_result, lr_of, number, seed_of, until_target
 from bnexp.plots.curves import Arm
 from bnexp.report.chapters import Chapter
 
@@ -22,6 +22,8 @@ class View:
         self.chapter, self._read, self._prefix = chapter, read, prefix
         self.arms, self.sizes = chapter.arms, chapter.batch_sizes
         self._tracks: dict[str, Track] = {}
+        self.without_curves: set[str] = set()
+        """Runs that the tables count and no curve can show."""
         self.best = {
             (arm, size): found.lr for arm in self.arms for size in self.sizes if (found := select_lr(self.rows(arm, size))).lr is not None
         }
@@ -67,16 +69,20 @@ class View:
         return f" at batch {size}" if len(self.sizes) > 1 else ""
 
     def tracks(self, rows: Sequence[Row]) -> tuple[Track, ...]:
-        """The recorded curves of runs, by seed; those without any are left out."""
+        """The recorded curves of the results among runs, by seed: of the runs that the tables count. Where there is no result, those of the
+        runs that there are. What recorded none is left out, and counted in `without_curves`."""
         found = []
-        for row in sorted(rows, key=seed_of):
+        for row in sorted([row for row in rows if is_result(row)] or rows, key=seed_of):
             run = str(row["id"])
             if run not in self._tracks:
                 step = row.get("diverged_at_step")
                 diverged = step if is_diverged(row) and isinstance(step, int) else None
-                self._tracks[run] = Track(seed_of(row), self._read(run), diverged)
+                stopped = row["status"] == "finished" and until_target(row) is True and number(row, "target.reached_step") is not None
+                self._tracks[run] = Track(seed_of(row), self._read(run), diverged, stopped)
             if self._tracks[run].curves:
                 found.append(self._tracks[run])
+            else:
+                self.without_curves.add(run)
         return tuple(found)
 
     def at_best(self, size: int) -> list[Arm]:
@@ -94,7 +100,7 @@ class View:
         """Layer by key, in the network's order, of the keys that the runs in focus recorded."""
         found: dict[str, str] = {}
         for arm in self.at_best(self.focus):
-            for key in arm.tracks[0].curves:
+            for key in (key for track in arm.tracks for key in track.curves):
                 if key.startswith(beginning) and key.endswith(end):
                     found.setdefault(key, key[len(beginning) : len(key) - len(end)])
         return found

@@ -17,19 +17,20 @@ SAMPLED = "Measured at some training steps, on the step's own batch."
 def activations(view: View) -> tuple[Picture, ...]:
     """Percentiles of pre-activations, and how far their distributions moved."""
     arms, layers = view.at_best(view.focus), list(view.layers("percentiles/", "/mean/p50").values())
+    at = view.at(view.focus)
     found: list[Picture | None] = []
     for layer in dict.fromkeys(layers[-1:] + layers[:1]):
-        name, title = view.name(f"percentiles_{slug(layer)}"), f"Pre-activations of {layer}"
+        name, title = view.name(f"percentiles_{slug(layer)}"), f"Pre-activations of {layer}{at}"
         caption = f"{PERCENTILES}: mean over the layer's channels."
         found.append(curves.percentiles(name, arms, view.arms, layer, "mean", title, caption))
     for layer in layers[-1:]:
         first = [Arm(arm.name, arm.label, arm.tracks[:1]) for arm in arms]
-        name, title = view.name(f"percentiles_unit_{slug(layer)}"), f"One unit of {layer}"
+        name, title = view.name(f"percentiles_unit_{slug(layer)}"), f"One unit of {layer}{at}"
         caption = f"{PERCENTILES}: the layer's first unit, of one seed, as in the paper."
         found.append(curves.percentiles(name, first, view.arms, layer, "unit", title, caption))
     drift = Curve(
         view.name("drift"),
-        "Drift since initialization",
+        f"Drift since initialization{at}",
         "1-Wasserstein distance (initial std)",
         view.last_and_first("drift/", "/init/w1"),
         "How far the distribution of pre-activations has moved, mean over channels, in standard deviations at initialization.",
@@ -40,7 +41,7 @@ def activations(view: View) -> tuple[Picture, ...]:
 
 def optimization(view: View) -> tuple[Picture, ...]:
     """Internal covariate shift and the loss landscape, as Santurkar et al. 2018 define them, and sharpness."""
-    arms = view.at_best(view.focus)
+    arms, at = view.at_best(view.focus), view.at(view.focus)
     shift = "the layers before it make their step (Santurkar et al. 2018, Def. 2.1)."
 
     def curve(
@@ -53,14 +54,31 @@ def optimization(view: View) -> tuple[Picture, ...]:
         line_at: float | None = None,
     ) -> Picture | None:
         return curves.over_steps(
-            Curve(view.name(name), title, y, keys, f"{text} {SAMPLED}", log_x=True, log_y=limits is None, limits=limits, line_at=line_at),
+            Curve(
+                view.name(name),
+                f"{title}{at}",
+                y,
+                keys,
+                f"{text} {SAMPLED}",
+                log_x=True,
+                log_y=limits is None,
+                limits=limits,
+                line_at=line_at,
+            ),
             arms,
             view.arms,
         )
 
     def range_(name: str, key: str, title: str, y: str, text: str) -> Picture | None:
         return curves.between(
-            view.name(name), arms, view.arms, f"landscape/{key}_min", f"landscape/{key}_max", y, title, f"{text} {SAMPLED}"
+            view.name(name),
+            arms,
+            view.arms,
+            f"landscape/{key}_min",
+            f"landscape/{key}_max",
+            y,
+            f"{title}{at}",
+            f"{text} {SAMPLED}",
         )
 
     return there(
@@ -115,7 +133,7 @@ def optimization(view: View) -> tuple[Picture, ...]:
 
 def running_statistics(view: View) -> tuple[Picture, ...]:
     """Accuracy under the three statistics, and the running ones against the precise ones, layer by layer."""
-    arms, scores = view.at_best(view.focus), {}
+    arms, at, scores = view.at_best(view.focus), view.at(view.focus), {}
     for arm in view.arms:
         rows = [row for row in view.rows(arm, view.focus, view.best.get((arm, view.focus))) if is_result(row)]
         own = {stats: [value for row in rows if (value := accuracy(row, stats)) is not None] for stats in STATS}
@@ -123,7 +141,7 @@ def running_statistics(view: View) -> tuple[Picture, ...]:
             scores[arm] = own
     found: list[Picture | None] = []
     if any(view.normed(arm) for arm in scores):
-        found.append(inside.three_statistics(view.name("three_statistics"), scores, view.arms, "Test accuracy by statistics"))
+        found.append(inside.three_statistics(view.name("three_statistics"), scores, view.arms, f"Test accuracy by statistics{at}"))
     for what, title, y, line, text in (
         (
             "running_var_ratio",
@@ -136,25 +154,27 @@ def running_statistics(view: View) -> tuple[Picture, ...]:
     ):
         keys = {layer: key for key, layer in view.layers("batch_stats/", f"/{what}").items()}
         caption = f"{text} At the end of training; a point is a run, a square their mean."
-        found.append(inside.by_layer(view.name(what), arms, view.arms, keys, y, title, caption, line))
+        found.append(inside.by_layer(view.name(what), arms, view.arms, keys, y, f"{title}{at}", caption, line))
     return there(found)
 
 
 def relu(view: View) -> tuple[Picture, ...]:
     """The share of positive values that enters each ReLU, against what gamma and beta say."""
-    arms = view.at_best(view.focus)
+    arms, at = view.at_best(view.focus), view.at(view.focus)
     keys = {layer: key for key, layer in view.layers("relu_balance/", "/positive").items()}
     caption = "At the end of training, on the probe batch; a point is a run. 50 %: half of the values are passed on."
     return there(
         (
-            inside.observed_and_predicted(view.name("relu_balance"), arms, view.arms, list(keys), "Positive share: observed and predicted"),
+            inside.observed_and_predicted(
+                view.name("relu_balance"), arms, view.arms, list(keys), f"Positive share: observed and predicted{at}"
+            ),
             inside.by_layer(
                 view.name("positive_share"),
                 arms,
                 view.arms,
                 keys,
                 "positive values (%)",
-                "Positive share by layer",
+                f"Positive share by layer{at}",
                 caption,
                 0.5,
                 percent=True,
