@@ -168,6 +168,7 @@ def test_what_failed_before_its_data_were_read_can_be_shown(tmp_path: Path) -> N
     assert "its worker process died 2 times" in out
 
 
+@pytest.mark.slow
 def test_a_sweep_of_which_some_runs_fail_exits_3_and_then_completes_them(tmp_path: Path) -> None:
     dry = json.loads(finish(start(*GRID, "--dry-run", "--json", runs_dir=tmp_path))[0])
     blocked = tmp_path / dry["stacks"][0]["runs"][0]

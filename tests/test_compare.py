@@ -102,6 +102,7 @@ def test_seconds_are_steps_times_the_solo_step(compared: tuple[Path, dict]) -> N
     assert versus["step_cost"]["factor"] == pytest.approx(cost)
 
 
+@pytest.mark.slow
 def test_runs_that_are_there_compare_to_the_same_numbers(compared: tuple[Path, dict]) -> None:
     runs_dir, found = compared
     before = {path: path.stat().st_mtime_ns for run in list_runs(runs_dir) for path in run.folder.iterdir()}
@@ -134,6 +135,7 @@ def test_what_cannot_be_compared_is_refused_with_the_reason(compared: tuple[Path
     bn("runs", "rm", other, "--runs-dir", str(runs_dir))
 
 
+@pytest.mark.slow
 def test_settings_other_than_the_norm_are_arms_too(tmp_path: Path) -> None:
     for momentum in ("0.1", "0.5"):
         bn("train", *TINY, f"model.bn_momentum={momentum}", "--quiet", "--seeds", "2", "--runs-dir", str(tmp_path))

@@ -148,6 +148,7 @@ def test_a_stop_saves_every_stack(tmp_path: Path) -> None:
     assert models(runs_dir) == models(whole)
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_does_not_answer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not answer"):
         train(stacks_in(tmp_path, GRID), scheduler="tcp://127.0.0.1:9")
