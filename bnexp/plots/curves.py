@@ -154,7 +154,7 @@ def percentiles(name: str, arms: Sequence[Arm], palette: Sequence[str], layer: s
                 draw_band(axes, found[p], colour[arm.name], style, {"p15": "15th", "p50": "50th", "p85": "85th percentile"}[p], log=False)
             axes.set_title(wrapped(f"{arm.label} (n = {found['p50'].runs})"), loc="left", fontsize=9)
         _steps_axis(panels[-1], log=False)
-        figure.supylabel(f"pre-activation of {layer}", fontsize=9)
+        figure.supylabel(f"{title[:1].lower()}{title[1:]}", fontsize=8)
         legend(figure, panels[0])
     ends = "; ".join(
         f"{arm.label}: " + ", ".join(f"{p[1:]}th {found[p].mean[-1]:.3g}" for p in keys.values()) + f" at step {found['p50'].steps[-1]:,}"
