@@ -256,7 +256,7 @@ class _Job:
             log.board(step, once.closing(summary, own, stack.observer.anatomy, self.data.shape, self.data.classes))
             save_model(run.model_pt, own)
             log.close()
-            run.write_summary(finite(summary))
+            run.write_summary(finite({**summary, "files": run.digests()}))
 
     def close(self) -> None:
         self.terminal.end()

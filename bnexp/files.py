@@ -1,35 +1,186 @@
-"""Whole-file writes that are either there or not: temporary file, fsync, rename."""
+"""Files of our own: written whole or not at all, read within bounds, and never through a link that somebody put in their place."""
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import math
 import os
+import re
+import socket
+import stat
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
+
+MOST_JSON = 64 * 2**20
+"""Bytes of a JSON file that is read: a confusion matrix of 1,000 classes takes a tenth."""
+CHECKSUM = b',\n  "checksum": "'
+"""The last key of a checked JSON file: CRC32 of all bytes before this text."""
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that appears at `path` complete or not at all; what was there before stays until then."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """A binary file that appears at `path` complete or not at all; what was there before stays until then.
+
+    What a killed process left of an earlier try is removed.
+    """
+    temporary = path.with_name(f".{path.name}.{_host()}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)  # of a process that had our number
     try:
-        with temporary.open("wb") as file:
+        with open(temporary, "xb") as file:  # noqa: PTH123 (x: a link that waits there is not followed)
             yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder may have gone, or become read-only
+            temporary.unlink(missing_ok=True)
         raise
+    _sweep_up(path)
+
+
+def _sweep_up(path: Path) -> None:
+    """Removes the temporary files for `path` of this machine's dead processes."""
+    name = re.compile(re.escape(f".{path.name}.{_host()}.") + r"(\d+)\.tmp")
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        for pid, entry in [(int(found[1]), entry) for entry in entries if (found := name.fullmatch(entry.name))]:
+            if not _is_alive(pid):
+                Path(entry.path).unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # somebody else's
+        return True
+    return True
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40]
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder of ours with those above it.
+
+    Raises:
+        OSError: it cannot be made, or a link is in its place.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, "it is a link, which is not followed", str(path))
+
+
+def open_log(path: Path) -> IO[str]:
+    """A text file to append to, made if it is not there.
+
+    Raises:
+        OSError: it cannot be, or what is there is a link or no file.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    try:
+        _check_plain(descriptor, path)
+        return os.fdopen(descriptor, "a", encoding="utf-8")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def open_plain(path: Path, most: int | None = None) -> IO[bytes]:
+    """A file of ours to be read: no link, no pipe and no device, and of at most `most` bytes.
+
+    Raises:
+        OSError: it cannot be read, or is something else; FileNotFoundError where there is nothing.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError:  # a NUL in the name
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "it is a link, which is not followed", str(path)) from None
+        raise
+    try:
+        size = _check_plain(descriptor, path)
+        if most is not None and size > most:
+            raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _check_plain(descriptor: int, path: Path) -> int:
+    """The file's size in bytes."""
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is not a plain file", str(path))
+    return status.st_size
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a plain file, in hex.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    found = hashlib.sha256()
+    with open_plain(path) as file:
+        while block := file.read(2**20):
+            found.update(block)
+    return found.hexdigest()
+
+
+def reason(error: Exception) -> str:
+    """What an error says, without Python's number and the path, which the sentence about it names."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def write_json(path: Path, value: Any) -> None:
     """`value` as indented JSON, atomically."""
     with atomic_write(path) as file:
         file.write(dump_json(value).encode() + b"\n")
+
+
+def write_checked_json(path: Path, value: dict[str, Any], version: int) -> None:
+    """An object of ours as JSON, with its `format` version and a `checksum` of all before it at the end. Read by `read_checked_json`."""
+    content = {key: part for key, part in value.items() if key != "checksum"}  # of the file that it was read from
+    body = dump_json({**content, "format": version}).encode().removesuffix(b"\n}")
+    with atomic_write(path) as file:
+        file.write(body + CHECKSUM + f'{zlib.crc32(body):08x}"\n}}\n'.encode())
+
+
+def read_checked_json(path: Path, version: int) -> dict[str, Any]:
+    """The object that `write_checked_json` wrote. One that has neither format nor checksum is taken as it is: it was
+    written before there were any.
+
+    Raises:
+        OSError: as `open_plain`.
+        ValueError: it is cut short or damaged, it holds no object, or its format is newer than `version`.
+    """
+    with open_plain(path, MOST_JSON) as file:
+        data = file.read()
+    body, found, end = data.rpartition(CHECKSUM)
+    if found and end != f'{zlib.crc32(body):08x}"\n}}\n'.encode():
+        raise ValueError("it is damaged: its checksum does not fit")
+    try:
+        value: Any = json.loads(data)
+    except RecursionError:
+        raise ValueError("its brackets are nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError("it holds no object")
+    kind = value.get("format", 0)
+    if not isinstance(kind, int) or kind > version:
+        raise ValueError(f"its format {str(kind)[:20]} is newer than this program, which reads up to {version}")
+    if kind and not found:
+        raise ValueError("it is damaged: its checksum is missing")
+    return value
 
 
 def dump_json(value: Any) -> str:

@@ -14,9 +14,12 @@ from typing import Any
 
 from bnexp.analysis import Arms
 from bnexp.errors import DataError, UsageError
-from bnexp.files import atomic_write, finite, write_json
-from bnexp.run import Run, find_run, is_run_id
+from bnexp.files import atomic_write, finite, make_folder, read_checked_json, write_checked_json, write_json
+from bnexp.run import Run, check_rooms, find_run, is_run_id
 from bnexp.terminal import command_line
+
+FORMAT = 1
+"""Version of members.json and plan.json."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,10 @@ class Group:
             parts: the runs by the budget that was asked for; a run may stand in several.
             arms: those of a comparison.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         members = {part: [run.id for run in runs] for part, runs in parts.items()}
         sides = {} if arms is None else {"arms": asdict(arms)}
-        write_json(self.members_json, {"kind": kind, "command": command_line(), "parts": members, **sides})
+        write_checked_json(self.members_json, {"kind": kind, "command": command_line(), "parts": members, **sides}, FORMAT)
 
     def members(self) -> list[Run]:
         """The group's runs that are still there, each once; errors as `parts`."""
@@ -59,14 +62,14 @@ class Group:
     def kind(self) -> str:
         """What was asked for: `sweep lr`, `compare`."""
         try:
-            return str(json.loads(self.members_json.read_text())["kind"])
+            return str(read_checked_json(self.members_json, FORMAT)["kind"])
         except (OSError, ValueError, KeyError, TypeError):
             return ""
 
     def arms(self) -> Arms | None:
         """The arms of a comparison, as it had them; None where none are stored."""
         try:
-            stored = json.loads(self.members_json.read_text())["arms"]
+            stored = read_checked_json(self.members_json, FORMAT)["arms"]
             return Arms(tuple(map(str, stored["treatment"])), tuple(map(str, stored["labels"])), str(stored["baseline"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -78,7 +81,7 @@ class Group:
             DataError: nothing readable says which they are.
         """
         try:
-            stored = json.loads(self.members_json.read_text())["parts"]
+            stored = read_checked_json(self.members_json, FORMAT)["parts"]
             found = {str(part): [Run(self.runs_dir, name) for name in names if is_run_id(name)] for part, names in stored.items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{self.members_json} does not say which runs the group has ({type(error).__name__}).") from None
@@ -87,7 +90,7 @@ class Group:
     def plan(self) -> list[list[str]]:
         """The stacks as they were planned the first time, by run id; none where there is no readable plan."""
         try:
-            stacks = json.loads(self.plan_json.read_text())["stacks"]
+            stacks = read_checked_json(self.plan_json, FORMAT)["stacks"]
             return [[str(name) for name in stack] for stack in stacks]
         except (OSError, ValueError, KeyError, TypeError):
             return []
@@ -96,8 +99,8 @@ class Group:
         """Stores what is to be trained now; stacks that were planned before and are done stay, should their runs be removed."""
         now = {name for stack in stacks for name in stack}
         before = [stack for stack in self.plan() if now.isdisjoint(stack)]
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.plan_json, {"stacks": [*stacks, *before]})
+        make_folder(self.folder)
+        write_checked_json(self.plan_json, {"stacks": [*stacks, *before]}, FORMAT)
 
 
 def group_of(runs: Sequence[Run]) -> Group:
@@ -108,10 +111,12 @@ def group_of(runs: Sequence[Run]) -> Group:
 
 def find_group(text: str, runs_dir: Path) -> Group | None:
     """The sweep or comparison that an id (8 hex digits), or the path of its folder, names; None where it names none."""
+    check_rooms(runs_dir)
     if re.fullmatch(r"[0-9a-f]{8}", text) and (group := Group(runs_dir, text)).members_json.is_file():
         return group
     path = Path(text)
     if path.parent.name == ".groups" and (path / "members.json").is_file():
+        check_rooms(path.absolute().parent.parent)
         return Group(path.absolute().parent.parent, path.name)
     return None
 
@@ -141,7 +146,7 @@ def law_folder(runs_dir: Path, law: Mapping[str, Any]) -> Path:
 
 def store(folder: Path, name: str, result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], csv: str = "runs") -> None:
     """Writes `<name>.json` and `<csv>.csv`. In the JSON non-finite numbers are null, in the CSV `inf`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_json(folder / f"{name}.json", finite(dict(result)))
     with atomic_write(folder / f"{csv}.csv") as file:
         file.write(to_csv(rows).encode())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bnexp.config import Config, check_fits
 from bnexp.data import fingerprint, header
-from bnexp.run import Run
+from bnexp.run import Run, check_rooms
 
 
 def identify(configs: Sequence[Config], runs_dir: Path) -> list[Run]:
@@ -16,6 +16,7 @@ def identify(configs: Sequence[Config], runs_dir: Path) -> list[Run]:
     Raises:
         UsageError, DataError: the data are not there, cannot be used, or do not fit the config.
     """
+    check_rooms(runs_dir)
     data = configs[0].data
     if data.name in ("folder", "npz"):
         shape, train, classes = header(data)

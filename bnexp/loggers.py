@@ -18,7 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from bnexp.config import Config, to_mapping
 from bnexp.events.files import PATTERN, cut_after
 from bnexp.events.histograms import histogram
-from bnexp.files import atomic_write, finite
+from bnexp.files import atomic_write, finite, open_log
 from bnexp.records import read
 from bnexp.run import Run
 
@@ -32,8 +32,8 @@ class RunLog:
     def __init__(self, run: Run, config: Config, from_step: int = 0) -> None:
         self.run = run
         _keep_until(run.metrics_jsonl, from_step)
-        self._metrics = run.metrics_jsonl.open("a", encoding="utf-8")
-        self._text = run.train_log.open("a", encoding="utf-8")
+        self._metrics = open_log(run.metrics_jsonl)
+        self._text = open_log(run.train_log)
         if from_step == 0:
             for old in run.folder.glob(PATTERN):
                 old.unlink()

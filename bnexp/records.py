@@ -8,21 +8,45 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bnexp.files import open_plain
+
 MAX_STEP = 2**53
 """More is no step: floats would not tell it from the next."""
+MOST_LINE = 2**20
+"""Bytes of a line that is read; a record of all metrics of a large network takes a hundredth."""
 
 
 def read(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each line with its record. Lines that are torn, or hold something else, are passed over; a file that is not there has none."""
-    if not path.exists():
-        return
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    """Each line with its record. Lines that are torn, or hold something else, are passed over; a file that is not there has none.
+
+    Raises:
+        OSError: it cannot be read, or is no plain file.
+    """
+    for raw in _lines(path):
         try:
+            line = raw.decode()
             record: Any = json.loads(line)
         except (ValueError, RecursionError):
             continue
         if isinstance(record, dict) and isinstance(record.get("step"), int) and 0 <= record["step"] < MAX_STEP:
             yield line, record
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """The whole lines of at most `MOST_LINE` bytes, without their ends; none where no file is."""
+    try:
+        file = open_plain(path)
+    except FileNotFoundError:
+        return
+    with file:
+        while line := file.readline(MOST_LINE):
+            if line.endswith(b"\n"):
+                yield line[:-1]
+            elif len(line) == MOST_LINE:
+                while line and not line.endswith(b"\n"):
+                    line = file.readline(MOST_LINE)
+            else:  # the last, which has no end: torn, or just being written
+                yield line
 
 
 def curves(path: Path) -> dict[str, list[tuple[int, float]]]:
@@ -36,11 +60,9 @@ def curves(path: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def curve(path: Path, key: str) -> list[tuple[int, float]]:
-    """`curves(path)[key]`, of which only the lines that hold the key are parsed; empty where there is none."""
-    if not path.exists():
-        return []
+    """`curves(path)[key]`, of which only the lines that hold the key are parsed; empty where there is none. Errors as `read`."""
     quoted, found = json.dumps(key).encode(), []
-    for line in path.read_bytes().splitlines():
+    for line in _lines(path):
         if quoted in line:
             try:
                 record: Any = json.loads(line)

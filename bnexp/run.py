@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -23,10 +22,15 @@ import yaml
 
 from bnexp.config import Config, from_mapping, to_mapping
 from bnexp.errors import BnexpError, DataError, UsageError, did_you_mean
-from bnexp.files import atomic_write, write_json
+from bnexp.files import atomic_write, digest, make_folder, open_plain, read_checked_json, reason, write_checked_json
 
+FORMAT = 1
+"""Version of summary.json and of a stack's plan.json. A newer one is refused, one without a number was written before there were any."""
+MOST_CONFIG = 2**20
+"""Bytes of a config.yaml that is read."""
 DONE = ("finished", "diverged")
 """The statuses of a run that is not trained again."""
+ROOMS = (".stacks", ".fresh", ".locks", ".groups")
 SUMMARY_KEYS = frozenset(
     (
         *("id", "status", "seed", "config", "budget", "steps", "epochs", "parameters"),
@@ -91,12 +95,12 @@ class Run:
             DataError: it is not there or cannot be read.
         """
         try:
-            summary = json.loads(self.summary_json.read_text())
+            summary = read_checked_json(self.summary_json, FORMAT)
         except FileNotFoundError:
             raise DataError(f"Run {self.id} has no summary.json; it was not started properly.") from None
         except (OSError, ValueError) as error:
-            raise DataError(f"{self.summary_json} cannot be read ({error}).") from None
-        if not isinstance(summary, dict) or not set(summary) >= SUMMARY_KEYS or summary["id"] != self.id:
+            raise DataError(f"{self.summary_json} cannot be read: {reason(error)}.") from None
+        if not summary.keys() >= SUMMARY_KEYS or summary["id"] != self.id:
             raise DataError(f"{self.summary_json} does not hold the summary of {self.id}.")
         return summary
 
@@ -107,18 +111,36 @@ class Run:
             DataError: config.yaml is missing or not one of ours.
         """
         try:
-            return from_mapping(yaml.safe_load(self.config_yaml.read_text()))
+            with open_plain(self.config_yaml, MOST_CONFIG) as file:
+                return from_mapping(yaml.safe_load(file.read()))
         except (OSError, yaml.YAMLError, ValueError, RecursionError, BnexpError) as error:
-            raise DataError(f"{self.config_yaml} cannot be used: {' '.join(str(error).split())[:300]}") from None
+            raise DataError(f"{self.config_yaml} cannot be used: {' '.join(reason(error).split())[:300]}") from None
 
     def start(self, config: Config) -> None:
         """Makes the folder with its config."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         with atomic_write(self.config_yaml) as file:
             file.write(to_yaml(config).encode())
 
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the files that hold the run's results beside its summary, which has them under `files`."""
+        return {path.name: digest(path) for path in (self.model_pt, self.metrics_jsonl)}
+
+    def damaged(self) -> list[str]:
+        """The names of those of them that are not what the run wrote; none of a run from before there were digests."""
+        known = self.summary().get("files")
+        found = []
+        for name, value in known.items() if isinstance(known, dict) else ():
+            if is_run_id(name):
+                try:
+                    if digest(self.folder / name) != value:
+                        found.append(name)
+                except OSError:
+                    found.append(name)
+        return found
+
     def write_summary(self, summary: dict[str, Any]) -> None:
-        write_json(self.summary_json, summary)
+        write_checked_json(self.summary_json, summary, FORMAT)
 
     def promote(self) -> Run:
         """Puts a complete fresh run in the place of its predecessor."""
@@ -166,14 +188,14 @@ class StackFolder:
 
     def start(self, members: Sequence[Run], configs: Sequence[Config]) -> None:
         """Stores the plan, with the members' configs: a member whose folder was removed is still needed for the others' bits."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         plan = [{"id": run.id, "fresh": run.fresh, "config": to_mapping(config)} for run, config in zip(members, configs, strict=True)]
-        write_json(self.plan_json, {"members": plan})
+        write_checked_json(self.plan_json, {"members": plan}, FORMAT)
 
     def members(self) -> list[tuple[Run, Config]]:
         """The stack's runs and configs in their order, or none where no readable plan is stored."""
         try:
-            plan = json.loads(self.plan_json.read_text())["members"]
+            plan = read_checked_json(self.plan_json, FORMAT)["members"]
             found = [(Run(self.runs_dir, member["id"], bool(member["fresh"])), from_mapping(member["config"])) for member in plan]
         except (OSError, ValueError, KeyError, TypeError, BnexpError):
             return []
@@ -232,8 +254,24 @@ def is_run_id(text: object) -> bool:
     return isinstance(text, str) and bool(text) and not text.startswith(".") and Path(text).name == text
 
 
+def check_rooms(runs_dir: Path) -> None:
+    """Raises UsageError where a folder that bnexp keeps inside a runs folder is a link: a stranger's may lead anywhere."""
+    for room in (runs_dir / name for name in ROOMS):
+        links = [room] if room.is_symlink() else []
+        if not links and room.is_dir() and room.name != ".locks":
+            with os.scandir(room) as entries:
+                links = [Path(entry.path) for entry in entries if entry.is_symlink()]
+        if links:
+            raise UsageError(f"{links[0]} is a link, and bnexp follows none inside a runs folder; remove it, or use another --runs-dir.")
+
+
 def list_runs(runs_dir: Path) -> list[Run]:
-    """Every run of the folder, oldest first: folders (no links) with a summary or a config, whether they can be read or not."""
+    """Every run of the folder, oldest first: folders (no links) with a summary or a config, whether they can be read or not.
+
+    Raises:
+        UsageError: as `check_rooms`.
+    """
+    check_rooms(runs_dir)
     if not runs_dir.is_dir():
         return []
     found = []
@@ -283,6 +321,7 @@ def _run_at(text: str) -> Run | None:
     except (OSError, ValueError):  # a name too long, or with a NUL
         return None
     run = Run(path.parent, path.name)
+    check_rooms(run.runs_dir)
     if path.is_symlink():
         raise UsageError(f"{text} is a link; name the run itself.")
     try:
@@ -311,7 +350,7 @@ def locked(runs: Sequence[Run], waiting: Callable[[str], None] | None, stop: Cal
     with ExitStack() as held:
         for run in sorted(runs, key=lambda run: run.id):  # one order for everybody: no deadlock
             folder = run.runs_dir / ".locks"
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             lock, told = FileLock(folder / f"{run.id}.lock"), False
             while not lock.is_locked:
                 try:

@@ -36,10 +36,10 @@ def load_saved(run: Run) -> tuple[Config, nn.Sequential]:
         UsageError: its config, its data or the results version changed since.
         DataError: its files cannot be used.
     """
-    config, network = run.config().replace(device="auto"), load_network(run)
+    config = run.config().replace(device="auto")
     if identify([config], run.runs_dir)[0].id != run.id:
         raise UsageError(f"{run.id} cannot be used again: its config, its data or the results version of bnexp changed since.")
-    return config, network
+    return config, load_network(run)
 
 
 def evaluate_saved(run: Run, stats: Sequence[str], folded: bool, terminal: Terminal) -> dict[str, Any]:

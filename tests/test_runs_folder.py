@@ -161,7 +161,7 @@ def test_a_complete_successor_is_put_in_place_by_the_next_command(runs_dir: Path
     with monkeypatch.context() as patch:
         patch.setattr(Run, "promote", lambda self: self)  # killed just before
         launch([CONFIG], runs_dir, quiet=True, fresh=True)
-    written = json.loads((runs_dir / ".fresh" / run.id / "summary.json").read_text())
+    written = run.successor.summary()
     bn(runs_dir, "train", *TINY)
     assert run.summary() == written
     assert not list((runs_dir / ".fresh").iterdir())

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from bnexp.files import atomic_write
+from bnexp.files import atomic_write, open_plain
 
 PATTERN = "events.out.tfevents.*"
 HEADER, FOOTER = 12, 4
@@ -35,7 +35,8 @@ def cut_after(folder: Path, step: int) -> None:
     A torn last record goes too.
     """
     for path in folder.glob(PATTERN):
-        data, at = path.read_bytes(), 0
+        with open_plain(path) as file:
+            data, at = file.read(), 0
         while at + HEADER <= len(data):
             (length,) = struct.unpack_from("<Q", data, at)
             end = at + HEADER + length + FOOTER

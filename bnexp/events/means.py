@@ -29,6 +29,7 @@ from tensorboard.compat.proto.types_pb2 import DT_STRING
 from bnexp.analysis.rows import Row, is_diverged, is_result, number, seed_of, setting, varying_keys
 from bnexp.events.files import PATTERN, write_events
 from bnexp.events.layout import CURVES, MARGIN, layout, margin_tag
+from bnexp.files import make_folder
 from bnexp.group import Group
 from bnexp.records import curves
 from bnexp.run import Run, rows_of
@@ -130,7 +131,7 @@ def _mean(curve: str, seeds: Sequence[Seed], step: int) -> dict[str, float]:
 def _write(folder: Path, seeds: Sequence[Seed]) -> Path:
     """One event file in a folder of its own. The time in it is that of the latest run, so that the same runs give the same file."""
     wall_time = max(_written_at(seed.row) for seed in seeds)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / f"events.out.tfevents.{wall_time:010.0f}.means"
     write_events(path, mean_events(seeds, wall_time))
     for old in folder.glob(PATTERN):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bnexp import __version__
-from bnexp.files import atomic_write
+from bnexp.files import atomic_write, make_folder, open_plain
 from bnexp.plots import Picture
 from bnexp.report.content import Shown, Table
 
@@ -39,7 +39,7 @@ def write(page: Page, folder: Path) -> Path:
 
     pictures = [picture for chapter in page.chapters for section in chapter.sections for picture in section.pictures]
     figures = folder / "figures"
-    figures.mkdir(parents=True, exist_ok=True)
+    make_folder(figures)
     drawings = {picture.name: picture.save(figures) for picture in pictures}
     _forget(figures, pictures)
     environment = Environment(
@@ -53,6 +53,7 @@ def write(page: Page, folder: Path) -> Path:
     return path
 
 
+MOST_LIST = 2**20
 LIST = "figures.txt"
 """In `figures/`: the names of the report's own pictures."""
 
@@ -61,7 +62,8 @@ def _forget(figures: Path, pictures: Sequence[Picture]) -> None:
     """Removes the pictures that an earlier report listed and this one has not."""
     names = {picture.name for picture in pictures}
     try:
-        before = (figures / LIST).read_text().split()
+        with open_plain(figures / LIST, MOST_LIST) as file:
+            before = file.read().decode(errors="replace").split()
     except OSError:
         before = []
     for name in before:
