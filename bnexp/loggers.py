@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -26,26 +28,44 @@ FLUSH_S = 5
 """Seconds after which a running TensorBoard can see what was logged: as often as it looks."""
 
 
+def _hook(then: Callable[[threading.ExceptHookArgs], object]) -> Callable[[threading.ExceptHookArgs], object]:
+    """`threading.excepthook` without the traceback of TensorBoard's writer when the disk is full: its next write or flush raises the error
+    to us, who say it in a sentence."""
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        if not (type(args.thread).__name__ == "_AsyncWriterThread" and isinstance(args.exc_value, OSError)):
+            then(args)
+
+    return hook
+
+
+threading.excepthook = _hook(threading.excepthook)
+
+
 class RunLog:
     """One run's log files. Open it on a new run, or on one that goes on from `from_step`: what was logged after that step is dropped."""
 
     def __init__(self, run: Run, config: Config, from_step: int = 0) -> None:
         self.run = run
         _keep_until(run.metrics_jsonl, from_step)
-        self._metrics = open_log(run.metrics_jsonl)
-        self._text = open_log(run.train_log)
-        if from_step == 0:
-            for old in run.folder.glob(PATTERN):
-                old.unlink()
-        else:
-            cut_after(run.folder, from_step)
-        # A training need not wait for the disk (max_queue).
-        # purge_step tells a TensorBoard that is running to forget what an interrupted process wrote past the checkpoint.
-        self._board = SummaryWriter(str(run.folder), purge_step=from_step + 1 if from_step else None, max_queue=1000, flush_secs=FLUSH_S)
-        self._events = self._board._get_file_writer()
-        if from_step == 0:
-            text = "    " + yaml.safe_dump(to_mapping(config), sort_keys=False).replace("\n", "\n    ")
-            self._board.add_text("config", text, 0)
+        with ExitStack() as files:
+            self._text = files.enter_context(open_log(run.train_log))
+            self._metrics = files.enter_context(open_log(run.metrics_jsonl))
+            if from_step == 0:
+                for old in run.folder.glob(PATTERN):
+                    old.unlink()
+            else:
+                cut_after(run.folder, from_step)
+            # A training need not wait for the disk (max_queue).
+            # purge_step tells a TensorBoard that is running to forget what an interrupted process wrote past the checkpoint.
+            purge_step = from_step + 1 if from_step else None
+            self._board = SummaryWriter(str(run.folder), purge_step=purge_step, max_queue=1000, flush_secs=FLUSH_S)
+            files.callback(self._board.close)
+            self._events = self._board._get_file_writer()
+            if from_step == 0:
+                text = "    " + yaml.safe_dump(to_mapping(config), sort_keys=False).replace("\n", "\n    ")
+                self._board.add_text("config", text, 0)
+            self._files = files.pop_all()
 
     def record(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
         """One line of metrics.jsonl and one point of each TensorBoard scalar. A non-finite number is null in the one, NaN in the other."""
@@ -81,9 +101,8 @@ class RunLog:
         self._board.flush()
 
     def close(self) -> None:
-        self._board.close()
-        self._metrics.close()
-        self._text.close()
+        """Closes every file, whatever becomes of the others."""
+        self._files.close()
 
 
 def _keep_until(path: Path, step: int) -> None:

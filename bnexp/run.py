@@ -222,10 +222,11 @@ def planned_with(run: Run) -> list[tuple[Run, Config]]:
 
 
 def tidy(run: Run) -> None:
-    """Ends what a killed process left half done about a run; does nothing while another process works on it, which will do so itself."""
+    """Ends what a killed process left half done about a run; does nothing while another process works on it, which will do so itself, or on
+    a disk that cannot be written."""
     if not (run.folder.exists() or run.successor.folder.exists()):
         return
-    with suppress(UsageError), locked([run], waiting=None):
+    with suppress(UsageError, OSError), locked([run], waiting=None):
         run.settle()
         drop_spent_plans(run)
 

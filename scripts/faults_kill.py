@@ -30,7 +30,7 @@ COMMANDS = {
     "sweep": ("sweep", "norm", "--values", "batch,none", "--seeds", "2", "train.steps=60", *SMALL, "--workers", "0"),
     "sweep with workers": ("sweep", "norm", "--values", "batch,none", "--seeds", "2", "train.steps=60", *SMALL, "--workers", "2"),
 }
-TIMED = ("speed", "written_at", "environment", "reached_train_s", "seconds", "step_ms", "train_s", "metrics.jsonl", "command")
+TIMED = ("speed", "written_at", "environment", "reached_train_s", "seconds", "step_ms", "train_s", "metrics.jsonl", "command", "checksum")
 """Parts of keys whose values are times, depend on times, or name the program."""
 LIMIT_S = 300
 
