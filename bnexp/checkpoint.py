@@ -84,12 +84,14 @@ def _read(path: Path) -> Any:
 
 def _check_archive(file: IO[bytes]) -> None:
     """Raises ValueError unless `file` is what `_write` makes: an archive of nothing compressed, so that it takes no more memory than it has
-    bytes, whose pickle names nothing but tensors. torch checks the archive's CRC32 of each record, and refuses other names itself."""
+    bytes; of records that fit their CRC32, which torch writes and does not look at; whose pickle names nothing but tensors."""
     size = file.seek(0, io.SEEK_END)
     with zipfile.ZipFile(file) as archive:
         records = archive.infolist()
         if any(record.compress_type != zipfile.ZIP_STORED for record in records) or sum(record.file_size for record in records) > size:
             raise ValueError("it is compressed")
+        if (bad := archive.testzip()) is not None:
+            raise ValueError(f"its checksum does not fit, in {bad}")
         for record in records:
             if record.filename.endswith(".pkl"):
                 for opcode, argument, _ in pickletools.genops(archive.read(record)):
@@ -147,7 +149,7 @@ def load_network(run: Run) -> nn.Sequential:
     if summary["config"] != {**to_mapping(config), "name": config.run_name}:
         raise DataError(f"{run.folder}: config.yaml is not the config of summary.json; one of them was changed or damaged.")
     state = load_model(run.model_pt)
-    if run.model_pt.name in run.damaged():
+    if not run.is_whole(run.model_pt):
         raise DataError(
             f"{run.model_pt} is not what the run wrote: it was damaged or replaced. `bnexp runs rm {run.id}`, and the same training, "
             "make it anew."

@@ -134,6 +134,8 @@ class _Job:
         shared, graph = once.shared(stack.config, self.data) if stack.step == 0 else ([], None)
         for index, run in enumerate(self.runs):
             if run is not None:
+                if run.summary_json.exists() and run.status is None:
+                    self.terminal.say(f"{run.summary_json} cannot be read; the run {'goes on' if stack.step else 'is trained anew'}.")
                 run.start(stack.configs[index])
                 self.logs[index] = log = RunLog(run, stack.configs[index], stack.step)
                 run.write_summary(finite(self.summary(index, "running")))

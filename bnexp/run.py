@@ -126,18 +126,15 @@ class Run:
         """SHA-256 of the files that hold the run's results beside its summary, which has them under `files`."""
         return {path.name: digest(path) for path in (self.model_pt, self.metrics_jsonl)}
 
-    def damaged(self) -> list[str]:
-        """The names of those of them that are not what the run wrote; none of a run from before there were digests."""
-        known = self.summary().get("files")
-        found = []
-        for name, value in known.items() if isinstance(known, dict) else ():
-            if is_run_id(name):
-                try:
-                    if digest(self.folder / name) != value:
-                        found.append(name)
-                except OSError:
-                    found.append(name)
-        return found
+    def is_whole(self, path: Path) -> bool:
+        """Whether one of them is still what the run wrote. Of a run that is not finished, or from before there were digests, nobody knows:
+        True."""
+        try:
+            known = self.summary().get("files")
+            expected = known.get(path.name) if isinstance(known, dict) else None
+            return expected is None or digest(path) == expected
+        except (DataError, OSError):
+            return False
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         write_checked_json(self.summary_json, summary, FORMAT)

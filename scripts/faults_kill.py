@@ -222,6 +222,8 @@ def contents(folder: Path) -> dict[str, Any]:
             found.setdefault(f"{path.parent.relative_to(folder)}/events", []).extend(_scalars(path))
         elif path.suffix == ".json":
             found[name] = untimed(json.loads(path.read_text()))
+            if path.name == "plan.json":  # the stacks; their order is that in which they were begun
+                found[name]["stacks"].sort()
         else:
             found[name] = "there"
     return {name: sorted(value) if name.endswith("/events") else value for name, value in found.items()}

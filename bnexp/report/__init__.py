@@ -52,7 +52,10 @@ def write_report(
     )
     every = list({row["id"]: row for own in parts.values() for row in own}.values())
     rows, lost = [row for row in every if readable(row)], sorted(str(row["id"]) for row in every if not readable(row))
-    return write(Page(title, pages, commands(rows), config_table(rows), environment_table(rows), command_line(), lost), folder)
+    shown_ids = {str(row["id"]) for row in rows}
+    damaged = sorted(run.id for run in runs if run.id in shown_ids and not run.is_whole(run.metrics_jsonl))
+    page = Page(title, pages, commands(rows), config_table(rows), environment_table(rows), command_line(), lost, damaged)
+    return write(page, folder)
 
 
 def write_law_report(folder: Path, law: Mapping[str, Any]) -> Path:

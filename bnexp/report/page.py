@@ -28,6 +28,8 @@ class Page:
     """The one that wrote it."""
     unreadable: Sequence[str] = ()
     """Runs that are left out."""
+    damaged: Sequence[str] = ()
+    """Runs whose curves are not what they wrote."""
 
 
 def write(page: Page, folder: Path) -> Path:
