@@ -208,7 +208,7 @@ class _Job:
 
     def histograms_due(self) -> bool:
         """At the first look of each doubling of the steps, and at the last: at every look they took 15 % of a small training's time."""
-        step, before = self.stack.step, self.stack.step - len(self.stack.losses)
+        step, before = self.stack.step, self.stack.step - self.stack.unrecorded
         return step.bit_length() > before.bit_length() or step == self.stack.total
 
     def save(self) -> None:

@@ -30,6 +30,8 @@ class _Stack:
     """What is known of a stack, from the events of its worker."""
 
     planned: Planned
+    seconds: float
+    """What it was planned to take; kept, since it is asked for at every event of every stack."""
     share: float = 0.0
     """Of its steps that are done."""
     best: float | None = None
@@ -50,11 +52,11 @@ class Live:
 
     def __init__(self, stacks: Sequence[Planned], *, reused: int, quiet: bool) -> None:
         self.console = LastingConsole(stderr=True, quiet=quiet, highlight=False)
-        self._stacks = {stack.folder.id: _Stack(stack) for stack in stacks}
+        self._stacks = {stack.folder.id: _Stack(stack, stack.seconds) for stack in stacks}
         self._ended, self._reused, self._began = 0, reused, time.perf_counter()
         self._live: Redrawn | None = None
         self._progress = Progress(console=self.console)  # keeps the times; what is drawn is `draw`
-        self._total = self._progress.add_task("total", total=sum(stack.seconds for stack in stacks))
+        self._total = self._progress.add_task("total", total=sum(stack.seconds for stack in self._stacks.values()))
         self._drawable = drawable(self.console.encoding)
 
     def __enter__(self) -> Self:
@@ -85,7 +87,7 @@ class Live:
             stack.best = event.best_accuracy
         if event.reached is not None and event.diverged is not None:
             stack.reached, stack.diverged = event.reached, event.diverged
-        if event.val_loss is not None:
+        if event.val_loss is not None and not stack.ended:
             extend(stack.curve, event.done, event.val_loss)
         if not event.total or stack.ended:  # an event may come after the end of its stack
             return
@@ -99,6 +101,9 @@ class Live:
         """Takes an ended stack off the screen, and says why it failed if it did."""
         stack = self._stacks[planned.folder.id]
         self._ended, stack.ended, stack.share = self._ended + 1, True, 1.0
+        stack.curve.clear()  # nobody looks at it any more, and there may be a thousand
+        if stack.bar is not None:
+            self._progress.remove_task(stack.bar)
         self._advance_total()
         if self._live is None:
             seconds = time.perf_counter() - self._began
@@ -126,10 +131,11 @@ class Live:
 
     def _rows(self, stacks: Sequence[_Stack], width: int) -> list[RenderableType]:
         """A line a stack: what it is, the bar, the time left, and of the rest what fits, the same for all."""
-        if not stacks:
-            return []
         tasks = {task.id: task for task in self._progress.tasks}
-        known = [(stack, tasks[stack.bar]) for stack in stacks if stack.bar is not None]
+        known = [(stack, tasks[stack.bar]) for stack in stacks if stack.bar in tasks]  # one may have ended while this thread draws
+        if not known:
+            return []
+        stacks = [stack for stack, _ in known]
         names, lefts = [label(stack.planned) for stack in stacks], [self._left(task.id) for _, task in known]
         wanted = [
             [stack.said_best for stack in stacks],
@@ -168,7 +174,7 @@ class Live:
         return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes:02}:{seconds:02}"
 
     def _advance_total(self) -> None:
-        done = sum(stack.planned.seconds * stack.share for stack in self._stacks.values())
+        done = sum(stack.seconds * stack.share for stack in self._stacks.values())
         self._progress.update(self._total, completed=done)
 
 

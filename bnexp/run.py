@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -276,8 +276,8 @@ def list_runs(runs_dir: Path) -> list[Run]:
     with os.scandir(runs_dir) as entries:
         for entry in entries:
             if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
-                folder = Path(entry.path)
-                stamp = _modified(folder / "summary.json") or _modified(folder / "config.yaml")
+                # Paths as text here and below: a folder may have ten thousand runs, and pathlib would take as long as the disk.
+                stamp = _modified(f"{entry.path}/summary.json") or _modified(f"{entry.path}/config.yaml")
                 if stamp is not None:
                     found.append((stamp, entry.name))
     return [Run(runs_dir, name) for _, name in sorted(found)]
@@ -289,15 +289,16 @@ def find_run(text: str, runs_dir: Path) -> Run:
     Raises:
         UsageError: none, or more than one, or a folder that is not a run.
     """
-    runs = list_runs(runs_dir)
-    exact = [run for run in runs if run.id == text]
-    if not exact and (at_path := _run_at(text)) is not None:
+    if _is_there(exact := Run(runs_dir, text)):  # without a look at all the others: a command may name a thousand
+        return exact
+    if (at_path := _run_at(text)) is not None:
         return at_path
+    runs = list_runs(runs_dir)
     if not runs:
         raise UsageError(f"There are no runs in {runs_dir}; `bnexp train` makes one.")
     if text == "last":
         return runs[-1]
-    matches = exact or [run for run in runs if run.id.startswith(text)]
+    matches = [run for run in runs if run.id.startswith(text)]
     if len(matches) == 1 and text:
         return matches[0]
     short = text if len(text) <= 80 else text[:77] + "..."
@@ -308,6 +309,16 @@ def find_run(text: str, runs_dir: Path) -> Run:
     raise UsageError(
         f"There is no run '{short}' in {runs_dir}.{hint} A RUN is an id, its beginning, a path or last; `bnexp runs` lists them."
     )
+
+
+def _is_there(run: Run) -> bool:
+    """Whether `list_runs` would list it."""
+    if not is_run_id(run.id):
+        return False
+    try:
+        return not run.folder.is_symlink() and (run.summary_json.exists() or run.config_yaml.exists())
+    except (OSError, ValueError):  # a name too long, or with a NUL
+        return False
 
 
 def _run_at(text: str) -> Run | None:
@@ -365,18 +376,25 @@ def locked(runs: Sequence[Run], waiting: Callable[[str], None] | None, stop: Cal
         yield
 
 
-def rows(runs_dir: Path) -> list[dict[str, Any]]:
+def rows(runs_dir: Path, keys: Iterable[str] | None = None) -> list[dict[str, Any]]:
     """One flat row a run of the folder, oldest first, as `rows_of` makes them."""
-    return rows_of(list_runs(runs_dir))
+    return rows_of(list_runs(runs_dir), keys)
 
 
-def rows_of(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def rows_of(runs: Sequence[Run], keys: Iterable[str] | None = None) -> list[dict[str, Any]]:
     """One flat row a run: `id`, `status`, `test.running.accuracy`, `config.optim.lr`, ... A run that cannot be read has the status
-    `unreadable`, and one whose process is gone `interrupted`."""
+    `unreadable`, and one whose process is gone `interrupted`.
+
+    Args:
+        keys: what is asked for beside `id` and `status`, where the runs have it; None: all. Few keys of ten thousand runs take a third
+            of the time of all, and a hundredth of the memory.
+    """
+    wanted = None if keys is None else _by_group({"id", "status", *keys})
     found = []
     for run in runs:
         try:
-            row = dict(flatten(run.summary()))
+            summary = run.summary()
+            row = flatten(summary) if wanted is None else _picked(summary, wanted)
         except DataError:
             row = {"id": run.id, "status": "unreadable"}
         if row["status"] == "running" and not in_work(run):
@@ -387,6 +405,8 @@ def rows_of(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 def in_work(run: Run) -> bool:
     """Whether some process holds the run's lock."""
+    if not (run.runs_dir / ".locks" / f"{run.id}.lock").exists():  # whoever reads runs makes no files among them
+        return False
     try:
         with locked([run], waiting=None):
             return False
@@ -399,17 +419,49 @@ def to_yaml(config: Config) -> str:
     return yaml.safe_dump(to_mapping(config), sort_keys=False, default_flow_style=None, allow_unicode=True)
 
 
-def flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of a tree with their dotted keys."""
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
+def flatten(tree: dict[str, Any]) -> dict[str, Any]:
+    """The leaves of a tree by their dotted keys."""
+    found: dict[str, Any] = {}
+
+    def fill(branch: dict[str, Any], prefix: str) -> None:
+        for key, value in branch.items():
+            if isinstance(value, dict):
+                fill(value, f"{prefix}{key}.")
+            else:
+                found[prefix + key] = value
+
+    fill(tree, "")
+    return found
 
 
-def _modified(path: Path) -> int | None:
+_Wanted = list[tuple[tuple[str, ...], list[tuple[str, str]]]]
+"""The path of each dict that holds leaves that are asked for, and these: their name there, and their dotted key."""
+
+
+def _by_group(keys: Iterable[str]) -> _Wanted:
+    groups: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+    for key in sorted(keys):
+        *path, last = key.split(".")
+        groups.setdefault(tuple(path), []).append((last, key))
+    return list(groups.items())
+
+
+def _picked(tree: dict[str, Any], wanted: _Wanted) -> dict[str, Any]:
+    """`flatten`, of some keys only."""
+    found = {}
+    for path, leaves in wanted:
+        node: Any = tree
+        for name in path:
+            node = node.get(name) if isinstance(node, dict) else None
+        if isinstance(node, dict):
+            for name, key in leaves:
+                if name in node and not isinstance(node[name], dict):
+                    found[key] = node[name]
+    return found
+
+
+def _modified(path: str) -> int | None:
     try:
-        return path.stat().st_mtime_ns
+        return os.stat(path).st_mtime_ns  # noqa: PTH116
     except OSError:
         return None

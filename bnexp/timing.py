@@ -14,11 +14,12 @@ from statistics import median, quantiles
 
 import torch
 
+from bnexp.clock import WARMUP_STEPS
 from bnexp.config import Config, check_fits
 from bnexp.engine import load_data
 from bnexp.machine import device_name, keep_memory, resolve_device, set_threads
 from bnexp.terminal import Display, Terminal
-from bnexp.train import WARMUP_STEPS, Stack, train_step
+from bnexp.train import Stack, train_step
 
 TURN_STEPS = 5
 """Timed steps of an arm's turn."""

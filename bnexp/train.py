@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bnexp.batches import Batches
+from bnexp.clock import Clock
 from bnexp.config import Config
 from bnexp.data import Dataset
 from bnexp.evaluate import autocast, evaluate
@@ -35,8 +35,8 @@ from bnexp.models import (
 from bnexp.optim import lr_factor, make_optimizer
 from bnexp.seeds import derive
 
-WARMUP_STEPS = 10
-"""Steps left out of the speed figures: the first ones fill caches and choose kernels."""
+BLOCK = 1024
+"""Steps since the last record whose losses are tensors of their own: one takes 500 bytes, and evaluations may be a million steps apart."""
 CHECKPOINT_S = 20.0
 """`train.checkpoint_every=auto`: seconds between checkpoints."""
 AUDIT_EPOCHS = 10
@@ -56,31 +56,6 @@ class Track:
     best_step: int | None = None
     val_loss: float | None = None
     val_accuracy: float | None = None
-
-
-@dataclass
-class Clock:
-    """Seconds of training, evaluation and metrics, kept apart. CUDA is synchronised where a stretch begins and ends."""
-
-    device: torch.device
-    train_s: float = 0.0
-    eval_s: float = 0.0
-    metrics_s: float = 0.0
-    laps: list[float] = field(default_factory=list)
-    """Seconds of each training step (on CUDA, of its stretch's mean)."""
-
-    @contextmanager
-    def on(self, what: str) -> Iterator[None]:
-        start = self.now()
-        try:
-            yield
-        finally:
-            setattr(self, what, getattr(self, what) + self.now() - start)
-
-    def now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
 
 
 class Stack:
@@ -107,11 +82,33 @@ class Stack:
         self.clock = Clock(device)
         self.losses: list[Tensor] = []  # [R] a step, since the last record; read only there
         self.correct: list[Tensor] = []
+        self.blocks: list[tuple[Tensor, Tensor]] = []  # losses_SR and correct_SR of the steps before these, since the last record
 
     @property
     def alive(self) -> list[int]:
         """The runs that go on: they have neither diverged nor stopped at their target."""
         return [run for run, track in enumerate(self.tracks) if track.diverged_at_step is None and run not in self.stopped]
+
+    @property
+    def unrecorded(self) -> int:
+        """Steps since the last record."""
+        return len(self.losses) + sum(len(losses_SR) for losses_SR, _ in self.blocks)
+
+    def gather(self) -> None:
+        """Puts the losses and right answers of single steps into a block."""
+        if self.losses:
+            self.blocks.append((torch.stack(self.losses), torch.stack(self.correct)))
+            self.losses, self.correct = [], []
+
+    def since_record(self) -> tuple[Tensor, Tensor]:
+        """losses_SR and correct_SR of the steps since the last record."""
+        self.gather()
+        if not self.blocks:
+            return torch.empty(0, self.runs), torch.empty(0, self.runs, dtype=torch.int64)
+        if len(self.blocks) > 1:
+            losses, correct = zip(*self.blocks, strict=True)
+            self.blocks = [(torch.cat(losses), torch.cat(correct))]
+        return self.blocks[0]
 
     def set_aside(self, run: int) -> None:
         """Stops a run here: what it is now it stays, whatever becomes of its channels."""
@@ -137,6 +134,7 @@ class Stack:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that must survive. The order of the data is a function of the step, so there is no generator to keep."""
+        losses_SR, correct_SR = self.since_record()
         return {
             "step": self.step,
             "network": self.network.state_dict(),
@@ -144,14 +142,9 @@ class Stack:
             "tracks": [asdict(track) for track in self.tracks],
             "stopped": dict(self.stopped),
             "metrics": self.observer.state_dict(),
-            "clock": {
-                "train_s": self.clock.train_s,
-                "eval_s": self.clock.eval_s,
-                "metrics_s": self.clock.metrics_s,
-                "laps": torch.tensor(self.clock.laps, dtype=torch.float64),
-            },
-            "losses": torch.stack(self.losses) if self.losses else torch.empty(0, self.runs),
-            "correct": torch.stack(self.correct) if self.correct else torch.empty(0, self.runs, dtype=torch.int64),
+            "clock": self.clock.state_dict(),
+            "losses": losses_SR,
+            "correct": correct_SR,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -161,9 +154,9 @@ class Stack:
         self.tracks = [Track(**track) for track in state["tracks"]]
         self.stopped = dict(state["stopped"])
         self.observer.load_state_dict(state["metrics"])
-        self.clock = Clock(self.device, **{**state["clock"], "laps": state["clock"]["laps"].tolist()})
-        self.losses = list(state["losses"].to(self.device))
-        self.correct = list(state["correct"].to(self.device))
+        self.clock = Clock.restored(self.device, state["clock"])
+        self.losses, self.correct = [], []
+        self.blocks = [(state["losses"].to(self.device), state["correct"].to(self.device))] if len(state["losses"]) else []
 
 
 def train_step(stack: Stack, mark: Callable[[str], None] = lambda part: None) -> None:
@@ -222,14 +215,14 @@ def fit(
             train_step(stack)
             tick()
             end = stack.clock.now() if stack.step == pause else time.perf_counter()
-            stack.clock.train_s += end - start
-            stack.clock.laps.append(end - start)
+            stack.clock.lap(end - start)
+            if len(stack.losses) >= BLOCK:
+                stack.gather()
             if stack.step < pause and _save_due(stack, saved_at):
                 save()
                 saved_at = time.perf_counter()
         if stack.device.type == "cuda":  # steps are queued there, and only the stretch's mean means something
-            mean = (stack.clock.train_s - begun_s) / max(1, stack.step - begun)
-            stack.clock.laps[len(stack.clock.laps) - (stack.step - begun) :] = [mean] * (stack.step - begun)
+            stack.clock.even_out(stack.step - begun, (stack.clock.train_s - begun_s) / max(1, stack.step - begun))
         alive = stack.alive
         if stack.step in stack.observer.sampled:
             _sample(stack, measured, alive)
@@ -266,9 +259,8 @@ def pauses(stack: Stack) -> Iterator[int]:
 def speed(stack: Stack) -> dict[str, float]:
     """Seconds of training, evaluation and metrics; a run's training images a second and median milliseconds a step, warm-up left out."""
     clock = stack.clock
-    warm = clock.laps[min(WARMUP_STEPS, len(clock.laps) // 2) :]
-    median = sorted(warm)[len(warm) // 2] if warm else math.nan
-    rate = stack.config.train.batch_size * len(warm) / sum(warm) if warm else math.nan
+    steps, seconds, median = clock.after_warmup()
+    rate = stack.config.train.batch_size * steps / seconds if steps else math.nan
     return {
         "train_s": clock.train_s,
         "eval_s": clock.eval_s,
@@ -280,15 +272,15 @@ def speed(stack: Stack) -> dict[str, float]:
 
 def _look(stack: Stack, data: Dataset, record: Callable[[int, dict[str, float]], None]) -> None:
     """Evaluates, finds who has diverged, and records one line for each run that was alive."""
-    alive, batch, steps = stack.alive, stack.config.train.batch_size, len(stack.losses)
+    alive, batch, steps = stack.alive, stack.config.train.batch_size, stack.unrecorded
     with stack.clock.on("eval_s"):
         scores = evaluate(stack.network, data, data.val, stack.config)
         val_loss, val_accuracy = scores.loss.tolist(), scores.accuracy.tolist()
-        losses_SR, correct_SR = torch.stack(stack.losses), torch.stack(stack.correct)
+        losses_SR, correct_SR = stack.since_record()
         train_loss = losses_SR.double().mean(0).tolist()
         train_accuracy = (correct_SR.double().mean(0) / batch).tolist()
         _find_diverged(stack, losses_SR, val_loss)
-    since, factor = stack.clock.laps[-steps:], lr_factor(stack.config.optim, stack.step - 1, stack.total)
+    since_s, factor = stack.clock.train_s - stack.clock.recorded_s, lr_factor(stack.config.optim, stack.step - 1, stack.total)
     for run in alive:
         track = stack.tracks[run]
         values = {
@@ -297,7 +289,7 @@ def _look(stack: Stack, data: Dataset, record: Callable[[int, dict[str, float]],
             "val/loss": val_loss[run],
             "val/accuracy": val_accuracy[run],
             "optim/lr": stack.configs[run].optim.lr * factor,
-            "speed/images_per_s": batch * len(since) / sum(since),
+            "speed/images_per_s": batch * steps / since_s,
             "speed/train_s": stack.clock.train_s,
         }
         track.val_loss, track.val_accuracy = val_loss[run], val_accuracy[run]
@@ -308,7 +300,8 @@ def _look(stack: Stack, data: Dataset, record: Callable[[int, dict[str, float]],
             if stack.config.train.until_target:
                 stack.set_aside(run)
         record(run, values)
-    stack.losses, stack.correct = [], []
+    stack.losses, stack.correct, stack.blocks = [], [], []
+    stack.clock.recorded_s = stack.clock.train_s
 
 
 def _measure(stack: Stack, measured: Callable[[Measured, list[int]], None], alive: list[int], evaluated: bool) -> None:

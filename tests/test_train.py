@@ -14,11 +14,12 @@ from conftest import Tiny
 from torch import nn
 from torch.nn import functional as F
 
+from bnexp.clock import WARMUP_STEPS
 from bnexp.config import Config, from_mapping
 from bnexp.data import Dataset
 from bnexp.evaluate import evaluate
 from bnexp.models import build
-from bnexp.train import WARMUP_STEPS, Stack, fit, pauses, speed, train_step
+from bnexp.train import Stack, fit, pauses, speed, train_step
 
 CPU = torch.device("cpu")
 Records = list[tuple[int, int, dict[str, float]]]  # (step, run, values)
@@ -282,7 +283,8 @@ def test_checkpoints_come_as_often_as_asked(tiny: Tiny) -> None:
 def test_speed_leaves_the_warm_up_out(tiny: Tiny) -> None:
     stack = Stack(configs(), tiny((5,)), CPU)
     assert math.isnan(speed(stack)["images_per_s"])  # nothing was trained
-    stack.clock.laps = [100.0] * WARMUP_STEPS + [0.5] * 9 + [1.5] * 10
+    for seconds in [100.0] * WARMUP_STEPS + [0.5] * 9 + [1.5] * 10:
+        stack.clock.lap(seconds)
     figures = speed(stack)
     assert figures["images_per_s"] == pytest.approx(8 * 19 / (0.5 * 9 + 15))
     assert figures["step_ms_median"] == pytest.approx(1500)

@@ -35,17 +35,18 @@ def list_(ctx: typer.Context, runs_dir: RunsDir = RUNS, config_dir: NoConfigDir 
         return
     if runs_dir != RUNS and not runs_dir.exists():
         raise UsageError(f"--runs-dir {runs_dir} is not there.")
-    from bnexp.run import rows
+    from bnexp.run import Run, rows
 
-    found = rows(runs_dir)
     if json:
-        print_json({"runs": found})
-    elif not found:
+        print_json({"runs": rows(runs_dir)})
+        return
+    from bnexp.tables import LISTED, list_table, show
+
+    found = rows(runs_dir, LISTED)
+    if not found:
         print(f"There are no runs in {runs_dir}; `bnexp train` makes one.", file=sys.stderr)
     else:
         from bnexp.records import curve
-        from bnexp.run import Run
-        from bnexp.tables import list_table, show
 
         newest = [row["id"] for row in found[-DRAWN:]]
         show(list_table(found, {name: curve(Run(runs_dir, name).metrics_jsonl, "val/loss") for name in newest}))

@@ -60,6 +60,6 @@ def write_report(
 
 def write_law_report(folder: Path, law: Mapping[str, Any]) -> Path:
     """The same for what `bnexp stats` found (`bnexp.noise_law`)."""
-    row = dict(flatten({"config": law["config"], "environment": law["environment"]}))
+    row = flatten({"config": law["config"], "environment": law["environment"]})
     page = Page(f"Batch statistics: {law['data']}", [law_shown(law)], [], config_table([row]), environment_table([row]), command_line())
     return write(page, folder)

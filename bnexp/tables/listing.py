@@ -26,7 +26,7 @@ class Column:
 
     @property
     def width(self) -> int:
-        return max(map(cell_len, [self.name, *(text for text, _ in self.cells)]))
+        return max(map(_width, [self.name, *(text for text, _ in self.cells)]))
 
 
 @dataclass(frozen=True)
@@ -48,18 +48,32 @@ class Listing:
             yield from _records(self.columns)
             shown, left_out = list(self.columns), ""
         else:
-            rows = [[(column.name, "bold") for column in shown], *zip(*(column.cells for column in shown), strict=True)]
-            for row in rows:
-                last = len(row) - 1
-                for index, ((text, style), column, width) in enumerate(zip(row, shown, widths, strict=True)):
-                    room = " " * (width - cell_len(text))
-                    if column.right:
-                        yield Segment(room)
-                    yield Segment(text, console.get_style(style) if style else None)
-                    yield Segment("\n" if index == last else " " if column.right else room + " ")
+            for row in [[(column.name, "bold") for column in shown], *zip(*(column.cells for column in shown), strict=True)]:
+                yield from _line(row, shown, widths, console)
         said = "; ".join(filter(None, (*(column.meaning for column in shown), self.caption, left_out)))
         if said:
             yield Text(said, style="dim")
+
+
+def _line(row: Sequence[Entry], columns: Sequence[Column], widths: Sequence[int], console: Console) -> Iterator[Segment]:
+    """The cells side by side. What has no style of its own is one segment with its neighbours: Rich is slow by the segment."""
+    plain, last = "", len(row) - 1
+    for index, ((text, style), column, width) in enumerate(zip(row, columns, widths, strict=True)):
+        room = " " * (width - _width(text))
+        before, after = (room, "") if column.right else ("", room)
+        if style:
+            yield Segment(plain + before)
+            yield Segment(text, console.get_style(style))
+            plain = ""
+        else:
+            plain += before + text
+        plain += "\n" if index == last else after + " "
+    yield Segment(plain)
+
+
+def _width(text: str) -> int:
+    """Terminal columns."""
+    return len(text) if text.isascii() and text.isprintable() else cell_len(text)
 
 
 def _records(columns: Sequence[Column]) -> Iterator[RenderableType]:

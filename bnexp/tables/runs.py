@@ -26,6 +26,8 @@ SAME_DATA = frozenset(
     )
 )
 """Runs that agree in these are validated on the same images."""
+LISTED = SAME_DATA | {"steps", "val.loss", "target.reached_step", "test.running.accuracy", "written_at"}
+"""The keys that `list_table` reads of its rows, beside `id` and `status`."""
 CURVE_WIDTH = 12
 CURVES = {"train/loss": ("train loss", True), "val/loss": ("val loss", True), "val/accuracy": ("val accuracy", False)}
 """Which curves of a run are shown, and whether one is logarithmic, that is, a loss."""
