@@ -28,7 +28,7 @@ def connected(device: str, stacks: int, workers: int | None, scheduler: str | No
     """A client of the scheduler, or of a cluster of our own that ends with it: `workers` processes, but no more than `stacks`.
 
     Raises:
-        UsageError: the scheduler does not answer.
+        UsageError: the scheduler does not answer, or not without keys.
     """
     import dask
     from distributed import Client, LocalCluster
@@ -40,6 +40,10 @@ def connected(device: str, stacks: int, workers: int | None, scheduler: str | No
             client = Client(address_of(scheduler), timeout=CONNECT_S)
         except (OSError, ValueError) as error:
             raise UsageError(f"The scheduler {scheduler} does not answer within {CONNECT_S} s ({type(error).__name__}).") from None
+        except TypeError:  # Dask's words for a tls:// address while there are no keys in its configuration
+            raise UsageError(
+                f"The scheduler {scheduler} asks for keys (TLS); the README says how to make them, and where to name them."
+            ) from None
         with client:
             yield client
         return

@@ -8,7 +8,7 @@ import socket
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host` leads nowhere but to this machine: all of its addresses are in 127.0.0.0/8, or ::1. One without any is not known to."""
+    """Whether `host` leads nowhere but to this machine: all its addresses are in 127.0.0.0/8, or ::1. Without any it is not."""
     try:
         found = {str(address[0]) for *_, address in socket.getaddrinfo(host, None)}
     except (OSError, UnicodeError):
