@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import signal
+import fcntl
+import os
+import shutil
 import socket
 import tempfile
 import threading
@@ -10,27 +12,30 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
-from bnexp.errors import UsageError
+from bnexp.errors import UsageError, short
 from bnexp.group import Group
 from bnexp.run import Run, list_runs
+from bnexp.stop import handle
 
 HOST = "127.0.0.1"
+PREFIX = "bnexp-tensorboard-"
 FIRST_PORT = 6006
 RELOAD_S = 5
 TICKED = 40
 """TensorBoard ticks all runs where there are so many at most, and none where there are more: its charts are empty then."""
 
 
-def serve(runs_dir: Path, shown: Sequence[Run | Group], port: int | None, announce: Callable[[str], None]) -> None:
-    """Serves until Ctrl-C, SIGTERM or a closed terminal; `announce` gets the URL once it answers. Without `shown` the whole folder.
+def serve(runs_dir: Path, shown: Sequence[Run | Group], host: str, port: int | None, announce: Callable[[str], None]) -> None:
+    """Serves until a signal, such as Ctrl-C; `announce` gets the URL once it answers. Without `shown` the whole folder.
 
     Raises:
-        UsageError: the port is taken.
+        UsageError: this machine has no such host, or the port is taken.
     """
     done = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # before there is anything to clean up
-        signal.signal(number, lambda *_: done.set())
+    handle(lambda number, frame: done.set())  # before there is anything to clean up
+    _check_host(host)
     import logging
     import warnings
 
@@ -38,7 +43,7 @@ def serve(runs_dir: Path, shown: Sequence[Run | Group], port: int | None, announ
     warnings.filterwarnings("ignore", module="tensorboard|pkg_resources")  # its own affairs, not the user's
 
     with _narrowed(shown) if shown else _whole(runs_dir) as (folder, refresh):
-        announce(_launch(folder, port))
+        announce(_launch(folder, host, port))
         while not done.wait(RELOAD_S):
             refresh()
 
@@ -61,8 +66,8 @@ def _narrowed(shown: Sequence[Run | Group]) -> Iterator[tuple[Path, Callable[[],
 
     TensorBoard follows links, and shows a run under the name of its link.
     """
-    with tempfile.TemporaryDirectory(prefix="bnexp-tensorboard-") as name:
-        folder = Path(name)
+    drop_left()
+    with _held() as folder:
 
         def refresh() -> None:
             for item in shown:
@@ -76,6 +81,47 @@ def _narrowed(shown: Sequence[Run | Group]) -> Iterator[tuple[Path, Callable[[],
         yield folder, refresh
 
 
+@contextmanager
+def _held() -> Iterator[Path]:
+    """A temporary folder that this process holds the lock of, for as long as it lives."""
+    lock = None
+    while lock is None:  # another process may take it for one of a dead process, as long as it is not locked
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        lock = _locked(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def drop_left() -> None:
+    """Removes the folders of links that killed processes of this user left: those that nobody holds."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        lock = _locked(folder)
+        if lock is not None:
+            shutil.rmtree(folder, ignore_errors=True)  # of links, which are not followed
+            os.close(lock)
+
+
+def _locked(folder: Path) -> int | None:
+    """Locks a folder of this user's, until the descriptor is closed or the process is dead; None if it cannot be."""
+    try:
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        if os.fstat(lock).st_uid != os.geteuid():
+            raise PermissionError
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not folder.is_dir():
+            raise FileNotFoundError
+    except OSError:
+        os.close(lock)
+        return None
+    return lock
+
+
 def _links(item: Run | Group) -> list[tuple[Path, str]]:
     """The folders to be linked, with their places under TensorBoard's folder: those of the runs folder."""
     if isinstance(item, Run):
@@ -83,26 +129,64 @@ def _links(item: Run | Group) -> list[tuple[Path, str]]:
     return [(item.folder, f".groups/{item.id}"), *((run.folder, run.id) for run in item.members())]
 
 
-def _launch(folder: Path, port: int | None) -> str:
+def _plugins() -> list[Any]:
+    """TensorBoard's plugins for what runs write. Others have no business here: the projector serves any file that a run's
+    `projector_config.pbtxt` names, and plugins that other packages bring run what they like."""
+    from tensorboard.plugins.core.core_plugin import CorePluginLoader
+    from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
+    from tensorboard.plugins.distribution.distributions_plugin import DistributionsPlugin
+    from tensorboard.plugins.graph.graphs_plugin import GraphsPlugin
+    from tensorboard.plugins.histogram.histograms_plugin import HistogramsPlugin
+    from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
+    from tensorboard.plugins.image.images_plugin import ImagesPlugin
+    from tensorboard.plugins.metrics.metrics_plugin import MetricsPlugin
+    from tensorboard.plugins.scalar.scalars_plugin import ScalarsPlugin
+    from tensorboard.plugins.text.text_plugin import TextPlugin
+
+    # The order is that of the tabs.
+    shown = [MetricsPlugin, ScalarsPlugin, CustomScalarsPlugin, ImagesPlugin, GraphsPlugin]
+    return [CorePluginLoader(), *shown, DistributionsPlugin, HistogramsPlugin, TextPlugin, HParamsPlugin]
+
+
+def _launch(folder: Path, host: str, port: int | None) -> str:
     """Starts the server on the port asked for, or the first free one; its URL."""
     from tensorboard import program
 
     for candidate in [port] if port is not None else range(FIRST_PORT, FIRST_PORT + 100):
-        if not _is_free(candidate):
+        if not _is_free(host, candidate):
             continue
-        board = program.TensorBoard()
-        options = ["--logdir", str(folder), "--host", HOST, "--port", str(candidate), "--reload_interval", str(RELOAD_S)]
+        board = program.TensorBoard(plugins=_plugins())
+        options = ["--logdir", str(folder), "--host", host, "--port", str(candidate), "--reload_interval", str(RELOAD_S)]
         board.configure(argv=["tensorboard", *options])
         with suppress(program.TensorBoardPortInUseError), redirect_stderr(StringIO()):  # an advertisement; what fails is raised
             return str(board.launch())  # somebody may have taken the port since it was free
     raise UsageError(f"Port {port} is taken; leave out --port for the first free one." if port else "No port from 6006 to 6105 is free.")
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as trial:
+def _check_host(host: str) -> None:
+    try:
+        with _bound(host, 0):
+            pass
+    except (OSError, UnicodeError):
+        raise UsageError(f"--host {short(host)} is no address of this machine; 0.0.0.0 is all of them.") from None
+
+
+def _is_free(host: str, port: int) -> bool:
+    try:
+        with _bound(host, port):
+            return True
+    except OSError:
+        return False
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket that is bound there, as TensorBoard's will be."""
+    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    trial = socket.socket(family)
+    try:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind((HOST, port))
-        except OSError:
-            return False
-    return True
+        trial.bind(address)
+    except OSError:
+        trial.close()
+        raise
+    return trial

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+import signal
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,13 +15,12 @@ from typing import TYPE_CHECKING
 
 from bnexp import __version__
 from bnexp.errors import UsageError
+from bnexp.stop import deaf
 
 if TYPE_CHECKING:
     from distributed import Client
 
 CONNECT_S = 10
-DEAF = "import signal\nfor number in (signal.SIGINT, signal.SIGTERM):\n    signal.signal(number, signal.SIG_IGN)\n"
-"""A local worker's preload: Ctrl-C reaches every process of the terminal, and a worker must live on to save its stack."""
 
 
 @contextlib.contextmanager
@@ -28,7 +28,7 @@ def connected(device: str, stacks: int, workers: int | None, scheduler: str | No
     """A client of the scheduler, or of a cluster of our own that ends with it: `workers` processes, but no more than `stacks`.
 
     Raises:
-        UsageError: the scheduler does not answer.
+        UsageError: the scheduler does not answer, or not without keys.
     """
     import dask
     from distributed import Client, LocalCluster
@@ -40,13 +40,16 @@ def connected(device: str, stacks: int, workers: int | None, scheduler: str | No
             client = Client(address_of(scheduler), timeout=CONNECT_S)
         except (OSError, ValueError) as error:
             raise UsageError(f"The scheduler {scheduler} does not answer within {CONNECT_S} s ({type(error).__name__}).") from None
+        except TypeError:  # Dask's words for a tls:// address while there are no keys in its configuration
+            raise UsageError(
+                f"The scheduler {scheduler} asks for keys (TLS); the README says how to make them, and where to name them."
+            ) from None
         with client:
             yield client
         return
     settings = {
         "distributed.scheduler.allowed-failures": 0,
         "distributed.worker.daemon": True,
-        "distributed.worker.preload": [DEAF],
         # The trainer shares its process with Dask, whose profiler alone (a hundred samples a second) took 2 to 4 % of its time.
         "distributed.worker.profile.enabled": False,
         "distributed.admin.tick.interval": "1s",
@@ -56,20 +59,26 @@ def connected(device: str, stacks: int, workers: int | None, scheduler: str | No
         "distributed.admin.low-level-log-length": 50,
         "distributed.admin.system-monitor.log-length": 50,
     }
-    with (
-        dask.config.set(settings),
-        LocalCluster(
-            n_workers=min(workers or local_workers(device), stacks),
-            threads_per_worker=1,
-            memory_limit=0,  # else a worker is paused or killed for a large stack; the system's own limit holds
-            dashboard_address="127.0.0.1:0",  # None would serve pages on port 8787 of every interface
-            scheduler_kwargs={"dashboard": False},
-            host="127.0.0.1",
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
+    with dask.config.set(settings):
+        with deaf():
+            cluster = LocalCluster(
+                n_workers=min(workers or local_workers(device), stacks),
+                threads_per_worker=1,
+                memory_limit=0,  # else a worker is paused or killed for a large stack; the system's own limit holds
+                dashboard_address="127.0.0.1:0",  # None would serve pages on port 8787 of every interface
+                scheduler_kwargs={"dashboard": False},
+                host="127.0.0.1",
+                silence_logs=logging.CRITICAL,
+            )
+        with cluster, Client(cluster) as client:
+            try:
+                yield client
+            except KeyboardInterrupt:  # at once: asked to leave, workers would first look after their stacks for seconds
+                for nanny in cluster.workers.values():
+                    nanny.auto_restart = False
+                    with contextlib.suppress(OSError, TypeError):  # it is gone, or was never there
+                        os.kill(nanny.pid, signal.SIGKILL)
+                raise
 
 
 def address_of(scheduler: str) -> str:

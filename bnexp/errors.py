@@ -23,7 +23,7 @@ class DataError(BnexpError):
 
 
 class Interrupted(BnexpError):
-    """Ctrl-C or SIGTERM: the state is saved. Exit code 130."""
+    """Ctrl-C or another signal (`stop.SIGNALS`): the state is saved. Exit code 130."""
 
     exit_code = 130
 

@@ -1,19 +1,34 @@
-"""How a person, or a batch system, stops a training: the state is saved first."""
+"""How a person, or a batch system, stops the program: a training saves its state first, and everything else ends at once, in a sentence."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.resource_tracker import ensure_running
 from types import FrameType
+from typing import NoReturn
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+"""Ctrl-C; what `kill` and Slurm send; what Slurm can be asked to send before a time limit; a terminal that was closed."""
+INTERRUPTED = 130
+
+Handler = Callable[[int, FrameType | None], object] | signal.Handlers
+
+
+class Signalled(KeyboardInterrupt):
+    """Another signal than Ctrl-C, which ends what Ctrl-C would end; its text is the signal's name."""
 
 
 class Stop:
-    """A flag that Ctrl-C and SIGTERM raise, polled between steps. A second Ctrl-C stops at once."""
+    """A flag that the signals raise, polled between steps. A Ctrl-C after the first signal stops at once, without saving; and one more
+    does not even wait for what is being closed."""
 
     def __init__(self) -> None:
         self.raised = False
+        self._hurried = False
 
     def __call__(self) -> bool:
         return self.raised
@@ -21,10 +36,7 @@ class Stop:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Signals raise the flag while inside, where somebody polls it. Elsewhere they stop at once: there is nothing to save."""
-        if threading.current_thread() is not threading.main_thread():  # only the main thread can have handlers
-            yield
-            return
-        before = {number: signal.signal(number, self._raise) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = handle(self._raise)
         try:
             yield
         finally:
@@ -32,6 +44,50 @@ class Stop:
                 signal.signal(number, handler)
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
+        if self._hurried:
+            os._exit(INTERRUPTED)
         if self.raised and number == signal.SIGINT:
+            self._hurried = True
             raise KeyboardInterrupt
         self.raised = True
+
+
+def handle(handler: Handler) -> dict[signal.Signals, Handler]:
+    """Has `handler` called at each signal, but for those that are ignored: `nohup`, or the `&` of a script, said so before the program
+    began. What handled them before; nothing outside the main thread, which alone can have handlers."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    heeded = {number: known for number, known in before.items() if known is not None and known != signal.SIG_IGN}
+    for number in heeded:
+        signal.signal(number, handler)
+    return heeded  # type: ignore[return-value] # an int is none of ours
+
+
+def interrupt() -> None:
+    """From now on the first signal interrupts as Ctrl-C does, instead of ending the program without a word; the next ends it at once."""
+
+    def interrupted(number: int, frame: FrameType | None) -> NoReturn:
+        handle(lambda number, frame: os._exit(INTERRUPTED))
+        raise KeyboardInterrupt if number == signal.SIGINT else Signalled(signal.Signals(number).name)
+
+    handle(interrupted)
+
+
+def leave() -> None:
+    """From now on signals are ignored: all is saved and said, and the exit code must not change while modules are taken down. (Python
+    drops handlers of its own then, and a second Ctrl-C would kill it.)"""
+    handle(signal.SIG_IGN)
+
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Threads and processes that are begun inside, and those that they begin, never get a signal: Ctrl-C and a closed terminal reach every
+    process of theirs, and a worker must live on to save its stack. This thread gets what came meanwhile at the end."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        ensure_running()  # multiprocessing's helper process; it unblocks some signals wherever it is begun
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

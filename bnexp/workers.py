@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 POLL_S = 0.5
 LOST_S = 3.0
 """A worker that its scheduler has not known for so long is gone. Its task usually fails before that."""
+STOP_KEPT_S = 24 * 3600
 TRIES = 2
 DONE, INTERRUPTED, HELD = "done", "interrupted", "held"
 """How a stack ended, unless it failed; held: another process works on one of its runs, and the others need not wait for that."""
@@ -96,19 +97,18 @@ def run_stacks(
             failed.update({run.id: reason for run in planned.runs if not run.done and run.id not in planned.unwritten})
         ended(planned, reason)
 
-    with stop.listening():
-        if workers == 0 and scheduler is None:
-            waiting = deque((planned, False) for planned in stacks)
-            while waiting and not stop():
-                planned, wait = waiting.popleft()
-                answer = _work(planned, _Told(planned, tell), stop, wait)
-                if answer[0] == HELD:
-                    waiting.append((planned, True))
-                else:
-                    finish(planned, answer)
-        else:
-            with connected(stacks[0].configs[0].device, len(stacks), workers, scheduler) as client:
-                _distribute(client, stacks, stop, tell, finish)
+    if workers == 0 and scheduler is None:  # the engine listens where it can save; between stacks and while data are read nothing is to be
+        waiting = deque((planned, False) for planned in stacks)
+        while waiting and not stop():
+            planned, wait = waiting.popleft()
+            answer = _work(planned, _Told(planned, tell), stop, wait)
+            if answer[0] == HELD:
+                waiting.append((planned, True))
+            else:
+                finish(planned, answer)
+    else:
+        with stop.listening(), connected(stacks[0].configs[0].device, len(stacks), workers, scheduler) as client:
+            _distribute(client, stacks, stop, tell, finish)
     if stop():
         raise Interrupted("Interrupted: the state of every stack is saved; the same command goes on from it.")
     return Report(frozenset(trained), failed)
@@ -254,6 +254,8 @@ def _distribute(client: Client, stacks: Sequence[Planned], stop: Stop, tell: Tel
     runs_dir, topic = stacks[0].runs[0].runs_dir, f"bnexp-{uuid.uuid4().hex[:8]}"
     stop_file = runs_dir / ".stacks" / f"stop-{uuid.uuid4().hex[:8]}"
     stop_file.parent.mkdir(parents=True, exist_ok=True)
+    _drop_old_stops(stop_file.parent)
+    hurried = False
     fit: set[str] = set()
     unfit: set[str] = set()
     alone_since: float | None = time.perf_counter()
@@ -306,12 +308,25 @@ def _distribute(client: Client, stacks: Sequence[Planned], stop: Stop, tell: Tel
                 while True:
                     tell(events.get_nowait())
             _rest([one.future for one in busy.values()])
+    except KeyboardInterrupt:  # workers of another machine look for the file in their own time
+        hurried = True
+        stop_file.touch()
+        raise
     except (CommClosedError, CancelledError, OSError) as error:  # cancelled: the client has lost its scheduler
         if isinstance(error, OSError) and error.filename:
             raise
         raise BnexpError("The Dask scheduler went away; what is finished is kept, and the same command goes on.") from None
     finally:
-        stop_file.unlink(missing_ok=True)
+        if not hurried:
+            stop_file.unlink(missing_ok=True)
+
+
+def _drop_old_stops(folder: Path) -> None:
+    """Removes what commands left that were stopped at once, or killed, after their workers had a day to find it."""
+    for path in folder.glob("stop-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > STOP_KEPT_S:
+                path.unlink()
 
 
 def _rest(futures: Sequence[Future[Answer]]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from test_process import BNEXP, finish, start, wait_for
 
@@ -128,26 +129,49 @@ def test_a_scheduler_that_does_not_answer_is_2_and_trains_nothing(tmp_path: Path
     assert not list_runs(tmp_path)
 
 
+def in_a_group(*args: str, runs_dir: Path) -> subprocess.Popen[str]:
+    """A bnexp whose processes get the signals of `os.killpg` together, as those of a terminal's command do."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen([*BNEXP, *args, "--runs-dir", str(runs_dir)], stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+
+
 @pytest.mark.slow
-def test_ctrl_c_saves_every_stack_and_the_same_command_goes_on_with_the_same_bits(tmp_path: Path) -> None:
+def test_signals_save_every_stack_and_the_same_command_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     finish(start(*LONG, "--workers", "2", runs_dir=tmp_path / "whole"))
     runs_dir = tmp_path / "runs"
-    process = subprocess.Popen(
-        [*BNEXP, *LONG, "--workers", "2", "--runs-dir", str(runs_dir)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    wait_for(lambda: len(list(runs_dir.glob(".stacks/*/checkpoint.pt"))) == 2, process)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it too
-    _, err = finish(process, code=130)
-    assert "the state of every stack is saved" in err
-    assert "Traceback" not in err
-    assert {run.status for run in list_runs(runs_dir)} == {"interrupted"}
+    for number in (signal.SIGINT, signal.SIGHUP):
+        process = in_a_group(*LONG, "--workers", "2", runs_dir=runs_dir)
+        wait_for(lambda: [run.status for run in list_runs(runs_dir)] == ["running"] * 8, process)
+        os.killpg(process.pid, number)
+        _, err = finish(process, code=130)
+        assert "the state of every stack is saved" in err
+        assert "Traceback" not in err
+        assert {run.status for run in list_runs(runs_dir)} == {"interrupted"}
     finish(start(*LONG, "--workers", "1", runs_dir=runs_dir))
     assert models(runs_dir) == models(tmp_path / "whole")
     assert not list(runs_dir.glob(".stacks/*"))
+
+
+@pytest.mark.slow
+def test_a_second_ctrl_c_ends_a_sweep_and_its_workers_at_once(tmp_path: Path) -> None:
+    """Workers do not even end what keeps them from looking for a stop (here they are suspended); what was done is gone on with."""
+    process = in_a_group(*GRID, "train.eval_every=1", "--workers", "2", runs_dir=tmp_path)
+    wait_for(lambda: any(run.status == "running" for run in list_runs(tmp_path)), process)
+    workers = [child.pid for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+    assert len(workers) == 2
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    os.killpg(process.pid, signal.SIGINT)
+    time.sleep(1)
+    assert process.poll() is None
+    began = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = finish(process, code=130)
+    assert time.monotonic() - began < 10
+    assert err.endswith("Interrupted.\n")
+    assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in workers)
+    finish(start(*GRID, "train.eval_every=1", "--workers", "0", runs_dir=tmp_path))
+    assert {run.status for run in list_runs(tmp_path)} == {"finished"}
 
 
 @pytest.mark.slow

@@ -37,7 +37,19 @@ def test_the_readme_shows_every_command() -> None:
     assert len(COMMANDS) >= 10
     for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
         assert re.search(rf"\| `bnexp {name}\b", README), name
-        options = ("--seeds", "--fresh", "--stats", "--folded", "--port", "--values", "--workers", "--scheduler", "--dry-run", "--out")
+        options = (
+            "--seeds",
+            "--fresh",
+            "--stats",
+            "--folded",
+            "--host",
+            "--port",
+            "--values",
+            "--workers",
+            "--scheduler",
+            "--dry-run",
+            "--out",
+        )
         for option in (*options, "--no-bn", "--norm", "--lrs", "--batch-sizes"):
             if any(option in param.opts for param in command.params):
                 assert re.search(rf"\| `bnexp {name}[^|]*(\\\|[^|]*)*{option}", README), (name, option)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Sequence
@@ -12,9 +11,10 @@ import typer
 from typer.core import TyperGroup
 
 from bnexp import __version__
+from bnexp.cli.streams import outlive_readers
 from bnexp.errors import BnexpError
+from bnexp.stop import INTERRUPTED, interrupt, leave
 
-INTERRUPTED = 130
 ORDER = ("train", "sweep", "compare", "evaluate", "resume", "runs", "stats", "report", "config", "tensorboard")
 """The commands as the help lists them."""
 
@@ -27,19 +27,20 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            if sys.stdout is not None:
+                sys.stdout.flush()  # a full disk behind it is an error like any other
         except BnexpError as error:
             print(f"Error: {error}" if error.exit_code != INTERRUPTED else str(error), file=sys.stderr)
             raise typer.Exit(error.exit_code) from None
-        except BrokenPipeError:
-            raise
         except OSError as error:
             where = f": {error.filename}" if error.filename else ""
             print(f"Error: {error.strerror or error}{where}", file=sys.stderr)
             raise typer.Exit(BnexpError.exit_code) from None
-        except KeyboardInterrupt:
-            print("Interrupted.", file=sys.stderr)
+        except KeyboardInterrupt as error:
+            print(f"Interrupted by {error}." if str(error) else "Interrupted.", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
+        return result
 
 
 app = typer.Typer(
@@ -69,7 +70,9 @@ def main(args: Sequence[str] | None = None) -> None:
     # GNU OpenMP's threads spin at barriers, and with any competitor on the machine a two-thread step took 12 times as long (25 to 297 ms,
     # MNIST-sized, batch 64, 2 cores); spinning shortly costs a quarter when alone and only doubles then (31, 64 ms). Read when torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that cannot show ± shows a question mark, and the run is not lost
-    app(args=args, prog_name="bnexp")
+    outlive_readers()
+    interrupt()
+    try:
+        app(args=args, prog_name="bnexp")
+    finally:
+        leave()

@@ -55,7 +55,11 @@ Workers = Annotated[
 ]
 Scheduler = Annotated[
     str | None,
-    typer.Option("--scheduler", metavar="ADDRESS", help="A Dask scheduler, tcp://HOST:PORT, or its scheduler file: train on its workers."),
+    typer.Option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="A Dask scheduler, tls://HOST:PORT or tcp://HOST:PORT, or its scheduler file: train on its workers.",
+    ),
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Train finished runs again; each is replaced once its successor is complete.")]
 
@@ -212,8 +216,14 @@ def _check_machine(workers: int | None, scheduler: str | None) -> None:
         raise UsageError("--workers counts processes on this machine, and --scheduler names another's; give one of them.")
     if scheduler is not None:
         from bnexp.cluster import address_of
+        from bnexp.doors import is_open
 
-        address_of(scheduler)
+        if is_open(address := address_of(scheduler)):
+            print(
+                f"Warning: whoever reaches the scheduler {short(address)} can run code as you, here and on its workers; "
+                "the README says how to secure it with TLS.",
+                file=sys.stderr,
+            )
 
 
 def _print_many(outcome: Outcome, plain: Mapping[str, Any]) -> None:

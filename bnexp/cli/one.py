@@ -154,13 +154,14 @@ def tensorboard(
             autocompletion=complete_runs_and_sweeps,
         ),
     ] = None,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 lets the whole network read the runs.")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option("--port", min=1, max=65535, help="Port; without it the first free one from 6006 on.")] = None,
     runs_dir: RunsDir = RUNS,
     config_dir: NoConfigDir = None,
     json: Json = False,
     quiet: NoQuiet = False,
 ) -> None:
-    """Serves TensorBoard on the runs folder, or on some of its runs, on 127.0.0.1, until Ctrl-C.
+    """Serves TensorBoard on the runs folder, or on some of its runs, on 127.0.0.1 (or --host), until Ctrl-C.
 
     Examples:
 
@@ -173,6 +174,7 @@ def tensorboard(
     if not items and not runs_dir.is_dir():
         raise UsageError(f"There is no folder {runs_dir}; `bnexp train` makes one, and --runs-dir names another.")
     from bnexp.board import TICKED, count, serve
+    from bnexp.doors import is_loopback
     from bnexp.group import find_all
 
     shown = find_all(items or [], runs_dir)
@@ -184,12 +186,16 @@ def tensorboard(
         else:
             print(f"TensorBoard shows {short(what, 300)} at {url} (Ctrl-C stops it)")
         sys.stdout.flush()
+        if not is_loopback(host):
+            print(
+                f"Warning: with --host {host} everybody on the network can read these runs; nothing asks for a password.", file=sys.stderr
+            )
         if (runs := count(runs_dir, shown)) > TICKED:
             print(
                 f"It ticks none of more than {TICKED} runs, and these are {runs}: tick some, as the filter `mean` finds.", file=sys.stderr
             )
 
-    serve(runs_dir, shown, port, announce)
+    serve(runs_dir, shown, host, port, announce)
 
 
 def _seeds(config: Config, count: int) -> list[Config]:

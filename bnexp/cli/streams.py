@@ -1,0 +1,45 @@
+"""stdout and stderr that outlive their readers: a terminal that is closed, or `| head`, ends no sweep and loses no report."""
+
+from __future__ import annotations
+
+import errno
+import io
+import sys
+
+UNREAD = (errno.EIO, errno.EPIPE)
+"""The terminal was closed; the other end of the pipe was."""
+
+
+class _Lasting(io.FileIO):
+    """A file that takes what nobody reads any more as if it were written. Another failure (a full disk) is raised, once: what is left in
+    buffers is then given up."""
+
+    given_up = False
+
+    def write(self, data: bytes) -> int:  # type: ignore[override] # any buffer, in truth
+        if not self.given_up:
+            try:
+                return super().write(data)
+            except OSError as error:
+                self.given_up = True
+                if error.errno not in UNREAD:
+                    raise
+        return memoryview(data).nbytes
+
+
+def lasting(stream: io.TextIOWrapper) -> io.TextIOWrapper:
+    """`stream` as it should be: it outlives its reader, and where it cannot show a character it shows a question mark."""
+    stream.flush()
+    raw = _Lasting(stream.fileno(), "wb", closefd=False)
+    buffer = raw if stream.write_through else io.BufferedWriter(raw)  # type: ignore[type-var] # unbuffered where Python was told so
+    return io.TextIOWrapper(
+        buffer, stream.encoding, errors="replace", line_buffering=stream.line_buffering, write_through=stream.write_through
+    )
+
+
+def outlive_readers() -> None:
+    """Replaces sys.stdout and sys.stderr, where they are files of the system."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            setattr(sys, name, lasting(stream))

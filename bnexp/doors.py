@@ -1,0 +1,24 @@
+"""Who can reach what listens, or is connected to: this machine alone, or a network."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` leads nowhere but to this machine: all its addresses are in 127.0.0.0/8, or ::1. Without any it is not."""
+    try:
+        found = {str(address[0]) for *_, address in socket.getaddrinfo(host, None)}
+    except (OSError, UnicodeError):
+        return False
+    return bool(found) and all(ipaddress.ip_address(one.partition("%")[0]).is_loopback for one in found)
+
+
+def is_open(address: str) -> bool:
+    """Whether a Dask address (`tcp://HOST:PORT`) is on a network, without the keys of TLS: whoever reaches it is let in."""
+    kind, _, rest = address.partition("://")
+    if kind in ("tls", "wss", "inproc"):
+        return False
+    return not is_loopback(re.sub(r"(:\d+)?/?$", "", rest).strip("[]"))

@@ -1,0 +1,197 @@
+"""Who gets in: what listens where, what TensorBoard serves of a stranger's run, and a Dask cluster with keys."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from test_process import BNEXP, finish, start, wait_for
+
+from bnexp.doors import is_loopback, is_open
+from bnexp.run import list_runs
+
+ROOT = Path(__file__).parent.parent
+TINY = ["train.steps=16", "model.widths=[2]"]
+GRID = ["sweep", "grid", *TINY, "model.norm=batch,none", "--seeds", "1"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "localhost"])
+def test_loopback_is_nowhere_but_here(host: str) -> None:
+    assert is_loopback(host)
+    address = f"[{host}]" if ":" in host else host
+    assert not is_open(f"tcp://{address}:8786")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "", "no-such-host.invalid"])
+def test_all_else_is_a_network(host: str) -> None:
+    assert not is_loopback(host)
+    address = f"[{host}]" if ":" in host else host
+    assert is_open(f"tcp://{address}:8786")
+    assert is_open(f"ws://{address}:8786/")
+    assert not is_open(f"tls://{address}:8786")
+
+
+def listening(pid: int) -> dict[str, set[str]]:
+    """The hosts on which a process and all that it began listen, by command line."""
+    found: dict[str, set[str]] = {}
+    for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+        hosts = {one.laddr.ip for one in process.net_connections("inet") if one.status == psutil.CONN_LISTEN}
+        if hosts:
+            found[f"{process.pid} {' '.join(process.cmdline())}"] = hosts
+    return found
+
+
+def test_a_sweeps_own_cluster_listens_on_this_machine_only(tmp_path: Path) -> None:
+    process = start(*GRID, "train.steps=100000", "--workers", "2", runs_dir=tmp_path)
+    wait_for(lambda: len(list(tmp_path.glob("*/metrics.jsonl"))) == 2, process)
+    found = listening(process.pid)
+    process.send_signal(signal.SIGINT)
+    finish(process, code=130)
+    assert len(found) == 3  # the scheduler with the nannies, and two workers
+    assert all(is_loopback(host) for hosts in found.values() for host in hosts), found
+
+
+def test_an_open_scheduler_warns_in_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "scheduler.json"
+    for address, warns in (("tcp://0.0.0.0:9", True), ("tcp://127.0.0.1:9", False)):
+        file.write_text(json.dumps({"address": address}))
+        _, err = finish(start(*GRID, "--scheduler", str(file), "--dry-run", "--quiet", runs_dir=tmp_path / "runs"))
+        said = f"Warning: whoever reaches the scheduler {address} can run code as you, here and on its workers; "
+        assert err == (f"{said}the README says how to secure it with TLS.\n" if warns else "")
+
+
+@contextmanager
+def served(runs_dir: Path, temporary: Path, *args: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A `bnexp tensorboard` with its temporary files in `temporary`, and its URL."""
+    temporary.mkdir(exist_ok=True)
+    pipe, env = subprocess.PIPE, {**os.environ, "TMPDIR": str(temporary)}
+    command = [*BNEXP, "tensorboard", *args, "--json", "--runs-dir", str(runs_dir)]
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env)
+    assert process.stdout is not None
+    answer = ""
+    while not answer.endswith("}\n"):
+        line = process.stdout.readline()
+        assert line, process.communicate()
+        answer += line
+    try:
+        yield process, json.loads(answer)["url"]
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def get(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            return answer.status, answer.read().decode(errors="replace")
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode(errors="replace")
+
+
+def test_tensorboard_serves_no_file_that_a_strangers_run_names_and_listens_here_only(tmp_path: Path) -> None:
+    """The projector plugin, which is not loaded, serves what `projector_config.pbtxt` names: any file of the user's."""
+    runs_dir = tmp_path / "runs"
+    finish(start("train", *TINY, runs_dir=runs_dir))
+    (run,) = list_runs(runs_dir)
+    secret = tmp_path / "secret.tsv"
+    secret.write_text("s3cret\n")
+    named = "\n".join(f'{key}: "{secret}"' for key in ("metadata_path", "bookmarks_path", "tensor_path"))
+    config = f'embeddings {{ tensor_name: "x"\n{named}\ntensor_shape: 1\ntensor_shape: 1\nsprite {{ image_path: "{secret}" }} }}'
+    for folder in (runs_dir, run.folder):
+        (folder / "projector_config.pbtxt").write_text(config)
+    with served(runs_dir, tmp_path / "tmp") as (process, url):
+        answers = {}
+        for name in (run.id, "."):
+            for route in ("runs", "info", "metadata", "bookmarks", "tensor", "sprite_image"):
+                wanted = f"data/plugin/projector/{route}?run={name}&name=x"
+                answers[wanted] = get(url + wanted)
+        plugins = json.loads(get(url + "data/plugins_listing")[1])
+        found = listening(process.pid)
+    assert {code for code, _ in answers.values()} == {404}
+    assert not any("s3cret" in body for _, body in answers.values())
+    assert set(plugins) == {
+        *("timeseries", "scalars", "custom_scalars", "images", "graphs", "distributions", "histograms", "text", "hparams")
+    }
+    assert found
+    assert all(is_loopback(host) for hosts in found.values() for host in hosts), found
+
+
+def test_a_killed_tensorboards_folder_goes_with_the_next_and_a_host_of_the_network_warns(tmp_path: Path) -> None:
+    runs_dir, temporary = tmp_path / "runs", tmp_path / "tmp"
+    finish(start("train", *TINY, runs_dir=runs_dir))
+    with served(runs_dir, temporary, "last") as (killed, _):
+        (left,) = temporary.glob("bnexp-tensorboard-*")
+        killed.kill()
+        killed.wait()
+    assert left.exists()
+    with served(runs_dir, temporary, "last") as (process, _):
+        (own,) = temporary.glob("bnexp-tensorboard-*")
+        assert own != left
+        with served(runs_dir, temporary, "last", "--host", "0.0.0.0") as (other, _):
+            assert own.exists()  # that of a live process stays
+            other.send_signal(signal.SIGTERM)
+            _, err = finish(other)
+        assert err == "Warning: with --host 0.0.0.0 everybody on the network can read these runs; nothing asks for a password.\n"
+        process.send_signal(signal.SIGINT)
+        _, err = finish(process)
+        assert err == ""
+    assert not list(temporary.glob("bnexp-tensorboard-*"))
+    assert list_runs(runs_dir)[0].done  # a link went, and not what it leads to
+
+
+def test_a_host_that_is_not_here_is_2() -> None:
+    _, err = finish(start("tensorboard", "--host", "192.0.2.7", runs_dir=Path(tempfile.gettempdir())), code=2)
+    assert err == "Error: --host 192.0.2.7 is no address of this machine; 0.0.0.0 is all of them.\n"
+
+
+@pytest.mark.slow
+def test_the_readmes_cluster_with_keys_trains_and_refuses_who_has_none(tmp_path: Path) -> None:
+    """Its commands as they stand there, on loopback and with a short sweep."""
+    (commands,) = (block for block in re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S) if "openssl" in block)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    commands = commands.replace("HOST:8786", f"127.0.0.1:{port}").replace("--port 8786", f"--port {port}").replace("HOST", "127.0.0.1")
+    before, sweep = commands.split("bnexp sweep lr")
+    env = {name: value for name, value in os.environ.items() if not name.startswith("DASK_")}
+    env |= {"PATH": f"{Path(sys.executable).parent}:{env['PATH']}", "PYTHONPATH": str(ROOT)}
+    script = f"set -e\n{before}\ntouch up\n{sys.executable} -m bnexp {' '.join(GRID)} {sweep.strip()} --json >out.json\ntouch done\nwait"
+    shell = subprocess.Popen(["bash", "-c", script], cwd=tmp_path, env=env, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for((tmp_path / "done").exists, shell)
+        found = json.loads((tmp_path / "out.json").read_text())
+        assert [run["status"] for run in found["runs"]] == ["finished", "finished"]
+        for address, said in ((f"tls://127.0.0.1:{port}", "asks for keys (TLS)"), (f"tcp://127.0.0.1:{port}", "does not answer")):
+            command = [*BNEXP, *GRID, "--seeds", "2", "--scheduler", address, "--runs-dir", str(tmp_path / "refused")]
+            result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+            assert result.returncode == 2, result
+            assert said in result.stderr
+            assert "Traceback" not in result.stderr
+        # Another's key is no key of this cluster's.
+        subject = ["-subj", "/CN=bnexp", "-keyout", "other.pem", "-out", "other-cert.pem"]
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject], cwd=tmp_path, check=True, capture_output=True
+        )
+        tls = "DASK_DISTRIBUTED__COMM__TLS__"
+        stranger = {f"{tls}CA_FILE": "cert.pem", f"{tls}CLIENT__CERT": "other-cert.pem", f"{tls}CLIENT__KEY": "other.pem"}
+        command = [*BNEXP, *GRID, "--seeds", "2", "--scheduler", f"tls://127.0.0.1:{port}", "--runs-dir", "refused"]
+        result = subprocess.run(command, env={**env, **stranger}, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        assert (result.returncode, list_runs(tmp_path / "refused")) == (2, []), result
+    finally:
+        os.killpg(shell.pid, signal.SIGTERM)
+        time.sleep(1)
+        os.killpg(shell.pid, signal.SIGKILL)
+        shell.communicate()
