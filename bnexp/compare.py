@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnexp.analysis import NORM, Arms, Audit, Comparison, Seconds, compare_arms, fairness_audit, seconds_to_target
-from bnexp.compose import expand, given
+from bnexp.compose import check_cells, expand, given
 from bnexp.config import NORMS, Config
 from bnexp.errors import DataError, UsageError, did_you_mean, one_of
 from bnexp.run import Run, rows_of
@@ -74,6 +74,7 @@ def ask(
         others = one_of([norm for norm in NORMS if norm != own])
         raise UsageError(f"There is one arm only ({own}); add another with --norm NAME, where NAME is {others}.")
     count = 1 if keys.get("seed") else seeds or SEEDS
+    check_cells(len(arms) * len(configs) * count)
     return [
         config.replace(**{"model.norm": arm, "seed": config.seed + index}) for arm in arms for config in configs for index in range(count)
     ]

@@ -27,6 +27,8 @@ GROUPS = ("data", "model", "optim", "metrics", "experiment")
 BY_GROUP = {"data.name": "data", "model.name": "model"}
 """Keys that are set by choosing a group: `data=mnist`, never `data.name=mnist`, which would leave out what else data/mnist.yaml says."""
 MOST_CELLS = 100_000
+MOST_LETTERS = 10_000
+"""Of one override: Hydra's parser takes a second for so many, and a hundred times as long for ten times as many."""
 
 
 def builtin_configs() -> Path:
@@ -70,11 +72,15 @@ def expand(overrides: Sequence[str] = (), config_dir: str | Path | None = None) 
         axes[override.key_or_group] = _values(override)
         for value in axes[override.key_or_group]:
             _check(value, folder)
-    cells = math.prod(len(values) for values in axes.values())
-    if cells > MOST_CELLS:
-        raise UsageError(f"The grid has {cells:,} cells; {MOST_CELLS:,} is the most.")
+    check_cells(math.prod(len(values) for values in axes.values()))
     composed: dict[tuple[str, ...], dict[str, Any]] = {}
     return [_build(cell, folder, composed) for cell in itertools.product(*axes.values())]
+
+
+def check_cells(cells: int) -> None:
+    """Raises UsageError for a grid of more cells than could ever be trained; its seeds count."""
+    if cells > MOST_CELLS:
+        raise UsageError(f"The grid has {cells:,} cells; {MOST_CELLS:,} is the most.")
 
 
 def given(overrides: Sequence[str]) -> dict[str, bool]:
@@ -132,6 +138,8 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
 
     parser, parsed = OverridesParser.create(), []
     for text in overrides:
+        if len(text) > MOST_LETTERS:
+            raise UsageError(f"'{short(text)}' has {len(text):,} characters; {MOST_LETTERS:,} are the most (range() writes long lists).")
         if "=" not in text and not text.startswith("~"):
             raise UsageError(f"'{short(text)}' is not an override; write key=value, for example optim.lr=0.3.")
         try:
@@ -175,8 +183,8 @@ def _checked_folder(config_dir: str | Path | None) -> Path | None:
     if config_dir is None:
         return None
     folder = Path(os.path.realpath(config_dir))  # Path.resolve raises on a loop of links
-    if not folder.is_dir():
-        raise UsageError(f"--config-dir {config_dir} is not a folder.")
+    if not os.path.isdir(folder):  # noqa: PTH112 (Path's own raises OSError for a name that is too long)
+        raise UsageError(f"--config-dir {short(str(config_dir), 300)} is not a folder.")
     if not any((folder / group).is_dir() for group in GROUPS):
         raise UsageError(f"--config-dir {config_dir} has no folder {one_of(f'{group}/' for group in GROUPS)} with group files.")
     if (folder / "train.yaml").exists() or (folder / "hydra").exists():

@@ -45,6 +45,8 @@ METRICS = (*LIGHT, *SAMPLED, "test_curve")
 
 TINY = 1e-30
 """The least of what is divided by or multiplied with: far enough above float32's least normal number, 1.2e-38, not to end as 0."""
+MOST_WIDTHS = 100
+"""Blocks, or hidden layers of the mlp. Each takes memory and time of its own, however narrow it is, and maps are one pixel long before."""
 NAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,80}")
 
 
@@ -200,6 +202,8 @@ class Config:
             check_range(name, value, KEYS[name])
         if not self.model.widths:
             raise UsageError("model.widths=[] is empty; give at least one width, for example model.widths=[16,32,64].")
+        if len(self.model.widths) > MOST_WIDTHS:
+            raise UsageError(f"model.widths has {len(self.model.widths):,} entries; {MOST_WIDTHS} are the most.")
         if self.model.name == "blocknet" and self.model.activation != "relu":
             raise UsageError(f"model.activation={self.model.activation} needs model=mlp; blocknet is always relu.")
         if self.optim.nesterov and (self.optim.name != "sgd" or self.optim.momentum == 0):
@@ -336,8 +340,13 @@ def check_fits(config: Config, shape: tuple[int, ...], train: int, classes: int)
                 f"train.batch_size=1 gives batch norm one value a channel on {where}, which has no variance; "
                 "use train.batch_size of 2 or more, fewer model.widths, or model.norm=none."
             )
+    steps = config.train.steps if config.train.steps is not None else (config.train.epochs or 0) * (left // batch)
+    if config.optim.warmup_steps >= steps:
+        raise UsageError(
+            f"optim.warmup_steps={config.optim.warmup_steps} leaves nothing of the {steps} step{'s' * (steps != 1)} of the budget for the "
+            "schedule; lower it, or train longer."
+        )
     if config.model.norm == "frozen":
-        steps = config.train.steps if config.train.steps is not None else (config.train.epochs or 0) * (left // batch)
         freeze_at = config.model.bn_freeze_at or max(1, steps // 2)
         if freeze_at >= steps:
             raise UsageError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 
-from bnexp.config import LIGHT, SAMPLED, Config, map_sizes
+from bnexp.config import LIGHT, NORM_KEYS, SAMPLED, Config, map_sizes
 
 Header = tuple[tuple[int, ...], int, int]
 """What a data set's header says: shape [C, *map], training images (validation included), classes."""
@@ -53,6 +53,21 @@ def activation_bytes(config: Config, shape: tuple[int, ...]) -> int:
     """Bytes of one image's activations in the first layer, or of the image where that is more."""
     width = config.model.widths[0] * (math.prod(shape[1:]) if config.model.name == "blocknet" else 1)
     return 4 * max(math.prod(shape), width)
+
+
+def least_bytes(config: Config, header: Header, width: int) -> int:
+    """Memory that training `width` runs in one stack takes at the least: weights, gradients and the optimizer's state, and of each image of
+    a batch what every layer keeps for the way back (its norm's input, its nonlinearity's output)."""
+    shape, train, _ = header
+    states = 2 if config.optim.name in ("adam", "adamw") else int(config.optim.momentum > 0)
+    weights = 4 * (2 + states) * network_size(config, header)[1]
+    kept, size = 2 if NORM_KEYS[config.model.norm] else 1, 2 if config.precision == "bf16" else 4
+    if config.model.name == "mlp":
+        numbers = sum(config.model.widths)
+    else:
+        maps = map_sizes(shape[1:], len(config.model.widths))
+        numbers = sum(2 * channels * math.prod(spatial) for channels, spatial in zip(config.model.widths, maps, strict=True))
+    return int(width * (weights + min(config.train.batch_size, train) * kept * size * numbers))
 
 
 def run_bytes(config: Config, header: Header) -> int:

@@ -45,3 +45,10 @@ def short(text: str, limit: int = 80) -> str:
     text = text[: limit + 1]
     line = text if text.isprintable() else repr(text)[1:-1]
     return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+def one_line(text: str, limit: int = 2000) -> str:
+    """A whole message as a terminal may have it: what cannot be printed (escape sequences, marks that turn the writing around, surrogates)
+    is escaped, and what goes on and on is cut in the middle, so that both ends of the sentence stay."""
+    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    return line if len(line) <= limit else f"{line[: limit * 3 // 4 - 5]} ... {line[-limit // 4 :]}"

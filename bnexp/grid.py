@@ -16,7 +16,7 @@ from bnexp.group import Group, group_of
 from bnexp.identity import identify
 from bnexp.launch import Outcome, with_absolute_root
 from bnexp.live import Live
-from bnexp.plan import Planned, plan
+from bnexp.plan import Planned, check_room, plan
 from bnexp.run import Run, list_runs
 from bnexp.stop import Stop
 from bnexp.workers import run_stacks
@@ -119,6 +119,8 @@ def train_all(
         from bnexp.machine import resolve_device
 
         resolve_device(config)
+    for stack in stacks if scheduler is None else ():  # others' machines may have more memory
+        check_room(stack.configs[0], stack.header, len(stack.runs))
     missing = {run.id for stack in stacks for run in stack.runs if not run.done}
     prepared.group.store_members(kind, members, arms)
     prepared.group.store_plan([[run.id for run in stack.runs] for stack in stacks])

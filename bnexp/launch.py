@@ -12,7 +12,7 @@ from bnexp.config import Config
 from bnexp.data.root import user_path
 from bnexp.errors import DataError, Interrupted, UsageError
 from bnexp.identity import identify
-from bnexp.plan import Planned, plan
+from bnexp.plan import Planned, check_room, plan
 from bnexp.run import Run, drop_spent_plans, locked, planned_with, tidy
 from bnexp.stop import Stop
 
@@ -58,7 +58,14 @@ def launch(
     runs = identify(configs, runs_dir)
     stop = Stop()
     trained: set[str] = set()
-    for planned in plan(configs, runs, one_stack=True, fresh=fresh):
+    stacks = plan(configs, runs, one_stack=True, fresh=fresh)
+    if any(config.device == "cuda" for planned in stacks for config in planned.configs):
+        from bnexp.machine import resolve_device  # torch, which a finished run does not need
+
+        resolve_device(next(config for config in configs if config.device == "cuda"))
+    for planned in stacks:
+        check_room(planned.configs[0], planned.header, len(planned.runs))
+    for planned in stacks:
         trained |= work(planned, terminal, stop, quiet=quiet)
     return Outcome(runs, frozenset(run.id for run in runs) - trained)
 

@@ -24,6 +24,7 @@ from bnexp.files import finite
 from bnexp.machine import environment, resolve_device, set_threads
 from bnexp.metrics import batch_law
 from bnexp.models import anatomy, build, init, memory_format
+from bnexp.plan import check_room
 from bnexp.run import Run
 from bnexp.saved import load_saved
 from bnexp.seeds import derive
@@ -94,6 +95,7 @@ def of_config(config: Config, batch_sizes: Sequence[int], terminal: Display) -> 
     device = resolve_device(config)
     data = load_data(config, device, terminal)
     check_fits(config, data.shape, len(data.train) + len(data.val), len(data.classes))
+    check_room(config, (data.shape, len(data.train) + len(data.val), len(data.classes)))
     network = build(config.model, data.shape, len(data.classes))
     init(network, config.model, [derive(config.seed, "init")])
     return _result(config, network, data, device, batch_sizes, f"fresh ones of seed {config.seed}", terminal)

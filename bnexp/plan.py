@@ -11,10 +11,13 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from bnexp.config import Config, to_mapping, val_size
-from bnexp.cost import Header, activation_bytes, stack_seconds
+from bnexp.cost import Header, activation_bytes, least_bytes, network_size, stack_seconds
 from bnexp.data import header
+from bnexp.data.arrays import available_memory, human_bytes
+from bnexp.errors import UsageError
 from bnexp.run import Run, StackFolder, planned_with, stack_of, tidy
 
 OWN = ("seed", "optim.lr", "optim.momentum", "optim.weight_decay", "name", "train.checkpoint_every", "device", "threads")
@@ -56,6 +59,25 @@ class Planned:
     def seconds(self) -> float:
         """About how long it takes on one thread: see `cost`."""
         return stack_seconds(self.configs[0], self.header, len(self.runs), self.steps)
+
+
+def check_room(config: Config, header: Header, width: int = 1) -> None:
+    """Refuses what cannot fit into this machine's memory, before any is taken: a machine that swaps or kills explains nothing. What stands
+    on a GPU is not counted, but for the weights, which are drawn on the CPU.
+
+    Raises:
+        UsageError: a stack of `width` runs needs more than is available.
+    """
+    on_gpu = config.device == "cuda" or (config.device == "auto" and Path("/proc/driver/nvidia/gpus").is_dir())
+    needed = 4 * width * int(network_size(config, header)[1]) if on_gpu else least_bytes(config, header, width)
+    if needed > (available := available_memory()):
+        what, lower = "A run", "model.widths or train.batch_size"
+        if width > 1:
+            what, lower = f"A stack of {width} runs", "model.widths, train.batch_size or --seeds"
+        raise UsageError(
+            f"{what} of this config needs at least {human_bytes(needed)} of memory and {human_bytes(available)} are available; "
+            f"lower {lower}."
+        )
 
 
 def structure(config: Config) -> str:

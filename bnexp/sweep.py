@@ -18,7 +18,7 @@ from bnexp.analysis import (
     compare_arms,
     small_batch_cost,
 )
-from bnexp.compose import expand, given
+from bnexp.compose import check_cells, expand, given
 from bnexp.config import APART, NORMS, Config, val_size
 from bnexp.data import header
 from bnexp.errors import UsageError, one_of
@@ -101,7 +101,9 @@ def ask(
         chosen = list(values) if values is not None else _defaults(kind, expand(lines, config_dir))
         lines.append(f"{axis}={','.join(chosen)}")
     count = 1 if keys.get("seed") else seeds or SEEDS
-    configs = [config.replace(seed=config.seed + index) for config in expand(lines, config_dir) for index in range(count)]
+    cells = expand(lines, config_dir)
+    check_cells(len(cells) * count)
+    configs = [config.replace(seed=config.seed + index) for config in cells for index in range(count)]
     if kind == "batch-size" and len({(config.train.epochs, config.train.steps) for config in configs}) > 1:
         raise UsageError("A sweep over batch sizes has one budget; give train.epochs or train.steps one value, or use `bnexp sweep grid`.")
     by_epochs = all(config.train.epochs is not None and not config.train.until_target for config in configs)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -12,35 +13,56 @@ from typer.core import TyperGroup
 
 from bnexp import __version__
 from bnexp.cli.streams import outlive_readers
-from bnexp.errors import BnexpError
+from bnexp.errors import BnexpError, one_line
 from bnexp.stop import INTERRUPTED, interrupt, leave
 
 ORDER = ("train", "sweep", "compare", "evaluate", "resume", "runs", "stats", "report", "config", "tensorboard")
 """The commands as the help lists them."""
 
 
+WRONG_USAGE: type[Any] = typer.BadParameter.__mro__[1]
+"""Click's UsageError. Typer brings a Click of its own or uses the installed one, depending on its version."""
+ECHOED = 180
+"""Characters of a message of Click's, which repeats what was typed: with its frame it stays below 10 lines, twice as wide letters too."""
+
+
 class Commands(TyperGroup):
-    """Turns our errors into one sentence on stderr and an exit code."""
+    """Turns our errors into one sentence on stderr and an exit code, and makes those of Click's parser safe to print."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _usage_in_one_line():
+            return super().make_context(*args, **kwargs)
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(super().list_commands(ctx), key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            result = super().invoke(ctx)
+            with _usage_in_one_line():
+                result = super().invoke(ctx)
             if sys.stdout is not None:
                 sys.stdout.flush()  # a full disk behind it is an error like any other
         except BnexpError as error:
-            print(f"Error: {error}" if error.exit_code != INTERRUPTED else str(error), file=sys.stderr)
+            print(("Error: " if error.exit_code != INTERRUPTED else "") + one_line(str(error)), file=sys.stderr)
             raise typer.Exit(error.exit_code) from None
         except OSError as error:
             where = f": {error.filename}" if error.filename else ""
-            print(f"Error: {error.strerror or error}{where}", file=sys.stderr)
+            print("Error: " + one_line(f"{error.strerror or error}{where}"), file=sys.stderr)
             raise typer.Exit(BnexpError.exit_code) from None
         except KeyboardInterrupt as error:
             print(f"Interrupted by {error}." if str(error) else "Interrupted.", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
         return result
+
+
+@contextlib.contextmanager
+def _usage_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except WRONG_USAGE as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
+            raise
+        raise WRONG_USAGE(one_line(error.format_message(), ECHOED), ctx=error.ctx) from None
 
 
 app = typer.Typer(

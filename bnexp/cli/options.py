@@ -53,7 +53,9 @@ NoQuiet = Annotated[bool, typer.Option("--quiet", "-q", hidden=True)]
 
 def runs_and_overrides(items: list[str] | None) -> tuple[list[str], list[str]]:
     """What names runs, and what are config values. A folder whose name has an `=` in it is a run."""
-    overrides = [item for item in items or [] if ("=" in item or item.startswith("~")) and not Path(item).is_dir()]
+    from bnexp.data.root import is_folder
+
+    overrides = [item for item in items or [] if ("=" in item or item.startswith("~")) and not is_folder(Path(item))]
     return [item for item in items or [] if item not in overrides], overrides
 
 

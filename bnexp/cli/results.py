@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bnexp.errors import BnexpError, UsageError
+from bnexp.errors import BnexpError, UsageError, short
 
 if TYPE_CHECKING:
     from bnexp.analysis import Arms, Row, StepMs
@@ -30,13 +32,19 @@ TITLES = {
 
 
 def check_out(out: Path | None) -> None:
-    """Makes the folder of --out, or says at once that it cannot be made: hours later would be too late."""
+    """Says at once that the folder of --out cannot be made: hours later would be too late. It is made and taken away again, so that a
+    command that is refused later on leaves nothing behind."""
     if out is None:
         return
+    missing = [path for path in (out, *out.parents) if not os.path.lexists(path)]
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"--out {out} cannot be a folder ({error.strerror}).") from None
+        raise UsageError(f"--out {short(str(out), 300)} cannot be a folder ({error.strerror}).") from None
+    finally:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
 
 
 def store_results(

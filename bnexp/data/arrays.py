@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -42,14 +45,31 @@ def human_bytes(count: int) -> str:
     return f"{size:,.1f} {units[0]}"
 
 
+def available_memory() -> int:
+    """Bytes that can be had now: of the machine, or of what the container or the batch system leaves this process, where that is less."""
+    import psutil
+
+    return int(min(psutil.virtual_memory().available, _group_memory()))
+
+
+def _group_memory() -> float:
+    """What the control group (version 2) that this process is in leaves it; infinity where there is none, or no limit."""
+    try:
+        own = next(line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
+        folder = Path("/sys/fs/cgroup" + own)
+        most, used = int((folder / "memory.max").read_text()), int((folder / "memory.current").read_text())
+        cached = int((re.search(r"^inactive_file (\d+)", (folder / "memory.stat").read_text(), re.MULTILINE) or ["0", "0"])[1])
+    except (OSError, ValueError, StopIteration):  # "max" is no number: there is no limit
+        return math.inf
+    return max(0, most - used + cached)
+
+
 def check_memory(needed: int, what: str, remedy: str) -> None:
     """Refuses what does not fit, before anything is allocated: a machine that swaps or kills explains nothing.
 
     Raises:
         DataError: `needed` bytes are more than the memory available now.
     """
-    import psutil
-
-    available = psutil.virtual_memory().available
+    available = available_memory()
     if needed > available:
         raise DataError(f"{what} needs {human_bytes(needed)} of memory and {human_bytes(available)} are available; {remedy}.")
