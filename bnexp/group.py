@@ -153,10 +153,14 @@ def store(folder: Path, name: str, result: Mapping[str, Any], rows: Sequence[Map
 
 
 def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows that have the same keys, with a header."""
+    """Rows that have the same keys, with a header. Text that a spreadsheet would compute is led by an apostrophe."""
     text = io.StringIO()
     if rows:
         writer = DictWriter(text, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({key: _uncomputed(value) for key, value in row.items()} for row in rows)
     return text.getvalue()
+
+
+def _uncomputed(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from bnexp.errors import one_line
 from bnexp.plan import Planned
 from bnexp.sparkline import drawable, sparkline
 from bnexp.terminal import DRAWS_PER_S, SHOWN, LastingConsole, extend, fitted, watched
@@ -72,7 +73,7 @@ class Live:
             self._live.stop()
 
     def say(self, message: str) -> None:
-        self.console.print(message, soft_wrap=True, markup=False)
+        self.console.print(one_line(message), soft_wrap=True, markup=False)
 
     def tell(self, event: Event) -> None:
         """Shows what a worker sent."""

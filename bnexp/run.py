@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -248,8 +249,8 @@ def stack_id_of(run: Run) -> str | None:
 
 
 def is_run_id(text: object) -> bool:
-    """Whether `text` can be a folder of ours: one path component that does not begin with a dot."""
-    return isinstance(text, str) and bool(text) and not text.startswith(".") and Path(text).name == text
+    """Whether `text` can be a folder of ours: letters, digits, underscores, hyphens and dots, of which the last two do not come first."""
+    return isinstance(text, str) and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}", text) is not None
 
 
 def check_rooms(runs_dir: Path) -> None:
@@ -265,6 +266,7 @@ def check_rooms(runs_dir: Path) -> None:
 
 def list_runs(runs_dir: Path) -> list[Run]:
     """Every run of the folder, oldest first: folders (no links) with a summary or a config, whether they can be read or not.
+    A folder whose name no run can have is none.
 
     Raises:
         UsageError: as `check_rooms`.
@@ -275,7 +277,7 @@ def list_runs(runs_dir: Path) -> list[Run]:
     found = []
     with os.scandir(runs_dir) as entries:
         for entry in entries:
-            if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
+            if is_run_id(entry.name) and entry.is_dir(follow_symlinks=False):
                 # Paths as text here and below: a folder may have ten thousand runs, and pathlib would take as long as the disk.
                 stamp = _modified(f"{entry.path}/summary.json") or _modified(f"{entry.path}/config.yaml")
                 if stamp is not None:
@@ -330,6 +332,8 @@ def _run_at(text: str) -> Run | None:
     except (OSError, ValueError):  # a name too long, or with a NUL
         return None
     run = Run(path.parent, path.name)
+    if not is_run_id(run.id):
+        raise UsageError(f"{text} is a folder, but not that of a run.")
     check_rooms(run.runs_dir)
     if path.is_symlink():
         raise UsageError(f"{text} is a link; name the run itself.")

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Column
 from rich.text import Text
 
+from bnexp.errors import one_line
 from bnexp.sparkline import drawable, sparkline
 
 DRAWS_PER_S = 5
@@ -92,7 +93,7 @@ class Terminal:
         self._drawn_at = 0.0
 
     def say(self, message: str) -> None:
-        self.console.print(message, soft_wrap=True, markup=False)
+        self.console.print(one_line(message), soft_wrap=True, markup=False)
 
     def begin(self, title: str, total: int, done: int = 0) -> None:
         """Starts the progress of `total` steps."""

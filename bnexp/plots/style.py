@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from bnexp.files import atomic_write
@@ -75,6 +76,19 @@ RC: Any = {  # matplotlib's own type lists its 300 keys
 }
 
 
+@contextmanager
+def own_style(more: Mapping[str, Any] = MappingProxyType({})) -> Iterator[None]:
+    """Our settings, over matplotlib's own and nobody else's: it reads a `matplotlibrc` in the folder where it is started, which may ask for
+    other programs (TeX), or for figures that say something else."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        settings: Any = {**RC, **more}  # matplotlib types its keys one by one
+        matplotlib.rcParams.update(settings)
+        yield
+
+
 def colours(arms: Sequence[str]) -> dict[str, str]:
     """One colour an arm: a norm has its own, whoever is beside it.
 
@@ -100,18 +114,14 @@ class Picture:
 
     def svg(self) -> str:
         """The drawing as an SVG file, the same bytes each time."""
-        import matplotlib
-
         text = io.StringIO()
-        with matplotlib.rc_context({**RC, "svg.hashsalt": self.name}):  # ids that differ between figures and not between calls
+        with own_style({"svg.hashsalt": self.name}):  # ids that differ between figures and not between calls
             self.figure.savefig(text, format="svg", metadata={"Date": None, "Creator": "bnexp", "Title": self.title})
         return CONTROL.sub("\ufffd", text.getvalue()).replace("<svg ", f'<svg role="img" aria-label="{_attribute(self.alt)}" ', 1)
 
     def save(self, folder: Path) -> str:
         """Writes `<name>.svg` and `<name>.png`; gives the drawing as `themed` does."""
-        import matplotlib
-
-        with matplotlib.rc_context(RC), warnings.catch_warnings():
+        with own_style(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph")  # a letter that the font lacks shows as a box
             self.figure.draw_without_rendering()
             self.figure.set_layout_engine(None)  # laid out once: it took as long as a drawing each time
@@ -139,10 +149,9 @@ def themed(svg: str, name: str) -> str:
 @contextmanager
 def drawing(rows: int = 1, columns: int = 1, *, height: float = HEIGHT, **options: Any) -> Iterator[tuple[Figure, list[Axes]]]:
     """A figure with its axes, row by row, while the style holds."""
-    import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(RC):
+    with own_style():
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False, **options)
         yield figure, list(axes.flat)

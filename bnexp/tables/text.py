@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from bnexp.analysis import Cell, Paired, Quartiles, Ratio, points
+from bnexp.errors import one_line
 from bnexp.sparkline import BLOCKS, drawable
 from bnexp.sparkline import LOST as DIVERGED
 
@@ -28,7 +30,7 @@ PLAIN = {"± ": "+-", "≥ ": ">=", "≤ ": "<=", "…": ".", DIVERGED: "x", **d
 
 def show(table: RenderableType) -> None:
     """Prints on stdout, with colour only on a terminal."""
-    console = Console(highlight=False)
+    console, table = Console(highlight=False), _Printable(table)
     if not console.is_terminal:
         console.width = max(console.width, 200)  # a pipe has no width: one line a row, for whoever reads it
     if drawable(console.encoding):
@@ -40,6 +42,18 @@ def show(table: RenderableType) -> None:
     for sign, plain in PLAIN.items():
         text = text.replace(sign, plain)
     sys.stdout.write(text.encode(console.encoding, "replace").decode(console.encoding))
+
+
+@dataclass(frozen=True)
+class _Printable:
+    """Anything, with its letters as a terminal may have them: a stranger's run may hold escape sequences, or turn the writing around."""
+
+    inner: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        for segment in console.render(self.inner, options):
+            text = "\n".join(one_line(line, len(line)) for line in segment.text.split("\n"))
+            yield segment if segment.control or text == segment.text else Segment(text, segment.style)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,99 @@
+"""Several at once on one runs folder: writers, readers, and what dead ones leave."""
+
+import json
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from test_process import SLOW, finish, logged, start, wait_for
+from typer.testing import CliRunner
+
+from bnexp.cli import app
+from bnexp.run import list_runs
+
+
+def bn(runs_dir: Path, *args: str) -> Any:
+    return CliRunner().invoke(app, [*args, "--runs-dir", str(runs_dir)], prog_name="bnexp")
+
+
+@pytest.mark.slow
+def test_ten_at_once_train_once(tmp_path: Path) -> None:
+    processes = [start("train", *SLOW, "--json", runs_dir=tmp_path) for _ in range(10)]
+    said = [finish(process) for process in processes]
+    assert len({json.loads(out)["written_at"] for out, _ in said}) == 1
+    (run,) = list_runs(tmp_path)
+    log = run.train_log.read_text()
+    assert log.count("begins:") == 1
+    assert log.count("goes on") == 0
+    assert log.count("finished:") == 1
+    assert not list(tmp_path.glob(".stacks/*"))
+
+
+def test_a_process_that_waits_takes_over_from_one_that_dies(tmp_path: Path) -> None:
+    first = start("train", *SLOW, runs_dir=tmp_path)
+    wait_for(lambda: logged(tmp_path, 50), first)
+    first.send_signal(signal.SIGSTOP)
+    second = start("train", *SLOW, runs_dir=tmp_path)
+    told: list[str] = []
+    assert second.stderr is not None
+    told.append(second.stderr.readline())
+    assert told[0].startswith("Waiting for another process that is working on batch-bs64")
+    first.kill()
+    first.communicate()
+    _, err = finish(second)
+    assert "Going on at step" in err
+    (run,) = list_runs(tmp_path)
+    assert run.done
+    assert run.train_log.read_text().count("begins:") == 1
+
+
+def test_the_lock_of_a_dead_process_holds_nobody_up(tmp_path: Path) -> None:
+    process = start("train", *SLOW, runs_dir=tmp_path)
+    wait_for(lambda: logged(tmp_path, 50), process)
+    process.kill()
+    process.communicate()
+    assert list(tmp_path.glob(".locks/*.lock"))
+    _, err = finish(start("train", *SLOW, runs_dir=tmp_path))
+    assert "Waiting" not in err
+
+
+def test_readers_never_see_half_a_file(tmp_path: Path) -> None:
+    """While two runs are trained, all that reads is at it without a pause."""
+    process = start("train", *SLOW, "train.eval_every=5", "--seeds", "2", runs_dir=tmp_path)
+    wait_for(lambda: len(list_runs(tmp_path)) == 2, process)
+    runs = list_runs(tmp_path)
+    wait_for(lambda: all(run.summary_json.exists() for run in runs), process)
+    seen, looks, failures = set(), 0, []
+
+    def stare() -> None:
+        nonlocal looks
+        while process.poll() is None:
+            for run in runs:
+                try:
+                    seen.add(run.summary()["status"])
+                    run.config()
+                    looks += 1
+                except Exception as error:
+                    failures.append(repr(error))
+
+    staring = threading.Thread(target=stare)
+    staring.start()
+    commands = [["runs", "--json"], ["runs"], ["runs", "show", runs[0].id], ["report"]]
+    counts = 0
+    while process.poll() is None:
+        result = bn(tmp_path, *commands[counts % len(commands)])
+        assert result.exit_code == 0, (result.stderr, result.exception)
+        if commands[counts % len(commands)] == ["runs", "--json"]:
+            assert {row["status"] for row in json.loads(result.stdout)["runs"]} <= {"running", "finished"}
+        board = EventAccumulator(str(runs[0].folder))
+        board.Reload()
+        counts += 1
+    finish(process)
+    staring.join()
+    assert not failures
+    assert counts >= 4
+    assert looks > 100
+    assert "running" in seen
