@@ -32,7 +32,7 @@ COLD_EMA = 0.01
 """Running statistics are called cold while the initial (0, 1) has more weight in them than this."""
 
 
-def train_stack(planned: Planned, terminal: Display, stop: Stop, threads: int | None = None) -> None:
+def train_stack(planned: Planned, terminal: Display, stop: Stop, threads: int | None = None, *, download: bool = True) -> None:
     """Trains, evaluates, logs and saves the runs of one stack, from its last checkpoint where there is one.
 
     The caller holds the members' locks. Members that are done or `unwritten` are trained along (the plan is the plan) and left alone.
@@ -48,7 +48,7 @@ def train_stack(planned: Planned, terminal: Display, stop: Stop, threads: int | 
         config = planned.configs[0]
         device = resolve_device(config)
         allow_open_files(len(planned.runs))
-        data = load_data(config, device, terminal)
+        data = load_data(config, device, terminal, download)
         check_fits(
             config, data.shape, len(data.train) + len(data.val), len(data.classes)
         )  # the files may hold fewer than is known of the set
@@ -326,8 +326,8 @@ class _Job:
         }
 
 
-def load_data(config: Config, device: torch.device, terminal: Display) -> Dataset:
-    """The data of `config` on the device, with what takes time told on the terminal."""
+def load_data(config: Config, device: torch.device, terminal: Display, download: bool = False) -> Dataset:
+    """The data of `config` on the device, with what takes time told on the terminal. Nothing is downloaded for a saved run."""
     shown = False
 
     def progress(done: int, total: int) -> None:
@@ -338,6 +338,6 @@ def load_data(config: Config, device: torch.device, terminal: Display) -> Datase
         terminal.advance(done, f"{done:,} of {total:,}")
 
     try:
-        return load(config.data, device, terminal.say, progress)
+        return load(config.data, device, terminal.say, progress, download=download)
     finally:
         terminal.end()

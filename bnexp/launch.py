@@ -77,7 +77,14 @@ def with_absolute_root(config: Config) -> Config:
 
 
 def work(
-    planned: Planned, terminal: Display | None, stop: Stop, *, quiet: bool = False, threads: int | None = None, wait: bool = True
+    planned: Planned,
+    terminal: Display | None,
+    stop: Stop,
+    *,
+    quiet: bool = False,
+    threads: int | None = None,
+    wait: bool = True,
+    download: bool = True,
 ) -> set[str]:
     """Trains one stack, after a wait for whoever is training one of its runs already; the ids of the runs that it trained.
 
@@ -100,7 +107,7 @@ def work(
                 from bnexp.engine import train_stack  # torch, which a finished run does not need
                 from bnexp.terminal import Terminal
 
-                train_stack(planned, terminal or Terminal(quiet), stop, threads)
+                train_stack(planned, terminal or Terminal(quiet), stop, threads, download=download)
             return missing
     except InterruptedError:
         raise Interrupted("Interrupted while waiting for another process; nothing was started.") from None
@@ -127,7 +134,7 @@ def resume(run: Run, terminal: Display | None = None, *, quiet: bool = False) ->
             )
     removed = frozenset(member.id for member, _ in members if not member.folder.exists())
     planned = Planned(tuple(member for member, _ in members), tuple(config for _, config in members), removed)
-    trained = work(planned, terminal, Stop(), quiet=quiet, threads=_threads_before(run))
+    trained = work(planned, terminal, Stop(), quiet=quiet, threads=_threads_before(run), download=False)
     runs = [Run(member.runs_dir, member.id) for member, _ in members if member.id not in removed]
     return Outcome(runs, frozenset(one.id for one in runs) - trained)
 

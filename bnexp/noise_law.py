@@ -93,7 +93,7 @@ def of_config(config: Config, batch_sizes: Sequence[int], terminal: Display) -> 
         UsageError, DataError: the config does not fit its data, or these cannot be used.
     """
     device = resolve_device(config)
-    data = load_data(config, device, terminal)
+    data = load_data(config, device, terminal, download=True)
     check_fits(config, data.shape, len(data.train) + len(data.val), len(data.classes))
     check_room(config, (data.shape, len(data.train) + len(data.val), len(data.classes)))
     network = build(config.model, data.shape, len(data.classes))

@@ -52,7 +52,9 @@ class Dataset:
         return (x - self.mean.view(per_channel)).div_(self.std.view(per_channel))  # uint8 minus float32 is float32
 
 
-def load(config: DataConfig, device: torch.device, report: Report = lambda _: None, progress: Progress | None = None) -> Dataset:
+def load(
+    config: DataConfig, device: torch.device, report: Report = lambda _: None, progress: Progress | None = None, *, download: bool = True
+) -> Dataset:
     """The data set that `config` names, on `device`. Deterministic: the same files and config give the same tensors.
 
     The test part is set apart first, then `subset` is drawn from the training part, then validation from what is left of it.
@@ -60,12 +62,13 @@ def load(config: DataConfig, device: torch.device, report: Report = lambda _: No
     Args:
         report: told in a sentence what takes time (a download, decoding) or may be a mistake (npz: how x is taken).
         progress: called with (done, total) while images are decoded.
+        download: whether a named set that is not there may be fetched.
 
     Raises:
         UsageError: data.root is not there, or data.subset is more than there is.
         DataError: the data cannot be read, downloaded, or held in memory.
     """
-    arrays = _read(config, report, progress)
+    arrays = _read(config, report, progress, download)
     train_i = np.arange(len(arrays.y))
     x_test, y_test = arrays.x_test, arrays.y_test
     if x_test is None or y_test is None:
@@ -102,7 +105,7 @@ def _split(x: Array, y: Array, index: Array, device: torch.device) -> Split:
     return Split(torch.from_numpy(np.ascontiguousarray(x[index])).to(device), torch.from_numpy(y[index]).to(device))
 
 
-def _read(config: DataConfig, report: Report, progress: Progress | None) -> Arrays:
+def _read(config: DataConfig, report: Report, progress: Progress | None, download: bool) -> Arrays:
     """The arrays of the set that `config` names, by the module that knows it; each is imported only when it is used."""
     if config.name == "digits":
         from bnexp.data.digits import load_digits
@@ -126,4 +129,4 @@ def _read(config: DataConfig, report: Report, progress: Progress | None) -> Arra
         return load_npz(config, report)
     from bnexp.data.vision import load_vision
 
-    return load_vision(config.name, config.root, report)
+    return load_vision(config.name, config.root, report, download)

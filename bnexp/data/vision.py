@@ -38,8 +38,9 @@ TIMEOUT_S = 20.0
 ARCHIVES = (".gz", ".tgz", ".zip")
 
 
-def load_vision(name: str, root: str | None, report: Report) -> Arrays:
-    """x_[N, C, H, W] uint8 of the set `name`, training and test, from `root` or the cache folder; downloaded when it is not there.
+def load_vision(name: str, root: str | None, report: Report, download: bool = True) -> Arrays:
+    """x_[N, C, H, W] uint8 of the set `name`, training and test, from `root` or the cache folder; downloaded when it is not there, unless
+    `download` is false.
 
     Raises:
         UsageError: `root` is given and is not a folder.
@@ -54,6 +55,11 @@ def load_vision(name: str, root: str | None, report: Report) -> Arrays:
     cls = getattr(torchvision_datasets(), CLASSES[name])
     files = _files(cls, folder)
     missing = [path for path, _ in files if not path.is_file()]
+    if missing and not download:
+        raise DataError(
+            f"data={name} is not in {folder} ({missing[0].relative_to(folder)} is missing), and a saved run downloads nothing: it may be a "
+            f"stranger's. `bnexp train data={name}` downloads it."
+        )
     if missing:
         _download(cls, name, folder, missing[0], report)
     parts = [_read(cls, name, folder, files, train) for train in (True, False)]

@@ -1,4 +1,4 @@
-"""`hostile`: run folders as a stranger may hand them on, opened with every command that takes one.
+"""Run folders as a stranger may hand them on, opened with every command that takes one.
 
 Each case spoils a copy of a runs folder that holds two finished runs, an interrupted one and what a report left, in such a way that code
 would run, a file outside would be read or written, the terminal or a page would obey, or memory or time would run out. Each command is
