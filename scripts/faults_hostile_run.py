@@ -272,8 +272,8 @@ class Tried:
     problems: list[str] = field(default_factory=list)
 
 
-def try_cases(names: Sequence[str] | None = None, say: Callable[[str], None] = lambda line: None, all_commands: bool = True) -> Tried:
-    """Opens each case with each command (or with half of them, by turns) and collects what should not have come of it."""
+def try_cases(names: Sequence[str] | None = None, say: Callable[[str], None] = lambda line: None, every: bool = True) -> Tried:
+    """Opens each case with each command (or, unless `every`, with half of them by turns) and collects what should not have come of it."""
     tried = Tried()
     chosen = {name: case for name, case in cases().items() if names is None or name in names}
     with tempfile.TemporaryDirectory(prefix="bnexp-hostile-") as place:
@@ -282,7 +282,7 @@ def try_cases(names: Sequence[str] | None = None, say: Callable[[str], None] = l
         for number, (name, case) in enumerate(chosen.items()):
             tried.cases += 1
             for index, command in enumerate(COMMANDS):
-                if all_commands or index % 2 == number % 2:
+                if every or index % 2 == number % 2:
                     tried.commands += 1
                     scene = Path(place) / "scene"
                     for problem in _try(original, scene, case, command):

@@ -1,0 +1,77 @@
+"""Kills at seeded moments, and run folders of strangers: what scripts/faults tries in full, in part."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import faults_hostile_run
+import faults_kill
+import pytest
+
+SCRIPTS = Path(faults_kill.__file__).parent
+
+
+@pytest.mark.parametrize(("count", "seed"), [(3, 7), pytest.param(10, 8, marks=pytest.mark.slow)])
+def test_a_kill_at_any_moment_loses_nothing(count: int, seed: int) -> None:
+    found = faults_kill.try_kills(count, seed)
+    assert found.lost == []
+    assert found.count == count
+    assert found.too_late <= count // 3
+
+
+def test_the_moments_are_seeded_and_fall_into_every_phase() -> None:
+    first, again = list(faults_kill.moments(50, 0)), list(faults_kill.moments(50, 0))
+    assert first == again
+    assert first != list(faults_kill.moments(50, 1))
+    phases = {moment.phase for moment in first}
+    assert phases == {"planning", "training", "evaluation", "checkpoint", "ending", "results", "report", "a file", "anywhere"}
+    assert {moment.command for moment in first} == set(faults_kill.COMMANDS)
+
+
+def test_what_is_lost_is_found(tmp_path: Path) -> None:
+    """The comparison itself: a number, a byte, a file too many or too few."""
+    run = tmp_path / "a" / "run"
+    run.mkdir(parents=True)
+    (run / "metrics.jsonl").write_text('{"step": 1, "val/loss": 0.5, "speed/train_s": 3}\n')
+    (run / "summary.json").write_text('{"steps": 1, "speed": {"train_s": 1}, "val": {"loss": 0.5}}')
+    (run / "model.pt").write_bytes(b"weights")
+    whole = faults_kill.contents(tmp_path / "a")
+    assert faults_kill.difference(whole, whole) is None
+    (run / "metrics.jsonl").write_text('{"step": 1, "val/loss": 0.5, "speed/train_s": 4}\n')
+    assert faults_kill.difference(whole, faults_kill.contents(tmp_path / "a")) is None
+    (run / "summary.json").write_text('{"steps": 1, "speed": {"train_s": 2}, "val": {"loss": 0.25}}')
+    assert "at /val/loss: 0.5 and 0.25" in str(faults_kill.difference(whole, faults_kill.contents(tmp_path / "a")))
+    (run / "summary.json").write_text('{"steps": 1, "val": {"loss": 0.5}}')
+    (run / "model.pt").write_bytes(b"Weights")
+    assert "model.pt differs" in str(faults_kill.difference(whole, faults_kill.contents(tmp_path / "a")))
+    (run / "model.pt").unlink()
+    assert "model.pt is not there" in str(faults_kill.difference(whole, faults_kill.contents(tmp_path / "a")))
+    (run / "model.pt").write_bytes(b"weights")
+    (run / ".x.tmp").write_bytes(b"")
+    assert "run/.x.tmp is left over" in str(faults_kill.difference(whole, faults_kill.contents(tmp_path / "a")))
+
+
+QUICK = [
+    "model.pt with code, archive",
+    "checkpoint.pt with code, pickle of protocol 4",
+    "train.log as a link to a private file",
+    "summary.json as a pipe that nobody writes to",
+    "escape sequences",
+    ".stacks as a link to a folder outside",
+    "config.yaml that asks for a network of terabytes",
+]
+
+
+@pytest.mark.parametrize("names", [QUICK, pytest.param(None, marks=pytest.mark.slow)])
+def test_a_strangers_run_folder_owns_nothing(names: list[str] | None) -> None:
+    """In a process of its own, which copies itself for each command: the one of the tests has threads."""
+    code = f"import json, faults_hostile_run as f\nprint(json.dumps(f.try_cases({names!r}, every=False).problems))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, capture_output=True, text=True, timeout=1500)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout) == []
+
+
+def test_every_case_spoils_something() -> None:
+    assert set(QUICK) <= set(faults_hostile_run.cases())
+    assert len(faults_hostile_run.cases()) > 50
