@@ -14,7 +14,7 @@ import torch
 
 WARMUP_STEPS = 10
 """Steps left out of the speed figures: the first ones fill caches and choose kernels."""
-KEPT_LAPS = 2**16
+KEPT_LAPS = 2**14
 """Steps whose times are all kept, for the median. Of more, every other one goes, again and again: a run may make 10^9 steps."""
 
 

@@ -58,6 +58,7 @@ def connected(device: str, stacks: int, workers: int | None, scheduler: str | No
         # 50 kB a stack for a thousand stacks.
         "distributed.admin.low-level-log-length": 50,
         "distributed.admin.system-monitor.log-length": 50,
+        "distributed.diagnostics.computations.max-history": 10,
     }
     with dask.config.set(settings):
         with deaf():

@@ -1,6 +1,7 @@
 """Measured ratios: `train`, how close a run comes to the floor (bench_floor.py); `metrics`, what they cost (bench_metrics.py); `sweep`, 24
-runs beside what a user would write instead (bench_sweep.py, bench_plain.py); `report`, a page on 200 runs (bench_report.py). No group
-means all. Run it on an idle machine: `sweep` takes about 10 minutes a repetition, `metrics` 3.
+runs beside what a user would write instead (bench_sweep.py, bench_plain.py); `report`, a page on 200 runs (bench_report.py); `load`, what
+10,000 runs, a sweep of 1,000 and 50,000 steps take (bench_load.py). No group means all. Run it on an idle machine: `sweep` takes about
+10 minutes a repetition, `metrics` 3, `load` about 4 in all.
 """
 
 from __future__ import annotations
@@ -12,21 +13,24 @@ import platform
 from typing import Any
 
 import bench_floor
+import bench_load
 import bench_metrics
 import bench_report
 import bench_sweep
 import torch
 
-GROUPS = ("train", "metrics", "sweep", "report")
+GROUPS = ("train", "metrics", "sweep", "report", "load")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="\n".join((__doc__, bench_floor.__doc__, bench_metrics.__doc__, bench_sweep.__doc__, bench_report.__doc__)),
+        description="\n".join(
+            (__doc__, bench_floor.__doc__, bench_metrics.__doc__, bench_sweep.__doc__, bench_report.__doc__, bench_load.__doc__)
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("groups", nargs="*", metavar="train|metrics|sweep|report", help="which rows (default: all)")
-    parser.add_argument("--repetitions", type=int, metavar="N", help="default: 9 of train, 3 of the others")
+    parser.add_argument("groups", nargs="*", metavar="train|metrics|sweep|report|load", help="which rows (default: all)")
+    parser.add_argument("--repetitions", type=int, metavar="N", help="default: 9 of train, 5 of load's listing, 3 of the others")
     parser.add_argument("--mnist", metavar="FOLDER", help="metrics: the folder that holds MNIST/raw (default: noise of its size)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--epochs", type=int, metavar="N", help="sweep: a try with so few epochs; its ratios are not judged")
@@ -62,6 +66,10 @@ def main() -> None:
         found["report"] = bench_report.report_row(options.repetitions or 3)
         if not options.json:
             bench_report.print_report_row(found["report"])
+    if "load" in groups:
+        found["load"] = bench_load.load_row(options.repetitions or 5)
+        if not options.json:
+            bench_load.print_load_row(found["load"])
     if options.json:
         print(json.dumps(found, indent=2))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import itertools
 import math
@@ -288,3 +289,21 @@ def test_speed_leaves_the_warm_up_out(tiny: Tiny) -> None:
     figures = speed(stack)
     assert figures["images_per_s"] == pytest.approx(8 * 19 / (0.5 * 9 + 15))
     assert figures["step_ms_median"] == pytest.approx(1500)
+
+
+def test_losses_in_blocks_change_no_number(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block is small here; as it is, no test would fill one. A checkpoint amid the blocks has their losses, too."""
+    data, changes = tiny((5,)), {"train.eval_every": 20, "train.checkpoint_every": 7}
+    whole_stack = Stack(configs((0, 1), **changes), data, CPU)
+    _, records = run_fit(whole_stack, data)
+    monkeypatch.setattr("bnexp.train.BLOCK", 3)
+    saved: list[dict[str, Any]] = []
+    stack = Stack(configs((0, 1), **changes), data, CPU)
+    _, in_blocks = run_fit(stack, data, save=lambda: saved.append(copy.deepcopy(stack.state_dict())))
+    assert untimed(in_blocks) == untimed(records)
+    again = Stack(configs((0, 1), **changes), data, CPU)
+    again.load_state_dict(saved[1])  # after step 14
+    assert again.unrecorded == 14
+    _, rest = run_fit(again, data)
+    assert untimed(rest) == untimed(records)
+    assert results(again) == results(stack) == results(whole_stack)

@@ -11,8 +11,6 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 BOOTSTRAP_FROM = 10
 RESAMPLES = 10_000
 EXACT_UP_TO = 20
@@ -102,6 +100,8 @@ def sign_flip_p(differences: Sequence[float]) -> float:
     All 2^n patterns up to n = 20 non-zero differences, above that 100,000 random ones with (k + 1) / (N + 1). Exact in the presence of
     ties and zeros. (scipy.stats.permutation_test is the twin in the tests; it loops in Python, which takes seconds at n = 20.)
     """
+    import numpy as np  # here and below, as scipy: a list of runs need not wait for it
+
     sizes = np.abs([d for d in differences if d != 0])
     reached = abs(math.fsum(differences)) - ROUNDING * float(sizes.sum())
     if len(sizes) <= EXACT_UP_TO:
@@ -135,6 +135,7 @@ def _student(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _bootstrap(values: Sequence[float]) -> tuple[float, float]:
+    import numpy as np
     from scipy.stats import bootstrap
 
     mean = statistics.fmean(values)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Set
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from bnexp.analysis import Audit, Comparison, Factor, StableLr
-from bnexp.compare import Compared
 from bnexp.tables.marks import BETTER, LOWEST, MARK, better, lowest, marked
 from bnexp.tables.text import FASTER, LOST, Whole, difference, mean_std, quartiles, times_faster
+
+if TYPE_CHECKING:
+    from bnexp.compare import Compared
 
 STATS = {"running": "running statistics", "precise": "precise statistics", "batch": "batch statistics"}
 SIGN = {True: ("ok", "green"), False: ("NO", "red"), None: ("?", "yellow")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -11,10 +11,12 @@ from rich.text import Text
 
 from bnexp.analysis import BatchSizes, BestLr, Cells, Comparison, GridCell, SmallBatchCost
 from bnexp.analysis.words import COLD, cold_at, count, few_seeds
-from bnexp.sweep import Result
 from bnexp.tables.compare import notes, same_lr
 from bnexp.tables.marks import LOWEST, MARK, lowest, marked
 from bnexp.tables.text import FASTER, LOST, Whole, difference, mean_std, quartiles, times_faster
+
+if TYPE_CHECKING:
+    from bnexp.sweep import Result  # data sets and numpy, which a list of runs need not wait for
 
 SAME_IMAGES = ("config.data.augment", "config.data.root")
 """What of the data does not change the validation images."""
