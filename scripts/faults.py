@@ -82,8 +82,8 @@ def show(found: dict[str, Any]) -> None:
     if hostile := found.get("hostile"):
         folders = hostile["folders"]
         print(
-            f"hostile: {hostile['files']['tried']} configs and data files, {folders['cases']} run folders with {folders['commands']} commands; "
-            f"executed: {hostile['executed']}, other promises broken: "
+            f"hostile: {hostile['files']['tried']} configs and data files, "
+            f"{folders['cases']} run folders with {folders['commands']} commands; executed: {hostile['executed']}, other promises broken: "
             f"{len(hostile['files']['violations']) + len(folders['problems'])} ({hostile['minutes']} min)"
         )
     if lines := found.get("input"):
