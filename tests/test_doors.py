@@ -72,6 +72,15 @@ def test_an_open_scheduler_warns_in_one_sentence(tmp_path: Path) -> None:
         assert err == (f"{said}the README says how to secure it with TLS.\n" if warns else "")
 
 
+def test_workers_that_cannot_be_started_are_1_and_one_sentence(tmp_path: Path) -> None:
+    """Here Dask's own configuration asks for keys that are not there."""
+    env = {**os.environ, "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True"}
+    command = [*BNEXP, *GRID, "--workers", "2", "--quiet", "--runs-dir", str(tmp_path)]
+    result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 1
+    assert re.fullmatch(r"Error: The workers could not be started \(.+\); --workers 0 trains without them.\n", result.stderr)
+
+
 @contextmanager
 def served(runs_dir: Path, temporary: Path, *args: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A `bnexp tensorboard` with its temporary files in `temporary`, and its URL."""
