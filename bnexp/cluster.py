@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnexp import __version__
-from bnexp.errors import UsageError
+from bnexp.errors import BnexpError, UsageError, short
 from bnexp.stop import deaf
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def connected(device: str, stacks: int, workers: int | None, scheduler: str | No
 
     Raises:
         UsageError: the scheduler does not answer, or not without keys.
+        BnexpError: no workers can be started on this machine.
     """
     import dask
     from distributed import Client, LocalCluster
@@ -61,16 +62,22 @@ def connected(device: str, stacks: int, workers: int | None, scheduler: str | No
         "distributed.diagnostics.computations.max-history": 10,
     }
     with dask.config.set(settings):
-        with deaf():
-            cluster = LocalCluster(
-                n_workers=min(workers or local_workers(device), stacks),
-                threads_per_worker=1,
-                memory_limit=0,  # else a worker is paused or killed for a large stack; the system's own limit holds
-                dashboard_address="127.0.0.1:0",  # None would serve pages on port 8787 of every interface
-                scheduler_kwargs={"dashboard": False},
-                host="127.0.0.1",
-                silence_logs=logging.CRITICAL,
-            )
+        try:
+            with deaf():
+                cluster = LocalCluster(
+                    n_workers=min(workers or local_workers(device), stacks),
+                    threads_per_worker=1,
+                    memory_limit=0,  # else a worker is paused or killed for a large stack; the system's own limit holds
+                    dashboard_address="127.0.0.1:0",  # None would serve pages on port 8787 of every interface
+                    scheduler_kwargs={"dashboard": False},
+                    host="127.0.0.1",
+                    silence_logs=logging.CRITICAL,
+                )
+        except (RuntimeError, OSError, TypeError) as error:  # no memory, no processes, keys that Dask's configuration asks for
+            cause: BaseException = error
+            while cause.__cause__ is not None:
+                cause = cause.__cause__
+            raise BnexpError(f"The workers could not be started ({short(str(cause), 200)}); --workers 0 trains without them.") from None
         with cluster, Client(cluster) as client:
             try:
                 yield client

@@ -167,7 +167,7 @@ def test_a_second_ctrl_c_ends_a_sweep_and_its_workers_at_once(tmp_path: Path) ->
     began = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
     _, err = finish(process, code=130)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 3  # politely it would take more than four
     assert err.endswith("Interrupted.\n")
     assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in workers)
     finish(start(*GRID, "train.eval_every=1", "--workers", "0", runs_dir=tmp_path))

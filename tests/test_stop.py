@@ -37,23 +37,23 @@ def left(process: subprocess.Popen[str], code: int, within_s: float = 20.0) -> s
     return err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
-def test_while_data_are_read_a_signal_stops_at_once(tmp_path: Path, number: signal.Signals) -> None:
+READING = "def load(*_):\n    print('reading', flush=True)\n    time.sleep(60)\nengine.load = load"
+
+
+def test_while_data_are_read_ctrl_c_stops_at_once(tmp_path: Path) -> None:
     """There is nothing to save yet; a download or 60,000 images would keep a person waiting for minutes."""
-    patch = "def load(*_):\n    print('reading', flush=True)\n    time.sleep(60)\nengine.load = load"
-    process = patched(patch, "train", runs_dir=tmp_path)
+    process = patched(READING, "train", runs_dir=tmp_path)
     hears(process, "reading")
-    process.send_signal(number)
-    assert left(process, 130) == ("Interrupted.\n" if number == signal.SIGINT else "Interrupted by SIGUSR1.\n")
+    process.send_signal(signal.SIGINT)
+    assert left(process, 130) == "Interrupted.\n"
     assert not list_runs(tmp_path)
 
 
 def test_while_a_sweep_of_this_process_reads_data_a_signal_stops_it_at_once(tmp_path: Path) -> None:
-    patch = "def load(*_):\n    print('reading', flush=True)\n    time.sleep(60)\nengine.load = load"
-    process = patched(patch, *GRID, runs_dir=tmp_path)
+    process = patched(READING, *GRID, runs_dir=tmp_path)
     hears(process, "reading")
-    process.send_signal(signal.SIGTERM)
-    assert left(process, 130).endswith("Interrupted by SIGTERM.\n")
+    process.send_signal(signal.SIGUSR1)
+    assert left(process, 130).endswith("Interrupted by SIGUSR1.\n")
 
 
 def test_a_second_ctrl_c_does_not_wait_for_the_save(tmp_path: Path) -> None:
@@ -66,8 +66,8 @@ def test_a_second_ctrl_c_does_not_wait_for_the_save(tmp_path: Path) -> None:
         "    save(job)\n"
         "engine._Job.save = slow"
     )
-    process = patched(patch, "train", *SLOW, runs_dir=tmp_path)
-    hears(process, "saving")  # that of step 60
+    process = patched(patch, "train", "model.widths=[2]", "train.steps=40", "train.checkpoint_every=4", runs_dir=tmp_path)
+    hears(process, "saving")  # that of step 12
     process.send_signal(signal.SIGINT)
     time.sleep(0.3)
     assert process.poll() is None
@@ -76,7 +76,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_save(tmp_path: Path) -> None:
     (run,) = list_runs(tmp_path)
     assert run.status == "interrupted"
     _, err = finish(start("resume", "last", runs_dir=tmp_path))
-    assert "Going on at step 40 of 300" in err
+    assert "Going on at step 8 of 40" in err
 
 
 def test_signals_that_were_ignored_at_the_start_stay_ignored(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_signals_that_were_ignored_at_the_start_stay_ignored(tmp_path: Path) -> 
         for number in (signal.SIGHUP, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
 
-    command = [*BNEXP, "train", *SLOW, "--runs-dir", str(tmp_path)]
+    command = [*BNEXP, "train", *SLOW, "model.widths=[2]", "--runs-dir", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=ignore)
     wait_for(lambda: logged(tmp_path, 50), process)
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGINT):
@@ -132,17 +132,14 @@ def test_a_terminal_that_is_closed_saves_or_with_nohup_changes_nothing(tmp_path:
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_an_output_that_nobody_reads_is_no_failure(tmp_path: Path, unbuffered: str) -> None:
-    """As in `bnexp runs | head`: without a traceback, and with the exit code of the work."""
+def test_an_output_that_nobody_reads_is_no_failure(unbuffered: str) -> None:
+    """As in `bnexp runs | head`: without a word, and with the exit code of the work."""
     reader, writer = os.pipe()
     os.close(reader)
-    command = [*BNEXP, *(["config"] if unbuffered else ["train", *TINY, "--runs-dir", str(tmp_path)])]
     env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
-    result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, env=env, check=False)
+    result = subprocess.run([*BNEXP, "config"], stdout=writer, stderr=subprocess.PIPE, text=True, env=env, check=False)
     os.close(writer)
-    assert result.returncode == 0
-    assert "rror" not in result.stderr
-    assert unbuffered or list_runs(tmp_path)[0].done
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_an_output_that_cannot_be_written_is_1_and_one_sentence() -> None:
