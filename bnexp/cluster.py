@@ -55,8 +55,8 @@ def connected(device: str, stacks: int, workers: int | None, scheduler: str | No
         "distributed.worker.profile.enabled": False,
         "distributed.admin.tick.interval": "1s",
         "distributed.admin.system-monitor.interval": "5s",
-        # Dask keeps the last so many messages, events and transitions in a dozen places. With its own 1,000 and 7,200 this process grew by
-        # 50 kB a stack for a thousand stacks.
+        # Dask keeps the last so many messages, events and transitions in a dozen places. With its own 1,000 and more this process grew
+        # by 50 kB a stack of eight runs.
         "distributed.admin.low-level-log-length": 50,
         "distributed.admin.system-monitor.log-length": 50,
         "distributed.diagnostics.computations.max-history": 10,

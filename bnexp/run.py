@@ -390,8 +390,8 @@ def rows_of(runs: Sequence[Run], keys: Iterable[str] | None = None) -> list[dict
     `unreadable`, and one whose process is gone `interrupted`.
 
     Args:
-        keys: what is asked for beside `id` and `status`, where the runs have it; None: all. Few keys of ten thousand runs take a third
-            of the time of all, and a hundredth of the memory.
+        keys: what is asked for beside `id` and `status`, where the runs have it; None: all. A dozen keys of ten thousand runs take
+            10 MB, all of them 180.
     """
     wanted = None if keys is None else _by_group({"id", "status", *keys})
     found = []

@@ -1,7 +1,7 @@
 """Measured ratios: `train`, how close a run comes to the floor (bench_floor.py); `metrics`, what they cost (bench_metrics.py); `sweep`, 24
 runs beside what a user would write instead (bench_sweep.py, bench_plain.py); `report`, a page on 200 runs (bench_report.py); `load`, what
 10,000 runs, a sweep of 1,000 and 50,000 steps take (bench_load.py). No group means all. Run it on an idle machine: `sweep` takes about
-10 minutes a repetition, `metrics` 3, `load` about 4 in all.
+10 minutes a repetition, `metrics` 3, `load` about 2 in all.
 """
 
 from __future__ import annotations
