@@ -16,6 +16,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from yaml import MappingNode, Node, SequenceNode, YAMLError
+
+from bnexp import plain_yaml
 from bnexp.config import KEYS, Config, check_key, from_mapping
 from bnexp.errors import UsageError, did_you_mean, one_of, short
 from bnexp.keys import show
@@ -31,6 +34,11 @@ MOST_LETTERS = 10_000
 """Of one override: Hydra's parser takes a second for so many, and a hundred times as long for ten times as many."""
 
 
+FILE_NAME = re.compile(r"\w[\w.-]*")
+MERGE = "tag:yaml.org,2002:merge"
+DEFAULT_GROUP = re.compile(rf"((override|optional)\s+)*/({'|'.join(GROUPS)})(@[\w.]+)?")
+
+
 def builtin_configs() -> Path:
     """The folder of our own YAML files: inside the package in a wheel, beside it in a source tree."""
     inside = Path(__file__).parent / "configs"
@@ -40,7 +48,7 @@ def builtin_configs() -> Path:
 def group_choices(group: str, config_dir: Path | None = None) -> list[str]:
     """The names that `group=NAME` takes: our YAML files and those of the user's folder."""
     folders = [builtin_configs(), *([config_dir] if config_dir else [])]
-    return sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml") if file.is_file()})
+    return sorted({file.stem for folder in folders for file in _group_files(folder / group) if _is_file_name(file.stem)})
 
 
 def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> Config:
@@ -191,14 +199,52 @@ def _checked_folder(config_dir: str | Path | None) -> Path | None:
         raise UsageError(
             f"--config-dir {config_dir} holds train.yaml or hydra/; it may hold group files, for example experiment/mine.yaml."
         )
-    for file in (file for group in GROUPS for file in (folder / group).glob("*.yaml") if file.is_file()):
-        try:
-            text = file.read_text(errors="replace")
-        except OSError as error:
-            raise UsageError(f"{file} cannot be read ({error.strerror}).") from None
-        if re.search(r"^#\s*@package\s+hydra|^\s*[-{]?\s*(override\s+)?/?hydra\b", text, re.MULTILINE):
-            raise UsageError(f"{file} is refused: Hydra's own settings are not for bnexp's commands.")  # Hydra would drop them in silence
+    for file in (file for group in GROUPS for file in _group_files(folder / group)):
+        _check_file(file, folder)
     return folder
+
+
+def _check_file(file: Path, folder: Path) -> None:
+    """Refuses what a group file may not do, before Hydra reads it: be large, lead out of the folder, change Hydra's own settings."""
+    text, where = plain_yaml.read_small(file, folder), short(str(file), 200)
+    node = plain_yaml.compose(text, where)
+    top = [(key.value, value) for key, value in node.value] if isinstance(node, MappingNode) else []
+    if isinstance(node, MappingNode) and any(key.tag == MERGE for key, _ in node.value):
+        raise UsageError(f"{where} is refused: a merge (<<) at its top could bring in a defaults list; write the keys themselves.")
+    names = [name for name, _ in top if isinstance(name, str)]
+    if re.search(r"^\s*#\s*@package\s+hydra", text, re.MULTILINE) or any(re.match(r"hydra\b", name) for name in names):
+        raise UsageError(f"{where} is refused: Hydra's own settings are not for bnexp's commands.")  # Hydra would drop them in silence
+    for entry in [entry for name, value in top if name == "defaults" and isinstance(value, SequenceNode) for entry in value.value]:
+        _check_default(entry, where)
+
+
+def _check_default(entry: Node, where: str) -> None:
+    """An entry of a file's defaults list names a file of its own group, or one of another's with its group. Hydra would also follow it out
+    of the folder, into files that nobody looked at, and resolve interpolations in it."""
+    if isinstance(entry, MappingNode):
+        pairs = [(key.value, part) for key, value in entry.value for part in (value.value if isinstance(value, SequenceNode) else [value])]
+        fits = all(isinstance(name, str) and DEFAULT_GROUP.fullmatch(name) and _is_file_name(part.value) for name, part in pairs)
+        said = "; ".join(f"{name}: {part.value}" for name, part in pairs)
+    else:
+        said = str(entry.value)
+        group, _, name = said.rpartition("/")
+        fits = _is_file_name(name) and group in ("", *(f"/{known}" for known in GROUPS))
+    if re.search(r"(^|[\s/@])hydra\b", said):
+        raise UsageError(f"{where} is refused: Hydra's own settings are not for bnexp's commands.")
+    if not fits:
+        raise UsageError(
+            f"{where} is refused: '{short(said)}' in its defaults names no file of {one_of(GROUPS)}; write `- NAME`, or "
+            "`- override /data: NAME` and the like."
+        )
+
+
+def _is_file_name(text: object) -> bool:
+    """Whether it can be the name of a group file, without its suffix: letters, digits, dots, underscores and hyphens."""
+    return isinstance(text, str) and FILE_NAME.fullmatch(text) is not None and not text.endswith((".yaml", ".yml"))
+
+
+def _group_files(folder: Path) -> list[Path]:
+    return [file for file in folder.glob("*.yaml") if file.is_file()]
 
 
 def _compose(lines: list[str], config_dir: Path | None) -> dict[str, Any]:
@@ -208,7 +254,6 @@ def _compose(lines: list[str], config_dir: Path | None) -> dict[str, Any]:
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
 
     try:
         with _user_folder_first(config_dir), initialize_config_dir(str(builtin_configs()), version_base="1.3"):

@@ -45,6 +45,8 @@ METRICS = (*LIGHT, *SAMPLED, "test_curve")
 
 TINY = 1e-30
 """The least of what is divided by or multiplied with: far enough above float32's least normal number, 1.2e-38, not to end as 0."""
+MOST_CLASSES = 2_000
+"""The confusion matrix, which every summary holds, has their square."""
 MOST_WIDTHS = 100
 """Blocks, or hidden layers of the mlp. Each takes memory and time of its own, however narrow it is, and maps are one pixel long before."""
 NAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,80}")
@@ -297,6 +299,8 @@ def _defaults() -> Mapping[str, Any]:
 def _check_root(root: str) -> None:
     if not root.strip():
         raise UsageError("data.root is empty text; give a path, or null for the default.")
+    if "\0" in root:
+        raise UsageError(f"data.root={show(root)} holds a NUL, which no path does.")
     try:
         root.encode()
     except UnicodeEncodeError:
@@ -328,6 +332,8 @@ def check_fits(config: Config, shape: tuple[int, ...], train: int, classes: int)
         raise UsageError(f"model=blocknet takes maps of 1, 2 or 3 dimensions, and an example here has shape {list(shape)}; use model=mlp.")
     if classes < 2:
         raise UsageError(f"The data have {classes} class; at least 2 are needed.")
+    if classes > MOST_CLASSES:
+        raise UsageError(f"The data have {classes:,} classes; {MOST_CLASSES:,} are the most. Are the labels numbers to be predicted?")
     if left < 1:
         raise UsageError(f"The data have {train} training {'example' if train == 1 else 'examples'}, too few to train and to validate on.")
     if batch > left:

@@ -99,6 +99,10 @@ class _Accepted(BaseException):
     """The command would now begin to work: all its input was taken. No Exception, so that nothing on the way takes it for an error."""
 
 
+class TooLong(BaseException):
+    """A command was still at it after the time that it may take."""
+
+
 def try_inputs(count: int, seed_: int) -> Found:
     """Tries about `count` generated inputs; the same seed gives the same inputs. Violations are counted, not raised."""
     found = Found()

@@ -37,6 +37,22 @@ def stamp(path: Path | str, relative: str) -> Stamp:
     return relative, status.st_size, status.st_mtime_ns
 
 
+def check_unchanged(origin: Path, stamps: Iterable[Stamp]) -> None:
+    """To be called after the files below `origin` were read: what was read must be what the stamps, and so the runs' ids, stand for.
+
+    Raises:
+        DataError: a file is another by now.
+    """
+    for before in stamps:
+        path = os.path.join(origin, before[0]) if before[0] else origin  # noqa: PTH118 (as above)
+        try:
+            changed = stamp(path, before[0]) != before
+        except OSError:
+            changed = True
+        if changed:
+            raise DataError(f"{path} changed while it was read; start again once nothing writes there.")
+
+
 def cache_path(kind: str, origin: Path, stamps: Iterable[Stamp], suffix: str) -> Path:
     """Where something made from the files of `origin` is kept: `<kind>-<hash of the origin>-<hash of the stamps><suffix>`."""
     place = hashlib.sha256(os.fsencode(origin.resolve())).hexdigest()[:16]

@@ -6,7 +6,7 @@ import hashlib
 
 from bnexp.config import DataConfig
 from bnexp.data import folder, npz
-from bnexp.data.cache import remembered, stamp
+from bnexp.data.cache import check_unchanged, remembered, stamp
 from bnexp.errors import DataError
 
 
@@ -33,6 +33,7 @@ def fingerprint(config: DataConfig) -> str | None:
         for relative, _, _ in stamps:
             with (origin / relative).open("rb") as file:
                 total.update(relative.encode(errors="surrogateescape") + b"\0" + hashlib.file_digest(file, "sha256").digest())
+        check_unchanged(origin, stamps)
         return total.hexdigest()[:32]
 
     try:

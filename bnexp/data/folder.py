@@ -7,21 +7,25 @@ The images are decoded once (images.py) and kept in the cache folder, so that th
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from bnexp.config import DataConfig, val_size
-from bnexp.data.arrays import Array, Arrays, Progress, Report, check_memory
-from bnexp.data.cache import Stamp, cache_path, stamp, write_whole
+from bnexp.data.arrays import Array, Arrays, Progress, Report, check_memory, human_bytes
+from bnexp.data.cache import Stamp, cache_path, check_unchanged, write_whole
 from bnexp.data.root import is_folder, is_there, user_path
 from bnexp.errors import DataError, UsageError, short
 
 TEST_SHARE = 0.2
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif"))
 """Files with other names are left alone: folders hold lists, licences and thumbnails."""
+MOST_BYTES = 2**29
+"""Of an image file: far more than `images.py` decodes. A file with holes may claim terabytes, which would be hashed for hours."""
 DECODER_VERSION = 1
 """Bump it when decoding changes, so that cached images are made anew."""
 
@@ -63,6 +67,8 @@ def list_images(config: DataConfig) -> Listing:
             found = list(_images_of(root, "", classes))
             n_train = None
         else:
+            for part in ("train", "test"):
+                _check_inside(str(root / part), os.path.realpath(root))
             classes, others = _class_folders(root / "train"), _class_folders(root / "test")
             if classes != others:
                 odd = sorted(set(classes) ^ set(others))
@@ -102,7 +108,12 @@ def load_folder(config: DataConfig, report: Report, progress: Progress | None) -
 
         report(f"decoding {shape[0]} images of {listing.root} to {config.image_size}x{config.image_size} pixels")
         files = [listing.root / relative for relative, _, _ in listing.stamps]
-        write_whole(path, lambda file: write_npy(file, files, config.image_size, progress))
+
+        def write(file: IO[bytes]) -> None:
+            write_npy(file, files, config.image_size, progress)
+            check_unchanged(listing.root, listing.stamps)
+
+        write_whole(path, write)
         x = np.load(path, mmap_mode="r", allow_pickle=False)
     if listing.n_train is None:
         return Arrays(x, listing.labels, listing.classes, n_test=listing.n_test)
@@ -135,17 +146,44 @@ def _folders(root: Path) -> list[str]:
 
 def _images_of(root: Path, part: str, classes: tuple[str, ...]) -> Iterator[tuple[Stamp, int]]:
     """The stamps of the images below root/part/<class>, at any depth and in order of their paths, each with its class."""
+    real = os.path.realpath(root)
     for label, name in enumerate(classes):
         top = root / part / name
+        _check_inside(str(top), real)
         # plain strings: with a Path for each, listing 60,000 images takes four times as long
         names = (f"{folder}/{file}" for folder, _, files in os.walk(top) for file in files if _is_image(file))
         below = str(Path(part, name))
-        stamps = sorted(stamp(file, below + file[len(str(top)) :]) for file in names)
+        stamps = sorted(_image_stamp(file, below + file[len(str(top)) :], real) for file in names)
         if not stamps:
             raise DataError(f"The class folder {top} has no images ({', '.join(sorted(SUFFIXES))}); fill it or remove it.")
         for item in stamps:
             _check_utf8(root, item[0])
             yield item, label
+
+
+def _image_stamp(path: str, relative: str, root: str) -> Stamp:
+    """The stamp of a regular file that is in `root` (a real path). Only links are followed up: for 60,000 files that would take seconds.
+
+    Raises:
+        DataError: it is a link that leads out of `root`, no regular file (a FIFO would be waited for, a device read without end), or longer
+            than any image.
+    """
+    status = os.lstat(path)
+    if stat.S_ISLNK(status.st_mode):
+        _check_inside(path, root)
+        status = os.stat(path)  # noqa: PTH116 (as below)
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{path} is no regular file; remove it, or rename it if it is no image.")
+    if status.st_size > MOST_BYTES:
+        raise DataError(f"{path} has {human_bytes(status.st_size)}, more than an image of ours may have; make it smaller or remove it.")
+    return relative, status.st_size, status.st_mtime_ns
+
+
+def _check_inside(path: str, root: str) -> None:
+    """Refuses a link that leads out of data.root: the files there are others', and no part of what was given as data."""
+    real = os.path.realpath(path)
+    if real != root and not real.startswith(root.rstrip("/") + "/"):
+        raise DataError(f"{path} is a link that leads out of data.root; copy what it names, or remove it.")
 
 
 def _check_utf8(root: Path, relative: str) -> None:

@@ -16,6 +16,8 @@ from bnexp.data.arrays import Array, Progress
 from bnexp.errors import DataError
 
 BLOCK_BYTES = 64 * 2**20
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
+"""What is decoded, whatever a file's name says. PIL would also take EPS, for which it starts Ghostscript, and tens of rare formats."""
 ORIENTATION_TAG = 0x0112
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -66,7 +68,7 @@ def read_image(path: Path, side: int) -> Array:
         DataError: it is damaged, not an image, or claims more pixels than PIL's limit (a few bytes can claim terabytes).
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
                 raise Image.DecompressionBombError
             image.draft(None, _covering(image.size, 2 * side))  # JPEG: decode an eighth, a quarter or half of each side, as suffices

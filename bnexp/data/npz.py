@@ -7,16 +7,20 @@ against the memory before anything is read.
 
 from __future__ import annotations
 
+import io
 import math
+import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from bnexp.config import DataConfig, val_size
 from bnexp.data.arrays import Array, Arrays, Report, check_memory
+from bnexp.data.cache import check_unchanged, stamp
 from bnexp.data.root import is_there, user_path
 from bnexp.errors import DataError, UsageError, short
 
@@ -25,6 +29,12 @@ NAMES = (("x_train", "y_train", "x_test", "y_test"), ("x_train", "y_train"), ("x
 """What a file may hold, in order of preference: training x and y, then test x and y."""
 UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
 """What zipfile and NumPy raise on files that are cut short, damaged, encrypted or packed in a way they do not know."""
+
+
+LARGEST = 1e37
+"""Of x: twice the distance between two values is still a float32, so that they can be normalized."""
+MOST_HEADER = 10_000
+"""Bytes of an array's header; NumPy reads no longer ones either."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,8 @@ def existing_file(config: DataConfig) -> Path:
     if not is_there(path):
         raise UsageError(f"data.root={short(str(config.root), 300)} is not there; data=npz needs the path of an .npz file.")
     if not path.is_file():
-        raise UsageError(f"data.root={config.root} is a folder; data=npz needs the path of an .npz file.")
+        wrong = "a folder" if path.is_dir() else "no regular file"
+        raise UsageError(f"data.root={short(str(config.root), 300)} is {wrong}; data=npz needs the path of an .npz file.")
     return path
 
 
@@ -72,6 +83,7 @@ def load_npz(config: DataConfig, report: Report = lambda _: None) -> Arrays:
             infinite values; y has one class; or it all does not fit in memory.
     """
     path = existing_file(config)
+    before = stamp(path, "")
     members = _checked_headers(path)
     x_name, y_name, *test_names = list(members)
     if len(members[x_name].shape) == 3:
@@ -81,6 +93,7 @@ def load_npz(config: DataConfig, report: Report = lambda _: None) -> Arrays:
             "images of one channel need shape [N, 1, H, W]"
         )
     arrays = _read(path, [x_name, y_name, *test_names])
+    check_unchanged(path, [before])
     labels = [array for name, array in arrays.items() if name.startswith("y")]
     classes = _classes(path, arrays)
     y = [np.searchsorted(classes, label).astype(np.int64) for label in labels]
@@ -98,7 +111,7 @@ def _checked_headers(path: Path) -> dict[str, Member]:
     found = _headers(path)
     names = next((names for names in NAMES if all(name in found for name in names)), None)
     if names is None:
-        there = ", ".join(sorted(found)) or "none"
+        there = short(", ".join(sorted(found)[:100]), 200) or "none"
         raise DataError(f"{path} lacks arrays: it should hold x and y, or x_train, y_train, x_test and y_test, and it holds {there}.")
     members = {name: found[name] for name in names}
     for name, member in members.items():
@@ -111,6 +124,7 @@ def _checked_headers(path: Path) -> dict[str, Member]:
             raise DataError(f"{path} has examples of shape {shapes}; they should agree.")
     stored = sum(m.bytes if m.dtype == np.uint8 else 4 * math.prod(m.shape) for n, m in members.items() if n.startswith("x"))
     raw = sum(member.bytes for member in members.values())
+    raw += sum(24 * math.prod(member.shape) for name, member in members.items() if name.startswith("y"))  # numbered, and sorted for that
     check_memory(stored + max(raw, stored), f"{path} (x of shape {list(members[names[0]].shape)})", "put fewer examples into the file")
     return members
 
@@ -139,15 +153,27 @@ def _headers(path: Path) -> dict[str, Member]:
                     continue
                 name = info.filename.removesuffix(".npy")
                 with archive.open(info) as file:
-                    version = np.lib.format.read_magic(file)
-                    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-                    shape, _, dtype = read(file)
+                    shape, dtype = _header(file)
                     members[name] = Member(shape, dtype)
                     if not dtype.hasobject and 0 <= info.file_size - file.tell() != members[name].bytes < 2**40:
                         raise ValueError(f"{name} is cut short")
     except UNREADABLE as error:
         raise _unreadable(path, error) from error
     return members
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+    """Shape and type of the .npy file that begins here. NumPy reads as much as a header claims to have, up to 4 GiB, and measures then."""
+    version = np.lib.format.read_magic(file)
+    size_bytes, read = (2, np.lib.format.read_array_header_1_0) if version == (1, 0) else (4, np.lib.format.read_array_header_2_0)
+    size = file.read(size_bytes)
+    if int.from_bytes(size, "little") > MOST_HEADER:
+        raise ValueError(f"a header claims {int.from_bytes(size, 'little'):,} bytes")
+    try:
+        shape, _, dtype = read(io.BytesIO(size + file.read(int.from_bytes(size, "little"))))
+    except (tokenize.TokenError, SyntaxError, TypeError, MemoryError) as error:  # what NumPy lets through of Python's own parser
+        raise ValueError(f"a header is no description of an array ({type(error).__name__})") from None
+    return shape, dtype
 
 
 def _read(path: Path, names: list[str]) -> dict[str, Array]:
@@ -177,7 +203,11 @@ def _as_float(path: Path, name: str, x: Array) -> Array:
         x = x.astype(np.float32, copy=False)
     rows = max(1, 2**24 // x[0].size)  # a mask of all would be a quarter of x
     for start in range(0, len(x), rows):
-        if not np.isfinite(part := x[start : start + rows]).all():
-            bad = start + int(np.flatnonzero(~np.isfinite(part.reshape(len(part), -1)).all(1))[0])
+        part = x[start : start + rows]
+        if not (within := np.abs(part) <= LARGEST).all():  # which NaN is not either
+            first = int(np.flatnonzero(~within.reshape(len(part), -1).all(1))[0])
+            bad = start + first
+            if np.isfinite(part[first]).all():
+                raise DataError(f"{path} has values beyond {LARGEST:g} in {name}, first in example {bad}; scale them down.")
             raise DataError(f"{path} has NaN or infinite values in {name} (as float32), first in example {bad}; clean or leave them out.")
     return x

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from bnexp.config import DATASETS
-from bnexp.data.arrays import Array, Arrays, Report
+from bnexp.data.arrays import Array, Arrays, Report, human_bytes
 from bnexp.data.cache import cache_folder
 from bnexp.data.root import is_folder, is_there, user_path
 from bnexp.data.torchvision_guard import torchvision_datasets
@@ -35,6 +35,8 @@ CLASSES = {
 }
 TIMEOUT_S = 20.0
 """How long a download may stay silent."""
+MOST_BYTES = 2**30
+"""Of a file of any of these sets; the largest has 182 MB. Files are read whole, and one with holes may claim terabytes."""
 ARCHIVES = (".gz", ".tgz", ".zip")
 
 
@@ -62,6 +64,9 @@ def load_vision(name: str, root: str | None, report: Report, download: bool = Tr
         )
     if missing:
         _download(cls, name, folder, missing[0], report)
+    for path, _ in files:
+        if path.stat().st_size > MOST_BYTES:
+            raise DataError(f"{path} has {human_bytes(path.stat().st_size)} and is no file of {name}; delete it.")
     parts = [_read(cls, name, folder, files, train) for train in (True, False)]
     (x, y, classes), (x_test, y_test, _) = parts
     return Arrays(x, y, classes, x_test, y_test)
@@ -79,6 +84,10 @@ def _files(cls: Any, folder: Path) -> list[tuple[Path, str | None]]:
 
 def _open(cls: Any, folder: Path, train: bool, download: bool = False) -> Any:
     part = {"split": "train" if train else "test"} if hasattr(cls, "split_list") else {"train": train}
+    if hasattr(
+        cls, "_check_legacy_exist"
+    ):  # MNIST's pickles of before 2021, `processed/training.pt`, would be loaded in place of its files
+        cls = type(cls.__name__, (cls,), {"_check_legacy_exist": lambda self: False})
     return cls(str(folder), download=download, **part)
 
 
