@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bnexp.config import Config, check_fits
 from bnexp.data import fingerprint, header
+from bnexp.errors import UsageError
 from bnexp.run import Run, check_rooms
 
 
@@ -23,4 +24,8 @@ def identify(configs: Sequence[Config], runs_dir: Path) -> list[Run]:
         for config in configs:
             check_fits(config, shape, train, classes)
     content = fingerprint(data)
-    return [Run(runs_dir, config.run_id(content)) for config in configs]
+    runs = [Run(runs_dir, config.run_id(content)) for config in configs]
+    for run in runs:
+        if run.folder.is_symlink():
+            raise UsageError(f"{run.folder} is a link, and bnexp follows none inside a runs folder; remove it, or use another --runs-dir.")
+    return runs

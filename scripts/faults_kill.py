@@ -150,6 +150,7 @@ def _kill(moment: Moment, whole: Whole, folder: Path) -> bool:
     if moment.phase == "anywhere":
         try:
             process.process.wait(timeout=moment.share * whole.seconds)
+            process.end()
             return False
         except subprocess.TimeoutExpired:
             process.kill(moment.whole_group)

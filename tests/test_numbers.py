@@ -212,7 +212,7 @@ def test_a_learning_rate_of_1e30(place: Path, norm: str, optim: str) -> None:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("norm", ["batch", "none"])
 def test_weights_that_overflow(place: Path, precision: str, norm: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without norm, activations beyond the largest number: diverged. Batch norm divides them again, as long as they and their squares fit."""
+    """Without norm, activations beyond the largest number: diverged. Batch norm divides them again, as long as their squares fit."""
     import torch
 
     from bnexp import train as training
