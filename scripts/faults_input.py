@@ -249,7 +249,14 @@ def call(args: Sequence[str]) -> tuple[int | None, str, str, str]:
     """`bnexp ARGS` in this process: its exit code (None: an exception came through), stdout, stderr, and the exception."""
     streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2)]
     code, error = None, ""
-    with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]), mock.patch.object(sys, "argv", ["bnexp", *args]):
+    with (
+        contextlib.ExitStack() as process,
+        contextlib.redirect_stdout(streams[0]),
+        contextlib.redirect_stderr(streams[1]),
+        mock.patch.object(sys, "argv", ["bnexp", *args]),
+    ):
+        for own in ("outlive_readers", "interrupt", "leave"):  # what main does to its process, which here is another's
+            process.enter_context(mock.patch(f"bnexp.cli.app.{own}"))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
