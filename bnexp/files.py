@@ -149,11 +149,16 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_checked_json(path: Path, value: dict[str, Any], version: int) -> None:
-    """An object of ours as JSON, with its `format` version and a `checksum` of all before it at the end. Read by `read_checked_json`."""
+    """`checked_json` as a file, atomically."""
+    with atomic_write(path) as file:
+        file.write(checked_json(value, version))
+
+
+def checked_json(value: dict[str, Any], version: int) -> bytes:
+    """An object of ours as JSON, with its `format` version and a `checksum` of all before it at the end: what `read_checked_json` reads."""
     content = {key: part for key, part in value.items() if key != "checksum"}  # of the file that it was read from
     body = dump_json({**content, "format": version}).encode().removesuffix(b"\n}")
-    with atomic_write(path) as file:
-        file.write(body + CHECKSUM + f'{zlib.crc32(body):08x}"\n}}\n'.encode())
+    return body + CHECKSUM + f'{zlib.crc32(body):08x}"\n}}\n'.encode()
 
 
 def read_checked_json(path: Path, version: int) -> dict[str, Any]:

@@ -22,6 +22,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bnexp.files import checked_json
+from bnexp.run import FORMAT
+
 FOLDERS, ASKED_LIST_S = 10_000, 2.0
 RUNS, ASKED_RUN_BYTES = 1_000, 20_000
 STEPS, ASKED_STEP_BYTES = 50_000, 40
@@ -63,14 +66,15 @@ def copies(runs_dir: Path, scratch: Path) -> None:
     """The folders: each with a summary that names it, and the same config, curve and model."""
     _run("train", *TINY, "train.steps=200", "--runs-dir", str(scratch))
     (origin,) = [path.parent for path in scratch.glob("*/summary.json")]
-    summary = (origin / "summary.json").read_text()
-    name = json.loads(summary)["config"]["name"]
+    summary = json.loads((origin / "summary.json").read_text())
+    name = summary["config"]["name"]
     for seed in range(FOLDERS):
         own = f"{name.removesuffix('-s0')}-s{seed}"
         folder = runs_dir / f"{own}-{seed:08x}"
         folder.mkdir(parents=True)
-        text = summary.replace(origin.name, folder.name).replace(f'"name": "{name}"', f'"name": "{own}"')
-        (folder / "summary.json").write_text(text.replace('"seed": 0', f'"seed": {seed}'))
+        config = {**summary["config"], "name": own, "seed": seed}
+        text = checked_json({**summary, "id": folder.name, "seed": seed, "config": config}, FORMAT)
+        (folder / "summary.json").write_bytes(text)
         for file in ("config.yaml", "metrics.jsonl", "model.pt"):
             shutil.copyfile(origin / file, folder / file)
 

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from bnexp.cli import app
 from bnexp.compose import expand
 from bnexp.config import METRICS, Config
+from bnexp.files import checked_json
 from bnexp.identity import identify
 from bnexp.launch import launch
 from bnexp.live import Live
@@ -114,16 +115,16 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Copies of one real run under ids of their own; one has failed to be written, one says that it is running."""
     origin, runs_dir = tmp_path_factory.mktemp("origin"), tmp_path_factory.mktemp("many")
     (run,) = launch([Config().replace(**SMALL, **OFF, **{"train.steps": 2})], origin, quiet=True).runs
-    summary, curve = run.summary_json.read_text(), run.metrics_jsonl.read_bytes()
+    summary, curve = run.summary(), run.metrics_jsonl.read_bytes()
     for index in range(LISTED_RUNS):
         folder = runs_dir / f"batch-bs32-lr0.1-s{index}-{index:08x}"
         folder.mkdir()
-        (folder / "summary.json").write_text(summary.replace(run.id, folder.name))
+        (folder / "summary.json").write_bytes(checked_json({**summary, "id": folder.name}, 1))
         (folder / "metrics.jsonl").write_bytes(curve)
         os.utime(folder / "summary.json", ns=(index, index + 1))
     torn, running = (runs_dir / f"batch-bs32-lr0.1-s{index}-{index:08x}" / "summary.json" for index in (1, 2))
     torn.write_text("{")
-    running.write_text(running.read_text().replace('"status": "finished"', '"status": "running"'))
+    running.write_bytes(checked_json({**summary, "id": running.parent.name, "status": "running"}, 1))
     for index, path in ((1, torn), (2, running)):
         os.utime(path, ns=(index, index + 1))
     return runs_dir
