@@ -154,7 +154,7 @@ def configs(draw: st.DrawFn) -> Config:
         "data": {
             "name": name,
             "subset": draw(st.none() | st.integers(600, DATASETS[name].train)),
-            "root": draw(st.none() | st.text(min_size=1).filter(str.strip)),
+            "root": draw(st.none() | st.text(min_size=1).filter(lambda text: text.strip() and "\0" not in text)),
         },  # type: ignore[union-attr]
         "model": {
             "name": "mlp" if mlp else "blocknet",

@@ -37,7 +37,7 @@ def left(process: subprocess.Popen[str], code: int, within_s: float = 20.0) -> s
     return err
 
 
-READING = "def load(*_):\n    print('reading', flush=True)\n    time.sleep(60)\nengine.load = load"
+READING = "def load(*_, **__):\n    print('reading', flush=True)\n    time.sleep(60)\nengine.load = load"
 
 
 def test_while_data_are_read_ctrl_c_stops_at_once(tmp_path: Path) -> None:
