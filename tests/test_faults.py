@@ -1,6 +1,7 @@
 """Kills at seeded moments, and run folders of strangers: what scripts/faults tries in full, in part."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,17 @@ def test_a_strangers_run_folder_owns_nothing(names: list[str] | None) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout) == []
+
+
+def test_every_promise_names_tests_that_are_there() -> None:
+    root = SCRIPTS.parent
+    text = (root / "docs" / "reliability.md").read_text()
+    named = re.findall(r"`(test_\w+\.py)::(\w+)`", text)
+    assert len(named) > 40
+    for file, test in named:
+        assert f"def {test}(" in (root / "tests" / file).read_text(), test
+    for row in re.findall(r"^\|.*\|$", text.partition("## The same bits")[0], re.MULTILINE):
+        assert "::" in row or row in ("| promise | proof |", "|---|---|"), row
 
 
 def test_every_case_spoils_something() -> None:

@@ -184,7 +184,7 @@ def test_running_var_is_biased_as_the_law_says(batch: int, ratio: float) -> None
     assert float(batch_law.correlation(s2, v, pixels)) == pytest.approx(0.3)
 
 
-@pytest.mark.parametrize("rho", [0.0, 0.3, 0.9])
+@pytest.mark.parametrize("rho", [pytest.param(0.0, marks=pytest.mark.slow), 0.3, pytest.param(0.9, marks=pytest.mark.slow)])
 def test_the_effective_sample_size_is_that_of_the_correlation(tiny: Tiny, rho: float) -> None:
     """M_eff = B / (rho + (1 - rho) / P) on simulated activations, 36 pixels and B = 8."""
     stack = stack_of(config(model={"widths": [40]}), tiny((1, 6, 6)))

@@ -68,7 +68,9 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[Ru
     return found
 
 
-@pytest.mark.parametrize(("seeds", "again"), [(1, "resume"), (1, "train"), (3, "resume")])
+@pytest.mark.parametrize(
+    ("seeds", "again"), [(1, "resume"), pytest.param(1, "train", marks=pytest.mark.slow), pytest.param(3, "resume", marks=pytest.mark.slow)]
+)
 def test_kill_9_then_resume_equals_uninterrupted(uninterrupted: dict[int, list[Run]], tmp_path: Path, seeds: int, again: str) -> None:
     command = ["train", *SLOW, "--seeds", str(seeds)]
     process = start(*command, runs_dir=tmp_path)
@@ -104,6 +106,7 @@ def test_signals_save_and_exit_130(uninterrupted: dict[int, list[Run]], tmp_path
     assert run.model_pt.read_bytes() == uninterrupted[1][0].model_pt.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_kill_amid_the_last_summaries_keeps_the_plan(uninterrupted: dict[int, list[Run]], tmp_path: Path) -> None:
     """A member that was finished already must not narrow the stack of the others, whose bits would change."""
     command = ["train", *SLOW, "--seeds", "3"]

@@ -79,12 +79,15 @@ def on_screen(monkeypatch: pytest.MonkeyPatch, columns: int = 80, leave_after: i
     """stdout and stderr of this process are a terminal meanwhile."""
     screen = Screen(columns, leave_after)
     monkeypatch.setenv("COLUMNS", str(columns))
-    with os.fdopen(screen.slave, "w", encoding="utf-8") as file, monkeypatch.context() as patched:
-        patched.setattr(sys, "stdout", file)
-        patched.setattr(sys, "stderr", file)
-        yield screen
-        with suppress(OSError):
-            file.flush()
+    file = os.fdopen(screen.slave, "w", encoding="utf-8")
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "stdout", file)
+            patched.setattr(sys, "stderr", file)
+            yield screen
+    finally:
+        with suppress(OSError):  # what it still holds back has no reader, where one has left
+            file.close()
 
 
 def on_terminal(monkeypatch: pytest.MonkeyPatch, *args: str, columns: int = 80, stdout_only: bool = False) -> str:

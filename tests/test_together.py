@@ -50,6 +50,7 @@ def test_a_process_that_waits_takes_over_from_one_that_dies(tmp_path: Path) -> N
     assert run.train_log.read_text().count("begins:") == 1
 
 
+@pytest.mark.slow
 def test_the_lock_of_a_dead_process_holds_nobody_up(tmp_path: Path) -> None:
     process = start("train", *SLOW, runs_dir=tmp_path)
     wait_for(lambda: logged(tmp_path, 50), process)
