@@ -33,7 +33,7 @@ def write_report(
     """Writes `report.html` and `figures/` on these runs, and gives the page's path.
 
     Args:
-        parts: the runs' rows (`bnexp.runs_folder.rows_of`), by the budget they were asked for; a run may stand in several.
+        parts: the runs' rows (`rows_of`), by the budget they were asked for; a run may stand in several.
         arms: of a comparison, whose runs all belong together; None: they are found.
         step_ms: median and quartiles of each arm's step alone, where that was timed: steps to target become seconds.
 
