@@ -27,13 +27,13 @@ def load(run: str | Path, runs_dir: str | Path = "runs") -> nn.Sequential:
         bnexp.errors.DataError: its files are missing or damaged.
     """
     from bnexp.checkpoint import load_network
-    from bnexp.run import find_run
+    from bnexp.runs_folder import find_run
 
     return load_network(find_run(str(run), Path(runs_dir)))
 
 
 def runs(folder: str | Path = "runs") -> list[dict[str, Any]]:
     """One flat row a run, oldest first: `id`, `status`, `test.running.accuracy`, `config.optim.lr`, ..."""
-    from bnexp.run import rows
+    from bnexp.runs_folder import rows
 
     return rows(Path(folder))

@@ -16,7 +16,8 @@ from typing import Any
 
 from bnexp.errors import UsageError, short
 from bnexp.group import Group
-from bnexp.run import Run, list_runs
+from bnexp.run import Run
+from bnexp.runs_folder import list_runs
 from bnexp.stop import handle
 
 HOST = "127.0.0.1"

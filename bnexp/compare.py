@@ -11,7 +11,8 @@ from bnexp.analysis import NORM, Arms, Audit, Comparison, Seconds, compare_arms,
 from bnexp.compose import check_cells, expand, given
 from bnexp.config import NORMS, Config
 from bnexp.errors import DataError, UsageError, did_you_mean, one_of
-from bnexp.run import Run, rows_of
+from bnexp.run import Run
+from bnexp.runs_folder import rows_of
 
 if TYPE_CHECKING:
     from bnexp.terminal import Display

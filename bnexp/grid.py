@@ -17,7 +17,8 @@ from bnexp.identity import identify
 from bnexp.launch import Outcome, with_absolute_root
 from bnexp.live import Live
 from bnexp.plan import Planned, check_room, plan
-from bnexp.run import Run, list_runs
+from bnexp.run import Run
+from bnexp.runs_folder import list_runs
 from bnexp.stop import Stop
 from bnexp.workers import run_stacks
 

@@ -15,7 +15,8 @@ from typing import Any
 from bnexp.analysis import Arms
 from bnexp.errors import DataError, UsageError
 from bnexp.files import atomic_write, finite, make_folder, read_checked_json, write_checked_json, write_json
-from bnexp.run import Run, check_rooms, find_run, is_run_id
+from bnexp.run import Run, check_rooms, is_run_id
+from bnexp.runs_folder import find_run
 from bnexp.terminal import command_line
 
 FORMAT = 1

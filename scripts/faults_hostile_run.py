@@ -30,7 +30,8 @@ import torch
 import bnexp.engine  # noqa: F401 (so that the copies need not)
 from bnexp.cli import main
 from bnexp.files import dump_json, write_checked_json
-from bnexp.run import Run, list_runs
+from bnexp.run import Run
+from bnexp.runs_folder import list_runs
 
 TINY = ("data.subset=100", "train.batch_size=16", "model.widths=[4]", "train.checkpoint_every=4", "metrics=off")
 FINISHED, INTERRUPTED = "train.steps=8", "train.steps=9"

@@ -20,7 +20,7 @@ from bnexp.errors import UsageError
 def make_row(
     norm: str = "batch", lr: float = 0.1, seed: int = 0, size: int = 32, *, acc: float | None = 0.9, status: str = "finished", **more: Any
 ) -> dict[str, Any]:
-    """A row as `bnexp.run.rows` makes it; all accuracies are `acc`, and the validation loss is 1 - acc. `more`: keys with __ for a dot."""
+    """A row as the runs folder gives it; all accuracies are `acc`, and the validation loss is 1 - acc. `more`: keys with __ for a dot."""
     row = {
         "id": f"{norm}-bs{size}-lr{lr:g}-s{seed}",
         "status": status,

@@ -11,7 +11,8 @@ from typer.testing import CliRunner, Result
 import bnexp
 from bnexp.cli import app
 from bnexp.config import Config, from_mapping
-from bnexp.run import Run, list_runs, locked
+from bnexp.run import Run, locked
+from bnexp.runs_folder import list_runs
 
 TINY = ["model.widths=[4,4]", "train.steps=24", "train.eval_every=8"]
 

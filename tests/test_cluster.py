@@ -18,7 +18,7 @@ from test_process import BNEXP, finish, start, wait_for
 from bnexp.config import Config
 from bnexp.errors import UsageError
 from bnexp.grid import prepare, train_all
-from bnexp.run import list_runs
+from bnexp.runs_folder import list_runs
 from bnexp.workers import mark_failed
 
 GRID = ["sweep", "grid", "model.widths=[4,4]", "train.steps=40", "model.norm=batch,none", "optim.lr=0.03,0.1", "--seeds", "2"]

@@ -10,7 +10,7 @@ from typer.testing import Result
 
 from bnexp.compare import ask
 from bnexp.errors import UsageError
-from bnexp.run import list_runs
+from bnexp.runs_folder import list_runs
 
 
 def compare(runs_dir: Path, *args: str, code: int = 0) -> Result:

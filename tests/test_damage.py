@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from bnexp.checkpoint import load_checkpoint, save_checkpoint
 from bnexp.cli import app
 from bnexp.files import read_checked_json, write_checked_json
-from bnexp.run import list_runs
+from bnexp.runs_folder import list_runs
 from bnexp.train import Stack
 
 TINY = ["data.subset=100", "train.batch_size=16", "train.steps=12", "train.eval_every=4", "train.checkpoint_every=4", "model.widths=[4]"]

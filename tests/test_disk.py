@@ -18,7 +18,8 @@ from bnexp import files
 from bnexp.checkpoint import load_checkpoint
 from bnexp.cli import app
 from bnexp.loggers import RunLog
-from bnexp.run import Run, list_runs
+from bnexp.run import Run
+from bnexp.runs_folder import list_runs
 
 LONG = ["data.subset=600", "train.batch_size=32", "train.steps=400", "train.eval_every=50", "train.checkpoint_every=10"]
 SHORT = ["data.subset=100", "train.batch_size=16", "train.steps=12", "train.checkpoint_every=4", "model.widths=[4]"]

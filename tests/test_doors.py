@@ -21,7 +21,7 @@ import pytest
 from test_process import BNEXP, finish, start, wait_for
 
 from bnexp.doors import is_loopback, is_open
-from bnexp.run import list_runs
+from bnexp.runs_folder import list_runs
 
 ROOT = Path(__file__).parent.parent
 TINY = ["train.steps=16", "model.widths=[2]"]

@@ -26,7 +26,8 @@ from bnexp.identity import identify
 from bnexp.launch import launch
 from bnexp.live import Live
 from bnexp.plan import Planned, plan
-from bnexp.run import list_runs, locked, rows_of
+from bnexp.run import locked
+from bnexp.runs_folder import list_runs, rows_of
 from bnexp.stop import Stop
 from bnexp.tables import LISTED, list_table
 from bnexp.terminal import Terminal

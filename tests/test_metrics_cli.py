@@ -16,7 +16,7 @@ from bnexp.cli import app
 from bnexp.compose import compose
 from bnexp.config import METRICS
 from bnexp.records import curves
-from bnexp.run import list_runs
+from bnexp.runs_folder import list_runs
 
 SHORT = ["model.widths=[4,4]", "train.epochs=null", "train.steps=24", "train.eval_every=8", "--quiet"]
 README = (Path(__file__).parent.parent / "README.md").read_text()

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from bnexp.run import Run, list_runs
+from bnexp.run import Run
+from bnexp.runs_folder import list_runs
 
 ROOT = Path(__file__).parent.parent
 BNEXP = [sys.executable, "-m", "bnexp"]

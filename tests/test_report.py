@@ -19,7 +19,8 @@ from bnexp.cli import app
 from bnexp.group import find_group
 from bnexp.records import curves
 from bnexp.report.chapters import chapters
-from bnexp.run import Run, list_runs, rows_of
+from bnexp.run import Run
+from bnexp.runs_folder import list_runs, rows_of
 
 SHORT = ["train.epochs=null", "train.steps=12", "model.widths=[4]", "train.eval_every=4", "device=cpu", "--workers", "0", "--quiet"]
 SIZE = "sweep batch-size --values 16,32 --seeds 2 optim.lr=0.01,0.1,1e6 metrics=full"

@@ -17,7 +17,8 @@ from bnexp.config import Config
 from bnexp.engine import train_stack
 from bnexp.launch import launch
 from bnexp.plan import plan
-from bnexp.run import Run, list_runs
+from bnexp.run import Run
+from bnexp.runs_folder import list_runs
 from bnexp.stop import Stop
 from bnexp.terminal import Terminal
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from test_process import BNEXP, SLOW, finish, logged, start, wait_for
 
-from bnexp.run import list_runs
+from bnexp.runs_folder import list_runs
 from bnexp.stop import SIGNALS, Stop, deaf, handle
 
 TINY = ["train.steps=16", "model.widths=[2]"]

@@ -14,7 +14,7 @@ from bnexp.cli import app
 from bnexp.compose import expand
 from bnexp.config import NORMS
 from bnexp.errors import UsageError
-from bnexp.run import list_runs
+from bnexp.runs_folder import list_runs
 from bnexp.sweep import ask, budget, equal_steps
 
 TINY = ["model.widths=[4,4]", "train.steps=12"]

@@ -31,7 +31,8 @@ from bnexp.board import count
 from bnexp.checkpoint import load_model
 from bnexp.cli import app
 from bnexp.group import Group, find_all, find_group
-from bnexp.run import Run, list_runs
+from bnexp.run import Run
+from bnexp.runs_folder import list_runs
 
 SWEEP = ["lr", "--values", "0.1,1e20", "--seeds", "2", "model.widths=[4,4]", "train.steps=24", "train.eval_every=8", "train.batch_size=128"]
 HPARAMS = {"hparams/diverged", "hparams/steps_to_target"}

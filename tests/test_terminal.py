@@ -27,7 +27,7 @@ from bnexp.compose import expand
 from bnexp.grid import prepare, train_all
 from bnexp.launch import launch
 from bnexp.live import Live, label
-from bnexp.run import list_runs
+from bnexp.runs_folder import list_runs
 from bnexp.sparkline import BLOCKS, LOST
 from bnexp.stop import Stop
 from bnexp.terminal import POINTS, SHOWN, Look, Seen, Terminal, extend, fitted

@@ -12,7 +12,8 @@ from bnexp.compose import expand
 from bnexp.errors import Interrupted, UsageError
 from bnexp.identity import identify
 from bnexp.plan import Planned, plan
-from bnexp.run import Run, list_runs
+from bnexp.run import Run
+from bnexp.runs_folder import list_runs
 from bnexp.stop import Stop
 from bnexp.workers import Event, run_stacks
 

@@ -1,8 +1,8 @@
 """What runs say together: rows, means with intervals, pairs by seed, steps and seconds to target, learning rates, arms, batch sizes, grids,
 whether runs can be compared, and whether that is fair.
 
-Everything takes the flat rows of `bnexp.run.rows` and gives frozen dataclasses that `dataclasses.asdict` makes plain. No torch, and scipy
-only where it is needed. What counts as a result and what a diverged run scores: `rows`.
+Everything takes flat rows (`bnexp.runs_folder`) and gives frozen dataclasses that `dataclasses.asdict` makes plain. No torch; scipy only
+where it is needed. What counts as a result and what a diverged run scores: `rows`.
 """
 
 from bnexp.analysis.audit import ArmFacts, Audit, Check, fairness_audit

@@ -1,6 +1,6 @@
 """What a row says: whether it is a result, what it scored, which arm, learning rate and seed it belongs to.
 
-A row is one run's summary.json, flat, as `bnexp.run.rows` makes it. The rules on what counts are here and nowhere else:
+A row is one run's summary.json, flat, as `rows` of the runs folder makes it. The rules on what counts are here and nowhere else:
 
 - `finished` and `diverged` runs are results. `failed`, `interrupted` and `running` ones are not: they are counted as missing.
 - A diverged run is never dropped. Its accuracy is 0 (its logits are not numbers, so it predicts nothing; what is recorded for it is the

@@ -96,7 +96,7 @@ def sweep(
     from bnexp import sweep as sweeps
     from bnexp.analysis import tidy
     from bnexp.grid import prepare, train_all
-    from bnexp.run import rows_of
+    from bnexp.runs_folder import rows_of
 
     _check_machine(workers, scheduler)
     asked = sweeps.ask(kind.value, overrides or [], values=listed(values, "--values"), seeds=seeds, config_dir=config_dir)
@@ -169,7 +169,7 @@ def compare(
     from bnexp.grid import prepare, train_all
     from bnexp.group import group_of
     from bnexp.launch import Outcome
-    from bnexp.run import find_run, rows_of
+    from bnexp.runs_folder import find_run, rows_of
     from bnexp.terminal import Terminal
 
     names, overrides = runs_and_overrides(items)

@@ -91,7 +91,7 @@ def evaluate(
 
         bnexp evaluate last --folded
     """
-    from bnexp.run import find_run
+    from bnexp.runs_folder import find_run
     from bnexp.saved import evaluate_saved
     from bnexp.terminal import Terminal
 
@@ -116,7 +116,7 @@ def resume(run: RunName, runs_dir: RunsDir = RUNS, config_dir: NoConfigDir = Non
         bnexp resume last
     """
     from bnexp.launch import resume as go_on
-    from bnexp.run import find_run
+    from bnexp.runs_folder import find_run
 
     _print_outcome(go_on(find_run(run, runs_dir), quiet=quiet), json, quiet)
 

@@ -21,7 +21,7 @@ def complete_overrides(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_runs(ctx: typer.Context, incomplete: str) -> list[str]:
-    from bnexp.run import list_runs
+    from bnexp.runs_folder import list_runs
 
     ids = [run.id for run in list_runs(Path(ctx.params.get("runs_dir") or "runs"))]
     return [name for name in [*ids, "last"] if name.startswith(incomplete)]

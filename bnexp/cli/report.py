@@ -45,7 +45,8 @@ def report(
         bnexp report batch-bs32-lr0.1-s0 none-bs32-lr0.1-s0
     """
     from bnexp.group import Group, find_all, group_of
-    from bnexp.run import Run, list_runs, rows_of
+    from bnexp.run import Run
+    from bnexp.runs_folder import list_runs, rows_of
 
     asked = find_all(runs or [], runs_dir)
     if len(asked) == 1 and isinstance(asked[0], Group):

@@ -35,7 +35,8 @@ def list_(ctx: typer.Context, runs_dir: RunsDir = RUNS, config_dir: NoConfigDir 
         return
     if runs_dir != RUNS and not runs_dir.exists():
         raise UsageError(f"--runs-dir {runs_dir} is not there.")
-    from bnexp.run import Run, rows
+    from bnexp.run import Run
+    from bnexp.runs_folder import rows
 
     if json:
         print_json({"runs": rows(runs_dir)})
@@ -67,7 +68,7 @@ def show_run(
 
         bnexp runs show last --json
     """
-    from bnexp.run import find_run
+    from bnexp.runs_folder import find_run
 
     found = find_run(run, runs_dir or ctx.obj["runs_dir"])
     if json or ctx.obj["json"]:
@@ -103,7 +104,7 @@ def remove(
         bnexp runs rm batch-bs32-lr0.1-s0 none-bs32-lr0.1-s0
     """
     from bnexp.launch import remove as delete
-    from bnexp.run import find_run
+    from bnexp.runs_folder import find_run
 
     found = list(dict.fromkeys(find_run(name, runs_dir or ctx.obj["runs_dir"]) for name in runs))
     delete(found)

@@ -42,7 +42,7 @@ def stats(
         bnexp stats data=waveforms model.placement=norm-conv-relu
     """
     from bnexp.compose import compose
-    from bnexp.run import find_run
+    from bnexp.runs_folder import find_run
     from bnexp.terminal import Terminal
 
     names, overrides = runs_and_overrides(items)

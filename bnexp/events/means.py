@@ -32,7 +32,8 @@ from bnexp.events.layout import CURVES, MARGIN, layout, margin_tag
 from bnexp.files import make_folder
 from bnexp.group import Group
 from bnexp.records import curves
-from bnexp.run import Run, rows_of
+from bnexp.run import Run
+from bnexp.runs_folder import rows_of
 
 AT_END = ("test/running/accuracy", "test/precise/accuracy", "test/batch/accuracy")
 FOLDER = re.compile(r".+-mean\d+")

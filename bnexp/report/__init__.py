@@ -14,7 +14,8 @@ from bnexp.report.law import law_shown
 from bnexp.report.overview import overview
 from bnexp.report.page import Page, write
 from bnexp.report.show import shown
-from bnexp.run import Run, flatten
+from bnexp.run import Run
+from bnexp.runs_folder import flatten
 from bnexp.terminal import command_line
 
 __all__ = ["write_law_report", "write_report"]
@@ -32,7 +33,7 @@ def write_report(
     """Writes `report.html` and `figures/` on these runs, and gives the page's path.
 
     Args:
-        parts: the runs' rows (`bnexp.run.rows_of`), by the budget they were asked for; a run may stand in several.
+        parts: the runs' rows (`rows_of`), by the budget they were asked for; a run may stand in several.
         arms: of a comparison, whose runs all belong together; None: they are found.
         step_ms: median and quartiles of each arm's step alone, where that was timed: steps to target become seconds.
 
