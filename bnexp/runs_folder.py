@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bnexp.errors import BnexpError, DataError, UsageError, did_you_mean
+from bnexp.errors import BnexpError, DataError, UsageError, did_you_mean, short
 from bnexp.run import Run, check_rooms, is_run_id, locked
 
 
@@ -50,13 +50,12 @@ def find_run(text: str, runs_dir: Path) -> Run:
     matches = [run for run in runs if run.id.startswith(text)]
     if len(matches) == 1 and text:
         return matches[0]
-    short = text if len(text) <= 80 else text[:77] + "..."
     if matches and text:
         some = ", ".join(run.id for run in matches[:5]) + (", ..." if len(matches) > 5 else "")
-        raise UsageError(f"'{short}' is the beginning of {len(matches)} runs ({some}); give more of the id.")
+        raise UsageError(f"'{short(text)}' is the beginning of {len(matches)} runs ({some}); give more of the id.")
     hint = did_you_mean(text[:200], [run.id for run in runs])
     raise UsageError(
-        f"There is no run '{short}' in {runs_dir}.{hint} A RUN is an id, its beginning, a path or last; `bnexp runs` lists them."
+        f"There is no run '{short(text)}' in {runs_dir}.{hint} A RUN is an id, its beginning, a path or last; `bnexp runs` lists them."
     )
 
 
@@ -80,16 +79,16 @@ def _run_at(text: str) -> Run | None:
         return None
     run = Run(path.parent, path.name)
     if not is_run_id(run.id):
-        raise UsageError(f"{text} is a folder, but not that of a run.")
+        raise UsageError(f"{short(text, 300)} is a folder, but not that of a run.")
     check_rooms(run.runs_dir)
     if path.is_symlink():
-        raise UsageError(f"{text} is a link; name the run itself.")
+        raise UsageError(f"{short(text, 300)} is a link; name the run itself.")
     try:
         is_run = run.summary()["id"] == run.id
     except BnexpError:
         is_run = False
     if not is_run:
-        raise UsageError(f"{text} is a folder, but not that of a run.")
+        raise UsageError(f"{short(text, 300)} is a folder, but not that of a run.")
     return run
 
 

@@ -177,7 +177,7 @@ def compare(
         asked = {"--no-bn": no_bn, "--norm": norm, "--lrs": lrs, "--seeds": seeds, "--scheduler": scheduler, "--fresh": fresh}
         new = [*overrides, *(option for option, value in asked.items() if value), *(["--workers"] if workers is not None else [])]
         if new:
-            raise UsageError(f"{names[0]} names a run that is there, and {new[0]} asks for new ones; give runs alone, or none.")
+            raise UsageError(f"{short(names[0])} names a run that is there, and {new[0]} asks for new ones; give runs alone, or none.")
         runs = list(dict.fromkeys(find_run(name, runs_dir) for name in names))
         arms = arms_of(rows_of(runs))
         check_out(out)
