@@ -63,7 +63,10 @@ def _is_alive(pid: int) -> bool:
 
 
 def _host() -> str:
-    return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40]
+    """Where a process's number means what it does here: this machine and, inside it, the container (its namespace of processes)."""
+    with suppress(OSError):
+        return f"{re.sub(r'[^A-Za-z0-9-]', '-', socket.gethostname())[:40]}-{Path('/proc/self/ns/pid').stat().st_ino}"
+    return "unknown"
 
 
 def make_folder(path: Path) -> None:

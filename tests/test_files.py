@@ -53,9 +53,32 @@ def test_a_killed_process_leaves_the_old_file(tmp_path: Path) -> None:
     )
     assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == -9
     assert path.read_bytes() == b"old"
+    (left,) = [other for other in tmp_path.iterdir() if other != path]
     with atomic_write(path) as file:
         file.write(b"new")
     assert path.read_bytes() == b"new"
+    assert not left.exists()  # what it left is removed
+
+
+def test_what_others_are_writing_stays(tmp_path: Path) -> None:
+    """A living process of this machine, and one of another machine or container, whose number means nothing here."""
+    path = tmp_path / "file.txt"
+    with atomic_write(path):
+        (own,) = tmp_path.iterdir()
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    living = tmp_path / own.name.replace(str(os.getpid()), str(process.pid))
+    elsewhere = tmp_path / own.name.replace("file.txt.", "file.txt.other-")
+    other_file = tmp_path / own.name.replace("file.txt", "another.txt")
+    for name in (living, elsewhere, other_file):
+        name.write_bytes(b"half")
+    with atomic_write(path):
+        pass
+    assert all(name.exists() for name in (living, elsewhere, other_file))
+    process.communicate(b"\n")
+    with atomic_write(path):
+        pass
+    assert not living.exists()
+    assert elsewhere.exists()
 
 
 def test_two_processes_do_not_share_a_temporary_file(tmp_path: Path) -> None:
