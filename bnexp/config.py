@@ -49,6 +49,7 @@ MOST_CLASSES = 2_000
 """The confusion matrix, which every summary holds, has their square."""
 MOST_WIDTHS = 100
 """Blocks, or hidden layers of the mlp. Each takes memory and time of its own, however narrow it is, and maps are one pixel long before."""
+MOST_THREADS = 1024
 NAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,80}")
 
 
@@ -187,7 +188,7 @@ class Config:
     name: str | None = key("name of the run; null: made from norm, batch size, lr and seed", None)
     device: str = key("where to compute; auto: cuda where there is a GPU, else cpu", "auto", choices=DEVICES)
     precision: str = key("arithmetic; bf16: autocast, with BN statistics and the loss in fp32", "fp32", choices=PRECISIONS)
-    threads: int | Literal["auto"] = key("CPU threads; auto: 1 for small steps, else the cores", "auto", low=1, high=1024)
+    threads: int | Literal["auto"] = key("CPU threads; auto: 1 for small steps, else the cores", "auto", low=1, high=MOST_THREADS)
     seed: int = key("seed of initialization, data order and augmentation, each with a generator of its own", 0, low=0, high=2**31 - 1)
 
     def __post_init__(self) -> None:

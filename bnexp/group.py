@@ -158,7 +158,7 @@ def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO()
     if rows:
         writer = DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
+        writer.writerow({key: _uncomputed(key) for key in rows[0]})
         writer.writerows({key: _uncomputed(value) for key, value in row.items()} for row in rows)
     return text.getvalue()
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnexp.config import Config
+from bnexp.config import MOST_THREADS, Config
 from bnexp.data.root import user_path
-from bnexp.errors import DataError, Interrupted, UsageError
+from bnexp.errors import DataError, Interrupted, UsageError, one_line
 from bnexp.identity import identify
 from bnexp.plan import Planned, check_room, plan
-from bnexp.run import Run, drop_spent_plans, locked, planned_with, tidy
+from bnexp.run import Run, drop_spent_plans, locked, planned_with, stored_stacks, tidy
 from bnexp.stop import Stop
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def work(
         if terminal is not None:
             terminal.say(message)
         elif not quiet:
-            print(message, file=sys.stderr)
+            print(one_line(message), file=sys.stderr)
 
     try:
         with locked(planned.runs, waiting if wait else None, stop):
@@ -121,7 +121,7 @@ def resume(run: Run, terminal: Display | None = None, *, quiet: bool = False) ->
     Raises:
         UsageError: the run's config, its data or this program have changed since, so that its numbers could not be continued.
     """
-    tidy(run)
+    tidy([run])
     if run.successor.summary_json.exists():
         run = run.successor
     elif run.done:
@@ -142,7 +142,7 @@ def resume(run: Run, terminal: Display | None = None, *, quiet: bool = False) ->
 def _threads_before(run: Run) -> int | None:
     """The threads that an unfinished run was computed with, which are part of its bits."""
     threads = (run.summary().get("environment") or {}).get("threads")
-    return threads if isinstance(threads, int) and threads > 0 else None
+    return threads if isinstance(threads, int) and 1 <= threads <= MOST_THREADS else None
 
 
 def remove(runs: Sequence[Run]) -> None:
@@ -152,6 +152,7 @@ def remove(runs: Sequence[Run]) -> None:
         UsageError: a process is working on one of them; none is deleted.
     """
     with locked(runs, waiting=None):
+        stacks = stored_stacks(runs[0].runs_dir) if runs else {}
         for run in runs:
             run.remove()
-            drop_spent_plans(run)
+            drop_spent_plans(run, stacks)

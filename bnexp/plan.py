@@ -113,9 +113,9 @@ def plan(
     last summaries), for the sake of the others' bits; so do `stored` stacks (run ids) that were planned and not begun. With `fresh`, a
     finished run's successor is asked for in its place.
     """
+    tidy(runs)
     asked: dict[str, tuple[Run, Config]] = {}
     for run, config in zip(runs, configs, strict=True):
-        tidy(run)
         wanted = run.successor if fresh and (run.done or run.successor.folder.exists()) else run
         asked[run.id] = (wanted, config)
     headers = {data: header(data) for data in {config.data for config in configs}}
@@ -126,8 +126,8 @@ def plan(
     left = {name: pair for name, pair in asked.items() if not pair[0].done}
     found = []
     for run, _ in list(left.values()):
-        planned = planned_with(run)
-        if run.id in left and planned and all(member.id in asked and asked[member.id][0] == member for member, _ in planned):
+        planned = planned_with(run) if run.id in left else []  # it may go on with another's stack already
+        if planned and all(member.id in asked and asked[member.id][0] == member for member, _ in planned):
             found.append(planned_as([asked[member.id] for member, _ in planned]))
             for member, _ in planned:
                 left.pop(member.id, None)

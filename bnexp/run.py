@@ -13,7 +13,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -219,25 +219,27 @@ def planned_with(run: Run) -> list[tuple[Run, Config]]:
     return planned if run in [member for member, _ in planned] else []
 
 
-def tidy(run: Run) -> None:
-    """Ends what a killed process left half done about a run; does nothing while another process works on it, which will do so itself, or on
-    a disk that cannot be written."""
-    if not (run.folder.exists() or run.successor.folder.exists()):
-        return
-    with suppress(UsageError, OSError), locked([run], waiting=None):
-        run.settle()
-        drop_spent_plans(run)
+def tidy(runs: Sequence[Run]) -> None:
+    """Ends what a killed process left half done about the runs (of one folder); does nothing about one while another process works on it,
+    which will do so itself, or on a disk that cannot be written."""
+    there = [run for run in runs if run.folder.exists() or run.successor.folder.exists()]
+    stacks = stored_stacks(there[0].runs_dir) if there else {}
+    for run in there:
+        with suppress(UsageError, OSError), locked([run], waiting=None):
+            run.settle()
+            drop_spent_plans(run, stacks)
 
 
-def drop_spent_plans(run: Run) -> None:
-    """Removes each stored stack of this run that no unfinished run goes back to: all are done, or removed, or were started anew."""
-    folders = [StackFolder(run.runs_dir, path.name) for path in (run.runs_dir / ".stacks").glob("*")]
-    for stack in folders:
-        members = [member for member, _ in stack.members()]
-        if run.id in [member.id for member in members] and not any(
-            not member.done and stack_id_of(member) == stack.id for member in members
-        ):
-            stack.remove()
+def stored_stacks(runs_dir: Path) -> dict[str, list[Run]]:
+    """The members of every stored stack, by its id. A thousand runs ask this once: each plan takes a tenth of a millisecond a member."""
+    return {path.name: [run for run, _ in StackFolder(runs_dir, path.name).members()] for path in (runs_dir / ".stacks").glob("*")}
+
+
+def drop_spent_plans(run: Run, stacks: Mapping[str, Sequence[Run]]) -> None:
+    """Removes each of the stored stacks of this run that no unfinished run goes back to: all are done, or removed, or were started anew."""
+    for name, members in stacks.items():
+        if run.id in [member.id for member in members] and not any(not member.done and stack_id_of(member) == name for member in members):
+            StackFolder(run.runs_dir, name).remove()
 
 
 def stack_id_of(run: Run) -> str | None:

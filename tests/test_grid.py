@@ -98,6 +98,12 @@ def test_csv_keeps_infinity_and_missing_values_apart(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "new" / "found.json").read_text()) == {"factor": None, "n": 2, "nonfinite": ["factor"]}
 
 
+def test_no_cell_of_a_csv_is_a_formula_and_no_header_either() -> None:
+    """A stranger's summary names the columns too."""
+    rows = [{"id": "=1+1", "=HYPERLINK(A2)": "@x", "+a": -0.5}]
+    assert list(csv.reader(io.StringIO(to_csv(rows)))) == [["id", "'=HYPERLINK(A2)", "'+a"], ["'=1+1", "'@x", "-0.5"]]
+
+
 def test_estimates_grow_with_the_work_and_learn_from_finished_runs(tmp_path: Path) -> None:
     narrow, wide = Config(), Config().replace(**{"model.widths": [32, 64, 128]})
     digits = (1, 8, 8), 1437, 10

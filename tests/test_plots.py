@@ -1,7 +1,10 @@
 """Figures: what they show is what the data say, in colours that stay an arm's own."""
 
 import math
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -234,3 +237,14 @@ def test_a_picture_becomes_svg_and_png_and_a_themed_drawing(tmp_path: Path) -> N
     assert uses
     assert set(uses) <= ids
     assert picture.svg() == picture.svg() == file  # the same bytes each time
+
+
+def test_a_pipe_called_matplotlibrc_is_never_read(tmp_path: Path) -> None:
+    """matplotlib reads a file of that name in the working folder while it is imported."""
+    os.mkfifo(tmp_path / "matplotlibrc")
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "matplotlibrc").write_bytes(b"\xff\xfe")
+    for folder in (tmp_path, tmp_path / "text"):
+        script = "import os, bnexp.plots.curves; print(os.getcwd())"
+        result = subprocess.run([sys.executable, "-P", "-c", script], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+        assert (result.returncode, result.stdout.strip(), result.stderr) == (0, str(folder), "")

@@ -13,11 +13,13 @@ from typer.testing import CliRunner, Result
 
 from bnexp import launch as launching
 from bnexp.cli import app
+from bnexp.cli.options import print_json
 from bnexp.config import Config
 from bnexp.engine import train_stack
+from bnexp.identity import identify
 from bnexp.launch import launch
 from bnexp.plan import plan
-from bnexp.run import Run
+from bnexp.run import Run, StackFolder
 from bnexp.runs_folder import list_runs
 from bnexp.stop import Stop
 from bnexp.terminal import Terminal
@@ -257,3 +259,54 @@ def test_progress_that_nobody_reads_does_not_stop_the_training(runs_dir: Path, m
         monkeypatch.setattr(closed, "flush", lambda: None)
         os.dup2(os.open(os.devnull, os.O_WRONLY), closed.fileno())
     assert planned.runs[0].done
+
+
+def test_a_large_interrupted_sweep_is_planned_with_one_look_at_each_stack(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each run once looked into each stack: a minute before the first line, with 1,000 runs in 64 stacks."""
+    stacks = [[CONFIG.replace(**{"seed": seed, "optim.lr": lr}) for seed in range(2)] for lr in (0.01, 0.02, 0.03, 0.04)]
+    for configs in stacks:
+        interrupt(configs, runs_dir, monkeypatch)
+    every = [config for configs in stacks for config in configs]
+    read: list[str] = []
+    members = StackFolder.members
+
+    def counted(folder: StackFolder) -> list[tuple[Run, Config]]:
+        read.append(folder.id)
+        return members(folder)
+
+    monkeypatch.setattr(StackFolder, "members", counted)
+    planned = plan(every, identify(every, runs_dir))
+    assert sorted(len(stack.runs) for stack in planned) == [2, 2, 2, 2]
+    assert len(read) == 2 * len(stacks)  # what is left over of each; what each goes on as
+    assert len(set(read)) == len(stacks)
+
+
+def test_a_strangers_summary_cannot_ask_for_a_million_threads(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt([CONFIG], runs_dir, monkeypatch)
+    (run,) = list_runs(runs_dir)
+    for threads in (2**40, 60_000, 0, -1, True, "2"):
+        run.write_summary({**run.summary(), "environment": {"threads": threads}})
+        assert launching._threads_before(run) in (None, 1), threads
+    bn(runs_dir, "resume", "last")
+
+
+def test_names_of_folders_are_no_escape_sequences(tmp_path: Path) -> None:
+    """A terminal obeys what is written to it: here, to be called otherwise."""
+    folder = tmp_path / "a\x1b]0;owned\x07b"
+    assert "\\x1b]0;owned\\x07" in bn(folder, "runs", code=2).stderr
+    folder.mkdir()
+    assert "\\x1b]0;owned\\x07" in bn(folder, "runs").stderr
+    bn(folder, "train", *TINY)
+    said = [bn(folder, "runs", "rm", "last"), bn(folder, "runs", "rm", "last", code=2), bn(folder, "runs", "--json")]
+    for result in said:
+        assert not {"\x1b", "\x07"} & set(result.stdout + result.stderr)
+    assert "Removed" in said[0].stdout
+
+
+def test_json_on_stdout_has_nothing_that_a_terminal_obeys(capsys: pytest.CaptureFixture[str]) -> None:
+    value = {"a": "\x1b[2J\x9b\u061c\u202e\u2028\U000e0041 é 日本 😀", "b": [1, 2]}
+    print_json(value)
+    out = capsys.readouterr().out
+    assert json.loads(out) == value
+    assert all(letter.isprintable() or letter == "\n" for letter in out)
+    assert "é 日本 😀" in out

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
-import shutil
 import time
 from pathlib import Path
 
@@ -201,18 +201,31 @@ def test_the_least_memory_is_no_more_than_what_training_takes() -> None:
         assert loss.isfinite().all()
 
 
-def test_a_container_may_leave_less_than_the_machine_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A control group's files, as the kernel writes them, read from another place."""
-    files = {"memory.max": f"{2**30}\n", "memory.current": f"{2**29}\n", "memory.stat": f"anon 1\ninactive_file {2**20}\n"}
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    (tmp_path / "cgroup").write_text("1:name=x:/\n0::/\n")
-    monkeypatch.setattr(arrays, "Path", lambda text: tmp_path / "cgroup" if text == "/proc/self/cgroup" else tmp_path)
-    assert arrays.available_memory() == 2**29 + 2**20
-    (tmp_path / "memory.max").write_text("max\n")
-    assert arrays.available_memory() > 2**29 + 2**20
-    shutil.rmtree(tmp_path)
-    assert arrays.available_memory() > 2**29 + 2**20
+V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+V2 = ("memory.max", "memory.current", "inactive_file")
+
+
+@pytest.mark.parametrize(("names", "line", "top"), [(V2, "0::", ""), (V1, "4:memory:", "memory")], ids=["version 2", "version 1"])
+def test_a_container_or_a_batch_system_may_leave_less_than_the_machine_has(
+    tmp_path: Path, names: tuple[str, str, str], line: str, top: str
+) -> None:
+    """A control group's files, as the kernel writes them, in another place; the limit of a parent counts where the group has none."""
+
+    def write(folder: Path, most: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in zip(names, (most, f"{2**29}", f"anon 1\n{names[2]} {2**20}"), strict=True):
+            (folder / ("memory.stat" if "inactive" in name else name)).write_text(f"{text}\n")
+
+    groups = f"1:name=x:/\n{line}/slurm/job_7\n"
+    parent = tmp_path / top / "slurm"
+    write(parent / "job_7", "max" if line == "0::" else f"{2**63 - 4096}")
+    assert arrays.group_memory(groups, tmp_path) > 2**62
+    write(parent, f"{2**30}")
+    assert arrays.group_memory(groups, tmp_path) == 2**29 + 2**20
+    write(parent / "job_7", f"{2**29 + 1}")
+    assert arrays.group_memory(groups, tmp_path) == 1 + 2**20
+    assert arrays.group_memory("1:name=x:/\n", tmp_path) == math.inf
+    assert 0 < arrays.available_memory() <= psutil.virtual_memory().total
 
 
 def test_an_override_is_long_enough_for_any_list_of_seeds() -> None:

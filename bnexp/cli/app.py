@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from bnexp import __version__
-from bnexp.cli.streams import outlive_readers
+from bnexp.cli.streams import outlive_readers, say
 from bnexp.errors import BnexpError, one_line
 from bnexp.stop import INTERRUPTED, interrupt, leave
 
@@ -43,14 +43,14 @@ class Commands(TyperGroup):
             if sys.stdout is not None:
                 sys.stdout.flush()  # a full disk behind it is an error like any other
         except BnexpError as error:
-            print(("Error: " if error.exit_code != INTERRUPTED else "") + one_line(str(error)), file=sys.stderr)
+            say(("Error: " if error.exit_code != INTERRUPTED else "") + str(error))
             raise typer.Exit(error.exit_code) from None
         except OSError as error:
             where = f": {error.filename}" if error.filename else ""
-            print("Error: " + one_line(f"{error.strerror or error}{where}"), file=sys.stderr)
+            say(f"Error: {error.strerror or error}{where}")
             raise typer.Exit(BnexpError.exit_code) from None
         except KeyboardInterrupt as error:
-            print(f"Interrupted by {error}." if str(error) else "Interrupted.", file=sys.stderr)
+            say(f"Interrupted by {error}." if str(error) else "Interrupted.")
             raise typer.Exit(INTERRUPTED) from None
         return result
 
@@ -92,6 +92,7 @@ def main(args: Sequence[str] | None = None) -> None:
     # GNU OpenMP's threads spin at barriers, and with any competitor on the machine a two-thread step took 12 times as long (25 to 297 ms,
     # MNIST-sized, batch 64, 2 cores); spinning shortly costs a quarter when alone and only doubles then (31, 64 ms). Read when torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    os.environ["PYTHONSAFEPATH"] = "1"  # for what is started from here: Python would import from the working folder, which may be anybody's
     outlive_readers()
     interrupt()
     try:

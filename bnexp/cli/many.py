@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
@@ -25,6 +24,7 @@ from bnexp.cli.options import (
     runs_and_overrides,
 )
 from bnexp.cli.results import Out, check_out, end, report_on, store_means, store_results, try_report
+from bnexp.cli.streams import say
 from bnexp.errors import UsageError, short
 
 if TYPE_CHECKING:
@@ -219,10 +219,9 @@ def _check_machine(workers: int | None, scheduler: str | None) -> None:
         from bnexp.doors import is_open
 
         if is_open(address := address_of(scheduler)):
-            print(
+            say(
                 f"Warning: whoever reaches the scheduler {short(address)} can run code as you, here and on its workers; "
-                "the README says how to secure it with TLS.",
-                file=sys.stderr,
+                "the README says how to secure it with TLS."
             )
 
 
@@ -236,10 +235,9 @@ def _end(outcome: Outcome, stored: Path | None) -> None:
     """Ends with 3 if some runs failed, with 1 if the results could not be written."""
     if outcome.failed:
         reasons = "; ".join(dict.fromkeys(reason.rstrip(".") for reason in outcome.failed.values()))
-        print(
+        say(
             f"Error: {len(outcome.failed)} of {len(outcome.runs)} runs failed: {short(reasons, 300)}. "
-            "The same command again trains only what is missing.",
-            file=sys.stderr,
+            "The same command again trains only what is missing."
         )
         raise typer.Exit(SOME_FAILED)
     end(stored)

@@ -23,6 +23,7 @@ from bnexp.cli.options import (
     complete_runs_and_sweeps,
     print_json,
 )
+from bnexp.cli.streams import say
 from bnexp.errors import UsageError, short
 
 if TYPE_CHECKING:
@@ -187,13 +188,9 @@ def tensorboard(
             print(f"TensorBoard shows {short(what, 300)} at {url} (Ctrl-C stops it)")
         sys.stdout.flush()
         if not is_loopback(host):
-            print(
-                f"Warning: with --host {host} everybody on the network can read these runs; nothing asks for a password.", file=sys.stderr
-            )
+            say(f"Warning: with --host {host} everybody on the network can read these runs; nothing asks for a password.")
         if (runs := count(runs_dir, shown)) > TICKED:
-            print(
-                f"It ticks none of more than {TICKED} runs, and these are {runs}: tick some, as the filter `mean` finds.", file=sys.stderr
-            )
+            say(f"It ticks none of more than {TICKED} runs, and these are {runs}: tick some, as the filter `mean` finds.")
 
     serve(runs_dir, shown, host, port, announce)
 
@@ -207,7 +204,7 @@ def _print_outcome(outcome: Outcome, json: bool, quiet: bool) -> None:
     summaries = outcome.summaries
     if outcome.reused and not quiet:
         which = summaries[0]["id"] if len(summaries) == 1 else f"{len(outcome.reused)} of {len(summaries)} runs"
-        print(f"{which}: finished before, not trained again. `bnexp train --fresh` trains anew.", file=sys.stderr)
+        say(f"{which}: finished before, not trained again. `bnexp train --fresh` trains anew.")
     if json:
         print_json(summaries[0] if len(summaries) == 1 else {"runs": summaries})
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -80,8 +81,8 @@ def listed(text: str | None, option: str) -> list[str] | None:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout. What a terminal would obey (C1 controls, marks that turn the writing around) stands there as JSON's
-    escapes."""
+    """One JSON document on stdout. What cannot be printed (controls that a terminal would obey, marks that turn the writing around) stands
+    there as JSON's escapes."""
     from bnexp.files import dump_json
 
-    print(re.sub("[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]", lambda found: f"\\u{ord(found[0]):04x}", dump_json(value)))
+    print(re.sub("[^ -~\n]", lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], dump_json(value)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ import typer
 from bnexp.cli.app import app
 from bnexp.cli.options import RUNS, Json, NoConfigDir, Quiet, RunsDir, complete_runs_and_sweeps, print_json
 from bnexp.cli.results import check_out, report_on
-from bnexp.errors import UsageError
+from bnexp.errors import UsageError, one_line
 
 LONGEST_MS = 1e9
 
@@ -72,7 +73,7 @@ def report(
     if json:
         print_json({"report": str(path), "runs": [run.id for run in members]})
     else:
-        print(path)
+        print(one_line(str(path)) if sys.stdout.isatty() else path)
 
 
 def _step_ms(stored: Path) -> Mapping[str, tuple[float, float, float]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bnexp.cli.streams import say
 from bnexp.errors import BnexpError, UsageError, short
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def store_results(
             store(folder, name, plain, rows, csv)
             written.append(folder)
         except OSError as error:
-            print(f"Error: the results could not be written to {folder} ({error.strerror or error}).", file=sys.stderr)
+            say(f"Error: the results could not be written to {folder} ({error.strerror or error}).")
     return written[0] if written else None
 
 
@@ -70,7 +70,7 @@ def store_means(group: Group, runs: Sequence[Run]) -> None:
     try:
         write_means(group, runs)
     except OSError as error:
-        print(f"Warning: TensorBoard's means over seeds could not be written ({error.strerror or error}).", file=sys.stderr)
+        say(f"Warning: TensorBoard's means over seeds could not be written ({error.strerror or error}).")
 
 
 def report_on(
@@ -93,14 +93,14 @@ def try_report(stored: Path | None, write: Callable[[Path], Path], quiet: bool) 
     if stored is None:
         return
     if not quiet:
-        print("Drawing the report ...", file=sys.stderr, flush=True)
+        say("Drawing the report ...")
     try:
         path = write(stored)
     except (BnexpError, OSError) as error:
-        print(f"No report: {error}", file=sys.stderr)
+        say(f"No report: {error}")
         path = stored
     if not quiet:
-        print(f"Report, rows and results: {path}", file=sys.stderr)
+        say(f"Report, rows and results: {path}")
 
 
 def end(stored: Path | None) -> None:

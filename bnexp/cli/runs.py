@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from bnexp.cli.app import Commands, app
 from bnexp.cli.options import RUNS, Json, NoConfigDir, NoQuiet, Quiet, RunName, RunsDir, complete_runs, print_json
-from bnexp.errors import UsageError
+from bnexp.cli.streams import say
+from bnexp.errors import UsageError, one_line
 
 DRAWN = 50
 """Runs whose sparkline is shown, the newest: metrics.jsonl takes a third of a megabyte a run, and a folder may have ten thousand."""
@@ -45,7 +45,7 @@ def list_(ctx: typer.Context, runs_dir: RunsDir = RUNS, config_dir: NoConfigDir 
 
     found = rows(runs_dir, LISTED)
     if not found:
-        print(f"There are no runs in {runs_dir}; `bnexp train` makes one.", file=sys.stderr)
+        say(f"There are no runs in {runs_dir}; `bnexp train` makes one.")
     else:
         from bnexp.records import curve
 
@@ -78,7 +78,7 @@ def show_run(
         from bnexp.tables import inside_table, run_table, show
 
         if not found.is_whole(found.metrics_jsonl):
-            print(f"Warning: {found.metrics_jsonl} is not what the run wrote: it was damaged or changed.", file=sys.stderr)
+            say(f"Warning: {found.metrics_jsonl} is not what the run wrote: it was damaged or changed.")
         measured = curves(found.metrics_jsonl)
         show(run_table(found.summary(), str(found.folder), measured))
         inside = inside_table(measured)
@@ -112,4 +112,4 @@ def remove(
         print_json({"removed": [run.id for run in found]})
     elif not quiet:
         for run in found:
-            print(f"Removed {run.folder}")
+            print(one_line(f"Removed {run.folder}"))

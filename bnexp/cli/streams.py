@@ -6,6 +6,8 @@ import errno
 import io
 import sys
 
+from bnexp.errors import one_line
+
 UNREAD = (errno.EIO, errno.EPIPE)
 """The terminal was closed; the other end of the pipe was."""
 
@@ -43,3 +45,8 @@ def outlive_readers() -> None:
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
             setattr(sys, name, lasting(stream))
+
+
+def say(message: str) -> None:
+    """A sentence on stderr. Names of folders and of runs may hold anything, and a terminal obeys escape sequences."""
+    print(one_line(message), file=sys.stderr, flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,17 +50,40 @@ def available_memory() -> int:
     """Bytes that can be had now: of the machine, or of what the container or the batch system leaves this process, where that is less."""
     import psutil
 
-    return int(min(psutil.virtual_memory().available, _group_memory()))
+    with suppress(OSError):  # not Linux
+        return int(min(psutil.virtual_memory().available, group_memory(Path("/proc/self/cgroup").read_text(), Path("/sys/fs/cgroup"))))
+    return int(psutil.virtual_memory().available)
 
 
-def _group_memory() -> float:
-    """What the control group (version 2) that this process is in leaves it; infinity where there is none, or no limit."""
+def group_memory(groups: str, root: Path) -> float:
+    """What the control groups of a process leave it, the least of all levels: batch systems and systemd set the limit of a parent.
+
+    Args:
+        groups: what `/proc/self/cgroup` says.
+        root: where the kernel shows the groups.
+
+    Returns:
+        Bytes; infinity where there is no group, or no limit.
+    """
+    left = math.inf
+    for line in groups.splitlines():
+        _, controllers, own = line.split(":", 2)
+        if controllers in ("", "memory"):  # version 2; version 1
+            top = root / controllers
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes") if controllers else ("memory.max", "memory.current")
+            level = top / own.lstrip("/")
+            while level != top.parent:
+                left = min(left, _group_left(level, *names))
+                level = level.parent
+    return left
+
+
+def _group_left(folder: Path, limit: str, usage: str) -> float:
+    """What the control group at `folder` may still take: its limit less its usage, plus the cache that it would give back."""
     try:
-        own = next(line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
-        folder = Path("/sys/fs/cgroup" + own)
-        most, used = int((folder / "memory.max").read_text()), int((folder / "memory.current").read_text())
-        cached = int((re.search(r"^inactive_file (\d+)", (folder / "memory.stat").read_text(), re.MULTILINE) or ["0", "0"])[1])
-    except (OSError, ValueError, StopIteration):  # "max" is no number: there is no limit
+        most, used = int((folder / limit).read_text()), int((folder / usage).read_text())
+        cached = int((re.search(r"^(?:total_)?inactive_file (\d+)", (folder / "memory.stat").read_text(), re.MULTILINE) or ["0", "0"])[1])
+    except (OSError, ValueError):  # "max" is no number: there is no limit
         return math.inf
     return max(0, most - used + cached)
 

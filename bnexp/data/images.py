@@ -12,10 +12,12 @@ from typing import IO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from bnexp.data.arrays import Array, Progress
+from bnexp.data.arrays import Array, Progress, available_memory
 from bnexp.errors import DataError
 
 BLOCK_BYTES = 64 * 2**20
+DECODED_BYTES = 12 * 90_000_000
+"""Memory that a thread takes for the largest image that is decoded: PIL's limit of pixels, as read, as 8 bits and as RGB."""
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
 """What is decoded, whatever a file's name says. PIL would also take EPS, for which it starts Ghostscript, and tens of rare formats."""
 ORIENTATION_TAG = 0x0112
@@ -41,7 +43,8 @@ def write_npy(file: IO[bytes], paths: list[Path], side: int, progress: Progress 
     """
     shape = (len(paths), 3, side, side)
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = max(1, min(cores, available_memory() // DECODED_BYTES))
     block = max(threads, min(512, BLOCK_BYTES // (3 * side * side)))
     # the filters are the process's, so they are set here and not in the threads
     with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
@@ -100,7 +103,7 @@ def _covering(size: tuple[int, int], side: int) -> tuple[int, int]:
 def _to_rgb(image: Image.Image) -> Image.Image:
     """As 8-bit RGB. 16-bit greys are scaled, which PIL's own conversion would clip; transparency is dropped."""
     if image.mode.startswith("I"):
-        return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+        return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise ValueError("its pixels are floats; save it with 8 bits a channel")
     return image.convert("RGB")
