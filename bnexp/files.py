@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 MOST_JSON = 64 * 2**20
 """Bytes of a JSON file that is read: a confusion matrix of 1,000 classes takes a tenth."""
@@ -178,7 +178,11 @@ def read_checked_json(path: Path, version: int) -> dict[str, Any]:
     if found and end != f'{zlib.crc32(body):08x}"\n}}\n'.encode():
         raise ValueError("it is damaged: its checksum does not fit")
     try:
-        value: Any = json.loads(data)
+        value: Any = json.loads(data, parse_constant=_no_number, parse_float=_finite)
+        if b"\\u" in data:  # ours are escapes of control characters only
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("it holds half a character (a lone surrogate)") from None
     except RecursionError:
         raise ValueError("its brackets are nested too deeply") from None
     if not isinstance(value, dict):
@@ -188,6 +192,16 @@ def read_checked_json(path: Path, version: int) -> dict[str, Any]:
         raise ValueError(f"its format {str(kind)[:20]} is newer than this program, which reads up to {version}")
     if kind and not found:
         raise ValueError("it is damaged: its checksum is missing")
+    return value
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"it holds {text}, which is no JSON")
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"it holds {text[:20]}, which is beyond all numbers")
     return value
 
 

@@ -24,6 +24,7 @@ import yaml
 from bnexp.config import Config, from_mapping, to_mapping
 from bnexp.errors import BnexpError, DataError, UsageError
 from bnexp.files import atomic_write, digest, make_folder, open_plain, read_checked_json, reason, write_checked_json
+from bnexp.summary_shape import check_summary
 
 FORMAT = 1
 """Version of summary.json and of a stack's plan.json. A newer one is refused, one without a number was written before there were any."""
@@ -93,17 +94,18 @@ class Run:
         """The run's summary.json.
 
         Raises:
-            DataError: it is not there or cannot be read.
+            DataError: it is not there, cannot be read, or holds what no run writes.
         """
         try:
             summary = read_checked_json(self.summary_json, FORMAT)
+            if summary.keys() >= SUMMARY_KEYS and summary["id"] == self.id:
+                check_summary(summary)
+                return summary
         except FileNotFoundError:
             raise DataError(f"Run {self.id} has no summary.json; it was not started properly.") from None
         except (OSError, ValueError) as error:
             raise DataError(f"{self.summary_json} cannot be read: {reason(error)}.") from None
-        if not summary.keys() >= SUMMARY_KEYS or summary["id"] != self.id:
-            raise DataError(f"{self.summary_json} does not hold the summary of {self.id}.")
-        return summary
+        raise DataError(f"{self.summary_json} does not hold the summary of {self.id}.")
 
     def config(self) -> Config:
         """The run's own config, read back without Hydra.

@@ -77,10 +77,11 @@ def show_run(
         from bnexp.records import curves
         from bnexp.tables import inside_table, run_table, show
 
+        summary = found.summary()
         if not found.is_whole(found.metrics_jsonl):
             print(f"Warning: {found.metrics_jsonl} is not what the run wrote: it was damaged or changed.", file=sys.stderr)
         measured = curves(found.metrics_jsonl)
-        show(run_table(found.summary(), str(found.folder), measured))
+        show(run_table(summary, str(found.folder), measured))
         inside = inside_table(measured)
         if inside is not None:
             show(inside)
