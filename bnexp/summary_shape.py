@@ -27,13 +27,13 @@ _NUMBER: Kinds = frozenset((int, float, _NONE))
 _WHOLE: Kinds = frozenset((int, _NONE))
 _TEXT: Kinds = frozenset((str, _NONE))
 _FLAG: Kinds = frozenset((bool, _NONE))
-_SCORE = {"loss": _NUMBER, "accuracy": _NUMBER}
-_OURS = {
+_SCORE: dict[str, Kinds] = {"loss": _NUMBER, "accuracy": _NUMBER}
+_OURS: dict[str, Any] = {
     "seed": _WHOLE,
     "budget": {"steps": _WHOLE, "until_target": _FLAG},
     **dict.fromkeys(("steps", "diverged_at_step", "parameters"), _WHOLE),
     "epochs": _NUMBER,
-    "test": {**dict.fromkeys(("running", "precise", "batch"), _SCORE), "per_class_accuracy": [_NUMBER], "confusion": [[_WHOLE]]},
+    "test": {"running": _SCORE, "precise": _SCORE, "batch": _SCORE, "per_class_accuracy": [_NUMBER], "confusion": [[_WHOLE]]},
     "train": {**_SCORE, "images": _WHOLE},
     "val": {**_SCORE, "best_accuracy": _NUMBER, "best_step": _WHOLE},
     "target": {"accuracy": _NUMBER, "reached_step": _WHOLE, "reached_train_s": _NUMBER},
