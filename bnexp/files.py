@@ -112,11 +112,28 @@ def open_plain(path: Path, most: int | None = None) -> IO[bytes]:
     try:
         size = _check_plain(descriptor, path)
         if most is not None and size > most:
-            raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
+            raise _too_large(path, most)
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def read_plain(path: Path, most: int) -> bytes:
+    """The content of such a file.
+
+    Raises:
+        OSError: as `open_plain`.
+    """
+    with open_plain(path, most) as file:
+        data = file.read(most + 1)
+    if len(data) > most:  # it grew, or had not said its size
+        raise _too_large(path, most)
+    return data
+
+
+def _too_large(path: Path, most: int) -> OSError:
+    return OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
 
 
 def _check_plain(descriptor: int, path: Path) -> int:
@@ -172,8 +189,7 @@ def read_checked_json(path: Path, version: int) -> dict[str, Any]:
         OSError: as `open_plain`.
         ValueError: it is cut short or damaged, it holds no object, or its format is newer than `version`.
     """
-    with open_plain(path, MOST_JSON) as file:
-        data = file.read()
+    data = read_plain(path, MOST_JSON)
     body, found, end = data.rpartition(CHECKSUM)
     if found and end != f'{zlib.crc32(body):08x}"\n}}\n'.encode():
         raise ValueError("it is damaged: its checksum does not fit")

@@ -21,15 +21,14 @@ from typing import Any
 
 import yaml
 
+from bnexp import plain_yaml
 from bnexp.config import Config, from_mapping, to_mapping
 from bnexp.errors import BnexpError, DataError, UsageError
-from bnexp.files import atomic_write, digest, make_folder, open_plain, read_checked_json, reason, write_checked_json
+from bnexp.files import atomic_write, digest, make_folder, read_checked_json, reason, write_checked_json
 from bnexp.summary_shape import check_summary
 
 FORMAT = 1
 """Version of summary.json and of a stack's plan.json. A newer one is refused, one without a number was written before there were any."""
-MOST_CONFIG = 2**20
-"""Bytes of a config.yaml that is read."""
 DONE = ("finished", "diverged")
 """The statuses of a run that is not trained again."""
 ROOMS = (".stacks", ".fresh", ".locks", ".groups")
@@ -114,8 +113,7 @@ class Run:
             DataError: config.yaml is missing or not one of ours.
         """
         try:
-            with open_plain(self.config_yaml, MOST_CONFIG) as file:
-                return from_mapping(yaml.safe_load(file.read()))
+            return from_mapping(plain_yaml.load(self.config_yaml))
         except (OSError, yaml.YAMLError, ValueError, RecursionError, BnexpError) as error:
             raise DataError(f"{self.config_yaml} cannot be used: {' '.join(reason(error).split())[:300]}") from None
 
