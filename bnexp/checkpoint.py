@@ -60,7 +60,7 @@ def load_checkpoint(
             continue
         try:
             use(state)
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError) as error:
             report(f"{path} does not fit ({type(error).__name__}). It is not used.")
             continue
         return state
