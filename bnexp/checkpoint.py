@@ -24,6 +24,8 @@ FORMAT = 1
 MOST_PICKLE = 2**24
 """Bytes of the pickle inside, which may make a hundred times as many of memory: it says where the tensors are. A stack of two thousand runs
 that all stopped at their target has about as many, one of eight below a hundredth."""
+TENSOR_BYTES = 2**10
+"""What an archive says of a tensor beside its numbers, at the most."""
 NAMES = re.compile(r"collections OrderedDict|torch\._utils _rebuild_tensor_v2|torch [A-Z][A-Za-z0-9]*Storage")
 """All that the pickle inside may name: what tensors are made of."""
 
@@ -173,17 +175,18 @@ def load_network(run: Run) -> nn.Sequential:
     config, summary = run.config(), run.summary()
     if summary["config"] != {**to_mapping(config), "name": config.run_name}:
         raise DataError(f"{run.folder}: config.yaml is not the config of summary.json; one of them was changed or damaged.")
-    state = load_model(run.model_pt)
-    if not run.is_whole(run.model_pt):
-        raise DataError(
-            f"{run.model_pt} is not what the run wrote: it was damaged or replaced. `bnexp runs rm {run.id}`, and the same training, "
-            "make it anew."
-        )
     try:
         data = summary["data"]
         with torch.device("meta"):  # what a stranger's config asks for takes no memory: the weights are those of the file
             network = build(config.model, tuple(data["shape"]), len(data["classes"]))
-        if {name: tensor.dtype for name, tensor in network.state_dict().items()} != {name: tensor.dtype for name, tensor in state.items()}:
+        own = network.state_dict()
+        state = load_model(run.model_pt, most=sum(tensor.nbytes + TENSOR_BYTES for tensor in own.values()) + MOST_PICKLE)
+        if not run.is_whole(run.model_pt):
+            raise DataError(
+                f"{run.model_pt} is not what the run wrote: it was damaged or replaced. `bnexp runs rm {run.id}`, and the same training, "
+                "make it anew."
+            )
+        if {name: tensor.dtype for name, tensor in own.items()} != {name: tensor.dtype for name, tensor in state.items()}:
             raise TypeError("other names or types of weights")
         network.load_state_dict(state, assign=True)
     except (KeyError, TypeError, RuntimeError) as error:

@@ -74,7 +74,7 @@ def _stack(planned: Planned, written: list[Run | None], data: Dataset, device: t
     """The stack as its checkpoint has it; new where there is none, or where a member has lost the logs up to it."""
     stack = Stack(planned.configs, data, device)
     if all(run is None or run.summary_json.exists() for run in written):
-        state = load_checkpoint(planned.folder.folder, terminal.say, stack.load_state_dict)
+        state = load_checkpoint(planned.folder.folder, terminal.say, stack.load_state_dict, stack.most_saved_bytes)
         return stack if state is not None else Stack(planned.configs, data, device)
     planned.folder.remove()
     return stack

@@ -134,6 +134,18 @@ class Stack:
             "correct": correct_SR,
         }
 
+    @property
+    def most_saved_bytes(self) -> int:
+        """More than a checkpoint of this stack has: the network for itself, twice for the optimizer and once for what stopped, what the
+        metrics remember of each channel (6 KiB at the most), and the steps between two evaluations."""
+        every = self.config.train.eval_every
+        unrecorded: int = min(self.total, self.batches.per_epoch if every == "auto" else every)
+        own = list(self.network.state_dict().values())
+        weights_bytes: int = sum(weights.numel() * weights.element_size() for weights in own)
+        remembered = sum(6 * 2**10 * len(weights) for weights in own if weights.dim() > 1)
+        described = 2**10 * len(own) * (4 + self.runs)
+        return 4 * weights_bytes + remembered + 16 * unrecorded * self.runs + described + 2**25
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over what `state_dict` gave: all of it or, where a part does not fit this stack, nothing.
 

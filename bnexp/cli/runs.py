@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -47,10 +48,18 @@ def list_(ctx: typer.Context, runs_dir: RunsDir = RUNS, config_dir: NoConfigDir 
     if not found:
         print(f"There are no runs in {runs_dir}; `bnexp train` makes one.", file=sys.stderr)
     else:
-        from bnexp.records import curve
-
         newest = [row["id"] for row in found[-DRAWN:]]
-        show(list_table(found, {name: curve(Run(runs_dir, name).metrics_jsonl, "val/loss") for name in newest}))
+        show(list_table(found, {name: _val_loss(Run(runs_dir, name).metrics_jsonl) for name in newest}))
+
+
+def _val_loss(path: Path) -> list[tuple[int, float]]:
+    """The curve; empty where it cannot be read: one run must not keep the others from being listed."""
+    from bnexp.records import curve
+
+    try:
+        return curve(path, "val/loss")
+    except OSError:
+        return []
 
 
 @runs_app.command("show")
