@@ -13,7 +13,6 @@ from typing import IO, Any
 import torch
 from torch import Tensor, nn
 
-from bnexp.config import to_mapping
 from bnexp.errors import DataError
 from bnexp.files import atomic_write, make_folder, open_plain, reason
 from bnexp.models import build
@@ -172,9 +171,7 @@ def load_network(run: Run) -> nn.Sequential:
     Raises:
         DataError: the run's files are missing, damaged or do not belong together.
     """
-    config, summary = run.config(), run.summary()
-    if summary["config"] != {**to_mapping(config), "name": config.run_name}:
-        raise DataError(f"{run.folder}: config.yaml is not the config of summary.json; one of them was changed or damaged.")
+    config, summary = run.trained_config(), run.summary()
     try:
         data = summary["data"]
         with torch.device("meta"):  # what a stranger's config asks for takes no memory: the weights are those of the file

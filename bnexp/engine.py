@@ -44,7 +44,7 @@ def train_stack(planned: Planned, terminal: Display, stop: Stop, threads: int | 
     """
     written = [None if run.done or run.id in planned.unwritten else run for run in planned.runs]
     keep_memory()
-    with _memory_in_one_sentence():
+    with memory_in_one_sentence():
         config = planned.configs[0]
         device = resolve_device(config)
         allow_open_files(len(planned.runs))
@@ -107,7 +107,8 @@ def _run(job: _Job, stop: Stop) -> bool:
 
 
 @contextmanager
-def _memory_in_one_sentence() -> Iterator[None]:
+def memory_in_one_sentence() -> Iterator[None]:
+    """Raises BnexpError where there was not enough memory, whoever noticed it first."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

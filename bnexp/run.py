@@ -119,6 +119,21 @@ class Run:
         except (OSError, yaml.YAMLError, ValueError, RecursionError, BnexpError) as error:
             raise DataError(f"{self.config_yaml} cannot be used: {' '.join(reason(error).split())[:300]}") from None
 
+    def trained_config(self) -> Config:
+        """Its own config, where that is the one its summary is of: what a stored config is computed with.
+
+        Raises:
+            DataError: one of the two files is missing, damaged, or another run's.
+        """
+        config, recorded = self.config(), self.summary()["config"]
+        try:  # one from before a key existed has its default
+            same = recorded.get("name") == config.run_name and from_mapping({**recorded, "name": config.name}) == config
+        except BnexpError:
+            same = False
+        if not same:
+            raise DataError(f"{self.folder}: config.yaml is not the config of summary.json; one of them was changed or damaged.")
+        return config
+
     def start(self, config: Config) -> None:
         """Makes the folder with its config."""
         make_folder(self.folder)
