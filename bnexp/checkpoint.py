@@ -13,7 +13,6 @@ from typing import IO, Any
 import torch
 from torch import Tensor, nn
 
-from bnexp.config import to_mapping
 from bnexp.errors import DataError
 from bnexp.files import atomic_write, make_folder, open_plain, reason
 from bnexp.models import build
@@ -21,6 +20,11 @@ from bnexp.run import Run
 
 FORMAT = 1
 """Version of a checkpoint's content. model.pt has none: it is a plain state_dict, and the run's summary holds its digest."""
+MOST_PICKLE = 2**24
+"""Bytes of the pickle inside, which may make a hundred times as many of memory: it says where the tensors are. A stack of two thousand runs
+that all stopped at their target has about as many, one of eight below a hundredth."""
+TENSOR_BYTES = 2**10
+"""What an archive says of a tensor beside its numbers, at the most."""
 NAMES = re.compile(r"collections OrderedDict|torch\._utils _rebuild_tensor_v2|torch [A-Z][A-Za-z0-9]*Storage")
 """All that the pickle inside may name: what tensors are made of."""
 
@@ -37,14 +41,18 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(
-    folder: Path, report: Callable[[str], None], use: Callable[[dict[str, Any]], None] = lambda state: None
+    folder: Path, report: Callable[[str], None], use: Callable[[dict[str, Any]], None] = lambda state: None, most: int | None = None
 ) -> dict[str, Any] | None:
-    """The newest checkpoint that can be read and that `use` takes, or None; `report` is told of one that cannot."""
+    """The newest checkpoint that can be read and that `use` takes, or None; `report` is told of one that cannot.
+
+    Args:
+        most: bytes that it may have; a larger one is not ours.
+    """
     for path in (folder / "checkpoint.pt", folder / "checkpoint.prev.pt"):
         if not path.exists():
             continue
         try:
-            state = _read(path)
+            state = _read(path, most)
         except DataError as error:
             report(f"{error} It is not used.")
             continue
@@ -53,7 +61,7 @@ def load_checkpoint(
             continue
         try:
             use(state)
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError) as error:
             report(f"{path} does not fit ({type(error).__name__}). It is not used.")
             continue
         return state
@@ -67,11 +75,10 @@ def _write(path: Path, value: dict[str, Any]) -> None:
         file.write(buffer.getbuffer())
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, most: int | None = None) -> Any:
     try:
-        with open_plain(path) as file:
-            _check_archive(file)
-            state = torch.load(file, map_location="cpu", weights_only=True)
+        with open_plain(path, most) as file:
+            state = torch.load(_checked(file), map_location="cpu", weights_only=True)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({reason(error)}).") from None
     except Exception as error:  # of a file that is not ours the unpickler raises anything, IndexError and an EOFError without text among it
@@ -82,22 +89,41 @@ def _read(path: Path) -> Any:
     return state
 
 
-def _check_archive(file: IO[bytes]) -> None:
-    """Raises ValueError unless `file` is what `_write` makes: an archive of nothing compressed, so that it takes no more memory than it has
-    bytes; of records that fit their CRC32, which torch writes and does not look at; whose pickle names nothing but tensors."""
+def _checked(file: IO[bytes]) -> IO[bytes]:
+    """The records of an archive, in a fresh one: torch has a reader of its own, which may find others in the same bytes, and an older one
+    for what does not begin as an archive.
+
+    Raises:
+        ValueError: it is not what `_write` makes: nothing compressed, so that it takes no more memory than it has bytes; records that fit
+            their CRC32, which torch writes and does not look at; a small pickle that names nothing but tensors.
+    """
     size = file.seek(0, io.SEEK_END)
-    with zipfile.ZipFile(file) as archive:
+    file.seek(0)
+    if file.read(4) != b"PK\3\4":
+        raise ValueError("it is no archive")
+    fresh = io.BytesIO()
+    with zipfile.ZipFile(file) as archive, zipfile.ZipFile(fresh, "w") as copy:
         records = archive.infolist()
+        if len({record.filename for record in records}) < max(len(records), 1):
+            raise ValueError("it has a name twice, or no records")
         if any(record.compress_type != zipfile.ZIP_STORED for record in records) or sum(record.file_size for record in records) > size:
             raise ValueError("it is compressed")
-        if (bad := archive.testzip()) is not None:
-            raise ValueError(f"its checksum does not fit, in {bad}")
         for record in records:
-            if record.filename.endswith(".pkl"):
-                for opcode, argument, _ in pickletools.genops(archive.read(record)):
-                    if "GLOBAL" in opcode.name and not (argument and NAMES.fullmatch(str(argument))):
-                        raise ValueError(f"it names {str(argument)[:60]!r}, and should hold tensors and plain values")
-    file.seek(0)
+            pickled = record.filename.endswith(".pkl")
+            if pickled and record.file_size > MOST_PICKLE:
+                raise ValueError(f"its pickle has more than {MOST_PICKLE:,} bytes")
+            content = archive.read(record)  # which compares the checksum
+            if pickled:
+                _check_pickle(content)
+            copy.writestr(zipfile.ZipInfo(record.filename), content)
+    fresh.seek(0)
+    return fresh
+
+
+def _check_pickle(content: bytes) -> None:
+    for opcode, argument, _ in pickletools.genops(content):
+        if "GLOBAL" in opcode.name and not (argument and NAMES.fullmatch(str(argument))):
+            raise ValueError(f"it names {str(argument)[:60]!r}, and should hold tensors and plain values")
 
 
 def _is_plain(state: Any) -> bool:
@@ -123,15 +149,15 @@ def save_model(path: Path, state: dict[str, Tensor]) -> None:
     _write(path, {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()})
 
 
-def load_model(path: Path) -> dict[str, Tensor]:
-    """The state_dict of a model.pt.
+def load_model(path: Path, most: int | None = None) -> dict[str, Tensor]:
+    """The state_dict of a model.pt, of at most `most` bytes.
 
     Raises:
-        DataError: it is missing, truncated, or holds anything but tensors.
+        DataError: it is missing, truncated, larger, or holds anything but tensors.
     """
     if not path.exists():
         raise DataError(f"{path} is not there; the run has no trained model yet. `bnexp resume` goes on with it.")
-    state = _read(path)
+    state = _read(path, most)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise DataError(f"{path} does not hold a state_dict.")
     return state
@@ -145,20 +171,19 @@ def load_network(run: Run) -> nn.Sequential:
     Raises:
         DataError: the run's files are missing, damaged or do not belong together.
     """
-    config, summary = run.config(), run.summary()
-    if summary["config"] != {**to_mapping(config), "name": config.run_name}:
-        raise DataError(f"{run.folder}: config.yaml is not the config of summary.json; one of them was changed or damaged.")
-    state = load_model(run.model_pt)
-    if not run.is_whole(run.model_pt):
-        raise DataError(
-            f"{run.model_pt} is not what the run wrote: it was damaged or replaced. `bnexp runs rm {run.id}`, and the same training, "
-            "make it anew."
-        )
+    config, summary = run.trained_config(), run.summary()
     try:
         data = summary["data"]
         with torch.device("meta"):  # what a stranger's config asks for takes no memory: the weights are those of the file
             network = build(config.model, tuple(data["shape"]), len(data["classes"]))
-        if {name: tensor.dtype for name, tensor in network.state_dict().items()} != {name: tensor.dtype for name, tensor in state.items()}:
+        own = network.state_dict()
+        state = load_model(run.model_pt, most=sum(tensor.nbytes + TENSOR_BYTES for tensor in own.values()) + MOST_PICKLE)
+        if not run.is_whole(run.model_pt):
+            raise DataError(
+                f"{run.model_pt} is not what the run wrote: it was damaged or replaced. `bnexp runs rm {run.id}`, and the same training, "
+                "make it anew."
+            )
+        if {name: tensor.dtype for name, tensor in own.items()} != {name: tensor.dtype for name, tensor in state.items()}:
             raise TypeError("other names or types of weights")
         network.load_state_dict(state, assign=True)
     except (KeyError, TypeError, RuntimeError) as error:

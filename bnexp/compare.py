@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bnexp.analysis import NORM, Arms, Audit, Comparison, Seconds, compare_arms, fairness_audit, seconds_to_target
 from bnexp.compose import check_cells, expand, given
 from bnexp.config import NORMS, Config
-from bnexp.errors import DataError, UsageError, did_you_mean, one_of
+from bnexp.errors import BnexpError, Interrupted, UsageError, did_you_mean, one_of
 from bnexp.run import Run
 from bnexp.runs_folder import rows_of
 
@@ -105,8 +105,10 @@ def compared(runs: Sequence[Run], arms: Arms, terminal: Display) -> Compared:
 
     terminal.say(f"Timing a step of {' and of '.join(at_best)}, with nothing else running ...")
     try:
-        times = step_times({arm: run.config() for arm, run in at_best.items()}, terminal=terminal)
-    except (UsageError, DataError) as error:  # the data moved, or the GPU is another machine's: the rest needs neither
+        times = step_times({arm: run.trained_config() for arm, run in at_best.items()}, terminal=terminal)
+    except Interrupted:
+        raise
+    except BnexpError as error:  # the data moved, the GPU is another machine's, or so is the memory: the rest needs none of them
         terminal.say(f"No seconds: {error}")
         return Compared(comparison, audit, {}, None)
     ms = {arm: (time.median_ms, time.low_ms, time.high_ms) for arm, time in times.items()}

@@ -44,7 +44,7 @@ def train_stack(planned: Planned, terminal: Display, stop: Stop, threads: int | 
     """
     written = [None if run.done or run.id in planned.unwritten else run for run in planned.runs]
     keep_memory()
-    with _memory_in_one_sentence():
+    with memory_in_one_sentence():
         config = planned.configs[0]
         device = resolve_device(config)
         allow_open_files(len(planned.runs))
@@ -74,7 +74,7 @@ def _stack(planned: Planned, written: list[Run | None], data: Dataset, device: t
     """The stack as its checkpoint has it; new where there is none, or where a member has lost the logs up to it."""
     stack = Stack(planned.configs, data, device)
     if all(run is None or run.summary_json.exists() for run in written):
-        state = load_checkpoint(planned.folder.folder, terminal.say, stack.load_state_dict)
+        state = load_checkpoint(planned.folder.folder, terminal.say, stack.load_state_dict, stack.most_saved_bytes)
         return stack if state is not None else Stack(planned.configs, data, device)
     planned.folder.remove()
     return stack
@@ -107,7 +107,8 @@ def _run(job: _Job, stop: Stop) -> bool:
 
 
 @contextmanager
-def _memory_in_one_sentence() -> Iterator[None]:
+def memory_in_one_sentence() -> Iterator[None]:
+    """Raises BnexpError where there was not enough memory, whoever noticed it first."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

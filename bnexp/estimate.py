@@ -37,7 +37,7 @@ def _observed(run: Run) -> float | None:
     """Seconds that a finished run's stack took over what `cost` says; None where that cannot be told."""
     try:
         summary = run.summary()
-        config, data = run.config(), summary["data"]
+        config, data = run.trained_config(), summary["data"]
         header = tuple(data["shape"]), data["train"] + data["val"], len(data["classes"])
         steps, spent = summary["budget"]["steps"], sum(summary["speed"][part] for part in ("train_s", "eval_s", "metrics_s"))
         on_cpu, width = summary["environment"]["device_type"] == "cpu", summary["stack"]["width"]

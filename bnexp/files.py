@@ -14,10 +14,11 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
-MOST_JSON = 64 * 2**20
-"""Bytes of a JSON file that is read: a confusion matrix of 1,000 classes takes a tenth."""
+MOST_JSON = 2**24
+"""Bytes of a JSON file that is read, which take thirty times as many of memory: the largest of ours is a summary with a confusion matrix of
+2,000 classes, of about 12 MB."""
 CHECKSUM = b',\n  "checksum": "'
 """The last key of a checked JSON file: CRC32 of all bytes before this text."""
 
@@ -112,11 +113,28 @@ def open_plain(path: Path, most: int | None = None) -> IO[bytes]:
     try:
         size = _check_plain(descriptor, path)
         if most is not None and size > most:
-            raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
+            raise _too_large(path, most)
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def read_plain(path: Path, most: int) -> bytes:
+    """The content of such a file.
+
+    Raises:
+        OSError: as `open_plain`.
+    """
+    with open_plain(path, most) as file:
+        data = file.read(most + 1)
+    if len(data) > most:  # it grew, or had not said its size
+        raise _too_large(path, most)
+    return data
+
+
+def _too_large(path: Path, most: int) -> OSError:
+    return OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
 
 
 def _check_plain(descriptor: int, path: Path) -> int:
@@ -127,14 +145,14 @@ def _check_plain(descriptor: int, path: Path) -> int:
     return status.st_size
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a plain file, in hex.
+def digest(path: Path, most: int | None = None) -> str:
+    """SHA-256 of a plain file of at most `most` bytes, in hex.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: as `open_plain`.
     """
     found = hashlib.sha256()
-    with open_plain(path) as file:
+    with open_plain(path, most) as file:
         while block := file.read(2**20):
             found.update(block)
     return found.hexdigest()
@@ -172,13 +190,16 @@ def read_checked_json(path: Path, version: int) -> dict[str, Any]:
         OSError: as `open_plain`.
         ValueError: it is cut short or damaged, it holds no object, or its format is newer than `version`.
     """
-    with open_plain(path, MOST_JSON) as file:
-        data = file.read()
+    data = read_plain(path, MOST_JSON)
     body, found, end = data.rpartition(CHECKSUM)
     if found and end != f'{zlib.crc32(body):08x}"\n}}\n'.encode():
         raise ValueError("it is damaged: its checksum does not fit")
     try:
-        value: Any = json.loads(data)
+        value: Any = json.loads(data, parse_constant=_no_number, parse_float=_finite)
+        if b"\\u" in data:  # ours are escapes of control characters only
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("it holds half a character (a lone surrogate)") from None
     except RecursionError:
         raise ValueError("its brackets are nested too deeply") from None
     if not isinstance(value, dict):
@@ -188,6 +209,16 @@ def read_checked_json(path: Path, version: int) -> dict[str, Any]:
         raise ValueError(f"its format {str(kind)[:20]} is newer than this program, which reads up to {version}")
     if kind and not found:
         raise ValueError("it is damaged: its checksum is missing")
+    return value
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"it holds {text}, which is no JSON")
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"it holds {text[:20]}, which is beyond all numbers")
     return value
 
 

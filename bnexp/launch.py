@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnexp.config import MOST_THREADS, Config
+from bnexp.data import header
 from bnexp.data.root import user_path
 from bnexp.errors import DataError, Interrupted, UsageError, one_line
 from bnexp.identity import identify
@@ -119,20 +120,24 @@ def resume(run: Run, terminal: Display | None = None, *, quiet: bool = False) ->
     A member that was removed since is trained along, for the sake of the others' bits, and leaves nothing.
 
     Raises:
-        UsageError: the run's config, its data or this program have changed since, so that its numbers could not be continued.
+        UsageError: the run's config, its data or this program have changed since, so that its numbers could not be continued; or they
+            need more memory than there is.
+        DataError: its files, or its data, cannot be used.
     """
     tidy([run])
     if run.successor.summary_json.exists():
         run = run.successor
     elif run.done:
         return Outcome([run], frozenset([run.id]))
-    members = planned_with(run) or [(run, run.config())]
+    members = planned_with(run) or [(run, run.trained_config())]
     for (member, _), now in zip(members, identify([config for _, config in members], run.runs_dir), strict=True):
         if now.id != member.id:
             raise UsageError(
                 f"{member.id} cannot go on: its config, its data or the results version of bnexp changed since. Train it anew."
             )
     removed = frozenset(member.id for member, _ in members if not member.folder.exists())
+    config = members[0][1]
+    check_room(config, header(config.data), len(members))  # it may be a stranger's, or from a larger machine
     planned = Planned(tuple(member for member, _ in members), tuple(config for _, config in members), removed)
     trained = work(planned, terminal, Stop(), quiet=quiet, threads=_threads_before(run), download=False)
     runs = [Run(member.runs_dir, member.id) for member, _ in members if member.id not in removed]

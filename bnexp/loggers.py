@@ -109,9 +109,7 @@ def _keep_until(path: Path, step: int) -> None:
     """Drops the records after `step`, a torn last line, and test scores: those come last, and will come again. At step 0 all drop."""
     if not path.exists():
         return
-    kept = []
-    for line, record in read(path):
-        if step and record["step"] <= step and not any(key.startswith("test/") for key in record):
-            kept.append(line)
     with atomic_write(path) as file:
-        file.write("".join(line + "\n" for line in kept).encode())
+        for line, record in read(path):
+            if step and record["step"] <= step and not any(key.startswith("test/") for key in record):
+                file.write(line.encode() + b"\n")

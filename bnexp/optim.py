@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bnexp.config import OptimConfig
+from bnexp.saved_state import MOST_STEPS, group, tensor, whole
 
 
 class StackedOptimizer:
@@ -79,6 +80,12 @@ class StackedOptimizer:
 
     def state_dict(self) -> dict[str, Any]:
         return {name: list(tensors) for name, tensors in self.state.items()}
+
+    def check_state(self, state: dict[str, Any]) -> None:
+        """Raises ValueError, TypeError or KeyError where `load_state_dict` could not take this."""
+        for name, tensors in self.state.items():
+            for own, saved in zip(tensors, group(state, "optimizer")[name], strict=True):
+                tensor(saved, tuple(own.shape), own.dtype, name)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, tensors in self.state.items():
@@ -148,6 +155,10 @@ class Adam(StackedOptimizer):
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "steps": self.steps}
+
+    def check_state(self, state: dict[str, Any]) -> None:
+        super().check_state(state)
+        whole(state["steps"], 0, MOST_STEPS, "the optimizer's steps")
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)

@@ -6,14 +6,16 @@ Loaders (and OmegaConf, which copies what an alias names) do not.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
-import stat
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from bnexp.errors import UsageError, short
+from bnexp.files import read_plain
 
 MOST_BYTES = 2**16
 """Of a config file: it holds differences from the defaults. Ours have below 1 KiB."""
@@ -34,15 +36,28 @@ def read_small(file: Path, inside: Path) -> str:
     if not real.is_relative_to(inside):
         raise UsageError(f"{where} is a link that leads out of {short(str(inside), 200)}; put the file itself there.")
     try:
-        with os.fdopen(os.open(real, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as opened:  # which a FIFO would block
-            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-                raise UsageError(f"{where} is no file; a config is a text file.")
-            content = opened.read(MOST_BYTES + 1)
+        return read_plain(Path(real), MOST_BYTES).decode(errors="replace")
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            many = f"{where} has more than {MOST_BYTES // 1024} KiB"
+            raise UsageError(f"{many}; a config holds differences from the defaults, and is small.") from None
+        if error.errno == errno.EINVAL:
+            raise UsageError(f"{where} is no file; a config is a text file.") from None
         raise UsageError(f"{where} cannot be read ({error.strerror}).") from None
-    if len(content) > MOST_BYTES:
-        raise UsageError(f"{where} has more than {MOST_BYTES // 1024} KiB; a config holds differences from the defaults, and is small.")
-    return content.decode(errors="replace")
+
+
+def load(path: Path) -> Any:
+    """What a small YAML file of ours holds: plain values, built once the text is known to stand for few.
+
+    Raises:
+        OSError: it cannot be read, or is a link or no file.
+        ValueError: it is not UTF-8.
+        yaml.YAMLError: it is no YAML, or has tags.
+        UsageError: as `compose`; the sentence says `it`, for the caller to name the file.
+    """
+    text = read_plain(path, MOST_BYTES).decode()
+    compose(text, "it")
+    return yaml.safe_load(text)
 
 
 def compose(text: str, where: str) -> yaml.Node | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 from collections.abc import Iterator
@@ -15,14 +16,19 @@ MAX_STEP = 2**53
 MOST_LINE = 2**20
 """Bytes of a line that is read; a record of all metrics of a large network takes a hundredth."""
 
+MOST_BYTES = 2**30
+"""Of a file whose curves are read into memory: a million evaluations take a third of it."""
+MOST_VALUES = 8_000_000
+"""Numbers of a file that are kept, at 116 bytes each: a million evaluations record seven million."""
 
-def read(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+
+def read(path: Path, most: int | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each line with its record. Lines that are torn, or hold something else, are passed over; a file that is not there has none.
 
     Raises:
-        OSError: it cannot be read, or is no plain file.
+        OSError: it cannot be read, is no plain file, or has more than `most` bytes.
     """
-    for raw in _lines(path):
+    for raw in _lines(path, most):
         try:
             line = raw.decode()
             record: Any = json.loads(line)
@@ -32,10 +38,11 @@ def read(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             yield line, record
 
 
-def _lines(path: Path) -> Iterator[bytes]:
-    """The whole lines of at most `MOST_LINE` bytes, without their ends; none where no file is."""
+def _lines(path: Path, most: int | None = None) -> Iterator[bytes]:
+    """The whole lines of at most `MOST_LINE` bytes, without their ends; none where no file is. A file of more than `most` bytes is none
+    of ours."""
     try:
-        file = open_plain(path)
+        file = open_plain(path, most)
     except FileNotFoundError:
         return
     with file:
@@ -50,19 +57,26 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def curves(path: Path) -> dict[str, list[tuple[int, float]]]:
-    """The numbers that were recorded under each slashed key, each with its step; one that was not finite is NaN."""
+    """The numbers that were recorded under each slashed key, each with its step; one that was not finite is NaN.
+
+    Raises:
+        OSError: as `read`, or they are more than `MOST_BYTES` or `MOST_VALUES`.
+    """
     found: dict[str, list[tuple[int, float]]] = {}
-    for _, record in read(path):
+    count = 0
+    for _, record in read(path, MOST_BYTES):
         for key, value in record.items():
             if "/" in key and (value is None or isinstance(value, (int, float))):
                 found.setdefault(key, []).append((record["step"], _number(value)))
+                count += 1
+        _check_count(count, path)
     return found
 
 
 def curve(path: Path, key: str) -> list[tuple[int, float]]:
-    """`curves(path)[key]`, of which only the lines that hold the key are parsed; empty where there is none. Errors as `read`."""
+    """`curves(path)[key]`, of which only the lines that hold the key are parsed; empty where there is none. Errors as there."""
     quoted, found = json.dumps(key).encode(), []
-    for line in _lines(path):
+    for line in _lines(path, MOST_BYTES):
         if quoted in line:
             try:
                 record: Any = json.loads(line)
@@ -71,7 +85,13 @@ def curve(path: Path, key: str) -> list[tuple[int, float]]:
             step, value = (record.get(name, "") for name in ("step", key)) if isinstance(record, dict) else ("", "")
             if isinstance(step, int) and 0 <= step < MAX_STEP and (value is None or isinstance(value, (int, float))):
                 found.append((step, _number(value)))
+                _check_count(len(found), path)
     return found
+
+
+def _check_count(count: int, path: Path) -> None:
+    if count > MOST_VALUES:
+        raise OSError(errno.EFBIG, f"it has more than {MOST_VALUES:,} values", str(path))
 
 
 def _number(value: float | None) -> float:

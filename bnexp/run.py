@@ -21,14 +21,16 @@ from typing import Any
 
 import yaml
 
+from bnexp import plain_yaml
 from bnexp.config import Config, from_mapping, to_mapping
 from bnexp.errors import BnexpError, DataError, UsageError
-from bnexp.files import atomic_write, digest, make_folder, open_plain, read_checked_json, reason, write_checked_json
+from bnexp.files import atomic_write, digest, make_folder, read_checked_json, reason, write_checked_json
+from bnexp.summary_shape import check_summary
 
 FORMAT = 1
 """Version of summary.json and of a stack's plan.json. A newer one is refused, one without a number was written before there were any."""
-MOST_CONFIG = 2**20
-"""Bytes of a config.yaml that is read."""
+MOST_DIGESTED = 2**34
+"""Bytes of a model.pt or metrics.jsonl that is compared with its digest: larger ones than anybody trains here, and a minute's work."""
 DONE = ("finished", "diverged")
 """The statuses of a run that is not trained again."""
 ROOMS = (".stacks", ".fresh", ".locks", ".groups")
@@ -93,17 +95,18 @@ class Run:
         """The run's summary.json.
 
         Raises:
-            DataError: it is not there or cannot be read.
+            DataError: it is not there, cannot be read, or holds what no run writes.
         """
         try:
             summary = read_checked_json(self.summary_json, FORMAT)
+            if summary.keys() >= SUMMARY_KEYS and summary["id"] == self.id:
+                check_summary(summary)
+                return summary
         except FileNotFoundError:
             raise DataError(f"Run {self.id} has no summary.json; it was not started properly.") from None
         except (OSError, ValueError) as error:
             raise DataError(f"{self.summary_json} cannot be read: {reason(error)}.") from None
-        if not summary.keys() >= SUMMARY_KEYS or summary["id"] != self.id:
-            raise DataError(f"{self.summary_json} does not hold the summary of {self.id}.")
-        return summary
+        raise DataError(f"{self.summary_json} does not hold the summary of {self.id}.")
 
     def config(self) -> Config:
         """The run's own config, read back without Hydra.
@@ -112,10 +115,24 @@ class Run:
             DataError: config.yaml is missing or not one of ours.
         """
         try:
-            with open_plain(self.config_yaml, MOST_CONFIG) as file:
-                return from_mapping(yaml.safe_load(file.read()))
+            return from_mapping(plain_yaml.load(self.config_yaml))
         except (OSError, yaml.YAMLError, ValueError, RecursionError, BnexpError) as error:
             raise DataError(f"{self.config_yaml} cannot be used: {' '.join(reason(error).split())[:300]}") from None
+
+    def trained_config(self) -> Config:
+        """Its own config, where that is the one its summary is of: what a stored config is computed with.
+
+        Raises:
+            DataError: one of the two files is missing, damaged, or another run's.
+        """
+        config, recorded = self.config(), self.summary()["config"]
+        try:  # one from before a key existed has its default
+            same = recorded.get("name") == config.run_name and from_mapping({**recorded, "name": config.name}) == config
+        except BnexpError:
+            same = False
+        if not same:
+            raise DataError(f"{self.folder}: config.yaml is not the config of summary.json; one of them was changed or damaged.")
+        return config
 
     def start(self, config: Config) -> None:
         """Makes the folder with its config."""
@@ -133,7 +150,7 @@ class Run:
         try:
             known = self.summary().get("files")
             expected = known.get(path.name) if isinstance(known, dict) else None
-            return expected is None or digest(path) == expected
+            return expected is None or digest(path, MOST_DIGESTED) == expected
         except (DataError, OSError):
             return False
 

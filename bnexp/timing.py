@@ -16,8 +16,9 @@ import torch
 
 from bnexp.clock import WARMUP_STEPS
 from bnexp.config import Config, check_fits
-from bnexp.engine import load_data
+from bnexp.engine import load_data, memory_in_one_sentence
 from bnexp.machine import device_name, keep_memory, resolve_device, set_threads
+from bnexp.plan import check_room
 from bnexp.terminal import Display, Terminal
 from bnexp.train import Stack, train_step
 
@@ -63,23 +64,27 @@ def step_times(
         terminal: told while data are read.
 
     Raises:
-        UsageError: the data or the device do not fit.
+        UsageError: the data, the device or the memory do not fit.
         DataError: the data cannot be used.
+        BnexpError: the memory ran out.
     """
     terminal = terminal or Terminal(quiet=True)
     keep_memory()
     before = torch.get_num_threads()
     loaded, stacks, used = {}, {}, {}
     try:
-        for label, config in configs.items():
-            where = config.data, resolve_device(config)
-            if where not in loaded:
-                loaded[where] = load_data(config, where[1], terminal)
-            data = loaded[where]
-            check_fits(config, data.shape, len(data.train) + len(data.val), len(data.classes))
-            used[label] = set_threads(config, data.shape, 1, threads)
-            stacks[label] = Stack([config], data, where[1])
-        timed = take_turns(stacks, used, seconds)
+        with memory_in_one_sentence():
+            for label, config in configs.items():
+                where = config.data, resolve_device(config)
+                if where not in loaded:
+                    loaded[where] = load_data(config, where[1], terminal)
+                data = loaded[where]
+                known = data.shape, len(data.train) + len(data.val), len(data.classes)
+                check_fits(config, *known)
+                check_room(config, known)
+                used[label] = set_threads(config, data.shape, 1, threads)
+                stacks[label] = Stack([config], data, where[1])
+            timed = take_turns(stacks, used, seconds)
     finally:
         torch.set_num_threads(before)
     return {label: _summed_up(timed[label], used[label], stack.device) for label, stack in stacks.items()}

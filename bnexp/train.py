@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -33,7 +33,9 @@ from bnexp.models import (
     weight_digests,
 )
 from bnexp.optim import lr_factor, make_optimizer
+from bnexp.saved_state import group, tensor, tensors, whole
 from bnexp.seeds import derive
+from bnexp.track import Track
 
 BLOCK = 1024
 """Steps since the last record whose losses are tensors of their own: one takes 500 bytes, and evaluations may be a million steps apart."""
@@ -41,21 +43,6 @@ CHECKPOINT_S = 20.0
 """`train.checkpoint_every=auto`: seconds between checkpoints."""
 AUDIT_EPOCHS = 10
 """The audit hashes the order of so many epochs at most. All follow from the seed in the same way, so that later ones tell no more."""
-
-
-@dataclass
-class Track:
-    """What is known of one run so far. Steps count from 1: `step` is the number of updates made."""
-
-    diverged_at_step: int | None = None
-    stopped_at_step: int | None = None
-    """With `train.until_target`: where it reached the target, and ended."""
-    reached_step: int | None = None
-    reached_train_s: float | None = None
-    best_accuracy: float | None = None
-    best_step: int | None = None
-    val_loss: float | None = None
-    val_accuracy: float | None = None
 
 
 class Stack:
@@ -147,16 +134,47 @@ class Stack:
             "correct": correct_SR,
         }
 
+    @property
+    def most_saved_bytes(self) -> int:
+        """More than a checkpoint of this stack has: the network for itself, twice for the optimizer and once for what stopped, what the
+        metrics remember of each channel (6 KiB at the most), and the steps between two evaluations."""
+        every = self.config.train.eval_every
+        unrecorded: int = min(self.total, self.batches.per_epoch if every == "auto" else every)
+        own = list(self.network.state_dict().values())
+        weights_bytes: int = sum(weights.numel() * weights.element_size() for weights in own)
+        remembered = sum(6 * 2**10 * len(weights) for weights in own if weights.dim() > 1)
+        described = 2**10 * len(own) * (4 + self.runs)
+        return 4 * weights_bytes + remembered + 16 * unrecorded * self.runs + described + 2**25
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.step = state["step"]
-        self.network.load_state_dict(state["network"])
+        """Takes over what `state_dict` gave: all of it or, where a part does not fit this stack, nothing.
+
+        Raises:
+            ValueError, TypeError, KeyError, AttributeError: it does not fit.
+        """
+        step = whole(state["step"], 0, self.total, "step")
+        weights = self.network.state_dict()
+        network = tensors(state["network"], weights, "network")
+        self.optimizer.check_state(state["optimizer"])
+        tracks = [Track.restored(track, step) for track in state["tracks"]]
+        stopped = {run: tensors(own, unstack(weights, self.runs, run), "stopped") for run, own in _by_run(state["stopped"], self.runs)}
+        if len(tracks) != self.runs or {run for run, track in enumerate(tracks) if track.stopped_at_step is not None} != stopped.keys():
+            raise ValueError("its runs are others")
+        self.observer.check_state(state["metrics"], step)
+        clock = Clock.restored(self.device, state["clock"])
+        losses_SR = tensor(state["losses"], (None, self.runs), self.optimizer.lr.dtype, "losses")
+        correct_SR = tensor(state["correct"], (len(losses_SR), self.runs), torch.int64, "correct")
+        whole(len(losses_SR), 0, step, "steps since the last record")
+        self.step, self.tracks, self.stopped, self.clock = step, tracks, stopped, clock
+        self.network.load_state_dict(network)
         self.optimizer.load_state_dict(state["optimizer"])
-        self.tracks = [Track(**track) for track in state["tracks"]]
-        self.stopped = dict(state["stopped"])
         self.observer.load_state_dict(state["metrics"])
-        self.clock = Clock.restored(self.device, state["clock"])
         self.losses, self.correct = [], []
-        self.blocks = [(state["losses"].to(self.device), state["correct"].to(self.device))] if len(state["losses"]) else []
+        self.blocks = [(losses_SR.to(self.device), correct_SR.to(self.device))] if len(losses_SR) else []
+
+
+def _by_run(saved: Any, runs: int) -> list[tuple[int, Any]]:
+    return [(whole(run, 0, runs - 1, "a run"), own) for run, own in group(saved, "stopped").items()]
 
 
 def train_step(stack: Stack, mark: Callable[[str], None] = lambda part: None) -> None:
@@ -324,9 +342,9 @@ def _find_diverged(stack: Stack, losses_SR: Tensor, val_loss: list[float]) -> No
     first_step = stack.step - len(losses_SR) + 1
     bad_SR = ~losses_SR.isfinite()
     finite = torch.ones(stack.runs, dtype=torch.bool, device=stack.device)
-    for tensor in stack.network.state_dict().values():
-        if tensor.dim() > 0:
-            finite &= tensor.unflatten(0, (stack.runs, -1)).flatten(1).isfinite().all(1)
+    for values in stack.network.state_dict().values():
+        if values.dim() > 0:
+            finite &= values.unflatten(0, (stack.runs, -1)).flatten(1).isfinite().all(1)
     for run in stack.alive:
         if bad_SR[:, run].any():
             stack.tracks[run].diverged_at_step = first_step + int(bad_SR[:, run].int().argmax())

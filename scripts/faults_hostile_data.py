@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import os
@@ -128,7 +129,16 @@ def _npz() -> list[Payload]:
         _train("a zip in a zip", "npz", archive({"x.npy": x, "y.npy": nested}), "not a whole .npz"),
         _train("names that lead out", "npz", archive({"x.npy": x, "y.npy": y, "../../outside/z.npy": x, "/tmp/z.npy": x}), codes=(0,)),
         _train("only names that lead out", "npz", archive({"../x.npy": x, "../y.npy": y}), "lacks arrays"),
-        _train("a name twice", "npz", _twice, codes=(0, *REFUSED)),
+        _train("a name twice", "npz", _twice, "more than one y"),
+        _train("a name twice, once without its ending", "npz", archive({"x.npy": x, "y.npy": y, "x": b"hello"}), "more than one x"),
+        _train("names without their ending", "npz", archive({"x": x, "y": y}), "x is no .npy file"),
+        _train("a bzip2 bomb behind a good array", "npz", _bzip2("x"), "more than one x"),
+        _train("a bzip2 bomb", "npz", _bzip2("x.npy", alone=True), "packed in a way that NumPy does not write"),
+        _train(
+            "an archive behind a .npy",
+            "npz",
+            lambda place: place.file("data.npz", x + archive({"x.npy": x, "y.npy": y})(place).read_bytes()),
+        ),
         _train("names without end", "npz", archive({f"{n:04}{'n' * 900}.npy": npy(Y) for n in range(500)}), "lacks arrays"),
         _train("names that turn the writing around", "npz", archive({"\u202ex\x1b[2J.npy": x}), "lacks arrays"),
         _train("a deflate bomb", "npz", unfolding(said(f"(64, 1, {24 * 2**20})", "'|u1'"), 1536), "memory", codes=(1,)),
@@ -185,6 +195,22 @@ def _twice(place: Place) -> Path:
         file.writestr("y.npy", npy(Y))
         file.writestr("y.npy", npy(np.array([Bomb(place.marker)] * 64, dtype=object), allow_pickle=True))
     return place.folder / "data.npz"
+
+
+def _bzip2(name: str, alone: bool = False) -> Callable[[Place], Path]:
+    """A member of zeros in bzip2, of which a few thousand bytes are gigabytes, after good arrays or in the place of x."""
+
+    def write(place: Place) -> Path:
+        with zipfile.ZipFile(place.folder / "data.npz", "w") as file:
+            for own, array in (("y.npy", Y),) if alone else (("x.npy", X), ("y.npy", Y)):
+                file.writestr(own, npy(array))
+            packed = bz2.compress(bytes(9 * 10**6))
+            file.writestr(name, packed * 300)
+            info = file.getinfo(name)
+            info.compress_type, info.file_size = zipfile.ZIP_BZIP2, 9 * 10**6 * 300
+        return place.folder / "data.npz"
+
+    return write
 
 
 def png(width: int, height: int, *chunks: tuple[bytes, bytes], rows: bytes = b"") -> bytes:

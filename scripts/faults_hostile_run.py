@@ -22,6 +22,7 @@ import traceback
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -52,6 +53,9 @@ COMMANDS = (
     "runs rm ID",
 )
 BOMB = "\n".join(["a: &a [x, x, x, x, x, x, x, x, x]", *(f"{two}: &{two} [{', '.join([f'*{one}'] * 9)}]" for one, two in ["ab", "bc", "cd", "de", "ef", "fg", "gh", "hi"])])  # fmt: skip  # noqa: E501
+
+MERGES = "\n".join(["a: &a {x: 1}", *(f"{two}: &{two} {{<<: [{', '.join([f'*{one}'] * 9)}]}}" for one, two in pairwise("abcdefghi"))])
+"""YAML's merge keys, which its loader multiplies while it builds."""
 
 
 class Code:
@@ -173,6 +177,7 @@ def cases() -> dict[str, Case]:
             f, "config.yaml", f"seed: !!python/object/apply:os.system ['touch {f.marker}']\n"
         ),
         "config.yaml that unfolds without end": lambda f: _write_all(f, "config.yaml", BOMB),
+        "config.yaml that merges without end": lambda f: _write_all(f, "config.yaml", MERGES),
         "config.yaml of 50 MB": lambda f: _write_all(f, "config.yaml", "a: [" + "x, " * (17 * 10**6) + "]"),
         "config.yaml that nests": lambda f: _write_all(f, "config.yaml", "[" * 50_000),
         "config.yaml with an interpolation": lambda f: _write_all(f, "config.yaml", "name: ${oc.env:HOME}\n"),

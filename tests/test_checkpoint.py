@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from conftest import Tiny
 
-from bnexp.checkpoint import load_checkpoint, load_model, load_network, save_checkpoint, save_model
+from bnexp.checkpoint import MOST_PICKLE, load_checkpoint, load_model, load_network, save_checkpoint, save_model
 from bnexp.config import from_mapping, to_mapping
 from bnexp.errors import DataError
 from bnexp.models import logits, unstack
@@ -195,3 +196,35 @@ def test_a_saved_run_is_a_plain_network(tmp_path: Path, tiny: Tiny, shape: tuple
     run.write_summary({**run.summary(), "data": {"shape": list(shape), "classes": ["a", "b"]}})
     with pytest.raises(DataError, match=r"model\.pt does not fit the run's config"):
         load_network(run)
+
+
+def test_what_is_checked_is_what_is_loaded(tmp_path: Path) -> None:
+    """Of two archives in one file Python's reader takes the second and torch's the first, which nobody had looked at."""
+    for step in (1, 2):
+        save_model(tmp_path / f"{step}.pt", {"w": torch.full((4,), float(step))})
+    first, second = ((tmp_path / f"{step}.pt").read_bytes() for step in (1, 2))
+    path = tmp_path / "both.pt"
+    path.write_bytes(first + second)
+    assert torch.load(path, weights_only=True)["w"][0] == 1
+    assert load_model(path)["w"].tolist() == [2] * 4
+    for bad, why in (
+        (b"\x80\x02}q\x00." + second, "it is no archive"),
+        (b"PK\3\4" + b"PK\5\6" + bytes(18), "no records"),
+        (second[:-1], "zip file"),
+    ):
+        path.write_bytes(bad)
+        with pytest.raises(DataError, match=why):
+            load_model(path)
+
+
+def test_files_of_more_than_they_may_have_are_not_read(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, state(1))
+    save_checkpoint(tmp_path, state(2))
+    os.truncate(tmp_path / "checkpoint.pt", 2**40)  # a hole, which takes nothing on the disk
+    told: list[str] = []
+    assert same(load_checkpoint(tmp_path, told.append, most=10**6), state(1))
+    assert told == [f"{tmp_path / 'checkpoint.pt'} cannot be read (it has more than 1,000,000 bytes). It is not used."]
+    with zipfile.ZipFile(tmp_path / "model.pt", "w") as archive:
+        archive.writestr("archive/data.pkl", bytes(MOST_PICKLE + 1))
+    with pytest.raises(DataError, match="its pickle has more than 16,777,216 bytes"):
+        load_model(tmp_path / "model.pt")

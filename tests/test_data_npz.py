@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from bnexp.config import DataConfig
-from bnexp.data import Dataset, fingerprint, header, load
+from bnexp.data import Dataset, fingerprint, header, load, npz
 from bnexp.errors import BnexpError, DataError, UsageError
 
 X, Y = np.random.default_rng(0).normal(size=(50, 3, 4)), np.arange(50) % 5
@@ -148,3 +148,36 @@ def test_headers_that_claim_more_than_there_is(tmp_path: Path) -> None:
         with pytest.raises(DataError, match="x is cut short"):
             use(with_header(tmp_path / "short.npz", (50, 10), b"\0" * 800))
     assert issubclass(DataError, BnexpError)
+
+
+def test_what_is_checked_is_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`numpy.load` prefers a member `x` to `x.npy`, and finds an archive behind other bytes: it read what nobody had looked at."""
+    saved(tmp_path, x=X, y=Y)
+    path = tmp_path / "data.npz"
+    good = path.read_bytes()
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("x", b"hello")
+    for use in (header, lambda c: load(c, torch.device("cpu"))):
+        with pytest.raises(DataError, match="it holds more than one x"):
+            use(config(path))
+    np.save(tmp_path / "array.npy", X)
+    path.write_bytes((tmp_path / "array.npy").read_bytes() + good)
+    with pytest.raises(DataError, match="it does not begin as one"):
+        load(config(path), torch.device("cpu"))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.write(tmp_path / "array.npy", "x.npy")
+    with pytest.raises(DataError, match="packed in a way that NumPy does not write"):
+        header(config(path))
+    other = saved(tmp_path, x=X[:, :, :2], y=Y)
+    checked = npz._checked_headers(path)
+    saved(tmp_path, x=X, y=Y)  # between the check and the reading
+    monkeypatch.setattr(npz, "_checked_headers", lambda path: checked)
+    with pytest.raises(DataError, match="x changed while it was read"):
+        load(other, torch.device("cpu"))
+
+
+def test_members_that_are_no_arrays_are_passed_over(tmp_path: Path) -> None:
+    saved(tmp_path, x=X, y=Y)
+    with zipfile.ZipFile(tmp_path / "data.npz", "a") as archive:
+        archive.writestr("README", "mine")
+    assert len(load(config(tmp_path / "data.npz"), torch.device("cpu")).test) == 10

@@ -61,6 +61,7 @@ QUICK = [
     "escape sequences",
     ".stacks as a link to a folder outside",
     "config.yaml that asks for a network of terabytes",
+    "config.yaml that merges without end",
 ]
 
 

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import faults_hostile
 import faults_hostile_config
+import faults_hostile_run
 import pytest
 from faults_hostile import SECRET, Payload, Place
 
 from bnexp import plain_yaml
 from bnexp.compose import compose, group_choices
-from bnexp.errors import UsageError
+from bnexp.config import Config
+from bnexp.errors import DataError, UsageError
+from bnexp.run import Run
 
 PAYLOADS = faults_hostile_config.payloads()
 
@@ -89,3 +92,20 @@ def test_bounded_yaml(tmp_path: Path) -> None:
         plain_yaml.read_small(tmp_path / "pipe", tmp_path)
     with pytest.raises(UsageError, match="cannot be read"):
         plain_yaml.read_small(tmp_path / "nothing", tmp_path)
+
+
+@pytest.mark.parametrize("bomb", [faults_hostile_run.BOMB, faults_hostile_run.MERGES], ids=["aliases", "merges"])
+def test_a_runs_config_that_unfolds_without_end(bomb: str, tmp_path: Path) -> None:
+    """YAML's merge keys are multiplied while the loader builds, so that the text is looked at before: it took minutes and gigabytes."""
+    run = Run(tmp_path, "batch-00000000")
+    run.start(Config())
+    assert run.config() == Config()
+    run.config_yaml.write_text(bomb)
+    with pytest.raises(DataError, match=r"config\.yaml cannot be used: it has more than 5,000 values"):
+        run.config()
+    run.config_yaml.write_bytes(b"name: \xff")
+    with pytest.raises(DataError, match="utf-8"):
+        run.config()
+    run.config_yaml.write_text("a: " + "x" * plain_yaml.MOST_BYTES)
+    with pytest.raises(DataError, match="it has more than 65,536 bytes"):
+        run.config()

@@ -365,7 +365,6 @@ def test_absurd_numbers_of_a_stranger_are_no_traceback(key: str, value: object, 
     inner[last] = value
     del summary["format"], summary["checksum"]  # as older runs, and whoever writes one by hand
     strange.summary_json.write_text(json.dumps(summary))
-    assert strange.summary()
     with strange.metrics_jsonl.open("a") as file:
         file.write('{"step": 12, "train/loss": 1' + "0" * 400 + '}\n{"step": 1' + "0" * 400 + ', "train/loss": 1}\n' + "[" * 200_000 + "\n")
     assert "digits" in Page(Path(bnexp("report", tmp_path).stdout.strip())).text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -47,10 +48,18 @@ def list_(ctx: typer.Context, runs_dir: RunsDir = RUNS, config_dir: NoConfigDir 
     if not found:
         say(f"There are no runs in {runs_dir}; `bnexp train` makes one.")
     else:
-        from bnexp.records import curve
-
         newest = [row["id"] for row in found[-DRAWN:]]
-        show(list_table(found, {name: curve(Run(runs_dir, name).metrics_jsonl, "val/loss") for name in newest}))
+        show(list_table(found, {name: _val_loss(Run(runs_dir, name).metrics_jsonl) for name in newest}))
+
+
+def _val_loss(path: Path) -> list[tuple[int, float]]:
+    """The curve; empty where it cannot be read: one run must not keep the others from being listed."""
+    from bnexp.records import curve
+
+    try:
+        return curve(path, "val/loss")
+    except OSError:
+        return []
 
 
 @runs_app.command("show")
@@ -77,10 +86,11 @@ def show_run(
         from bnexp.records import curves
         from bnexp.tables import inside_table, run_table, show
 
+        summary = found.summary()
         if not found.is_whole(found.metrics_jsonl):
             say(f"Warning: {found.metrics_jsonl} is not what the run wrote: it was damaged or changed.")
         measured = curves(found.metrics_jsonl)
-        show(run_table(found.summary(), str(found.folder), measured))
+        show(run_table(summary, str(found.folder), measured))
         inside = inside_table(measured)
         if inside is not None:
             show(inside)

@@ -12,6 +12,8 @@ import math
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -68,7 +70,7 @@ def header(config: DataConfig) -> tuple[tuple[int, ...], int, int]:
     x, *_ = names = list(members)
     count = members[x].shape[0]
     train = count if len(names) == 4 else count - val_size(count, TEST_SHARE)
-    labels = _read(path, [name for name in names if name.startswith("y")])
+    labels = _read(path, {name: member for name, member in members.items() if name.startswith("y")})
     return members[x].shape[1:], train, len(_classes(path, labels))
 
 
@@ -85,14 +87,14 @@ def load_npz(config: DataConfig, report: Report = lambda _: None) -> Arrays:
     path = existing_file(config)
     before = stamp(path, "")
     members = _checked_headers(path)
-    x_name, y_name, *test_names = list(members)
+    x_name, _, *test_names = list(members)
     if len(members[x_name].shape) == 3:
         _, channels, length = members[x_name].shape
         report(
             f"{x_name} has shape [N, {channels}, {length}]: taken as {channels} channels of length {length}; "
             "images of one channel need shape [N, 1, H, W]"
         )
-    arrays = _read(path, [x_name, y_name, *test_names])
+    arrays = _read(path, members)
     check_unchanged(path, [before])
     labels = [array for name, array in arrays.items() if name.startswith("y")]
     classes = _classes(path, arrays)
@@ -147,11 +149,8 @@ def _headers(path: Path) -> dict[str, Member]:
     """Every array's header. A few hundred bytes are read of each, whatever they claim to hold."""
     members = {}
     try:
-        with zipfile.ZipFile(path) as archive:
-            for info in archive.infolist():
-                if not info.filename.endswith(".npy"):
-                    continue
-                name = info.filename.removesuffix(".npy")
+        with _opened(path) as archive:
+            for name, info in _stored(archive).items():
                 with archive.open(info) as file:
                     shape, dtype = _header(file)
                     members[name] = Member(shape, dtype)
@@ -160,6 +159,35 @@ def _headers(path: Path) -> dict[str, Member]:
     except UNREADABLE as error:
         raise _unreadable(path, error) from error
     return members
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The archive that the file is from its first byte on; `zipfile` would find one behind anything."""
+    with path.open("rb") as file:
+        if file.read(2) != b"PK":
+            raise ValueError("it does not begin as one")
+        with zipfile.ZipFile(file) as archive:
+            yield archive
+
+
+def _stored(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The array files by the arrays' names. What is none is passed over, unless another reader might take it for an array that we use.
+
+    Raises:
+        ValueError: an array that may be used is there twice, or packed in a way that NumPy does not write.
+    """
+    found: dict[str, zipfile.ZipInfo] = {}
+    used = {name for names in NAMES for name in names}
+    for info in archive.infolist():
+        name = info.filename.removesuffix(".npy")
+        if name in used and (name == info.filename or name in found):
+            raise ValueError(f"it holds more than one {name}" if name in found else f"{name} is no .npy file")
+        if name != info.filename:
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unfold by the gigabyte before one can stop
+                raise ValueError(f"{short(name)} is packed in a way that NumPy does not write")
+            found[name] = info
+    return found
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
@@ -176,12 +204,25 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
     return shape, dtype
 
 
-def _read(path: Path, names: list[str]) -> dict[str, Array]:
+def _read(path: Path, members: dict[str, Member]) -> dict[str, Array]:
+    """The arrays whose headers were checked: the very files of these, which `numpy.load` does not promise."""
+    found = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in names}
+        with _opened(path) as archive:
+            stored = _stored(archive)
+            for name, member in members.items():
+                if name not in stored:
+                    raise ValueError(f"{name} is gone")
+                with archive.open(stored[name]) as file:
+                    if Member(*_header(file)) != member:
+                        raise ValueError(f"{name} changed while it was read")
+                with archive.open(stored[name]) as file:
+                    found[name] = np.lib.format.read_array(file, allow_pickle=False)
+                    if file.read(1):  # at its end the checksum is compared
+                        raise ValueError(f"{name} is longer than its header says")
     except UNREADABLE as error:
         raise _unreadable(path, error) from error
+    return found
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:

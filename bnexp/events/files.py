@@ -9,6 +9,7 @@ import os
 import struct
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 from google.protobuf.message import DecodeError
 from tensorboard.compat.proto.event_pb2 import Event
@@ -18,6 +19,8 @@ from bnexp.files import atomic_write, open_plain
 
 PATTERN = "events.out.tfevents.*"
 HEADER, FOOTER = 12, 4
+MOST_EVENT = 2**26
+"""Bytes of an event: the largest of ours, a picture or the graph of a network, have a hundredth."""
 
 
 def write_events(path: Path, events: Iterable[Event]) -> None:
@@ -36,15 +39,22 @@ def cut_after(folder: Path, step: int) -> None:
     """
     for path in folder.glob(PATTERN):
         with open_plain(path) as file:
-            data, at = file.read(), 0
-        while at + HEADER <= len(data):
-            (length,) = struct.unpack_from("<Q", data, at)
-            end = at + HEADER + length + FOOTER
-            if end > len(data) or not _stays(data[at + HEADER : end - FOOTER], step):
-                break
-            at = end
-        if at < len(data):
+            size, at = file.seek(0, os.SEEK_END), 0
+            while (end := _end_of_record(file, at, size)) and _stays(file.read(end - FOOTER - at - HEADER), step):
+                at = end
+        if at < size:
             os.truncate(path, at)
+
+
+def _end_of_record(file: IO[bytes], at: int, size: int) -> int | None:
+    """Where the record that begins at `at` ends, with the file at its event; None where no whole record of ours is."""
+    file.seek(at)
+    header = file.read(HEADER)
+    if len(header) < HEADER:
+        return None
+    (length,) = struct.unpack_from("<Q", header)
+    end: int = at + HEADER + length + FOOTER
+    return end if 0 < length <= MOST_EVENT and end <= size else None  # of length 0: a hole, no event is empty
 
 
 def _stays(data: bytes, step: int) -> bool:

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from bnexp.metrics.probe import Seen
+from bnexp.metrics.probe import QUANTILES, Seen
+from bnexp.saved_state import group, tensor
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,17 @@ class Drift:
 
     def load_state_dict(self, state: dict[str, dict[str, Tensor]], device: torch.device) -> None:
         self.snapshots = {name: Snapshot(**{key: value.to(device) for key, value in snapshot.items()}) for name, snapshot in state.items()}
+
+
+def check_snapshots(state: dict[str, dict[str, Tensor]], shape_RT: tuple[int, int], dtype: torch.dtype) -> None:
+    """Raises ValueError, TypeError, KeyError or AttributeError where `Drift.load_state_dict` should not take this."""
+    if group(state, "drift").keys() and state.keys() != {"init", "last"}:
+        raise ValueError("it remembers other measurements")
+    for saved in state.values():
+        snapshot = Snapshot(**saved)
+        tensor(snapshot.mean, shape_RT, dtype, "mean")
+        tensor(snapshot.std, shape_RT, dtype, "std")
+        tensor(snapshot.quantiles, (*shape_RT, QUANTILES), dtype, "quantiles")
 
 
 def moved(before: Snapshot, now: Snapshot) -> tuple[Tensor, Tensor, Tensor]:

@@ -17,12 +17,13 @@ from bnexp.config import LIGHT, Config
 from bnexp.data import Dataset
 from bnexp.evaluate import shared_inputs
 from bnexp.metrics import batch_stats, gradients, ics, landscape, noise_scale, percentiles, relu_balance, sharpness, test_curve
-from bnexp.metrics.drift import Drift
+from bnexp.metrics.drift import Drift, check_snapshots
 from bnexp.metrics.probe import Seen, look
 from bnexp.metrics.sample import Sample
 from bnexp.metrics.schedule import sampled_steps
 from bnexp.metrics.twin import Twin
 from bnexp.models import FrozenBatchNorm, anatomy, runs_in
+from bnexp.saved_state import group, whole
 from bnexp.seeds import derive
 
 LOOKED: Mapping[str, Callable[[Seen], dict[str, Tensor]]] = {
@@ -186,6 +187,12 @@ class Observer:
     def state_dict(self) -> dict[str, Any]:
         """What earlier measurements are needed for later ones."""
         return {"drift": self.drift.state_dict(), "looked_at": self.looked_at}
+
+    def check_state(self, state: dict[str, Any], step: int) -> None:
+        """Raises ValueError, TypeError, KeyError or AttributeError where no observer gave this after `step` steps."""
+        whole(group(state, "metrics")["looked_at"], -1, step, "looked_at")
+        channels = sum(len(self.anatomy.weight(layer)) for layer in self.anatomy.hidden) // self.runs
+        check_snapshots(state["drift"], (self.runs, channels), next(self.network.parameters()).dtype)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.drift.load_state_dict(state["drift"], self.data.train.x.device)

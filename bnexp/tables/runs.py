@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bnexp.analysis.rows import Row, is_result, val_loss
+from bnexp.runs_folder import flatten
 from bnexp.sparkline import LOST, sparkline
 from bnexp.tables.listing import Column, Listing
 from bnexp.tables.marks import MARK, STYLE, lowest
@@ -40,42 +41,40 @@ MEANING = {
 
 
 def run_table(summary: dict[str, Any], folder: str, curves: Mapping[str, Curve]) -> RenderableType:
-    """One run: what it scored, how its curves went, when it reached the target, how fast it was."""
-    config, target, speed = summary["config"], summary["target"], summary["speed"]
+    """One run: what it scored, how its curves went, when it reached the target, how fast it was. What its summary lacks, or has as null, is
+    said to be so."""
+    row = flatten(summary).get
     title = Text(summary["id"], style="bold")  # not the table's: Rich cuts that to the table's width
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row("status", _status(summary))
-    if summary["data"] is None:  # it failed before its data were read
+    if summary.get("data") is None:  # it failed before its data were read
         table.add_row("folder", folder)
         return Group(title, table, *[Text(f"Note: {note}", style="yellow") for note in notes(summary)])
-    table.add_row(
-        "network",
-        f"{config['model']['name']} {config['model']['widths']}, norm {config['model']['norm']}, {summary['parameters']:,} parameters",
-    )
-    data = summary["data"]
-    table.add_row("data", f"{data['name']}: {data['train']:,} training, {data['val']:,} validation, {data['test']:,} test")
+    network = f"{_said(row('config.model.name'))} {_said(row('config.model.widths'))}, norm {_said(row('config.model.norm'))}"
+    table.add_row("network", f"{network}, {count(row('parameters'))} parameters")
+    training, validation, test = (count(row(f"data.{part}")) for part in ("train", "val", "test"))
+    table.add_row("data", f"{_said(row('data.name'))}: {training} training, {validation} validation, {test} test")
     table.add_row(
         "training",
-        f"{summary['steps']:,} steps ({summary['epochs']:g} epochs), batch {config['train']['batch_size']}, "
-        f"{config['optim']['name']}, lr {config['optim']['lr']:g}",
+        f"{count(row('steps'))} steps ({_short(row('epochs'))} epochs), batch {_said(row('config.train.batch_size'))}, "
+        f"{_said(row('config.optim.name'))}, lr {_short(row('config.optim.lr'))}",
     )
     for stats, meaning in MEANING.items():
-        score = summary["test"][stats]
         name = "test accuracy" if stats == "running" else ""
-        table.add_row(name, f"{percent(score['accuracy'])}, loss {number(score['loss'])}  {meaning}")
-    val = summary["val"]
-    best = "" if val["best_step"] is None else f"; best {percent(val['best_accuracy'])} at step {val['best_step']:,}"
-    table.add_row("validation", f"{percent(val['accuracy'])}, loss {number(val['loss'])}{best}")
+        table.add_row(name, f"{percent(row(f'test.{stats}.accuracy'))}, loss {number(row(f'test.{stats}.loss'))}  {meaning}")
+    best_step = row("val.best_step")
+    best = "" if best_step is None else f"; best {percent(row('val.best_accuracy'))} at step {best_step:,}"
+    table.add_row("validation", f"{percent(row('val.accuracy'))}, loss {number(row('val.loss'))}{best}")
     for key, (name, log) in CURVES.items():
         if curves.get(key):
             table.add_row(name, _course(curves[key], log, summary["status"] == "diverged"))
-    table.add_row("target", _target(target))
+    table.add_row("target", _target(row("target.accuracy"), row("target.reached_step"), row("target.reached_train_s")))
     table.add_row(
         "speed",
-        f"{count(speed['images_per_s'])} images/s, {number(speed['step_ms_median'])} ms a step (median); "
-        f"training {number(speed['train_s'])} s, evaluation {number(speed['eval_s'])} s",
+        f"{count(row('speed.images_per_s'))} images/s, {number(row('speed.step_ms_median'))} ms a step (median); "
+        f"training {number(row('speed.train_s'))} s, evaluation {number(row('speed.eval_s'))} s",
     )
     table.add_row("folder", folder)
     return Group(title, table, *[Text(f"Note: {note}", style="yellow") for note in notes(summary)])
@@ -94,21 +93,22 @@ def _course(curve: Curve, log: bool, diverged: bool) -> str:
 
 def seeds_table(summaries: Sequence[dict[str, Any]], curves: Sequence[Curve]) -> RenderableType:
     """Runs that differ in their seed, one row each, with the validation losses of each; then mean and standard deviation with n."""
-    config = summaries[0]["config"]
-    title = f"{config['data']['name']}, norm {config['model']['norm']}, batch {config['train']['batch_size']}, lr {config['optim']['lr']:g}"
+    rows = [flatten(summary) for summary in summaries]
+    first = rows[0].get
+    data, norm, size = (_said(first(f"config.{key}")) for key in ("data.name", "model.norm", "train.batch_size"))
+    title = f"{data}, norm {norm}, batch {size}, lr {_short(first('config.optim.lr'))}"
     table = Table(title=Text(title, style="bold"), title_justify="left")
     for name in ("seed", "status", "val loss", "test acc %", "precise %", "batch %", "val acc %", "to target"):
         table.add_column(name, justify="left" if name in ("status", "val loss") else "right")
-    for summary, curve in zip(summaries, curves, strict=True):
-        scores = [*(summary["test"][stats]["accuracy"] for stats in MEANING), summary["val"]["accuracy"]]
-        step = summary["target"]["reached_step"]
+    scored = [*(f"test.{stats}.accuracy" for stats in MEANING), "val.accuracy"]
+    for summary, row, curve in zip(summaries, rows, curves, strict=True):
+        step = row.get("target.reached_step")
         drawn = sparkline(curve, diverged=summary["status"] == "diverged")
-        shares = [percent(score).removesuffix(" %") for score in scores]
-        table.add_row(str(summary["seed"]), _status(summary), drawn, *shares, "inf" if step is None else f"{step:,}")
-    columns = [[s["test"][stats]["accuracy"] for s in summaries] for stats in MEANING]
-    columns.append([s["val"]["accuracy"] for s in summaries])
+        shares = [percent(row.get(key)).removesuffix(" %") for key in scored]
+        table.add_row(_said(row.get("seed")), _status(summary), drawn, *shares, "inf" if step is None else f"{step:,}")
     table.add_section()
-    table.add_row("mean", f"± std, n={len(summaries)}", "", *[spread(column) for column in columns], "")
+    means = [spread([row.get(key) for row in rows]) for key in scored]
+    table.add_row("mean", f"± std, n={len(summaries)}", "", *means, "")
     return Group(Whole(table), *[Text(f"Note: {note}", style="yellow") for note in dict.fromkeys(n for s in summaries for n in notes(s))])
 
 
@@ -132,11 +132,11 @@ def list_table(rows: Sequence[Row], curves: Mapping[str, Curve]) -> RenderableTy
         is_best = row["id"] in best
         cells = {
             "run": row["id"],
-            "steps": f"{row['steps']:,}" if "steps" in row else "",
+            "steps": "" if row.get("steps") is None else f"{row['steps']:,}",
             "curve": sparkline(curves.get(row["id"], ()), diverged=status == "diverged"),
             "test acc": percent(row.get("test.running.accuracy")),
             "target": f"{step:,}" if step is not None else "inf" if is_result(row) else "",
-            "written": str(row.get("written_at", ""))[5:16].replace("T", " "),
+            "written": str(row.get("written_at") or "")[5:16].replace("T", " "),
         }
         for name, text in cells.items():
             columns[name].cells.append((text, ""))
@@ -185,9 +185,9 @@ def notes(summary: dict[str, Any]) -> list[str]:
     if summary["status"] == "diverged":
         found.append(f"the loss was not finite at step {summary['diverged_at_step']}; a diverged run is a result and scores infinity.")
     statistics_ = summary.get("running_statistics") or {}
-    if summary["status"] == "finished" and not statistics_.get("warm", True):
-        weight = 100 * statistics_["initial_weight"]
-        found.append(f"the running statistics are cold: their initial (0, 1) still weighs {weight:.0f} %; see the precise statistics.")
+    if summary["status"] == "finished" and statistics_.get("warm") is False:
+        weight = percent(statistics_.get("initial_weight"), digits=0)
+        found.append(f"the running statistics are cold: their initial (0, 1) still weighs {weight}; see the precise statistics.")
     if summary.get("error"):
         found.append(str(summary["error"]))
     return found
@@ -198,9 +198,16 @@ def _status(summary: dict[str, Any]) -> Text:
     return Text(summary["status"] + at, style=STATUS_STYLE.get(summary["status"], ""))
 
 
-def _target(target: dict[str, Any]) -> str:
-    goal = f"validation accuracy {percent(target['accuracy'])}"
-    if target["reached_step"] is None:
+def _target(accuracy: float | None, step: int | None, train_s: float | None) -> str:
+    goal = f"validation accuracy {percent(accuracy)}"
+    if step is None:
         return f"{goal} not reached"
-    seconds = "" if target["reached_train_s"] is None else f" ({target['reached_train_s']:.2f} s of training)"
-    return f"{goal} reached after {target['reached_step']:,} steps{seconds}"
+    return f"{goal} reached after {step:,} steps" + ("" if train_s is None else f" ({train_s:.2f} s of training)")
+
+
+def _said(value: Any) -> str:
+    return "n/a" if value is None else str(value)
+
+
+def _short(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:g}"

@@ -110,8 +110,8 @@ def spread(values: Sequence[float | None]) -> str:
     return f"{100 * statistics.fmean(known):.2f}{std}"
 
 
-def percent(value: float | None) -> str:
-    return "n/a" if value is None or not math.isfinite(value) else f"{100 * value:.2f} %"
+def percent(value: float | None, digits: int = 2) -> str:
+    return "n/a" if value is None or not math.isfinite(value) else f"{100 * value:.{digits}f} %"
 
 
 def number(value: float | None) -> str:
