@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bnexp.config import to_mapping
 from bnexp.errors import DataError
-from bnexp.files import atomic_write, make_folder, open_plain, reason
+from bnexp.files import atomic_write, make_folder, open_plain, reason, sync_folder
 from bnexp.models import build
 from bnexp.run import Run
 
@@ -34,12 +34,14 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     if current.exists():
         current.replace(folder / "checkpoint.prev.pt")
     staged.replace(current)
+    sync_folder(folder)
 
 
 def load_checkpoint(
     folder: Path, report: Callable[[str], None], use: Callable[[dict[str, Any]], None] = lambda state: None
 ) -> dict[str, Any] | None:
-    """The newest checkpoint that can be read and that `use` takes, or None; `report` is told of one that cannot."""
+    """The newest checkpoint that can be read and that `use` takes, or None; `report` is told of one that cannot, and why `use` raised a
+    DataError."""
     for path in (folder / "checkpoint.pt", folder / "checkpoint.prev.pt"):
         if not path.exists():
             continue
@@ -53,6 +55,9 @@ def load_checkpoint(
             continue
         try:
             use(state)
+        except DataError as error:
+            report(f"{path} does not fit: {error} It is not used.")
+            continue
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             report(f"{path} does not fit ({type(error).__name__}). It is not used.")
             continue

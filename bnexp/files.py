@@ -24,7 +24,8 @@ CHECKSUM = b',\n  "checksum": "'
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that appears at `path` complete or not at all; what was there before stays until then.
+    """A binary file that appears at `path` complete or not at all; what was there before stays until then. Afterwards it is on disk, under
+    its name.
 
     What a killed process left of an earlier try is removed.
     """
@@ -36,6 +37,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        sync_folder(path.parent)
     except BaseException:
         with suppress(OSError):  # the folder may have gone, or become read-only
             temporary.unlink(missing_ok=True)
@@ -69,15 +71,47 @@ def _host() -> str:
     return "unknown"
 
 
+def sync(path: Path) -> None:
+    """Brings to disk what was written to a plain file, by whomever.
+
+    Raises:
+        OSError: it cannot be.
+    """
+    with open_plain(path) as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Brings the names in a folder to disk: a file that is not under its name is lost, too, when the machine goes down.
+
+    Raises:
+        OSError: it cannot be. File systems and folders that do not have it are left alone.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:  # one that may be written and not listed
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
 def make_folder(path: Path) -> None:
     """Makes a folder of ours with those above it.
 
     Raises:
         OSError: it cannot be made, or a link is in its place.
     """
+    new = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     if path.is_symlink():
         raise OSError(errno.ELOOP, "it is a link, which is not followed", str(path))
+    for folder in new:
+        sync_folder(folder.parent)
 
 
 def open_log(path: Path) -> IO[str]:
