@@ -118,15 +118,31 @@ def open_log(path: Path) -> IO[str]:
     """A text file to append to, made if it is not there.
 
     Raises:
-        OSError: it cannot be, or what is there is a link or no file.
+        OSError: it cannot be, or what is there is a link, has another name (a hard link), or is no file.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    return os.fdopen(_open_to_change(path, os.O_APPEND | os.O_CREAT), "a", encoding="utf-8")
+
+
+def cut_file(path: Path, size: int) -> None:
+    """Cuts a file of ours down to its first `size` bytes. Errors as `open_log`."""
+    descriptor = _open_to_change(path, 0)
+    try:
+        os.ftruncate(descriptor, size)
+    finally:
+        os.close(descriptor)
+
+
+def _open_to_change(path: Path, flags: int) -> int:
+    """A descriptor of a file that is changed where it is, and has no name elsewhere: what is written there would be written here."""
+    descriptor = _opened(path, os.O_WRONLY | flags)
     try:
         _check_plain(descriptor, path)
-        return os.fdopen(descriptor, "a", encoding="utf-8")
+        if os.fstat(descriptor).st_nlink > 1:
+            raise OSError(errno.EMLINK, "it has another name (a hard link), under which it would change as well; copy it", str(path))
     except BaseException:
         os.close(descriptor)
         raise
+    return descriptor
 
 
 def open_plain(path: Path, most: int | None = None) -> IO[bytes]:
@@ -135,14 +151,7 @@ def open_plain(path: Path, most: int | None = None) -> IO[bytes]:
     Raises:
         OSError: it cannot be read, or is something else; FileNotFoundError where there is nothing.
     """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except ValueError:  # a NUL in the name
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise OSError(errno.ELOOP, "it is a link, which is not followed", str(path)) from None
-        raise
+    descriptor = _opened(path, os.O_RDONLY)
     try:
         size = _check_plain(descriptor, path)
         if most is not None and size > most:
@@ -150,6 +159,18 @@ def open_plain(path: Path, most: int | None = None) -> IO[bytes]:
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
+        raise
+
+
+def _opened(path: Path, flags: int) -> int:
+    """A descriptor of what is under this name, which waits for nobody."""
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except ValueError:  # a NUL in the name
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "it is a link, which is not followed", str(path)) from None
         raise
 
 

@@ -13,6 +13,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -274,7 +275,7 @@ def locked(runs: Sequence[Run], waiting: Callable[[str], None] | None, stop: Cal
 
     Raises:
         InWork: another process holds a lock, and there is no waiting.
-        UsageError: as `check_rooms`.
+        UsageError: as `check_rooms`, for the locks, too.
         InterruptedError: `stop` said so.
     """
     from filelock import FileLock, Timeout
@@ -285,7 +286,9 @@ def locked(runs: Sequence[Run], waiting: Callable[[str], None] | None, stop: Cal
         for run in sorted(runs, key=lambda run: run.id):  # one order for everybody: no deadlock
             folder = run.runs_dir / ".locks"
             make_folder(folder)
-            lock, told = FileLock(folder / f"{run.id}.lock"), False
+            path = folder / f"{run.id}.lock"
+            _check_lock(path)  # here: what filelock does about links, and whether it empties the file, depends on its version
+            lock, told = FileLock(path), False
             while not lock.is_locked:
                 try:
                     lock.acquire(timeout=0.2 if told else 0)
@@ -299,6 +302,14 @@ def locked(runs: Sequence[Run], waiting: Callable[[str], None] | None, stop: Cal
                         raise InterruptedError from None
             held.callback(lock.release)
         yield
+
+
+def _check_lock(path: Path) -> None:
+    """Raises UsageError where a lock leads to another file, or is one."""
+    with suppress(FileNotFoundError):
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            raise UsageError(f"{path} is a link, or no file of its own, and bnexp follows none inside a runs folder; remove it.")
 
 
 def to_yaml(config: Config) -> str:

@@ -5,7 +5,6 @@ A record is 8 bytes of length, 4 of checksum, the event, 4 of checksum (TFRecord
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,7 +13,7 @@ from google.protobuf.message import DecodeError
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from bnexp.files import atomic_write, open_plain
+from bnexp.files import atomic_write, cut_file, open_plain
 
 PATTERN = "events.out.tfevents.*"
 HEADER, FOOTER = 12, 4
@@ -44,7 +43,7 @@ def cut_after(folder: Path, step: int) -> None:
                 break
             at = end
         if at < len(data):
-            os.truncate(path, at)
+            cut_file(path, at)
 
 
 def _stays(data: bytes, step: int) -> bool:
