@@ -57,6 +57,8 @@ QUICK = [
     "model.pt with code, archive",
     "checkpoint.pt with code, pickle of protocol 4",
     "train.log as a link to a private file",
+    "an event file as a second name of a private file",
+    "locks, each a link to a private file",
     "summary.json as a pipe that nobody writes to",
     "escape sequences",
     ".stacks as a link to a folder outside",
@@ -85,5 +87,26 @@ def test_every_promise_names_tests_that_are_there() -> None:
 
 
 def test_every_case_spoils_something() -> None:
-    assert set(QUICK) <= set(faults_hostile_run.cases())
-    assert len(faults_hostile_run.cases()) > 50
+    cases = faults_hostile_run.cases()
+    assert set(QUICK) <= set(cases)
+    assert len(cases) > 50
+    for case in cases.values():
+        assert case.commands
+        assert set(case.commands) <= set(faults_hostile_run.COMMANDS)
+    assert {"runs", "runs show ID", "report"} <= set(cases["escape sequences"].commands)
+    assert all({"evaluate ID", "stats ID"} <= set(case.commands) for name, case in cases.items() if name.startswith("model.pt"))
+
+
+def test_a_case_that_no_command_meets_proves_nothing() -> None:
+    code = """import json, faults_hostile_run as f
+from faults_hostile_scene import Case
+f.COMMANDS = ("runs",)
+f.cases = lambda: {
+    "not met": Case(lambda f: f.put_model(b"x"), ("runs",), "model.pt"),
+    "met": Case(lambda f: f.put_model(b"x"), ("runs",), "summary.json"),
+    "not to be met": Case(lambda f: f.put_model(b"x"), ("runs",), "summary.json", ignored=True),
+}
+print(json.dumps(f.try_cases(every=False).problems))"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout) == [f"{name} command opened or named what is spoiled" for name in ("not met: no", "not to be met: a")]
