@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import stat
+import uuid
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -51,6 +52,20 @@ def _sweep_up(path: Path) -> None:
     with suppress(OSError), os.scandir(path.parent) as entries:
         for pid, entry in [(int(found[1]), entry) for entry in entries if (found := name.fullmatch(entry.name))]:
             if not _is_alive(pid):
+                Path(entry.path).unlink(missing_ok=True)
+
+
+def signal_name(kind: str) -> str:
+    """A new name, for a file whose mere being there says something; `drop_signals` knows by it whose it is."""
+    return f"{kind}-{_host()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+
+
+def drop_signals(folder: Path, kind: str) -> None:
+    """Removes the files of that kind which this machine's dead processes left, as far as the disk allows."""
+    name = re.compile(re.escape(f"{kind}-{_host()}.") + r"(\d+)\.[0-9a-f]{8}")
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if (found := name.fullmatch(entry.name)) and not _is_alive(int(found[1])):
                 Path(entry.path).unlink(missing_ok=True)
 
 
