@@ -24,7 +24,7 @@ import yaml
 
 from bnexp.config import Config, from_mapping, to_mapping
 from bnexp.errors import BnexpError, DataError, UsageError
-from bnexp.files import atomic_write, digest, make_folder, open_plain, read_checked_json, reason, write_checked_json
+from bnexp.files import atomic_write, digest, make_folder, open_plain, read_checked_json, reason, sync_folder, write_checked_json
 
 FORMAT = 1
 """Version of summary.json and of a stack's plan.json. A newer one is refused, one without a number was written before there were any."""
@@ -144,13 +144,18 @@ class Run:
     def promote(self) -> Run:
         """Puts a complete fresh run in the place of its predecessor."""
         final = Run(self.runs_dir, self.id)
-        replaced = self.runs_dir / ".fresh" / f"{self.id}.replaced"
-        shutil.rmtree(replaced, ignore_errors=True)
+        shutil.rmtree(self._replaced, ignore_errors=True)
         if final.folder.exists():
-            final.folder.replace(replaced)
+            final.folder.replace(self._replaced)
         self.folder.replace(final.folder)
-        shutil.rmtree(replaced, ignore_errors=True)
+        sync_folder(self.runs_dir)
+        shutil.rmtree(self._replaced, ignore_errors=True)
         return final
+
+    @property
+    def _replaced(self) -> Path:
+        """Where a predecessor is while it is deleted."""
+        return self.runs_dir / ".fresh" / f"{self.id}.replaced"
 
     @property
     def successor(self) -> Run:
@@ -158,16 +163,25 @@ class Run:
         return Run(self.runs_dir, self.id, fresh=True)
 
     def settle(self) -> None:
-        """Puts a successor that was complete, but not yet in place, into its place. Call it with the run's lock held."""
+        """Puts a successor that was complete, but not yet in place, into its place, and deletes what is left of a predecessor. Call it with
+        the run's lock held."""
         if self.successor.done:
             self.successor.promote()
+        elif self.folder.exists():
+            shutil.rmtree(self._replaced, ignore_errors=True)
 
     def remove(self) -> None:
-        """Deletes the run and its successor. The summary goes first, so that a half-deleted run is never taken for a finished one."""
-        for folder in (self.folder, self.successor.folder):
-            (folder / "summary.json").unlink(missing_ok=True)
-            if folder.exists():
-                shutil.rmtree(folder)
+        """Deletes the run and its successor. The summary goes first, so that a half-deleted run is never taken for a finished one, and the
+        config last, so that it can be named to be deleted until nothing is left."""
+        for run in (self, self.successor):
+            run.summary_json.unlink(missing_ok=True)
+            if run.folder.exists():
+                for path in run.folder.iterdir():
+                    if path.is_dir() and not path.is_symlink():
+                        shutil.rmtree(path)
+                    elif path != run.config_yaml:
+                        path.unlink()
+                shutil.rmtree(run.folder)
 
 
 @dataclass(frozen=True)

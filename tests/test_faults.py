@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import faults_child
 import faults_hostile_run
 import faults_kill
+import faults_same
 import pytest
 
 SCRIPTS = Path(faults_kill.__file__).parent
@@ -18,7 +20,7 @@ def test_a_kill_at_any_moment_loses_nothing(count: int, seed: int) -> None:
     found = faults_kill.try_kills(count, seed)
     assert found.lost == []
     assert found.count == count
-    assert found.too_late <= count // 3
+    assert found.too_late <= count // 10  # these seeds kill in the midst; only a moment `anywhere` depends on how fast the machine is
 
 
 def test_the_moments_are_seeded_and_fall_into_every_phase() -> None:
@@ -26,7 +28,8 @@ def test_the_moments_are_seeded_and_fall_into_every_phase() -> None:
     assert first == again
     assert first != list(faults_kill.moments(50, 1))
     phases = {moment.phase for moment in first}
-    assert phases == {"planning", "training", "evaluation", "checkpoint", "ending", "results", "report", "a file", "anywhere"}
+    assert phases == {*faults_child.PHASES, "a file", "anywhere"}
+    assert {moment.command for moment in first if moment.phase == "promotion"} == {"train --fresh"}
     assert {moment.command for moment in first} == set(faults_kill.COMMANDS)
 
 
@@ -37,20 +40,20 @@ def test_what_is_lost_is_found(tmp_path: Path) -> None:
     (run / "metrics.jsonl").write_text('{"step": 1, "val/loss": 0.5, "speed/train_s": 3}\n')
     (run / "summary.json").write_text('{"steps": 1, "speed": {"train_s": 1}, "val": {"loss": 0.5}}')
     (run / "model.pt").write_bytes(b"weights")
-    whole = faults_kill.contents(tmp_path / "a")
-    assert faults_kill.difference(whole, whole) is None
+    whole = faults_same.contents(tmp_path / "a")
+    assert faults_same.difference(whole, whole) is None
     (run / "metrics.jsonl").write_text('{"step": 1, "val/loss": 0.5, "speed/train_s": 4}\n')
-    assert faults_kill.difference(whole, faults_kill.contents(tmp_path / "a")) is None
+    assert faults_same.difference(whole, faults_same.contents(tmp_path / "a")) is None
     (run / "summary.json").write_text('{"steps": 1, "speed": {"train_s": 2}, "val": {"loss": 0.25}}')
-    assert "at /val/loss: 0.5 and 0.25" in str(faults_kill.difference(whole, faults_kill.contents(tmp_path / "a")))
+    assert "at /val/loss: 0.5 and 0.25" in str(faults_same.difference(whole, faults_same.contents(tmp_path / "a")))
     (run / "summary.json").write_text('{"steps": 1, "val": {"loss": 0.5}}')
     (run / "model.pt").write_bytes(b"Weights")
-    assert "model.pt differs" in str(faults_kill.difference(whole, faults_kill.contents(tmp_path / "a")))
+    assert "model.pt differs" in str(faults_same.difference(whole, faults_same.contents(tmp_path / "a")))
     (run / "model.pt").unlink()
-    assert "model.pt is not there" in str(faults_kill.difference(whole, faults_kill.contents(tmp_path / "a")))
+    assert "model.pt is not there" in str(faults_same.difference(whole, faults_same.contents(tmp_path / "a")))
     (run / "model.pt").write_bytes(b"weights")
     (run / ".x.tmp").write_bytes(b"")
-    assert "run/.x.tmp is left over" in str(faults_kill.difference(whole, faults_kill.contents(tmp_path / "a")))
+    assert "run/.x.tmp is left over" in str(faults_same.difference(whole, faults_same.contents(tmp_path / "a")))
 
 
 QUICK = [
