@@ -10,11 +10,13 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
+from fnmatch import fnmatch
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from bnexp.errors import UsageError, short
+from bnexp.errors import BnexpError, UsageError, short
+from bnexp.events.files import PATTERN
 from bnexp.group import Group
 from bnexp.run import Run
 from bnexp.runs_folder import list_runs
@@ -43,43 +45,78 @@ def serve(runs_dir: Path, shown: Sequence[Run | Group], host: str, port: int | N
     logging.getLogger("tensorboard").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="tensorboard|pkg_resources")  # its own affairs, not the user's
 
-    with _narrowed(shown) if shown else _whole(runs_dir) as (folder, refresh):
+    with _linked(runs_dir, shown) as (folder, refresh):
         announce(_launch(folder, host, port))
         while not done.wait(RELOAD_S):
-            refresh()
+            with suppress(OSError, BnexpError):  # what is removed or damaged meanwhile is shown as it was
+                refresh()
 
 
 def count(runs_dir: Path, shown: Sequence[Run | Group]) -> int:
     """How many runs TensorBoard will list, means over seeds among them."""
-    if not shown:
-        return len(list_runs(runs_dir)) + len(list(runs_dir.glob(".groups/*/*-mean*")))
-    return sum(1 if isinstance(item, Run) else len(item.members()) + len(list(item.folder.glob("*-mean*"))) for item in shown)
+    return len({place for place, _ in _places(runs_dir, shown)})
 
 
 @contextmanager
-def _whole(runs_dir: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
-    yield runs_dir, lambda: None
+def _linked(runs_dir: Path, shown: Sequence[Run | Group]) -> Iterator[tuple[Path, Callable[[], None]]]:
+    """A temporary folder that has, of each run and each mean over seeds, a link to every event file, in folders of the names they have in
+    the runs folder; `refresh` brings it up to date.
 
-
-@contextmanager
-def _narrowed(shown: Sequence[Run | Group]) -> Iterator[tuple[Path, Callable[[], None]]]:
-    """A temporary folder with a link to each run, and to each sweep's runs and means; `refresh` adds the runs that a sweep has begun since.
-
-    TensorBoard follows links, and shows a run under the name of its link.
+    TensorBoard follows links, and lists whatever it finds: a stranger's run may hold links that lead anywhere.
     """
     drop_left()
     with _held() as folder:
+        made: set[str] = set()
 
         def refresh() -> None:
-            for item in shown:
-                for target, place in _links(item):
-                    link = folder / place
-                    if not link.is_symlink():
-                        link.parent.mkdir(exist_ok=True)
-                        link.symlink_to(target.absolute())
+            wanted = {f"{place}/{path.name}": path for place, shows in _places(runs_dir, shown) for path in _event_files(shows)}
+            for gone in made - wanted.keys():  # removed, or replaced by a successor with a file of its own
+                (folder / gone).unlink(missing_ok=True)
+                with suppress(OSError):  # others are still in it
+                    (folder / gone).parent.rmdir()
+            for new in wanted.keys() - made:
+                (folder / new).parent.mkdir(parents=True, exist_ok=True)
+                (folder / new).symlink_to(wanted[new])
+            made.clear()
+            made.update(wanted)
 
         refresh()
         yield folder, refresh
+
+
+def _places(runs_dir: Path, shown: Sequence[Run | Group]) -> Iterator[tuple[str, Path]]:
+    """What TensorBoard is to list: names, and the folders with the event files."""
+    if not shown:
+        yield from ((run.id, run.folder) for run in list_runs(runs_dir))
+        yield from ((f".fresh/{path.name}", path) for path in _folders(runs_dir / ".fresh"))
+        for path in _folders(runs_dir / ".groups"):
+            yield from _means(Group(runs_dir, path.name))
+    for item in shown:
+        runs = [item] if isinstance(item, Run) else item.members()
+        yield from ((run.id, run.folder) for run in runs)
+        if isinstance(item, Group):
+            yield from _means(item)
+
+
+def _means(group: Group) -> list[tuple[str, Path]]:
+    """A group's means over seeds, as `_places`."""
+    return [(f".groups/{group.id}/{path.name}", path) for path in _folders(group.folder) if "-mean" in path.name]
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Those inside, links not among them; none where nothing is."""
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        return [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+    return []
+
+
+def _event_files(folder: Path) -> list[Path]:
+    """The plain ones: a link leads out, and a pipe would keep TensorBoard waiting. None where no folder is, or a link in its place."""
+    if not folder.is_symlink():
+        with suppress(OSError), os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if fnmatch(entry.name, PATTERN) and entry.is_file(follow_symlinks=False)]
+            return [folder.absolute() / name for name in names]
+    return []
 
 
 @contextmanager
@@ -121,13 +158,6 @@ def _locked(folder: Path) -> int | None:
         os.close(lock)
         return None
     return lock
-
-
-def _links(item: Run | Group) -> list[tuple[Path, str]]:
-    """The folders to be linked, with their places under TensorBoard's folder: those of the runs folder."""
-    if isinstance(item, Run):
-        return [(item.folder, item.id)]
-    return [(item.folder, f".groups/{item.id}"), *((run.folder, run.id) for run in item.members())]
 
 
 def _plugins() -> list[Any]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bnexp.errors import DataError
-from bnexp.files import atomic_write, make_folder, open_plain, reason
+from bnexp.files import atomic_write, make_folder, open_plain, reason, sync_folder
 from bnexp.models import build
 from bnexp.run import Run
 
@@ -38,12 +38,14 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     if current.exists():
         current.replace(folder / "checkpoint.prev.pt")
     staged.replace(current)
+    sync_folder(folder)
 
 
 def load_checkpoint(
     folder: Path, report: Callable[[str], None], use: Callable[[dict[str, Any]], None] = lambda state: None, most: int | None = None
 ) -> dict[str, Any] | None:
-    """The newest checkpoint that can be read and that `use` takes, or None; `report` is told of one that cannot.
+    """The newest checkpoint that can be read and that `use` takes, or None; `report` is told of one that cannot, and why `use` raised a
+    DataError.
 
     Args:
         most: bytes that it may have; a larger one is not ours.
@@ -61,6 +63,9 @@ def load_checkpoint(
             continue
         try:
             use(state)
+        except DataError as error:
+            report(f"{path} does not fit: {error} It is not used.")
+            continue
         except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError) as error:
             report(f"{path} does not fit ({type(error).__name__}). It is not used.")
             continue

@@ -18,7 +18,7 @@ from bnexp.evaluate import STATS, Scores, evaluate, norm_layers, precise_statist
 from bnexp.events import once
 from bnexp.events.histograms import named_tensors
 from bnexp.files import finite
-from bnexp.loggers import RunLog
+from bnexp.loggers import RunLog, check_records
 from bnexp.machine import allow_open_files, environment, keep_memory, resolve_device, set_threads
 from bnexp.metrics import Measured, against_precise, tracked
 from bnexp.models import unstack
@@ -71,10 +71,18 @@ def train_stack(planned: Planned, terminal: Display, stop: Stop, threads: int | 
 
 
 def _stack(planned: Planned, written: list[Run | None], data: Dataset, device: torch.device, terminal: Display) -> Stack:
-    """The stack as its checkpoint has it; new where there is none, or where a member has lost the logs up to it."""
+    """The stack as its newest checkpoint has it that no member has lost the logs up to; new where there is none."""
     stack = Stack(planned.configs, data, device)
+
+    def use(state: dict[str, Any]) -> None:
+        had = state.get("records", {})  # not there: it was written before records were counted
+        for run in written:
+            if run is not None:
+                check_records(run, state["step"], had.get(run.id, 0))
+        stack.load_state_dict(state)
+
     if all(run is None or run.summary_json.exists() for run in written):
-        state = load_checkpoint(planned.folder.folder, terminal.say, stack.load_state_dict, stack.most_saved_bytes)
+        state = load_checkpoint(planned.folder.folder, terminal.say, use, stack.most_saved_bytes)
         return stack if state is not None else Stack(planned.configs, data, device)
     planned.folder.remove()
     return stack
@@ -214,8 +222,9 @@ class _Job:
 
     def save(self) -> None:
         for log in self.logs.values():
-            log.flush()
-        save_checkpoint(self.folder.folder, self.stack.state_dict())
+            log.sync()
+        records = {log.run.id: log.records for log in self.logs.values()}
+        save_checkpoint(self.folder.folder, {**self.stack.state_dict(), "records": records})
 
     def fail(self, error: BaseException) -> None:
         """Marks the members as failed, as far as the disk allows."""
@@ -258,6 +267,7 @@ class _Job:
             own = stack.own_state(index)
             log.board(step, once.closing(summary, own, stack.observer.anatomy, self.data.shape, self.data.classes))
             save_model(run.model_pt, own)
+            log.sync()
             log.close()
             run.write_summary(finite({**summary, "files": run.digests()}))
 

@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import stat
+import uuid
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,7 +26,8 @@ CHECKSUM = b',\n  "checksum": "'
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that appears at `path` complete or not at all; what was there before stays until then.
+    """A binary file that appears at `path` complete or not at all; what was there before stays until then. Afterwards it is on disk, under
+    its name.
 
     What a killed process left of an earlier try is removed.
     """
@@ -37,6 +39,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        sync_folder(path.parent)
     except BaseException:
         with suppress(OSError):  # the folder may have gone, or become read-only
             temporary.unlink(missing_ok=True)
@@ -50,6 +53,20 @@ def _sweep_up(path: Path) -> None:
     with suppress(OSError), os.scandir(path.parent) as entries:
         for pid, entry in [(int(found[1]), entry) for entry in entries if (found := name.fullmatch(entry.name))]:
             if not _is_alive(pid):
+                Path(entry.path).unlink(missing_ok=True)
+
+
+def signal_name(kind: str) -> str:
+    """A new name, for a file whose mere being there says something; `drop_signals` knows by it whose it is."""
+    return f"{kind}-{_host()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+
+
+def drop_signals(folder: Path, kind: str) -> None:
+    """Removes the files of that kind which this machine's dead processes left, as far as the disk allows."""
+    name = re.compile(re.escape(f"{kind}-{_host()}.") + r"(\d+)\.[0-9a-f]{8}")
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if (found := name.fullmatch(entry.name)) and not _is_alive(int(found[1])):
                 Path(entry.path).unlink(missing_ok=True)
 
 
@@ -70,30 +87,78 @@ def _host() -> str:
     return "unknown"
 
 
+def sync(path: Path) -> None:
+    """Brings to disk what was written to a plain file, by whomever.
+
+    Raises:
+        OSError: it cannot be.
+    """
+    with open_plain(path) as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Brings the names in a folder to disk: a file that is not under its name is lost, too, when the machine goes down.
+
+    Raises:
+        OSError: it cannot be. File systems and folders that do not have it are left alone.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:  # one that may be written and not listed
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
 def make_folder(path: Path) -> None:
     """Makes a folder of ours with those above it.
 
     Raises:
         OSError: it cannot be made, or a link is in its place.
     """
+    new = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     if path.is_symlink():
         raise OSError(errno.ELOOP, "it is a link, which is not followed", str(path))
+    for folder in new:
+        sync_folder(folder.parent)
 
 
 def open_log(path: Path) -> IO[str]:
     """A text file to append to, made if it is not there.
 
     Raises:
-        OSError: it cannot be, or what is there is a link or no file.
+        OSError: it cannot be, or what is there is a link, has another name (a hard link), or is no file.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    return os.fdopen(_open_to_change(path, os.O_APPEND | os.O_CREAT), "a", encoding="utf-8")
+
+
+def cut_file(path: Path, size: int) -> None:
+    """Cuts a file of ours down to its first `size` bytes. Errors as `open_log`."""
+    descriptor = _open_to_change(path, 0)
+    try:
+        os.ftruncate(descriptor, size)
+    finally:
+        os.close(descriptor)
+
+
+def _open_to_change(path: Path, flags: int) -> int:
+    """A descriptor of a file that is changed where it is, and has no name elsewhere: what is written there would be written here."""
+    descriptor = _opened(path, os.O_WRONLY | flags)
     try:
         _check_plain(descriptor, path)
-        return os.fdopen(descriptor, "a", encoding="utf-8")
+        if os.fstat(descriptor).st_nlink > 1:
+            raise OSError(errno.EMLINK, "it has another name (a hard link), under which it would change as well; copy it", str(path))
     except BaseException:
         os.close(descriptor)
         raise
+    return descriptor
 
 
 def open_plain(path: Path, most: int | None = None) -> IO[bytes]:
@@ -102,14 +167,7 @@ def open_plain(path: Path, most: int | None = None) -> IO[bytes]:
     Raises:
         OSError: it cannot be read, or is something else; FileNotFoundError where there is nothing.
     """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except ValueError:  # a NUL in the name
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise OSError(errno.ELOOP, "it is a link, which is not followed", str(path)) from None
-        raise
+    descriptor = _opened(path, os.O_RDONLY)
     try:
         size = _check_plain(descriptor, path)
         if most is not None and size > most:
@@ -135,6 +193,18 @@ def read_plain(path: Path, most: int) -> bytes:
 
 def _too_large(path: Path, most: int) -> OSError:
     return OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
+
+
+def _opened(path: Path, flags: int) -> int:
+    """A descriptor of what is under this name, which waits for nobody."""
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except ValueError:  # a NUL in the name
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "it is a link, which is not followed", str(path)) from None
+        raise
 
 
 def _check_plain(descriptor: int, path: Path) -> int:

@@ -20,7 +20,7 @@ from bnexp.plan import Planned, check_room, plan
 from bnexp.run import Run
 from bnexp.runs_folder import list_runs
 from bnexp.stop import Stop
-from bnexp.workers import run_stacks
+from bnexp.workers import drop_left, run_stacks
 
 GENERATED = ("digits", "waveforms", "volumes")
 """Data that need no file of the user's: every process makes them for itself."""
@@ -111,6 +111,7 @@ def train_all(
         Interrupted: every stack's state is saved.
     """
     stacks, ids = prepared.stacks, [run.id for run in prepared.runs]
+    drop_left(prepared.group.runs_dir)
     members = parts or {"": prepared.runs}
     if not stacks:
         with suppress(OSError):  # all is there: a folder that cannot be written is no reason not to show it

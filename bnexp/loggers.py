@@ -18,9 +18,10 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from bnexp.config import Config, to_mapping
+from bnexp.errors import DataError
 from bnexp.events.files import PATTERN, cut_after
 from bnexp.events.histograms import histogram
-from bnexp.files import atomic_write, finite, open_log
+from bnexp.files import atomic_write, finite, open_log, sync, sync_folder
 from bnexp.records import read
 from bnexp.run import Run
 
@@ -47,7 +48,9 @@ class RunLog:
 
     def __init__(self, run: Run, config: Config, from_step: int = 0) -> None:
         self.run = run
-        _keep_until(run.metrics_jsonl, from_step)
+        self.records = _keep_until(run.metrics_jsonl, from_step)
+        """How many lines metrics.jsonl has."""
+        self._synced: dict[Path, int] = {}
         with ExitStack() as files:
             self._text = files.enter_context(open_log(run.train_log))
             self._metrics = files.enter_context(open_log(run.metrics_jsonl))
@@ -72,6 +75,7 @@ class RunLog:
         line = json.dumps(finite({"step": step, "epoch": round(epoch, 6), **values}), allow_nan=False)  # several times as fast as dump
         self._metrics.write(line + "\n")
         self._metrics.flush()
+        self.records += 1
         # One event for all: hundreds of add_scalar calls would cost more than what they log.
         points = [Summary.Value(tag=key, simple_value=value) for key, value in values.items()]
         self._events.add_summary(Summary(value=points), step)
@@ -96,20 +100,41 @@ class RunLog:
         self._text.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
         self._text.flush()
 
-    def flush(self) -> None:
-        """Brings to disk what waits for TensorBoard's writer: a checkpoint must not be ahead of the logs that go with it."""
+    def sync(self) -> None:
+        """Brings to disk what was logged: a checkpoint must not be ahead of the logs that go with it, even if the machine goes down."""
         self._board.flush()
+        if not self._synced:
+            sync_folder(self.run.folder)
+        for path in (self.run.metrics_jsonl, self.run.train_log, *self.run.folder.glob(PATTERN)):
+            size = path.stat().st_size
+            if self._synced.get(path) != size:
+                sync(path)
+                self._synced[path] = size
 
     def close(self) -> None:
         """Closes every file, whatever becomes of the others."""
         self._files.close()
 
 
-def _keep_until(path: Path, step: int) -> None:
-    """Drops the records after `step`, a torn last line, and test scores: those come last, and will come again. At step 0 all drop."""
+def check_records(run: Run, step: int, had: int) -> None:
+    """Raises DataError where a run's metrics.jsonl has lost some of the `had` records that it had at a checkpoint of that step: the machine
+    went down before they were on disk, or somebody cut it short. A run that goes on from step 0 begins anew."""
+    if step and (has := len(_lines_until(run.metrics_jsonl, step))) < had:
+        raise DataError(f"{run.metrics_jsonl} has {has} of the {had} records that it had then.")
+
+
+def _lines_until(path: Path, step: int) -> list[str]:
+    """The records up to `step`, without test scores: those come last, and will come again. Torn lines are none. At step 0 none stays."""
+    if step == 0:
+        return []
+    return [line for line, record in read(path) if record["step"] <= step and not any(key.startswith("test/") for key in record)]
+
+
+def _keep_until(path: Path, step: int) -> int:
+    """Drops all lines but those of `_lines_until`; how many stay."""
     if not path.exists():
-        return
+        return 0
+    kept = _lines_until(path, step)
     with atomic_write(path) as file:
-        for line, record in read(path):
-            if step and record["step"] <= step and not any(key.startswith("test/") for key in record):
-                file.write(line.encode() + b"\n")
+        file.write("".join(line + "\n" for line in kept).encode())
+    return len(kept)

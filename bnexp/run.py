@@ -13,6 +13,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ import yaml
 from bnexp import plain_yaml
 from bnexp.config import Config, from_mapping, to_mapping
 from bnexp.errors import BnexpError, DataError, UsageError
-from bnexp.files import atomic_write, digest, make_folder, read_checked_json, reason, write_checked_json
+from bnexp.files import atomic_write, digest, make_folder, read_checked_json, reason, sync_folder, write_checked_json
 from bnexp.summary_shape import check_summary
 
 FORMAT = 1
@@ -160,13 +161,18 @@ class Run:
     def promote(self) -> Run:
         """Puts a complete fresh run in the place of its predecessor."""
         final = Run(self.runs_dir, self.id)
-        replaced = self.runs_dir / ".fresh" / f"{self.id}.replaced"
-        shutil.rmtree(replaced, ignore_errors=True)
+        shutil.rmtree(self._replaced, ignore_errors=True)
         if final.folder.exists():
-            final.folder.replace(replaced)
+            final.folder.replace(self._replaced)
         self.folder.replace(final.folder)
-        shutil.rmtree(replaced, ignore_errors=True)
+        sync_folder(self.runs_dir)
+        shutil.rmtree(self._replaced, ignore_errors=True)
         return final
+
+    @property
+    def _replaced(self) -> Path:
+        """Where a predecessor is while it is deleted."""
+        return self.runs_dir / ".fresh" / f"{self.id}.replaced"
 
     @property
     def successor(self) -> Run:
@@ -174,16 +180,25 @@ class Run:
         return Run(self.runs_dir, self.id, fresh=True)
 
     def settle(self) -> None:
-        """Puts a successor that was complete, but not yet in place, into its place. Call it with the run's lock held."""
+        """Puts a successor that was complete, but not yet in place, into its place, and deletes what is left of a predecessor. Call it with
+        the run's lock held."""
         if self.successor.done:
             self.successor.promote()
+        elif self.folder.exists():
+            shutil.rmtree(self._replaced, ignore_errors=True)
 
     def remove(self) -> None:
-        """Deletes the run and its successor. The summary goes first, so that a half-deleted run is never taken for a finished one."""
-        for folder in (self.folder, self.successor.folder):
-            (folder / "summary.json").unlink(missing_ok=True)
-            if folder.exists():
-                shutil.rmtree(folder)
+        """Deletes the run and its successor. The summary goes first, so that a half-deleted run is never taken for a finished one, and the
+        config last, so that it can be named to be deleted until nothing is left."""
+        for run in (self, self.successor):
+            run.summary_json.unlink(missing_ok=True)
+            if run.folder.exists():
+                for path in run.folder.iterdir():
+                    if path.is_dir() and not path.is_symlink():
+                        shutil.rmtree(path)
+                    elif path != run.config_yaml:
+                        path.unlink()
+                shutil.rmtree(run.folder)
 
 
 @dataclass(frozen=True)
@@ -293,7 +308,7 @@ def locked(runs: Sequence[Run], waiting: Callable[[str], None] | None, stop: Cal
 
     Raises:
         InWork: another process holds a lock, and there is no waiting.
-        UsageError: as `check_rooms`.
+        UsageError: as `check_rooms`, for the locks, too.
         InterruptedError: `stop` said so.
     """
     from filelock import FileLock, Timeout
@@ -304,7 +319,9 @@ def locked(runs: Sequence[Run], waiting: Callable[[str], None] | None, stop: Cal
         for run in sorted(runs, key=lambda run: run.id):  # one order for everybody: no deadlock
             folder = run.runs_dir / ".locks"
             make_folder(folder)
-            lock, told = FileLock(folder / f"{run.id}.lock"), False
+            path = folder / f"{run.id}.lock"
+            _check_lock(path)  # here: what filelock does about links, and whether it empties the file, depends on its version
+            lock, told = FileLock(path), False
             while not lock.is_locked:
                 try:
                     lock.acquire(timeout=0.2 if told else 0)
@@ -318,6 +335,14 @@ def locked(runs: Sequence[Run], waiting: Callable[[str], None] | None, stop: Cal
                         raise InterruptedError from None
             held.callback(lock.release)
         yield
+
+
+def _check_lock(path: Path) -> None:
+    """Raises UsageError where a lock leads to another file, or is one."""
+    with suppress(FileNotFoundError):
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            raise UsageError(f"{path} is a link, or no file of its own, and bnexp follows none inside a runs folder; remove it.")
 
 
 def to_yaml(config: Config) -> str:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from bnexp.cluster import check_workers, connected
 from bnexp.config import to_mapping
 from bnexp.errors import BnexpError, Interrupted, UsageError
+from bnexp.files import drop_signals, signal_name
 from bnexp.launch import work
 from bnexp.plan import Planned
 from bnexp.run import InWork, Run
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 POLL_S = 0.5
 LOST_S = 3.0
 """A worker that its scheduler has not known for so long is gone. Its task usually fails before that."""
-STOP_KEPT_S = 24 * 3600
+LEFT_S = 24 * 3600
 TRIES = 2
 DONE, INTERRUPTED, HELD = "done", "interrupted", "held"
 """How a stack ended, unless it failed; held: another process works on one of its runs, and the others need not wait for that."""
@@ -108,7 +109,9 @@ def run_stacks(
                 finish(planned, answer)
     else:
         with stop.listening(), connected(stacks[0].configs[0].device, len(stacks), workers, scheduler) as client:
-            _distribute(client, stacks, stop, tell, finish)
+            # Those of somebody's scheduler, who outlive this process, must find the file when it is gone.
+            name = signal_name("stop") if scheduler is None else f"stop-{uuid.uuid4().hex[:8]}"
+            _distribute(client, stacks, stop, tell, finish, name)
     if stop():
         raise Interrupted("Interrupted: the state of every stack is saved; the same command goes on from it.")
     return Report(frozenset(trained), failed)
@@ -246,15 +249,16 @@ class _Busy:
         return time.perf_counter() - self.seen_at > LOST_S
 
 
-def _distribute(client: Client, stacks: Sequence[Planned], stop: Stop, tell: Tell, finish: Callable[[Planned, Answer], None]) -> None:
-    """Keeps every worker busy with one stack until none is left."""
+def _distribute(
+    client: Client, stacks: Sequence[Planned], stop: Stop, tell: Tell, finish: Callable[[Planned, Answer], None], stop_name: str
+) -> None:
+    """Keeps every worker busy with one stack until none is left. A file of the name `stop_name` tells them to stop."""
     from distributed.comm.core import CommClosedError
     from distributed.scheduler import KilledWorker
 
     runs_dir, topic = stacks[0].runs[0].runs_dir, f"bnexp-{uuid.uuid4().hex[:8]}"
-    stop_file = runs_dir / ".stacks" / f"stop-{uuid.uuid4().hex[:8]}"
+    stop_file = runs_dir / ".stacks" / stop_name
     stop_file.parent.mkdir(parents=True, exist_ok=True)
-    _drop_old_stops(stop_file.parent)
     hurried = False
     fit: set[str] = set()
     unfit: set[str] = set()
@@ -321,12 +325,15 @@ def _distribute(client: Client, stacks: Sequence[Planned], stop: Stop, tell: Tel
             stop_file.unlink(missing_ok=True)
 
 
-def _drop_old_stops(folder: Path) -> None:
-    """Removes what commands left that were stopped at once, or killed, after their workers had a day to find it."""
-    for path in folder.glob("stop-*"):
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > STOP_KEPT_S:
-                path.unlink()
+def drop_left(runs_dir: Path) -> None:
+    """Removes the files for workers that commands left which were killed, or stopped at once: those of this machine's dead processes, and
+    others after their workers had a day to find them."""
+    for kind in ("stop", "seen"):
+        drop_signals(runs_dir / ".stacks", kind)
+        for path in (runs_dir / ".stacks").glob(f"{kind}-*"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.lstat().st_mtime > LEFT_S:
+                    path.unlink()
 
 
 def _rest(futures: Sequence[Future[Answer]]) -> None:

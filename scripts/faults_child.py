@@ -1,8 +1,8 @@
 """`bnexp`, telling through a pipe where it is, for whoever wants to kill it there: `faults_child.py FD N ARGUMENTS`.
 
-Each call of a `PHASES` function is told as it begins and ends: `<phase> <begin|end>`. Each touch of a file inside the folder of --runs-dir,
-which must be absolute, is counted; at the N-th the process kills itself, before the touch. The last line says how many touches there
-were: `files <count>`.
+Each touch of a file inside the folder of --runs-dir, which must be absolute, is counted; at the N-th the process kills itself, before the
+touch. Each call of a `PHASES` function is told as it begins and ends, with the touches until then: `<phase> <begin|end> <count>`. The last
+line says how many touches there were: `files <count>`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ PHASES = {
     "evaluation": ("bnexp.train:evaluate", "bnexp.engine:evaluate"),
     "checkpoint": ("bnexp.engine:save_checkpoint",),
     "ending": ("bnexp.engine:_Job.finish",),
+    "promotion": ("bnexp.run:Run.promote",),
+    "removal": ("bnexp.run:Run.remove",),
     "results": ("bnexp.cli.many:store_results", "bnexp.cli.many:store_means"),
     "report": ("bnexp.report:write_report",),
 }
@@ -30,23 +32,23 @@ TOUCHES = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncat
 
 def main() -> None:
     pipe, at, *args = sys.argv[1:]
-    _watch(int(pipe))
-    _count_touches(int(pipe), int(at), args[args.index("--runs-dir") + 1])
+    touches = _count_touches(int(pipe), int(at), args[args.index("--runs-dir") + 1])
+    _watch(int(pipe), touches)
     from bnexp.cli import main as bnexp
 
     bnexp(args)
 
 
-def _watch(pipe: int) -> None:
+def _watch(pipe: int, touches: Callable[[], int]) -> None:
     """Wraps the phases' functions once the modules that hold them are there; the modules are imported when the command needs them."""
 
     def wrap(phase: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def told(*args: Any, **kwargs: Any) -> Any:
-            os.write(pipe, f"{phase} begin\n".encode())
+            os.write(pipe, f"{phase} begin {touches()}\n".encode())
             try:
                 return function(*args, **kwargs)
             finally:
-                os.write(pipe, f"{phase} end\n".encode())
+                os.write(pipe, f"{phase} end {touches()}\n".encode())
 
         return told
 
@@ -60,14 +62,18 @@ def _watch(pipe: int) -> None:
             setattr(owner, last, wrap(phase, getattr(owner, last)))
 
 
-def _count_touches(pipe: int, at: int, folder: str) -> None:
+def _count_touches(pipe: int, at: int, folder: str) -> Callable[[], int]:
+    """How many there were so far."""
     count = 0
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
         nonlocal count
         if event not in TOUCHES or not args or not isinstance(args[0], (str, bytes, os.PathLike)):
             return
-        if os.fsdecode(args[0]).startswith(folder):
+        path = os.fsdecode(args[0])
+        if event in ("os.remove", "os.rmdir") and args[1] >= 0:  # what is removed with a whole folder is named within it
+            path = f"{os.readlink(f'/proc/self/fd/{args[1]}')}/{path}"  # noqa: PTH115
+        if path.startswith(folder):
             count += 1
             if count == at:
                 os.write(pipe, b"killed itself\n")
@@ -77,6 +83,7 @@ def _count_touches(pipe: int, at: int, folder: str) -> None:
     import atexit
 
     atexit.register(lambda: os.write(pipe, f"files {count}\n".encode()))
+    return lambda: count
 
 
 if __name__ == "__main__":

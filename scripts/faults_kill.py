@@ -1,14 +1,15 @@
-"""`kill`: SIGKILL at seeded random moments of a small training and of a small sweep. Each time the same command is given again, and must
-end with the bits of one that nobody killed, and with the same files.
+"""`kill`: SIGKILL at seeded random moments of a small training (a first one, one that goes on, one that replaces finished runs), of a
+removal, and of a small sweep. Each time the same command is given again, and must end with the bits of one that nobody killed, and with the
+same files.
 
-A moment falls into a phase (planning, training, evaluation, checkpoint, the last summaries, results, report), into a touch of a file, or
-anywhere at all; one in four times the second try is killed, too. What is compared: the bytes of config.yaml and model.pt, every number of
-metrics.jsonl, summary.json, the event files, and the sweep's results, other than times; and the names of all files.
+A moment falls into a phase (planning, training, evaluation, checkpoint, the last summaries, the replacing of runs, their removal, results,
+report), into a touch of a file, or anywhere at all; one in four times the second try is killed, too. What is compared: the bytes of
+config.yaml and model.pt, every number of metrics.jsonl, summary.json, the event files, and the sweep's results, other than times; and the
+names of all files. Lock files are among these: they stay, killed or not.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
@@ -23,15 +24,24 @@ from pathlib import Path
 from typing import Any
 
 from faults_child import PHASES
+from faults_same import contents, difference
+
+from bnexp.run import Run
 
 SMALL = ("data.subset=500", "train.batch_size=32", "train.eval_every=20", "train.checkpoint_every=10", "metrics.every=40")
+TRAIN = ("train", "train.steps=100", *SMALL, "--seeds", "2")
 COMMANDS = {
-    "train": ("train", "train.steps=100", *SMALL, "--seeds", "2"),
+    "train": TRAIN,
+    "train --fresh": (*TRAIN, "--fresh"),
+    "resume": ("resume", "last"),
+    "runs rm": ("runs", "rm", "batch-bs32-lr0.1-s0"),
     "sweep": ("sweep", "norm", "--values", "batch,none", "--seeds", "2", "train.steps=60", *SMALL, "--workers", "0"),
     "sweep with workers": ("sweep", "norm", "--values", "batch,none", "--seeds", "2", "train.steps=60", *SMALL, "--workers", "2"),
 }
-TIMED = ("speed", "written_at", "environment", "reached_train_s", "seconds", "step_ms", "train_s", "metrics.jsonl", "command", "checksum")
-"""Parts of keys whose values are times, depend on times, or name the program."""
+BEFORE = {"train --fresh": "trained", "runs rm": "trained", "resume": "interrupted"}
+"""What is there before a command: the runs of `TRAIN`, to their end or to step 50."""
+BY_TOUCH = ("promotion", "removal")
+"""Phases that are over in milliseconds: a moment in them is a touch of a file."""
 LIMIT_S = 300
 
 
@@ -60,6 +70,8 @@ class Whole:
     seconds: float
     files: int
     phases: dict[str, list[float]]
+    touches: dict[str, tuple[int, int]]
+    """The first and the last touch of a file in each phase."""
     result: dict[str, Any]
 
 
@@ -81,7 +93,9 @@ def moments(count: int, seed: int) -> Iterator[Moment]:
     """`count` moments, the same for the same seed; commands and phases take turns, in an order of their own for each seed."""
     chance = random.Random(seed)
     places = [("train", phase) for phase in ("training", "evaluation", "checkpoint", "ending", "planning")]
-    places += [("sweep", phase) for phase in PHASES]
+    places += [("train --fresh", phase) for phase in ("promotion", "promotion", "promotion", "ending", "checkpoint", "a file")]
+    places += [("resume", phase) for phase in ("training", "ending", "a file")] + [("runs rm", "removal")] * 3
+    places += [("sweep", phase) for phase in PHASES if phase not in BY_TOUCH]
     places += [(command, "a file") for command in ("train", "train", "sweep", "sweep")]
     places += [("sweep with workers", "anywhere")] * 4 + [("train", "anywhere")]
     turn: list[tuple[str, str]] = []
@@ -94,12 +108,14 @@ def moments(count: int, seed: int) -> Iterator[Moment]:
 
 def try_kills(count: int, seed: int, say: Any = lambda line: None) -> Tried:
     """Kills at `count` moments; see the module."""
-    tried, wholes = Tried(), {}
+    tried, wholes = Tried(), dict[str, Whole]()
     with tempfile.TemporaryDirectory(prefix="bnexp-faults-") as name:
+        folders = Path(name)
         for number, moment in enumerate(moments(count, seed)):
             if moment.command not in wholes:
-                wholes[moment.command] = _uninterrupted(moment.command, Path(name) / f"whole-{len(wholes)}")
-            folder = Path(name) / f"moment-{number}"
+                _prepare(moment.command, folders, whole := folders / f"whole-{len(wholes)}")
+                wholes[moment.command] = _uninterrupted(moment.command, whole)
+            _prepare(moment.command, folders, folder := folders / f"moment-{number}")
             problem, killed = _try(moment, wholes[moment.command], folder)
             tried.moments[moment.phase] = tried.moments.get(moment.phase, 0) + 1
             tried.too_late += not killed
@@ -110,24 +126,43 @@ def try_kills(count: int, seed: int, say: Any = lambda line: None) -> Tried:
     return tried
 
 
+def _prepare(command: str, folders: Path, folder: Path) -> None:
+    """Puts what a command finds before it into `folder`."""
+    if command not in BEFORE:
+        return
+    made = folders / BEFORE[command]
+    if not made.exists():
+        code = "from bnexp.cli import main\nimport sys\n"
+        if made.name == "interrupted":
+            code += "import bnexp.stop\npolled = iter([False] * 50)\nbnexp.stop.Stop.__call__ = lambda self: next(polled, True)\n"
+        line = [sys.executable, "-c", f"{code}main(sys.argv[1:])", *TRAIN, "--runs-dir", str(made), "--quiet"]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=LIMIT_S)
+        if done.returncode != (130 if made.name == "interrupted" else 0):
+            raise RuntimeError(f"{command} cannot be prepared: {done.stderr}")
+    shutil.copytree(made, folder)
+
+
 def _uninterrupted(command: str, folder: Path) -> Whole:
     begun = time.perf_counter()
     process = _Watched(command, folder)
     phases: dict[str, list[float]] = {}
     open_: dict[str, list[float]] = {}
+    touches: dict[str, tuple[int, int]] = {}
     files = 0
     for line in process.lines():
-        phase, _, what = line.partition(" ")
+        phase, *what = line.split()
         if phase == "files":
-            files = int(what)
-        elif what == "begin":
+            files = int(what[0])
+        elif what[0] == "begin":
             open_.setdefault(phase, []).append(time.perf_counter())
+            touches.setdefault(phase, (int(what[1]) + 1, 0))
         else:
             phases.setdefault(phase, []).append(time.perf_counter() - open_[phase].pop())
+            touches[phase] = (touches[phase][0], int(what[1]))
     code, text = process.end()
     if code != 0:
         raise RuntimeError(f"{command} does not work at all: {text}")
-    return Whole(time.perf_counter() - begun, files, phases, contents(folder))
+    return Whole(time.perf_counter() - begun, files, phases, touches, contents(folder))
 
 
 def _try(moment: Moment, whole: Whole, folder: Path) -> tuple[str | None, bool]:
@@ -136,8 +171,11 @@ def _try(moment: Moment, whole: Whole, folder: Path) -> tuple[str | None, bool]:
     if moment.again:
         anywhere = Moment(moment.command, "anywhere", 0, 0.3 + 0.7 * moment.share, moment.whole_group, False)
         _kill(anywhere, whole, folder)
+    if moment.command == "train --fresh" and (lost := [name for name in _finished(whole) if not _is_kept(folder, name)]):
+        return f"{lost[0]} is neither finished nor replaced", killed
     done = subprocess.run(_plain(moment.command, folder), capture_output=True, text=True, timeout=LIMIT_S)
-    if done.returncode != 0:
+    gone = moment.command == "runs rm" and done.returncode == 2 and "There is no run" in done.stderr  # it was removed before the kill
+    if done.returncode != 0 and not gone:
         return f"exit {done.returncode}: {done.stderr[-500:]}", killed
     if "Traceback" in done.stderr:
         return f"a traceback: {done.stderr[-500:]}", killed
@@ -145,7 +183,9 @@ def _try(moment: Moment, whole: Whole, folder: Path) -> tuple[str | None, bool]:
 
 
 def _kill(moment: Moment, whole: Whole, folder: Path) -> bool:
-    at = 1 + int(moment.call * whole.files) if moment.phase == "a file" else 0
+    first, last = (1, whole.files) if moment.phase == "a file" else whole.touches.get(moment.phase, (0, 0))
+    by_touch = moment.phase in ("a file", *BY_TOUCH)
+    at = first + int(moment.call * (last - first + 1)) if by_touch else 0
     process = _Watched(moment.command, folder, at)
     if moment.phase == "anywhere":
         try:
@@ -153,19 +193,17 @@ def _kill(moment: Moment, whole: Whole, folder: Path) -> bool:
             process.end()
             return False
         except subprocess.TimeoutExpired:
-            process.kill(moment.whole_group)
-            return True
+            return process.kill(moment.whole_group)
     calls = whole.phases.get(moment.phase, [0.0])
     left = 1 + int(moment.call * len(calls))
     for line in process.lines():
         if line == "killed itself":
             process.end()
             return True
-        left -= line == f"{moment.phase} begin"
-        if left == 0:
+        left -= line.startswith(f"{moment.phase} begin ")
+        if left == 0 and not by_touch:
             time.sleep(moment.share * calls[min(int(moment.call * len(calls)), len(calls) - 1)])
-            process.kill(moment.whole_group)
-            return True
+            return process.kill(moment.whole_group)
     process.end()
     return False
 
@@ -186,12 +224,13 @@ class _Watched:
         for line in self._pipe:
             yield line.strip()
 
-    def kill(self, whole_group: bool) -> None:
+    def kill(self, whole_group: bool) -> bool:
+        """Whether it had not ended before."""
         if whole_group:
             os.killpg(self.process.pid, signal.SIGKILL)
         else:
             self.process.kill()
-        self.end()
+        return self.end()[0] == -signal.SIGKILL
 
     def end(self) -> tuple[int, str]:
         code = self.process.wait(timeout=LIMIT_S)
@@ -210,67 +249,12 @@ def _plain(command: str, folder: Path) -> list[str]:
     return [sys.executable, "-m", "bnexp", *_arguments(command, folder)]
 
 
-def contents(folder: Path) -> dict[str, Any]:
-    """What a runs folder holds, by path, as far as the same command must give it again: bytes, numbers, or only the name."""
-    found: dict[str, Any] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and ".locks" not in path.parts):
-        name = str(path.relative_to(folder))
-        if path.name in ("config.yaml", "model.pt"):
-            found[name] = path.read_bytes()
-        elif path.name == "metrics.jsonl":
-            found[name] = [untimed(json.loads(line)) for line in path.read_text().splitlines()]
-        elif path.name.startswith("events.out.tfevents"):
-            found.setdefault(f"{path.parent.relative_to(folder)}/events", []).extend(_scalars(path))
-        elif path.suffix == ".json":
-            found[name] = untimed(json.loads(path.read_text()))
-            if path.name == "plan.json":  # the stacks; their order is that in which they were begun
-                found[name]["stacks"].sort()
-        else:
-            found[name] = "there"
-    return {name: sorted(value) if name.endswith("/events") else value for name, value in found.items()}
+def _finished(whole: Whole) -> list[str]:
+    """The runs that a command leaves."""
+    return [name.removesuffix("/model.pt") for name in whole.result if name.endswith("/model.pt")]
 
 
-def untimed(value: Any) -> Any:
-    """A JSON value without the keys that hold times or the process."""
-    if isinstance(value, dict):
-        return {key: untimed(part) for key, part in value.items() if not any(name in key for name in TIMED)}
-    return [untimed(part) for part in value] if isinstance(value, list) else value
-
-
-def _scalars(path: Path) -> list[tuple[str, int, float]]:
-    from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
-    from tensorboard.compat.proto.event_pb2 import Event
-
-    found = []
-    for raw in RawEventFileLoader(str(path)).Load():
-        event = Event.FromString(raw)
-        for value in event.summary.value:
-            if value.HasField("simple_value") and not any(name in value.tag for name in TIMED):
-                found.append((value.tag, event.step, value.simple_value))
-    return found
-
-
-def difference(whole: dict[str, Any], now: dict[str, Any]) -> str | None:
-    """The first thing that is not as in the uninterrupted one."""
-    if missing := sorted(whole.keys() - now.keys()):
-        return f"{missing[0]} is not there"
-    if left := sorted(now.keys() - whole.keys()):
-        return f"{left[0]} is left over"
-    for name, value in whole.items():
-        if repr(now[name]) != repr(value):  # by their text, in which NaN is NaN
-            return f"{name} differs{_where(value, now[name])}"
-    return None
-
-
-def _where(value: Any, other: Any, path: str = "") -> str:
-    if isinstance(value, dict) and isinstance(other, dict):
-        for key in value.keys() | other.keys():
-            if repr(value.get(key)) != repr(other.get(key)):
-                return _where(value.get(key), other.get(key), f"{path}/{key}")
-    if isinstance(value, list) and isinstance(other, list):
-        if len(value) != len(other):
-            return f" at {path}: {len(value)} and {len(other)} items"
-        for index, (one, two) in enumerate(zip(value, other, strict=True)):
-            if repr(one) != repr(two):
-                return _where(one, two, f"{path}/{index}")
-    return f" at {path}: {repr(value)[:80]} and {repr(other)[:80]}"
+def _is_kept(folder: Path, name: str) -> bool:
+    """Whether a finished run is there, or a complete successor that the next command puts into its place."""
+    run = Run(folder, name)
+    return run.done or run.successor.done

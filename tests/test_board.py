@@ -79,7 +79,7 @@ def test_an_end_that_was_written_before_the_kill_comes_only_once(run: Run) -> No
 def test_what_was_flushed_is_there_while_the_run_goes_on(run: Run) -> None:
     """A checkpoint flushes: what it does not go back to must not be lost with the process."""
     log = begin(run)
-    log.flush()
+    log.sync()
     assert [event.step for event in read(run.folder).Scalars("val/loss")] == [0, 10, 20]
     log.close()
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 import zlib
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from bnexp.checkpoint import load_checkpoint, save_checkpoint
 from bnexp.cli import app
 from bnexp.files import read_checked_json, write_checked_json
+from bnexp.run import Run
 from bnexp.runs_folder import list_runs
 from bnexp.train import Stack
 
@@ -218,6 +220,62 @@ def test_a_damaged_checkpoint_falls_back_and_the_bits_stay(
     assert run.model_pt.read_bytes() == list_runs(finished)[0].model_pt.read_bytes()
     records = [json.loads(line) for line in run.metrics_jsonl.read_text().splitlines()]  # none is torn
     assert [record["step"] for record in records if "val/loss" in record] == [4, 8, 12]
+
+
+def first_line(path: Path) -> None:
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+
+
+def zeros(path: Path) -> None:
+    """Some file systems leave a file its length, and none of what was written last."""
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def after_step_4(path: Path) -> None:
+    path.write_bytes(b"".join(line for line in path.read_bytes().splitlines(keepends=True) if json.loads(line)["step"] <= 4))
+
+
+@pytest.mark.parametrize("shorten", [emptied, missing, first_line, zeros, after_step_4])
+def test_curves_that_are_behind_the_checkpoint_are_made_again(
+    shorten: Callable[[Path], None], interrupted: Path, finished: Path, tmp_path: Path
+) -> None:
+    """As after a loss of power: the checkpoint is there, and what was logged before it is not. Checkpoints are of 10 and 8."""
+    shutil.copytree(interrupted, tmp_path, dirs_exist_ok=True)
+    (run,) = list_runs(tmp_path)
+    shorten(run.metrics_jsonl)
+    result = bn(tmp_path, "resume", run.id)
+    assert result.exit_code == 0
+    assert (
+        len(
+            re.findall(
+                r"checkpoint\.(?:prev\.)?pt does not fit: .*metrics\.jsonl has \d of the \d records that it had then\.", result.stderr
+            )
+        )
+        == 2
+    )
+    assert "Going on" not in result.stderr
+    whole = list_runs(finished)[0]
+    assert curves_of(run) == curves_of(whole)
+    assert run.model_pt.read_bytes() == whole.model_pt.read_bytes()
+
+
+def test_the_checkpoint_before_serves_where_the_curves_reach_up_to_it(interrupted: Path, finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(interrupted, tmp_path, dirs_exist_ok=True)
+    (run,) = list_runs(tmp_path)
+    (stack,) = (tmp_path / ".stacks").iterdir()
+    state = load_checkpoint(stack, print)
+    assert state is not None
+    save_checkpoint(stack, {**state, "records": {run.id: 1000}})  # the one before is now that of step 10
+    result = bn(tmp_path, "resume", run.id)
+    assert "records that it had then. It is not used." in result.stderr
+    assert "Going on at step 10 of 12" in result.stderr
+    assert curves_of(run) == curves_of(list_runs(finished)[0])
+
+
+def curves_of(run: Run) -> list[dict[str, Any]]:
+    """The records of a run without what is timed."""
+    records = [json.loads(line) for line in run.metrics_jsonl.read_text().splitlines()]
+    return [{key: value for key, value in record.items() if not key.startswith("speed/")} for record in records]
 
 
 def test_no_flipped_bit_of_a_checkpoint_changes_what_is_loaded(tmp_path: Path) -> None:

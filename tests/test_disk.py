@@ -1,6 +1,7 @@
 """A disk that fills, a folder that cannot be written or goes away: the last good checkpoint survives, exit 1, one sentence."""
 
 import errno
+import itertools
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from test_process import finish, start, wait_for
 from typer.testing import CliRunner
 
 from bnexp import files
-from bnexp.checkpoint import load_checkpoint
+from bnexp.checkpoint import load_checkpoint, save_checkpoint
 from bnexp.cli import app
 from bnexp.loggers import RunLog
 from bnexp.run import Run
@@ -142,7 +143,7 @@ def test_whichever_write_fails_the_same_command_ends_with_the_same_bits(
     assert train(tmp_path / "whole").exit_code == 0
     (whole,) = list_runs(tmp_path / "whole")
     assert counted.count >= 7  # config, curves, summary, plan, two checkpoints or more, model, summary
-    for at in range(1, counted.count + 1):
+    for at in range(1, counted.count + 1, 1 if number == errno.ENOSPC else 5):
         runs_dir = tmp_path / str(at)
         monkeypatch.setattr(files.os, "fsync", Failing(at, number))
         result = train(runs_dir)
@@ -153,6 +154,39 @@ def test_whichever_write_fails_the_same_command_ends_with_the_same_bits(
         assert train(runs_dir).exit_code == 0, at
         (run,) = list_runs(runs_dir)
         assert run.model_pt.read_bytes() == whole.model_pt.read_bytes()
+
+
+def test_logs_are_on_disk_before_the_checkpoint_and_names_after_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the machine goes down, what was not brought to disk is lost, in any order."""
+    fsync = os.fsync
+    done: list[tuple[str, int]] = []
+
+    def seen(descriptor: int) -> None:
+        done.append((str(Path(f"/proc/self/fd/{descriptor}").readlink()), os.fstat(descriptor).st_size))
+        fsync(descriptor)
+
+    sizes: list[dict[str, int]] = []
+
+    def saved_now(folder: Path, state: dict[str, Any]) -> None:
+        (run,) = list_runs(tmp_path)
+        logs = {str(path): path.stat().st_size for path in run.folder.iterdir() if path.suffix == ".jsonl" or ".tfevents." in path.name}
+        assert logs.items() <= dict(done).items()
+        sizes.append(logs)
+        save_checkpoint(folder, state)
+
+    monkeypatch.setattr(files.os, "fsync", seen)
+    monkeypatch.setattr("bnexp.engine.save_checkpoint", saved_now)
+    assert train(tmp_path).exit_code == 0
+    assert len(sizes) == 3
+    assert len(sizes[0]) == 2
+    assert all(one[name] > before[name] for before, one in itertools.pairwise(sizes) for name in one)
+    (run,) = list_runs(tmp_path)
+    paths = [path for path, _ in done]
+    for at, path in enumerate(paths):
+        if path.endswith(".tmp"):
+            assert paths[at + 1] == str(Path(path).parent), path
+    assert {str(tmp_path), str(tmp_path / ".stacks")} <= set(paths)  # where the new folders have their names
+    assert (str(run.metrics_jsonl), run.metrics_jsonl.stat().st_size) in done  # with the scores of the end
 
 
 def test_an_error_of_tensorboards_writer_is_one_sentence_too(

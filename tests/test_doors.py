@@ -21,6 +21,7 @@ import pytest
 from test_process import BNEXP, finish, start, wait_for
 
 from bnexp.doors import is_loopback, is_open
+from bnexp.files import write_checked_json
 from bnexp.runs_folder import list_runs
 
 ROOT = Path(__file__).parent.parent
@@ -144,6 +145,32 @@ def test_tensorboard_serves_no_file_that_a_strangers_run_names_and_listens_here_
     }
     assert found
     assert all(is_loopback(host) for hosts in found.values() for host in hosts), found
+
+
+def test_tensorboard_shows_nothing_that_a_link_in_a_run_leads_to(trained: Path, tmp_path: Path) -> None:
+    runs_dir = shutil.copytree(trained, tmp_path / "runs")
+    outside = shutil.copytree(list_runs(trained)[0].folder, tmp_path / "outside")
+    (run,) = list_runs(runs_dir)
+    (events,) = outside.glob("events.out.tfevents.*")
+    shown = {run.id, ".groups/0123abcd/batch-mean2"}
+    (mean := runs_dir / ".groups" / "0123abcd" / "batch-mean2").mkdir(parents=True)
+    shutil.copy(events, mean)
+    (run.folder / "peek").symlink_to(outside)
+    (mean.parent / "peek-mean2").symlink_to(outside)
+    (runs_dir / "linked-0123abcd").symlink_to(outside)
+    for name in ("a-12345678", "b-12345678"):
+        shutil.copytree(run.folder, runs_dir / name, ignore=shutil.ignore_patterns("events*"), symlinks=True)
+        write_checked_json(runs_dir / name / "summary.json", {**run.summary(), "id": name}, 1)
+    (runs_dir / "a-12345678" / events.name).symlink_to(events)
+    os.mkfifo(runs_dir / "b-12345678" / events.name)
+    for names in ([], [run.id, "a-12345678", "b-12345678"]):
+        with served(runs_dir, tmp_path / "tmp", *names) as (_, url):
+            end = time.monotonic() + 60
+            while not (found := set(json.loads(get(url + "data/runs")[1]))) and time.monotonic() < end:
+                time.sleep(0.1)
+            time.sleep(1)
+            found = set(json.loads(get(url + "data/runs")[1]))
+        assert found == (shown if not names else {run.id})
 
 
 def test_a_killed_tensorboards_folder_goes_with_the_next_and_a_host_of_the_network_warns(trained: Path, tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import faults_child
 import faults_hostile_run
 import faults_kill
+import faults_same
 import pytest
 
 SCRIPTS = Path(faults_kill.__file__).parent
@@ -18,7 +20,7 @@ def test_a_kill_at_any_moment_loses_nothing(count: int, seed: int) -> None:
     found = faults_kill.try_kills(count, seed)
     assert found.lost == []
     assert found.count == count
-    assert found.too_late <= count // 3
+    assert found.too_late <= count // 10  # these seeds kill in the midst; only a moment `anywhere` depends on how fast the machine is
 
 
 def test_the_moments_are_seeded_and_fall_into_every_phase() -> None:
@@ -26,7 +28,8 @@ def test_the_moments_are_seeded_and_fall_into_every_phase() -> None:
     assert first == again
     assert first != list(faults_kill.moments(50, 1))
     phases = {moment.phase for moment in first}
-    assert phases == {"planning", "training", "evaluation", "checkpoint", "ending", "results", "report", "a file", "anywhere"}
+    assert phases == {*faults_child.PHASES, "a file", "anywhere"}
+    assert {moment.command for moment in first if moment.phase == "promotion"} == {"train --fresh"}
     assert {moment.command for moment in first} == set(faults_kill.COMMANDS)
 
 
@@ -37,26 +40,28 @@ def test_what_is_lost_is_found(tmp_path: Path) -> None:
     (run / "metrics.jsonl").write_text('{"step": 1, "val/loss": 0.5, "speed/train_s": 3}\n')
     (run / "summary.json").write_text('{"steps": 1, "speed": {"train_s": 1}, "val": {"loss": 0.5}}')
     (run / "model.pt").write_bytes(b"weights")
-    whole = faults_kill.contents(tmp_path / "a")
-    assert faults_kill.difference(whole, whole) is None
+    whole = faults_same.contents(tmp_path / "a")
+    assert faults_same.difference(whole, whole) is None
     (run / "metrics.jsonl").write_text('{"step": 1, "val/loss": 0.5, "speed/train_s": 4}\n')
-    assert faults_kill.difference(whole, faults_kill.contents(tmp_path / "a")) is None
+    assert faults_same.difference(whole, faults_same.contents(tmp_path / "a")) is None
     (run / "summary.json").write_text('{"steps": 1, "speed": {"train_s": 2}, "val": {"loss": 0.25}}')
-    assert "at /val/loss: 0.5 and 0.25" in str(faults_kill.difference(whole, faults_kill.contents(tmp_path / "a")))
+    assert "at /val/loss: 0.5 and 0.25" in str(faults_same.difference(whole, faults_same.contents(tmp_path / "a")))
     (run / "summary.json").write_text('{"steps": 1, "val": {"loss": 0.5}}')
     (run / "model.pt").write_bytes(b"Weights")
-    assert "model.pt differs" in str(faults_kill.difference(whole, faults_kill.contents(tmp_path / "a")))
+    assert "model.pt differs" in str(faults_same.difference(whole, faults_same.contents(tmp_path / "a")))
     (run / "model.pt").unlink()
-    assert "model.pt is not there" in str(faults_kill.difference(whole, faults_kill.contents(tmp_path / "a")))
+    assert "model.pt is not there" in str(faults_same.difference(whole, faults_same.contents(tmp_path / "a")))
     (run / "model.pt").write_bytes(b"weights")
     (run / ".x.tmp").write_bytes(b"")
-    assert "run/.x.tmp is left over" in str(faults_kill.difference(whole, faults_kill.contents(tmp_path / "a")))
+    assert "run/.x.tmp is left over" in str(faults_same.difference(whole, faults_same.contents(tmp_path / "a")))
 
 
 QUICK = [
     "model.pt with code, archive",
     "checkpoint.pt with code, pickle of protocol 4",
     "train.log as a link to a private file",
+    "an event file as a second name of a private file",
+    "locks, each a link to a private file",
     "summary.json as a pipe that nobody writes to",
     "escape sequences",
     ".stacks as a link to a folder outside",
@@ -86,5 +91,26 @@ def test_every_promise_names_tests_that_are_there() -> None:
 
 
 def test_every_case_spoils_something() -> None:
-    assert set(QUICK) <= set(faults_hostile_run.cases())
-    assert len(faults_hostile_run.cases()) > 50
+    cases = faults_hostile_run.cases()
+    assert set(QUICK) <= set(cases)
+    assert len(cases) > 50
+    for case in cases.values():
+        assert case.commands
+        assert set(case.commands) <= set(faults_hostile_run.COMMANDS)
+    assert {"runs", "runs show ID", "report"} <= set(cases["escape sequences"].commands)
+    assert all({"evaluate ID", "stats ID"} <= set(case.commands) for name, case in cases.items() if name.startswith("model.pt"))
+
+
+def test_a_case_that_no_command_meets_proves_nothing() -> None:
+    code = """import json, faults_hostile_run as f
+from faults_hostile_scene import Case
+f.COMMANDS = ("runs",)
+f.cases = lambda: {
+    "not met": Case(lambda f: f.put_model(b"x"), ("runs",), "model.pt"),
+    "met": Case(lambda f: f.put_model(b"x"), ("runs",), "summary.json"),
+    "not to be met": Case(lambda f: f.put_model(b"x"), ("runs",), "summary.json", ignored=True),
+}
+print(json.dumps(f.try_cases(every=False).problems))"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout) == [f"{name} command opened or named what is spoiled" for name in ("not met: no", "not to be met: a")]

@@ -310,3 +310,53 @@ def test_json_on_stdout_has_nothing_that_a_terminal_obeys(capsys: pytest.Capture
     assert json.loads(out) == value
     assert all(letter.isprintable() or letter == "\n" for letter in out)
     assert "é 日本 😀" in out
+
+
+def test_a_predecessor_that_a_killed_process_did_not_delete_goes_with_the_next_command(runs_dir: Path) -> None:
+    """Killed between the last rename of `--fresh` and the end of the deletion."""
+    bn(runs_dir, "train", *TINY, "--quiet")
+    (run,) = list_runs(runs_dir)
+    left = runs_dir / ".fresh" / f"{run.id}.replaced"
+    shutil.copytree(run.folder, left)
+    bn(runs_dir, "train", *TINY, "--quiet")
+    assert not left.exists()
+    assert run.done
+
+
+def test_a_run_whose_removal_was_cut_short_can_be_named_to_be_removed(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bn(runs_dir, "train", *TINY, "--quiet")
+    (run,) = list_runs(runs_dir)
+
+    class Killed(BaseException):
+        pass
+
+    unlink, rmtree = Path.unlink, shutil.rmtree
+    left = [0]  # deletions until the kill
+
+    def one_more() -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+
+    def dying_unlink(path: Path, missing_ok: bool = False) -> None:
+        one_more()
+        unlink(path, missing_ok=missing_ok)
+
+    def dying_rmtree(path: Path, ignore_errors: bool = False) -> None:
+        assert len(list(path.iterdir())) <= 1  # in what order it deletes, nobody knows
+        one_more()
+        rmtree(path, ignore_errors)
+
+    copied = Run(runs_dir.with_name("copy"), run.id)
+    for done in range(6):
+        shutil.copytree(runs_dir, copied.runs_dir)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", dying_unlink)
+            patch.setattr("bnexp.run.shutil.rmtree", dying_rmtree)
+            left[0] = done
+            with pytest.raises(Killed):
+                copied.remove()
+        assert copied.folder.exists()
+        bn(copied.runs_dir, "runs", "rm", run.id)
+        assert not copied.folder.exists()
+        rmtree(copied.runs_dir)

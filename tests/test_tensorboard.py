@@ -27,7 +27,7 @@ from tensorboard.compat.proto.graph_pb2 import GraphDef
 from tensorboard.plugins.custom_scalar import layout_pb2
 from typer.testing import CliRunner, Result
 
-from bnexp.board import count
+from bnexp.board import _linked, count
 from bnexp.checkpoint import load_model
 from bnexp.cli import app
 from bnexp.group import Group, find_all, find_group
@@ -257,7 +257,7 @@ def served(runs_dir: Path, scratch: Path, *args: str, stop: signal.Signals = sig
         line = process.stdout.readline()
         url = re.search(r"http://127\.0\.0\.1:\d+/", line)
         assert url, (line, process.communicate())
-        assert len(list(scratch.glob("bnexp-tensorboard-*"))) == bool(args)
+        assert len(list(scratch.glob("bnexp-tensorboard-*"))) == 1
         yield url[0]
     finally:
         process.send_signal(stop)
@@ -365,6 +365,34 @@ def test_the_count_is_what_tensorboard_lists(swept: Path) -> None:
     assert isinstance(sweep, Group)
     assert count(swept, [sweep]) == len(sweep.members()) + len(list(group.glob("*-mean*")))
     assert count(swept, find_all([runs[0].id, runs[1].id], swept)) == 2
+
+
+def test_what_is_shown_keeps_up_with_the_runs_folder(swept: Path, tmp_path: Path) -> None:
+    """A run is removed, another begins, a third is replaced by its successor, whose event file has another name."""
+    runs_dir = shutil.copytree(swept, tmp_path / "runs")
+    removed, late, replaced, *_ = list_runs(runs_dir)
+    late.folder.rename(tmp_path / "late")
+
+    def seen(folder: Path) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for path in folder.rglob("*"):
+            if path.is_file():
+                found.setdefault(str(path.parent.relative_to(folder)), []).append(path.name)
+        return found
+
+    def there() -> dict[str, list[str]]:
+        return {str(path.parent.relative_to(runs_dir)): [path.name] for path in runs_dir.rglob("events*")}
+
+    with _linked(runs_dir, []) as (folder, refresh):
+        assert seen(folder) == there()
+        shutil.rmtree(removed.folder)
+        (tmp_path / "late").rename(late.folder)
+        (events,) = replaced.folder.glob("events*")
+        events.rename(events.with_name("events.out.tfevents.9999999999.successor"))
+        refresh()
+        assert seen(folder) == there()
+        assert late.id in there()
+        assert not (folder / removed.id).exists()
 
 
 @pytest.mark.slow

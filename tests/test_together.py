@@ -1,7 +1,10 @@
 """Several at once on one runs folder: writers, readers, and what dead ones leave."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -98,3 +101,34 @@ def test_readers_never_see_half_a_file(tmp_path: Path) -> None:
     assert counts >= 4
     assert looks > 100
     assert "running" in seen
+
+
+def test_what_tells_workers_something_goes_with_the_process_that_made_it(tmp_path: Path) -> None:
+    """A sweep is killed while its workers are asked whether they see the runs folder."""
+    sweep = ["sweep", "norm", "--values", "batch,none", "--seeds", "1", "train.steps=4", "model.widths=[2]", "--quiet"]
+    code = (
+        "import os, signal, sys, distributed\nfrom bnexp.cli import main\n"
+        "distributed.Client.run = lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "main(sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", code, *sweep, "--workers", "1", "--runs-dir", str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, timeout=120, check=False).returncode == -signal.SIGKILL
+    stacks = tmp_path / ".stacks"
+    (seen,) = stacks.glob("seen-*")
+    (stacks / seen.name.replace("seen-", "stop-")).touch()
+    living = seen.name.replace(f".{seen.name.split('.')[-2]}.", f".{os.getpid()}.")
+    elsewhere = seen.name.replace("seen-", "seen-other-machine-")
+    (stacks / "stop-0123abcd").touch()
+    old = (stacks / "stop-4567cdef", stacks / "seen-4567cdef", stacks / elsewhere.replace("other", "another"))
+    for path in (stacks / living, stacks / elsewhere, *old):
+        path.touch()
+    for path in old:
+        os.utime(path, (1, 1))
+    assert bn(tmp_path, *sweep, "--workers", "0").exit_code == 0
+    assert {path.name for path in stacks.iterdir()} == {living, elsewhere, "stop-0123abcd"}
+
+
+def test_a_sweep_leaves_no_file_for_its_workers(tmp_path: Path) -> None:
+    sweep = ["sweep", "norm", "--values", "batch,none", "--seeds", "1", "train.steps=4", "model.widths=[2]", "--quiet"]
+    finish(start(*sweep, "--workers", "1", runs_dir=tmp_path))
+    assert not list((tmp_path / ".stacks").iterdir())

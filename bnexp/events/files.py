@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from bnexp.files import atomic_write, open_plain
+from bnexp.files import atomic_write, cut_file, open_plain
 
 PATTERN = "events.out.tfevents.*"
 HEADER, FOOTER = 12, 4
@@ -43,7 +43,7 @@ def cut_after(folder: Path, step: int) -> None:
             while (end := _end_of_record(file, at, size)) and _stays(file.read(end - FOOTER - at - HEADER), step):
                 at = end
         if at < size:
-            os.truncate(path, at)
+            cut_file(path, at)
 
 
 def _end_of_record(file: IO[bytes], at: int, size: int) -> int | None:

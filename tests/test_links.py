@@ -1,0 +1,110 @@
+"""Links and second names inside a run's folder: nothing outside is written through them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_damage import bn, is_told
+
+from bnexp.files import cut_file, open_log
+from bnexp.run import Run
+from bnexp.runs_folder import list_runs
+
+TINY = ["data.subset=100", "train.batch_size=16", "train.steps=8", "train.checkpoint_every=2", "model.widths=[4]"]
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A runs folder with a run that was stopped at step 5 of 8."""
+    runs_dir = tmp_path_factory.mktemp("interrupted")
+    polled = iter([False] * 5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bnexp.stop.Stop.__call__", lambda self: next(polled, True))
+        assert bn(runs_dir, "train", *TINY).exit_code == 130
+    return runs_dir
+
+
+@pytest.fixture
+def run(interrupted: Path, tmp_path: Path) -> Run:
+    shutil.copytree(interrupted, tmp_path / "runs")
+    (run,) = list_runs(tmp_path / "runs")
+    return run
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Path:
+    victim = tmp_path / "victim.txt"
+    victim.write_text("what is mine\n")
+    return victim
+
+
+def named_twice(path: Path, victim: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.link(victim, path)
+
+
+def led(path: Path, victim: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to(victim)
+
+
+@pytest.mark.parametrize("how", [named_twice, led])
+@pytest.mark.parametrize("name", ["train.log", "metrics.jsonl", "events.out.tfevents.*"])
+def test_no_log_is_written_under_another_name(run: Run, victim: Path, name: str, how: Any) -> None:
+    (path,) = run.folder.glob(name)
+    how(path, victim)
+    result = bn(run.runs_dir, "resume", run.id)
+    assert victim.read_text() == "what is mine\n"
+    assert is_told(result)
+    if name != "metrics.jsonl":  # which is written anew, as a whole
+        assert result.exit_code == 1
+        assert result.stderr.count("Error: ") == 1
+        assert ("it has another name (a hard link)" if how is named_twice else "it is a link, which is not followed") in result.stderr
+        assert str(path) in result.stderr
+
+
+def test_what_is_changed_in_place_has_one_name(tmp_path: Path, victim: Path) -> None:
+    named_twice(tmp_path / "second", victim)
+    for change in (lambda: cut_file(tmp_path / "second", 2), lambda: open_log(tmp_path / "second")):
+        with pytest.raises(OSError, match="another name"):
+            change()
+    (tmp_path / "second").unlink()
+    cut_file(victim, 4)
+    with open_log(victim) as file:
+        file.write("ever")
+    assert victim.read_text() == "whatever"
+
+
+class OldLock:
+    """What filelock 3.15 does: it opens, and empties, whatever is there."""
+
+    is_locked = False
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def acquire(self, timeout: float) -> None:
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC))
+        self.is_locked = True
+
+    def release(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("how", [named_twice, led])
+@pytest.mark.parametrize("command", [["resume", "ID"], ["train", *TINY], ["runs", "rm", "ID"], ["runs"]])
+def test_no_lock_leads_elsewhere_whatever_filelock_does(
+    run: Run, victim: Path, command: list[str], how: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = run.runs_dir / ".locks" / f"{run.id}.lock"
+    how(lock, victim)
+    monkeypatch.setattr("filelock.FileLock", OldLock)
+    result = bn(run.runs_dir, *(run.id if word == "ID" else word for word in command))
+    assert victim.read_text() == "what is mine\n"
+    if command != ["runs"]:
+        assert result.exit_code == 2
+        assert result.stderr.splitlines()[-1].startswith(f"Error: {lock} is a link, or no file of its own")
