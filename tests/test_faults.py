@@ -1,6 +1,7 @@
 """Kills at seeded moments, and run folders of strangers: what scripts/faults tries in full, in part."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import faults_same
 import pytest
 
 SCRIPTS = Path(faults_kill.__file__).parent
+FINDS_SCRIPTS = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
 
 
 @pytest.mark.parametrize(("count", "seed"), [(3, 7), pytest.param(10, 8, marks=pytest.mark.slow)])
@@ -74,7 +76,7 @@ QUICK = [
 def test_a_strangers_run_folder_owns_nothing(names: list[str] | None) -> None:
     """In a process of its own, which copies itself for each command: the one of the tests has threads."""
     code = f"import json, faults_hostile_run as f\nprint(json.dumps(f.try_cases({names!r}, every=False).problems))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, capture_output=True, text=True, timeout=1500)
+    done = subprocess.run([sys.executable, "-c", code], env=FINDS_SCRIPTS, capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout) == []
 
@@ -111,6 +113,6 @@ f.cases = lambda: {
     "not to be met": Case(lambda f: f.put_model(b"x"), ("runs",), "summary.json", ignored=True),
 }
 print(json.dumps(f.try_cases(every=False).problems))"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, capture_output=True, text=True, timeout=600)
+    done = subprocess.run([sys.executable, "-c", code], env=FINDS_SCRIPTS, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout) == [f"{name} command opened or named what is spoiled" for name in ("not met: no", "not to be met: a")]

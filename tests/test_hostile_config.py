@@ -7,7 +7,7 @@ from pathlib import Path
 
 import faults_hostile
 import faults_hostile_config
-import faults_hostile_run
+import faults_hostile_texts
 import pytest
 from faults_hostile import SECRET, Payload, Place
 
@@ -94,7 +94,7 @@ def test_bounded_yaml(tmp_path: Path) -> None:
         plain_yaml.read_small(tmp_path / "nothing", tmp_path)
 
 
-@pytest.mark.parametrize("bomb", [faults_hostile_run.BOMB, faults_hostile_run.MERGES], ids=["aliases", "merges"])
+@pytest.mark.parametrize("bomb", [faults_hostile_texts.BOMB, faults_hostile_texts.MERGES], ids=["aliases", "merges"])
 def test_a_runs_config_that_unfolds_without_end(bomb: str, tmp_path: Path) -> None:
     """YAML's merge keys are multiplied while the loader builds, so that the text is looked at before: it took minutes and gigabytes."""
     run = Run(tmp_path, "batch-00000000")
