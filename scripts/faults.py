@@ -1,5 +1,5 @@
 """Faults and strangers, tried by the dozen: `kill` (faults_kill.py), `hostile` files and run folders (faults_hostile.py,
-faults_hostile_run.py), generated `input` (faults_input.py). No group means all; it takes about half an hour on two cores.
+faults_hostile_run.py), generated `input` (faults_input.py). No group means all; it takes about a quarter of an hour on two cores.
 
 Exit code 1 if anything was lost, executed, or broke a promise. docs/reliability.md has the figures of the last full run.
 """

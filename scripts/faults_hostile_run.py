@@ -50,6 +50,9 @@ COMMANDS = (
     "runs rm ID",
 )
 NOTHING = "nothing spoiled"
+NETWORK = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "socket.bind")
+"""Python's audit events of what reaches, or waits for, another machine."""
+REACHED = "REACHED FOR THE NETWORK:"
 
 
 def cases() -> dict[str, Case]:
@@ -149,6 +152,8 @@ def _try(original: Path, scene: Path, case: Case, command: str) -> Came:
     if _tree(folder.outside) != outside:
         found.append("wrote outside its folder")
     pages = "".join(page.read_text(errors="replace") for page in scene.glob("runs/**/report.html") if not page.is_symlink())
+    if REACHED in text:
+        found.append(text[text.index(REACHED) :][:200])
     if SECRET in text or SECRET in pages:
         found.append("read outside its folder")
     if "<script>alert" in pages:
@@ -192,6 +197,8 @@ def _be_bnexp(words: Sequence[str], folder: Path, out: int, spoiled: set[str], o
                 path = os.path.abspath(os.fsdecode(args[0]))  # noqa: PTH100 (a Path's own way raises events, too)
                 if any(path == one or path.startswith(f"{one}/") for one in spoiled):
                     os.write(opened, b"x")
+            if event in NETWORK:
+                print(f"{REACHED} {event} {args[1:]}", file=sys.stderr, flush=True)
 
         sys.addaudithook(hook)
         try:

@@ -103,6 +103,17 @@ def test_every_case_spoils_something() -> None:
     assert all({"evaluate ID", "stats ID"} <= set(case.commands) for name, case in cases.items() if name.startswith("model.pt"))
 
 
+def test_reaching_for_the_network_is_seen() -> None:
+    code = """import json, socket, faults_hostile_run as f
+from faults_hostile_scene import Case
+def main(words):
+    socket.create_connection(("192.0.2.1", 9), timeout=0.1)
+f.main = main
+print(f._run(["runs"], f.Path("."), set())[1].count(f.REACHED))"""
+    done = subprocess.run([sys.executable, "-c", code], env=FINDS_SCRIPTS, capture_output=True, text=True, timeout=600)
+    assert int(done.stdout) >= 2, done.stderr[-3000:]  # to find the address, and to connect
+
+
 def test_a_case_that_no_command_meets_proves_nothing() -> None:
     code = """import json, faults_hostile_run as f
 from faults_hostile_scene import Case
