@@ -7,6 +7,7 @@ null was not known yet when the summary was written.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
@@ -120,8 +121,9 @@ def _check_list(value: Any, wanted: list[Any], name: str) -> None:
     if type(value) is not list:
         raise ValueError(f"its {short(name)} is {_echo(value)}, and no list")
     if type(inner) is list:
-        for row in value:
-            _check_list(row, inner, name)
+        if not set(map(type, value)) <= {list, _NONE}:
+            raise ValueError(f"its {short(name)} has rows that are no lists")
+        _check_list(list(itertools.chain.from_iterable(filter(None, value))), inner, name)
         return
     kinds = set(map(type, value))
     if not kinds <= inner:

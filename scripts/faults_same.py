@@ -23,7 +23,7 @@ def contents(folder: Path) -> dict[str, Any]:
             found.setdefault(f"{path.parent.relative_to(folder)}/events", []).extend(_scalars(path))
         elif path.suffix == ".json":
             found[name] = untimed(json.loads(path.read_text()))
-            if path.name == "plan.json":  # the stacks; their order is that in which they were begun
+            if "stacks" in found[name]:  # a plan's; their order is that in which they were begun
                 found[name]["stacks"].sort()
         else:
             found[name] = "there"
