@@ -127,8 +127,8 @@ def resume(run: Run, terminal: Display | None = None, *, quiet: bool = False) ->
     tidy([run])
     if run.successor.summary_json.exists():
         run = run.successor
-    elif run.done:
-        return Outcome([run], frozenset([run.id]))
+    elif run.done and not any(not member.done and member.folder.exists() for member, _ in planned_with(run)):  # a kill amid the last
+        return Outcome([run], frozenset([run.id]))  # summaries leaves it done, and others that go on
     members = planned_with(run) or [(run, run.trained_config())]
     for (member, _), now in zip(members, identify([config for _, config in members], run.runs_dir), strict=True):
         if now.id != member.id:

@@ -36,11 +36,13 @@ def find_run(text: str, runs_dir: Path) -> Run:
     """The run that an id, a unique prefix of one, a path or `last` names; an id wins over a path.
 
     Raises:
-        UsageError: none, or more than one, or a folder that is not a run.
+        UsageError: none, or more than one, or a folder that is not a run; or the runs folder has links of its own.
     """
+    check_rooms(runs_dir)
     if _is_there(exact := Run(runs_dir, text)):  # without a look at all the others: a command may name a thousand
         return exact
     if (at_path := _run_at(text)) is not None:
+        check_rooms(at_path.runs_dir)
         return at_path
     runs = list_runs(runs_dir)
     if not runs:

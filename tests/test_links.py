@@ -108,3 +108,12 @@ def test_no_lock_leads_elsewhere_whatever_filelock_does(
     if command != ["runs"]:
         assert result.exit_code == 2
         assert result.stderr.splitlines()[-1].startswith(f"Error: {lock} is a link, or no file of its own")
+
+
+def test_a_comparison_of_runs_that_are_there_writes_nothing_where_a_room_leads(run: Run, tmp_path: Path) -> None:
+    (outside := tmp_path / "outside").mkdir()
+    (run.runs_dir / ".groups").symlink_to(outside)
+    result = bn(run.runs_dir, "compare", run.id, str(run.folder))
+    assert result.exit_code == 2
+    assert ".groups is a link" in result.stderr
+    assert list(outside.iterdir()) == []

@@ -6,6 +6,7 @@ Each of these once lost data, lied, or ended in a traceback.
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -187,6 +188,29 @@ def test_a_removed_member_does_not_keep_the_others_from_going_on(runs_dir: Path,
     bn(runs_dir, "resume", second.id)
     assert second.model_pt.read_bytes() == whole[1].model_pt.read_bytes()
     assert not first.folder.exists()
+    assert not list((runs_dir / ".stacks").iterdir())
+
+
+def test_resuming_a_finished_run_goes_on_with_the_others_of_its_stack(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill between the last summaries leaves one run finished and another not."""
+    pair = [CONFIG, CONFIG.replace(seed=1)]
+    whole = launch(pair, runs_dir.parent / "whole", quiet=True).runs
+    write, dead = Run.write_summary, []
+
+    def killed(run: Run, summary: dict[str, Any]) -> None:
+        if dead or (summary["seed"] == 1 and summary["status"] == "finished"):
+            dead.append(run)  # and nothing is written any more
+            raise KeyboardInterrupt
+        write(run, summary)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "write_summary", killed)
+        with pytest.raises(KeyboardInterrupt):
+            launch(pair, runs_dir, quiet=True)
+    first, second = launching.identify(pair, runs_dir)
+    assert (first.done, second.done) == (True, False)
+    bn(runs_dir, "resume", first.id)
+    assert [run.model_pt.read_bytes() for run in (first, second)] == [run.model_pt.read_bytes() for run in whole]
     assert not list((runs_dir / ".stacks").iterdir())
 
 
