@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from bnexp import __version__
 from bnexp.errors import BnexpError, UsageError, short
-from bnexp.files import signal_name
+from bnexp.files import flag_name
 from bnexp.stop import deaf
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def check_workers(client: Client, runs_dir: Path, addresses: Sequence[str]) -> d
     """What is wrong with each worker: None if it has this version of bnexp and sees the runs folder. One that is gone has no answer."""
     if not addresses:
         return {}
-    token = runs_dir / ".stacks" / signal_name("seen")
+    token = runs_dir / ".stacks" / flag_name("seen")
     token.touch()
     try:
         answers = client.run(_sees, str(token), workers=list(addresses), on_error="return")

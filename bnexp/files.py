@@ -56,13 +56,13 @@ def _sweep_up(path: Path) -> None:
                 Path(entry.path).unlink(missing_ok=True)
 
 
-def signal_name(kind: str) -> str:
-    """A new name, for a file whose mere being there says something; `drop_signals` knows by it whose it is."""
+def flag_name(kind: str) -> str:
+    """A new name for a flag, a file whose mere being there says something; `drop_flags` knows by it whose it is."""
     return f"{kind}-{_host()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
 
 
-def drop_signals(folder: Path, kind: str) -> None:
-    """Removes the files of that kind which this machine's dead processes left, as far as the disk allows."""
+def drop_flags(folder: Path, kind: str) -> None:
+    """Removes the flags of that kind which this machine's dead processes left, as far as the disk allows."""
     name = re.compile(re.escape(f"{kind}-{_host()}.") + r"(\d+)\.[0-9a-f]{8}")
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:

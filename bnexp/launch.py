@@ -127,9 +127,11 @@ def resume(run: Run, terminal: Display | None = None, *, quiet: bool = False) ->
     tidy([run])
     if run.successor.summary_json.exists():
         run = run.successor
-    elif run.done and not any(not member.done and member.folder.exists() for member, _ in planned_with(run)):  # a kill amid the last
-        return Outcome([run], frozenset([run.id]))  # summaries leaves it done, and others that go on
-    members = planned_with(run) or [(run, run.trained_config())]
+    members = planned_with(run)
+    # A kill amid the last summaries leaves it done, and others of its stack that go on.
+    if run.done and not any(not member.done and member.folder.exists() for member, _ in members):
+        return Outcome([run], frozenset([run.id]))
+    members = members or [(run, run.trained_config())]
     for (member, _), now in zip(members, identify([config for _, config in members], run.runs_dir), strict=True):
         if now.id != member.id:
             raise UsageError(

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from bnexp.cluster import check_workers, connected
 from bnexp.config import to_mapping
 from bnexp.errors import BnexpError, Interrupted, UsageError
-from bnexp.files import drop_signals, signal_name
+from bnexp.files import drop_flags, flag_name
 from bnexp.launch import work
 from bnexp.plan import Planned
 from bnexp.run import InWork, Run
@@ -110,7 +110,7 @@ def run_stacks(
     else:
         with stop.listening(), connected(stacks[0].configs[0].device, len(stacks), workers, scheduler) as client:
             # Those of somebody's scheduler, who outlive this process, must find the file when it is gone.
-            name = signal_name("stop") if scheduler is None else f"stop-{uuid.uuid4().hex[:8]}"
+            name = flag_name("stop") if scheduler is None else f"stop-{uuid.uuid4().hex[:8]}"
             _distribute(client, stacks, stop, tell, finish, name)
     if stop():
         raise Interrupted("Interrupted: the state of every stack is saved; the same command goes on from it.")
@@ -329,7 +329,7 @@ def drop_left(runs_dir: Path) -> None:
     """Removes the files for workers that commands left which were killed, or stopped at once: those of this machine's dead processes, and
     others after their workers had a day to find them."""
     for kind in ("stop", "seen"):
-        drop_signals(runs_dir / ".stacks", kind)
+        drop_flags(runs_dir / ".stacks", kind)
         for path in (runs_dir / ".stacks").glob(f"{kind}-*"):
             with contextlib.suppress(OSError):
                 if time.time() - path.lstat().st_mtime > LEFT_S:
