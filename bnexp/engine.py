@@ -24,9 +24,10 @@ from bnexp.metrics import Measured, against_precise, tracked
 from bnexp.models import unstack
 from bnexp.plan import Planned
 from bnexp.run import Run, StackFolder
+from bnexp.stack import Stack
 from bnexp.stop import Stop
 from bnexp.terminal import Display, Look, Seen
-from bnexp.train import Stack, fit, parameters_a_run, speed
+from bnexp.train import fit, parameters_a_run, speed
 
 COLD_EMA = 0.01
 """Running statistics are called cold while the initial (0, 1) has more weight in them than this."""

@@ -19,8 +19,8 @@ from bnexp.config import Config, check_fits
 from bnexp.engine import load_data, memory_in_one_sentence
 from bnexp.machine import device_name, keep_memory, resolve_device, set_threads
 from bnexp.plan import check_room
+from bnexp.stack import Stack, train_step
 from bnexp.terminal import Display, Terminal
-from bnexp.train import Stack, train_step
 
 TURN_STEPS = 5
 """Timed steps of an arm's turn."""

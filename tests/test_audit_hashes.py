@@ -15,7 +15,8 @@ from bnexp.batches import Batches, derive
 from bnexp.config import Config, from_mapping
 from bnexp.data import Dataset, Split
 from bnexp.models import build, init
-from bnexp.train import AUDIT_EPOCHS, Stack, parameters_a_run, train_step
+from bnexp.stack import AUDIT_EPOCHS, Stack, train_step
+from bnexp.train import parameters_a_run
 
 CPU = torch.device("cpu")
 SHAPES = [(5,), (2, 9), (2, 8, 6), (1, 4, 5, 4)]

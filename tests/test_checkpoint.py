@@ -17,7 +17,7 @@ from bnexp.config import from_mapping, to_mapping
 from bnexp.errors import DataError
 from bnexp.models import logits, unstack
 from bnexp.run import SUMMARY_KEYS, Run
-from bnexp.train import Stack, train_step
+from bnexp.stack import Stack, train_step
 
 CPU = torch.device("cpu")
 

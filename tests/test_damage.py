@@ -18,7 +18,7 @@ from bnexp.cli import app
 from bnexp.files import read_checked_json, write_checked_json
 from bnexp.run import Run
 from bnexp.runs_folder import list_runs
-from bnexp.train import Stack
+from bnexp.stack import Stack
 
 TINY = ["data.subset=100", "train.batch_size=16", "train.steps=12", "train.eval_every=4", "train.checkpoint_every=4", "model.widths=[4]"]
 
@@ -41,7 +41,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs_dir = tmp_path_factory.mktemp("interrupted")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bnexp.stop.Stop.__call__", lambda self: STEPS[-1].step == 10)
-        patch.setattr("bnexp.train.Stack.__init__", _remembered(Stack.__init__))
+        patch.setattr("bnexp.stack.Stack.__init__", _remembered(Stack.__init__))
         assert bn(runs_dir, "train", *TINY).exit_code == 130
     (run,) = list_runs(runs_dir)
     assert run.status == "interrupted"

@@ -17,7 +17,7 @@ from bnexp.data import Dataset, Split
 from bnexp.errors import UsageError
 from bnexp.evaluate import STATS, TRAIN_IMAGES, evaluate, fold, norm_layers, precise_statistics, train_part
 from bnexp.models import build, init, unstack
-from bnexp.train import Stack, train_step
+from bnexp.stack import Stack, train_step
 
 CPU = torch.device("cpu")
 SHAPES = {"1d": (2, 9), "2d": (2, 8, 6), "3d": (1, 4, 5, 4), "flat": (7,)}

@@ -20,7 +20,7 @@ from bnexp.events.files import cut_after, write_events
 from bnexp.launch import launch
 from bnexp.run import Run
 from bnexp.runs_folder import list_runs
-from bnexp.train import Stack, train_step
+from bnexp.stack import Stack, train_step
 
 LARGE = 2**40
 """Bytes of a hole."""

@@ -16,7 +16,8 @@ from test_runs_folder import CONFIG, bn, interrupt
 
 from bnexp.checkpoint import load_checkpoint
 from bnexp.config import from_mapping
-from bnexp.train import Stack, fit, speed
+from bnexp.stack import Stack
+from bnexp.train import fit, speed
 
 CPU = torch.device("cpu")
 WRONG: tuple[Any, ...] = (None, "x", [], {}, {0: {}}, -5, 0, 2**70, 0.5, -1.0, 1e300, float("nan"), True, torch.zeros(3, 7))

@@ -14,8 +14,8 @@ from bnexp.clock import WARMUP_STEPS
 from bnexp.config import Config, from_mapping
 from bnexp.data import Dataset
 from bnexp.errors import UsageError
+from bnexp.stack import Stack, train_step
 from bnexp.timing import FEWEST_STEPS, LEAD_STEPS, TURN_STEPS, step_times, take_turns
-from bnexp.train import Stack, train_step
 
 CPU = torch.device("cpu")
 TINY = Config().replace(**{"model.widths": [4], "train.epochs": None, "train.steps": 5, "device": "cpu"})

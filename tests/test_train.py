@@ -20,7 +20,8 @@ from bnexp.config import Config, from_mapping
 from bnexp.data import Dataset
 from bnexp.evaluate import evaluate
 from bnexp.models import build
-from bnexp.train import Stack, fit, pauses, speed, train_step
+from bnexp.stack import Stack, train_step
+from bnexp.train import fit, pauses, speed
 
 CPU = torch.device("cpu")
 Records = list[tuple[int, int, dict[str, float]]]  # (step, run, values)

@@ -20,7 +20,8 @@ from bnexp.data import Dataset, load
 from bnexp.evaluate import STATS, evaluate
 from bnexp.launch import launch
 from bnexp.models import unstack
-from bnexp.train import Stack, fit
+from bnexp.stack import Stack
+from bnexp.train import fit
 
 CPU = torch.device("cpu")
 SEEDS = (0, 1, 2, 3)

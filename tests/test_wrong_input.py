@@ -167,7 +167,7 @@ def test_the_least_memory_is_no_more_than_what_training_takes() -> None:
 
     from bnexp.data import load
     from bnexp.models import logits, losses
-    from bnexp.train import Stack, train_step
+    from bnexp.stack import Stack, train_step
 
     for overrides in (
         [], ["model.norm=none"], ["model.norm=noisy"], ["model.norm=frozen"], ["optim=adam"], ["optim.momentum=0"], ["precision=bf16"],
