@@ -22,12 +22,13 @@ KEPT_LAPS = 2**14
 
 @dataclass
 class Clock:
-    """Seconds of training, evaluation and metrics, kept apart. CUDA is synchronised where a stretch begins and ends."""
+    """Seconds of training, evaluation, metrics and compilation, kept apart. CUDA is synchronised where a stretch begins and ends."""
 
     device: torch.device
     train_s: float = 0.0
     eval_s: float = 0.0
     metrics_s: float = 0.0
+    compile_s: float = 0.0
     steps: int = 0
     laps: array[float] = field(default_factory=lambda: array("d"))
     """Seconds of each training step (on CUDA, of its stretch's mean), or of one in `every`."""
@@ -93,7 +94,7 @@ class Clock:
         if not ((laps >= 0) & (laps <= MOST_SECONDS)).all() or len(laps) >= KEPT_LAPS:
             raise ValueError("laps are no times")
         clock = cls(device, **{**state, "laps": array("d", laps.tolist())})
-        for name in ("train_s", "eval_s", "metrics_s", "warmup_s", "recorded_s"):
+        for name in ("train_s", "eval_s", "metrics_s", "compile_s", "warmup_s", "recorded_s"):
             seconds(getattr(clock, name), name)
         whole(clock.every, 1, MOST_STEPS, "every")
         whole(clock.steps, 0, MOST_STEPS, "steps")

@@ -188,6 +188,7 @@ class Config:
     name: str | None = key("name of the run; null: made from norm, batch size, lr and seed", None)
     device: str = key("where to compute; auto: cuda where there is a GPU, else cpu", "auto", choices=DEVICES)
     precision: str = key("arithmetic; bf16: autocast, with BN statistics and the loss in fp32", "fp32", choices=PRECISIONS)
+    compile: bool = key("compile the step (torch.compile): some seconds before training for faster steps, and other rounding", False)
     threads: int | Literal["auto"] = key("CPU threads; auto: 1 for small steps, else the cores", "auto", low=1, high=MOST_THREADS)
     seed: int = key("seed of initialization, data order and augmentation, each with a generator of its own", 0, low=0, high=2**31 - 1)
 
@@ -209,6 +210,8 @@ class Config:
             raise UsageError(f"model.widths has {len(self.model.widths):,} entries; {MOST_WIDTHS} are the most.")
         if self.model.name == "blocknet" and self.model.activation != "relu":
             raise UsageError(f"model.activation={self.model.activation} needs model=mlp; blocknet is always relu.")
+        if self.compile and self.model.norm in ("noisy", "frozen"):
+            raise UsageError(f"compile=true needs model.norm=batch or none: a step of {self.model.norm} differs from the one before.")
         if self.optim.nesterov and (self.optim.name != "sgd" or self.optim.momentum == 0):
             raise UsageError("optim.nesterov=true needs optim.name=sgd and optim.momentum above 0.")
         if self.train.steps is not None and self.optim.warmup_steps >= self.train.steps:

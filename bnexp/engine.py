@@ -61,6 +61,8 @@ def train_stack(planned: Planned, terminal: Display, stop: Stop, threads: int | 
         planned.folder.start(planned.runs, planned.configs)
         with stop.listening():
             whole = _run(job, stop)
+        if stack.update.failed is not None:
+            terminal.say(f"No CUDA graph could be recorded ({stack.update.failed}); the steps ran one by one, which is slower.")
     if not whole:
         names = planned.runs[0].id if stack.runs == 1 else f"{stack.runs} runs"
         first = next(run.id for run in written if run is not None)

@@ -71,11 +71,15 @@ class StackedOptimizer:
         for param in self.params:
             param.grad = None
 
-    def set_lr(self, factor: float) -> None:
-        """Sets every run's learning rate to `factor` times its base."""
+    def prepare(self, factor: float) -> None:
+        """Writes what changes from step to step into tensors: every run's learning rate, `factor` times its base.
+
+        `step` itself can then be recorded and replayed.
+        """
         torch.mul(self.base_lr, factor, out=self.lr)
 
     def step(self) -> None:
+        """Updates the weights from their gradients; `prepare` comes before each."""
         raise TypeError("use SGD, Adam or AdamW")
 
     def state_dict(self) -> dict[str, Any]:
@@ -131,11 +135,18 @@ class Adam(StackedOptimizer):
         self._gains = self._broadcast((1 - self._beta1).to(self.lr.dtype))
         self._corrected_lr = torch.empty_like(self.lr)
         self._corrected_lrs = self._broadcast(self._corrected_lr)
+        self._root_correction = torch.ones_like(self.lr[0])
+
+    def prepare(self, factor: float) -> None:
+        """Counts the step, and writes the corrections of both averages' bias too (Alg. 1: 1 - beta1^t and 1 - beta2^t)."""
+        super().prepare(factor)
+        self.steps += 1
+        torch.div(self.lr, 1 - self._beta1**self.steps, out=self._corrected_lr)
+        self._root_correction.fill_(math.sqrt(1 - self.config.beta2**self.steps))
 
     @torch.no_grad()
     def step(self) -> None:
         config, grads = self.config, self._grads()
-        self.steps += 1
         if self._has_decay and self.decoupled:  # w <- w - lr d w
             scaled = torch._foreach_mul(self._pick(self.views), self._pick(self._decays))
             torch._foreach_addcmul_(self._pick(self.views), scaled, self._pick(self._lrs), value=-1)
@@ -147,9 +158,8 @@ class Adam(StackedOptimizer):
         torch._foreach_mul_(square, config.beta2)
         torch._foreach_addcmul_(square, grads, grads, value=1 - config.beta2)
         denominator = torch._foreach_sqrt(square)
-        torch._foreach_div_(denominator, math.sqrt(1 - config.beta2**self.steps))
+        torch._foreach_div_(denominator, self._root_correction)
         torch._foreach_add_(denominator, config.eps)
-        torch.div(self.lr, 1 - self._beta1**self.steps, out=self._corrected_lr)
         update = torch._foreach_div(mean, denominator)
         torch._foreach_addcmul_(self.views, update, self._corrected_lrs, value=-1)
 

@@ -6,7 +6,7 @@ A diverged run stays inside its own channels: a loss that is not finite makes it
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,23 +17,22 @@ from bnexp.batches import Batches
 from bnexp.clock import Clock
 from bnexp.config import Config
 from bnexp.data import Dataset
-from bnexp.evaluate import autocast
 from bnexp.metrics import Observer
 from bnexp.models import (
     build,
     init,
-    logits,
-    losses,
     memory_format,
     parameter_counts,
     restack,
     set_up_norms,
     unstack,
     weight_digests,
+    work_in_place,
 )
 from bnexp.optim import lr_factor, make_optimizer
 from bnexp.saved_state import group, tensor, tensors, whole
 from bnexp.seeds import derive
+from bnexp.step import Mark, make_update
 from bnexp.track import Track
 
 AUDIT_EPOCHS = 10
@@ -50,7 +49,9 @@ class Stack:
         init(self.network, self.config.model, [derive(config.seed, "init") for config in configs])
         self.network.to(device=device, dtype=dtype, memory_format=memory_format(len(data.shape) - 1, device))  # type: ignore[call-overload]
         self.initial_weights = weight_digests(self.network)  # before a checkpoint may replace them
+        work_in_place(self.network)
         self.optimizer = make_optimizer(self.network, [config.optim for config in configs])
+        self.update = make_update(self.network, self.optimizer, self.config, device)
         self.batches = Batches(data, configs, dtype)
         train = self.config.train
         self.total = train.steps if train.steps is not None else (train.epochs or 0) * self.batches.per_epoch
@@ -65,6 +66,12 @@ class Stack:
         self.losses: list[Tensor] = []  # [R] a step, since the last record; read only there
         self.correct: list[Tensor] = []
         self.blocks: list[tuple[Tensor, Tensor]] = []  # losses_SR and correct_SR of the steps before these, since the last record
+
+    def warm_up(self) -> None:
+        """What `compile` asks for, before the first step; on a clock of its own."""
+        if self.config.compile:
+            with self.clock.on("compile_s"):
+                self.update.compile(*self.batches[self.step])
 
     @property
     def alive(self) -> list[int]:
@@ -172,20 +179,12 @@ def _by_run(saved: Any, runs: int) -> list[tuple[int, Any]]:
     return [(whole(run, 0, runs - 1, "a run"), own) for run, own in group(saved, "stopped").items()]
 
 
-def train_step(stack: Stack, mark: Callable[[str], None] = lambda part: None) -> None:
+def train_step(stack: Stack, mark: Mark = lambda part: None) -> None:
     """One update of every run: data, forward, loss, backward, step, log. `mark` is told the name of each part as it ends."""
     x, y_RB = stack.batches[stack.step]
-    with autocast(stack.config, stack.device):
-        logits_RBK = logits(stack.network, x)
-    logits_RBK = logits_RBK.to(x.dtype)  # the loss in full precision
-    losses_R = losses(logits_RBK, y_RB)
-    mark("forward")
-    stack.optimizer.zero_grad()
-    losses_R.sum().backward()
-    mark("backward")
-    stack.optimizer.set_lr(lr_factor(stack.config.optim, stack.step, stack.total))
-    stack.optimizer.step()
-    stack.losses.append(losses_R.detach())
-    stack.correct.append((logits_RBK.detach().argmax(2) == y_RB).sum(1))
+    stack.optimizer.prepare(lr_factor(stack.config.optim, stack.step, stack.total))
+    losses_R, correct_R = stack.update(x, y_RB, mark)  # forward, loss, backward, step: see `step.Update`
+    stack.losses.append(losses_R)
+    stack.correct.append(correct_R)
     stack.step += 1
     mark("optimizer")

@@ -44,7 +44,7 @@ _OURS: dict[str, Any] = {
         "parameters": dict.fromkeys(("weights", "biases", "norm"), _WHOLE),
     },
     "running_statistics": {"initial_weight": _NUMBER, "warm": _FLAG},
-    "speed": dict.fromkeys(("train_s", "eval_s", "metrics_s", "images_per_s", "step_ms_median"), _NUMBER),
+    "speed": dict.fromkeys(("train_s", "compile_s", "eval_s", "metrics_s", "images_per_s", "step_ms_median"), _NUMBER),
     "data": {
         **dict.fromkeys(("name", "fingerprint"), _TEXT),
         **dict.fromkeys(("train", "val", "test"), _WHOLE),

@@ -30,24 +30,25 @@ FEWEST_STEPS = 20
 """Timed steps of an arm at the least, however long they take."""
 
 Parts = dict[str, float]
-"""Seconds of one step's forward, backward and optimizer part; their sum is the step's."""
+"""Seconds of one step's forward, backward and optimizer part (of a replayed step, all under the last); their sum is the step's."""
 
 
 @dataclass(frozen=True)
 class StepTime:
     """Milliseconds of one arm's training step: the median and quartiles of the whole, and the median of each part.
 
-    Forward includes fetching the batch and the loss; backward is autograd alone; the optimizer's part includes the learning rate and the
-    step's bookkeeping. The parts of a step add up to it, their medians only nearly. On CUDA the device is waited for after each part, so
-    that a step here is longer than one of a training, whose kernels are queued while Python goes on.
+    Forward includes fetching the batch, the learning rate and the loss; backward is autograd alone; the optimizer's part includes the
+    step's bookkeeping. The parts of a step add up to it, their medians only nearly; they are None where a CUDA graph makes the whole step.
+    On CUDA the device is waited for after each part, so that a step here is longer than one of a training, whose kernels are queued while
+    Python goes on.
     """
 
     median_ms: float
     low_ms: float
     high_ms: float
-    forward_ms: float
-    backward_ms: float
-    optimizer_ms: float
+    forward_ms: float | None
+    backward_ms: float | None
+    optimizer_ms: float | None
     steps: int
     threads: int
     device: str
@@ -84,6 +85,7 @@ def step_times(
                 check_room(config, known)
                 used[label] = set_threads(config, data.shape, 1, threads)
                 stacks[label] = Stack([config], data, where[1])
+                stacks[label].warm_up()
             timed = take_turns(stacks, used, seconds)
     finally:
         torch.set_num_threads(before)
@@ -126,5 +128,7 @@ def _timed_step(stack: Stack) -> Parts:
 def _summed_up(timed: list[Parts], threads: int, device: torch.device) -> StepTime:
     whole_ms = [1e3 * sum(parts.values()) for parts in timed]
     low, middle, high = quantiles(whole_ms, n=4, method="inclusive")
-    forward, backward, optimizer = (1e3 * median(parts[name] for parts in timed) for name in ("forward", "backward", "optimizer"))
-    return StepTime(middle, low, high, forward, backward, optimizer, len(timed), threads, device_name(device))
+    parts: dict[str, float | None] = {"forward_ms": None, "backward_ms": None, "optimizer_ms": None}
+    if all("forward" in own for own in timed):
+        parts = {f"{name}_ms": 1e3 * median(own[name] for own in timed) for name in ("forward", "backward", "optimizer")}
+    return StepTime(middle, low, high, **parts, steps=len(timed), threads=threads, device=device_name(device))

@@ -41,6 +41,7 @@ def fit(
         stop: polled before each step.
     """
     saved_at = time.perf_counter()
+    stack.warm_up()
     if stack.step == 0:
         _measure(stack, measured, stack.alive, evaluated=False)
     evaluations = pauses(stack)
@@ -100,12 +101,13 @@ def pauses(stack: Stack) -> Iterator[int]:
 
 
 def speed(stack: Stack) -> dict[str, float]:
-    """Seconds of training, evaluation and metrics; a run's training images a second and median milliseconds a step, warm-up left out."""
+    """Seconds of training, compilation, evaluation and metrics; images a second of a run and median milliseconds a step, after warm-up."""
     clock = stack.clock
     steps, seconds, median = clock.after_warmup()
     rate = stack.config.train.batch_size * steps / seconds if steps else math.nan
     return {
         "train_s": clock.train_s,
+        "compile_s": clock.compile_s,
         "eval_s": clock.eval_s,
         "metrics_s": clock.metrics_s,
         "images_per_s": rate,

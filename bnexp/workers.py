@@ -142,7 +142,7 @@ def empty_summary(run: Run) -> dict[str, Any]:
         "val": ("loss", "accuracy", "best_accuracy", "best_step"),
         "target": ("accuracy", "reached_step", "reached_train_s"),
         "budget": ("steps", "until_target"),
-        "speed": ("train_s", "eval_s", "metrics_s", "images_per_s", "step_ms_median"),
+        "speed": ("train_s", "compile_s", "eval_s", "metrics_s", "images_per_s", "step_ms_median"),
     }
     return {"id": run.id, "steps": 0, **keys, "test": scores, **{name: dict.fromkeys(inner) for name, inner in groups.items()}}
 

@@ -28,7 +28,7 @@ OTHER: dict[str, Any] = {
     "metrics.percentiles": False, "metrics.drift": False, "metrics.batch_stats": False, "metrics.relu_balance": False,
     "metrics.gradients": False, "metrics.ics": True, "metrics.landscape": True, "metrics.sharpness": True, "metrics.noise_scale": True,
     "metrics.test_curve": True, "metrics.every": 5, "metrics.log_spaced": 9, "metrics.probe": 16,
-    "name": "other", "device": "cpu", "precision": "bf16", "threads": 2, "seed": 1,
+    "name": "other", "device": "cpu", "precision": "bf16", "compile": True, "threads": 2, "seed": 1,
 }  # fmt: skip
 NEEDS: dict[str, dict[str, Any]] = {
     "data.image_size": {"data.name": "folder", "data.root": "x"},
@@ -97,6 +97,7 @@ DEFAULTS[3] = {
         "ics": False, "landscape": False, "sharpness": False, "noise_scale": False, "test_curve": False,
         "every": "auto", "log_spaced": "auto", "probe": 64,
     },
+    "compile": False,
 }  # fmt: skip
 
 

@@ -70,7 +70,7 @@ def same(ours: nn.Module, other: nn.Module, tolerance: float = 1e-12) -> None:
 
 def run(net: nn.Module, optimizer: StackedOptimizer, steps: range) -> None:
     for step in steps:
-        optimizer.set_lr(1 / (1 + step))
+        optimizer.prepare(1 / (1 + step))
         give(net, gradients(net, step))
         optimizer.step()
 
@@ -92,7 +92,7 @@ def test_step_by_step_against_torch(variant: str) -> None:
         optimizer.zero_grad()
         give(ours, grads)
         give(theirs, grads)
-        optimizer.set_lr(factor)
+        optimizer.prepare(factor)
         for group in reference.param_groups:
             group["lr"] = config.lr * factor
         optimizer.step()
@@ -112,6 +112,7 @@ def test_adam_in_float32_is_as_exact_as_float32(beta1: float) -> None:
         grads = gradients(ours, step)
         give(ours, grads)
         give(theirs, [grad.double() for grad in grads])
+        optimizer.prepare(1.0)
         optimizer.step()
         reference.step()
         torch.testing.assert_close(ours.weight[:1].double(), theirs.weight[:1], rtol=1e-5, atol=1e-8)
@@ -125,6 +126,7 @@ def test_norm_parameters_and_biases_do_not_decay(variant: str) -> None:
     before = {name: param.detach().clone() for name, param in net.named_parameters()}
     for _ in range(3):
         give(net, [torch.zeros_like(param) for param in net.parameters()])
+        optimizer.prepare(1.0)
         optimizer.step()
     for name, param in net.named_parameters():
         if param.dim() == 1:
@@ -151,9 +153,11 @@ def test_each_run_of_a_stack_has_hyperparameters_of_its_own(name: str) -> None:
     for step in range(8):
         grads = gradients(stack, step)
         give(stack, grads)
+        optimizer.prepare(1.0)
         optimizer.step()
         for index, (single, own) in enumerate(zip(singles, separate, strict=True)):
             give(single, [grad.unflatten(0, (3, -1))[index] for grad in grads])
+            own.prepare(1.0)
             own.step()
             params = unstack(dict(stack.named_parameters()), 3, index)
             for param_name, param in single.named_parameters():
@@ -229,7 +233,7 @@ def test_schedules_take_budgets_of_a_few_steps(schedule: str, warmup: int) -> No
 def test_the_rate_in_force_follows_the_schedule() -> None:
     net = network(runs=3)
     optimizer = make_optimizer(net, [OptimConfig(**own) for own in PER_RUN])
-    optimizer.set_lr(0.5)
+    optimizer.prepare(0.5)
     assert optimizer.lr.tolist() == pytest.approx([0.05, 0.005, 0.5])
-    optimizer.set_lr(0.1)  # of the base, not of the last
+    optimizer.prepare(0.1)  # of the base, not of the last
     assert optimizer.lr.tolist() == pytest.approx([0.01, 0.001, 0.1])

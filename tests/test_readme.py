@@ -116,6 +116,6 @@ def test_the_readmes_tables_name_what_exists() -> None:
             assert f" {'x'.join(map(str, spec.shape))} " in row
             assert f" {spec.train:,} + " in row
     config = README.split("## Config")[1].split("##")[0]
-    named = set(re.findall(r"`((?:data|model|optim|train|metrics)\.\w+|seed|name|device|precision|threads)`", config))
+    named = set(re.findall(r"`((?:data|model|optim|train|metrics)\.\w+|seed|name|device|precision|compile|threads)`", config))
     assert named <= set(keys())
     assert len(named) > 20

@@ -19,7 +19,7 @@ KEYS = (
     *VARIED,
     *("data.subset", "data.augment", "model.name", "model.widths", "model.placement", "model.bn_momentum"),
     *("optim.name", "optim.momentum", "optim.weight_decay", "optim.schedule", "optim.warmup_steps"),
-    *("train.epochs", "train.steps", "train.until_target", "precision"),
+    *("train.epochs", "train.steps", "train.until_target", "precision", "compile"),
 )
 """The config values that one would filter or sort runs by. One that a run has set to null has no value."""
 KINDS = {

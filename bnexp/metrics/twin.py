@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnexp.config import Config
 from bnexp.evaluate import autocast
-from bnexp.models import CountedBatchNorm, anatomy, losses, runs_in
+from bnexp.models import CountedBatchNorm, anatomy, losses, runs_in, work_in_place
 
 
 class Twin:
@@ -26,6 +26,7 @@ class Twin:
         for module in self.network.modules():
             if isinstance(module, _BatchNorm):
                 module.track_running_stats = False  # in train mode: neither stored nor counted; eval mode still uses what is there
+        work_in_place(self.network, on=False)  # `trace` keeps what each module gives
         self.anatomy = anatomy(self.network, config.model.placement)
         self.params: list[Tensor] = list(self.network.parameters())
         self.views = [param.detach().unflatten(0, (self.runs, -1)) for param in self.params]

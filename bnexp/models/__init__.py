@@ -7,7 +7,7 @@ rule takes a stack apart: `tensor.unflatten(0, (R, -1))[r]`.
 """
 
 from bnexp.models.anatomy import Anatomy, Layer, anatomy
-from bnexp.models.blocks import block
+from bnexp.models.blocks import block, work_in_place
 from bnexp.models.layers import Linear, convolution
 from bnexp.models.network import (
     MODELS,
@@ -48,4 +48,5 @@ __all__ = [
     "set_up_norms",
     "unstack",
     "weight_digests",
+    "work_in_place",
 ]

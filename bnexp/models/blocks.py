@@ -33,6 +33,14 @@ def unit(
     return [part for part in parts if part is not None]
 
 
+def work_in_place(network: nn.Module, on: bool = True) -> None:
+    """Lets every ReLU write over its input, which nothing after it reads: its own gradient needs only what it gives, and the layer before
+    keeps its input. A step reads and writes one map a layer less. Who keeps what each module gives (`metrics.twin`) switches it off."""
+    for module in network.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = on
+
+
 def block(config: ModelConfig, dim: int, runs: int, channels_in: int, channels_out: int, stride: int) -> nn.Sequential:
     """The two-conv BN-ReLU block: Conv 3x3, norm, ReLU, twice; the stride is in the first convolution.
 

@@ -15,6 +15,7 @@ from bnexp.tables.text import FASTER, LOST, Whole, difference, mean_std, quartil
 
 if TYPE_CHECKING:
     from bnexp.compare import Compared
+    from bnexp.timing import StepTime
 
 STATS = {"running": "running statistics", "precise": "precise statistics", "batch": "batch statistics"}
 SIGN = {True: ("ok", "green"), False: ("NO", "red"), None: ("?", "yellow")}
@@ -92,7 +93,7 @@ def headline(found: Compared) -> RenderableType:
         )
         row(
             "  forward + backward + optimizer",
-            {arm: f"{t.forward_ms:.2f} + {t.backward_ms:.2f} + {t.optimizer_ms:.2f}" for arm, t in found.step_times.items()},
+            {arm: _parts(time) for arm, time in found.step_times.items()},
         )
     row(
         "largest stable learning rate",
@@ -105,6 +106,12 @@ def headline(found: Compared) -> RenderableType:
     said += ["cost: ratio of the medians (what their quartiles allow)"] * bool(seconds)
     table.caption = Text("; ".join(said))
     return Whole(table)
+
+
+def _parts(time: StepTime) -> str:
+    if time.forward_ms is None or time.backward_ms is None or time.optimizer_ms is None:
+        return "one CUDA graph"
+    return f"{time.forward_ms:.2f} + {time.backward_ms:.2f} + {time.optimizer_ms:.2f}"
 
 
 def same_lr(comparison: Comparison, choose: bool = False) -> RenderableType:
