@@ -55,7 +55,7 @@ class StackedOptimizer:
         grads = []
         for param, view in zip(self.params, self.views, strict=True):
             assert param.grad is not None
-            grads.append(param.grad.unflatten(0, (view.shape[0], -1)))
+            grads.append(param.grad.view(view.shape))
         return grads
 
     def _pick(self, tensors: list[Tensor]) -> list[Tensor]:
