@@ -74,7 +74,8 @@ def run_table(summary: dict[str, Any], folder: str, curves: Mapping[str, Curve])
     table.add_row(
         "speed",
         f"{count(row('speed.images_per_s'))} images/s, {number(row('speed.step_ms_median'))} ms a step (median); "
-        f"training {number(row('speed.train_s'))} s, evaluation {number(row('speed.eval_s'))} s",
+        f"training {number(row('speed.train_s'))} s, evaluation {number(row('speed.eval_s'))} s"
+        + (f", compiling {number(row('speed.compile_s'))} s before" if row("speed.compile_s") else ""),
     )
     table.add_row("folder", folder)
     return Group(title, table, *[Text(f"Note: {note}", style="yellow") for note in notes(summary)])
