@@ -160,6 +160,8 @@ class _Job:
         title = stack.config.run_name if stack.runs == 1 else f"{stack.runs} runs"
         if stack.step:
             self.terminal.say(f"Going on at step {stack.step} of {stack.total}.")
+        if stack.config.compile:
+            self.terminal.say("Compiling the step first; this takes some seconds.")
         self.terminal.begin(title, stack.total, stack.step)
 
     def tick(self) -> None:
