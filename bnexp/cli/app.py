@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
@@ -23,18 +24,26 @@ ORDER = ("train", "sweep", "compare", "evaluate", "resume", "runs", "stats", "re
 WRONG_USAGE: type[Any] = typer.BadParameter.__mro__[1]
 """Click's UsageError. Typer brings a Click of its own or uses the installed one, depending on its version."""
 ECHOED = 180
-"""Characters of a message of Click's, which repeats what was typed: with its frame it stays below 10 lines, twice as wide letters too."""
+"""Characters of a message of Click's, which repeats what was typed: with the usage above it stays below 10 lines, twice as wide letters too."""
+WIDEST_HELP = 100
+"""Columns of help. Click would take no more than 80, and no fewer than 50, whatever the terminal has."""
 
 
 class Commands(TyperGroup):
     """Turns our errors into one sentence on stderr and an exit code, and makes those of Click's parser safe to print."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        kwargs.setdefault("terminal_width", max(30, min(shutil.get_terminal_size().columns, WIDEST_HELP) - 2))
         with _usage_in_one_line():
             return super().make_context(*args, **kwargs)
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(super().list_commands(ctx), key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Each with the whole first paragraph of its help, which Click would cut to a line."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, (self.commands[name].help or "").partition("\n\n")[0]) for name in self.list_commands(ctx)])
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -68,7 +77,7 @@ def _usage_in_one_line() -> Iterator[None]:
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,  # Click's plain help: Rich and its Markdown take longer to import than all else that help needs
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="A laboratory for batch normalization: trains the two-conv BN-ReLU network with and without it, and measures what it did.",
