@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 
 class BnexpError(Exception):
@@ -30,6 +29,8 @@ class Interrupted(BnexpError):
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """` Did you mean 'x'?`, or nothing when no choice is close to `word`."""
+    from difflib import get_close_matches
+
     close = get_close_matches(word[:80], list(choices), n=1, cutoff=0.6)
     return f" Did you mean '{close[0]}'?" if close else ""
 

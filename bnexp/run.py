@@ -20,9 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from bnexp import plain_yaml
 from bnexp.config import Config, from_mapping, to_mapping
 from bnexp.errors import BnexpError, DataError, UsageError
 from bnexp.files import atomic_write, digest, make_folder, read_checked_json, reason, sync_folder, write_checked_json
@@ -115,6 +112,10 @@ class Run:
         Raises:
             DataError: config.yaml is missing or not one of ours.
         """
+        import yaml  # here and below: who lists runs reads no YAML, and importing it takes as long as reading their summaries
+
+        from bnexp import plain_yaml
+
         try:
             return from_mapping(plain_yaml.load(self.config_yaml))
         except (OSError, yaml.YAMLError, ValueError, RecursionError, BnexpError) as error:
@@ -347,4 +348,6 @@ def _check_lock(path: Path) -> None:
 
 def to_yaml(config: Config) -> str:
     """The whole config as YAML."""
+    import yaml
+
     return yaml.safe_dump(to_mapping(config), sort_keys=False, default_flow_style=None, allow_unicode=True)

@@ -7,7 +7,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing.resource_tracker import ensure_running
 from types import FrameType
 from typing import NoReturn
 
@@ -84,6 +83,8 @@ def leave() -> None:
 def deaf() -> Iterator[None]:
     """Threads and processes that are begun inside, and those that they begin, never get a signal: Ctrl-C and a closed terminal reach every
     process of theirs, and a worker must live on to save its stack. This thread gets what came meanwhile at the end."""
+    from multiprocessing.resource_tracker import ensure_running  # sockets and pickle, which most commands do without
+
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         ensure_running()  # multiprocessing's helper process; it unblocks some signals wherever it is begun

@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 import bnexp
 from bnexp.cli import app
+from bnexp.cli.app import ORDER
 from bnexp.config import Config, from_mapping
 from bnexp.run import Run, locked
 from bnexp.runs_folder import list_runs
@@ -243,6 +244,23 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     assert "Example" in text
 
 
+@pytest.mark.parametrize("columns", [44, 80, 200])
+def test_help_fits_the_terminal_and_cuts_nothing(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Click's own would be 50 to 80 columns wide on any terminal, and end the commands' descriptions in dots."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for command in ([], *([name] for name in ORDER), ["runs", "show"], ["runs", "rm"]):
+        lines = bn(*command, "--help").stdout.splitlines()
+        examples = [line for line in lines if line.startswith("    bnexp ")]  # as they are to be typed, however long
+        assert len(examples) >= 1 or not command
+        others = [line for line in lines if line not in examples]
+        assert max(map(len, others)) <= columns
+    listed = "".join(bn("--help").stdout.split())  # without spaces: a line may end at a hyphen
+    for command in ORDER:
+        first = bn(command, "--help").stdout.split("\n\n")[1]
+        assert command + "".join(first.split()) in listed
+    assert "\n    bnexp train model.norm=none optim.lr=0.03 --seeds 5\n" in bn("train", "--help").stdout
+
+
 def test_every_command_takes_the_common_options(runs_dir: Path) -> None:
     (config_dir := runs_dir.parent / "mine" / "experiment").mkdir(parents=True)
     common = ("--runs-dir", str(runs_dir), "--config-dir", str(config_dir.parent), "--json", "--quiet")
@@ -288,7 +306,18 @@ def test_a_full_disk_is_one_sentence_and_a_failed_run(runs_dir: Path, monkeypatc
 
 def test_version_and_unknown_commands() -> None:
     assert bn("--version").stdout == f"bnexp {bnexp.__version__}\n"
-    assert "No such command" in bn("trian", code=2).stderr
+    for args, said in (
+        (["trian"], "No such command 'trian'. Did you mean 'train'?"),
+        (["runs", "shwo"], "No such command 'shwo'. Did you mean 'show'?"),
+        (["sweep"], "Missing argument 'kind'. Choose from: batch-size, lr, norm, grid"),
+        (["evaluate", "last", "--stats", "runing"], "'runing' is not one of 'running', 'precise', 'batch', 'all'."),
+        (["train", "--sed", "3"], "--seeds"),
+    ):
+        usage, try_, _, error = bn(*args, code=2).stderr.splitlines()
+        assert usage.startswith("Usage: bnexp")
+        assert try_.endswith(" -h' for help.")
+        assert error.startswith("Error: ")
+        assert said in error
 
 
 def test_tensorboard_without_runs_or_on_a_taken_port_is_refused(tmp_path: Path) -> None:

@@ -150,20 +150,6 @@ def test_two_at_once_train_once(tmp_path: Path) -> None:
     assert sum("not trained again" in err for _, err in results) == 1
 
 
-def test_help_and_finished_runs_need_no_torch(tmp_path: Path) -> None:
-    runs_dir = tmp_path / "runs"
-    finish(start("train", "train.steps=2", "model.widths=[2]", runs_dir=runs_dir))
-    script = "import sys; from bnexp.cli import app\ntry: app(sys.argv[1:])\nexcept SystemExit: pass\nprint(*sys.modules, file=sys.stderr)"
-    for args, absent in (
-        (["--help"], {"torch", "hydra", "omegaconf", "tensorboard", "sklearn", "numpy"}),
-        (["train", "--help"], {"torch", "hydra", "omegaconf", "tensorboard", "sklearn", "numpy"}),
-        (["train", "train.steps=2", "model.widths=[2]", "--runs-dir", str(runs_dir)], {"torch", "tensorboard", "sklearn"}),
-        (["runs", "--runs-dir", str(runs_dir)], {"torch", "hydra", "tensorboard", "sklearn", "numpy"}),
-    ):
-        result = subprocess.run([sys.executable, "-c", script, *args], capture_output=True, text=True, check=True)
-        assert not absent & set(result.stderr.split()), args
-
-
 def test_output_in_a_pipe_is_plain(tmp_path: Path) -> None:
     out, err = finish(start("train", "train.steps=16", "model.widths=[2]", runs_dir=tmp_path))
     assert "\x1b" not in out + err

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
@@ -12,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from bnexp import __version__
+from bnexp.cli.glance import at_a_glance
 from bnexp.cli.streams import outlive_readers, say
 from bnexp.errors import BnexpError, one_line
 from bnexp.stop import INTERRUPTED, interrupt, leave
@@ -23,18 +26,36 @@ ORDER = ("train", "sweep", "compare", "evaluate", "resume", "runs", "stats", "re
 WRONG_USAGE: type[Any] = typer.BadParameter.__mro__[1]
 """Click's UsageError. Typer brings a Click of its own or uses the installed one, depending on its version."""
 ECHOED = 180
-"""Characters of a message of Click's, which repeats what was typed: with its frame it stays below 10 lines, twice as wide letters too."""
+"""Characters of a message of Click's, which repeats what was typed: with the usage above it stays below 10 lines, wide letters too."""
+WIDEST_HELP = 100
+"""Columns of help. Click would take no more than 80, and no fewer than 50, whatever the terminal has."""
 
 
 class Commands(TyperGroup):
     """Turns our errors into one sentence on stderr and an exit code, and makes those of Click's parser safe to print."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        kwargs.setdefault("terminal_width", max(30, min(shutil.get_terminal_size().columns, WIDEST_HELP) - 2))
         with _usage_in_one_line():
             return super().make_context(*args, **kwargs)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        at_a_glance(self, ctx)
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None:
+            at_a_glance(command, ctx)
+        return name, command, rest
+
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(super().list_commands(ctx), key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Each with the whole first paragraph of its help, which Click would cut to a line."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, (self.commands[name].help or "").partition("\n\n")[0]) for name in self.list_commands(ctx)])
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -62,13 +83,14 @@ def _usage_in_one_line() -> Iterator[None]:
     except WRONG_USAGE as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
             raise
-        raise WRONG_USAGE(one_line(error.format_message(), ECHOED), ctx=error.ctx) from None
+        said = re.sub(r"\s*\n\s*", " ", error.format_message())  # it lists choices one a line
+        raise WRONG_USAGE(one_line(said, ECHOED), ctx=error.ctx) from None
 
 
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,  # Click's plain help: Rich and its Markdown take longer to import than all else that help needs
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="A laboratory for batch normalization: trains the two-conv BN-ReLU network with and without it, and measures what it did.",

@@ -85,13 +85,11 @@ def sweep(
     batch-size and lr train both arms, with and without batch norm, unless model.norm is given. batch-size crosses the learning rates
     0.003, 0.01, 0.03 and 0.1, and reports at equal epochs and at equal steps.
 
+    \b
     Examples:
-
-        bnexp sweep batch-size --values 4,32,256
-
-        bnexp sweep lr data=waveforms --dry-run
-
-        bnexp sweep grid optim.lr=0.01,0.1,1 model.norm=batch,none 'seed=range(5)' --out results
+      bnexp sweep batch-size --values 4,32,256
+      bnexp sweep lr data=waveforms --dry-run
+      bnexp sweep grid optim.lr=0.01,0.1,1 model.norm=batch,none 'seed=range(5)' --out results
     """
     from bnexp import sweep as sweeps
     from bnexp.analysis import tidy
@@ -156,13 +154,11 @@ def compare(
 
     The learning rate is chosen on validation data. Steps to target become seconds with each arm's step time, measured alone afterwards.
 
+    \b
     Examples:
-
-        bnexp compare --no-bn
-
-        bnexp compare --no-bn data=waveforms --lrs 0.01,0.1,1 --out results
-
-        bnexp compare batch-bs32-lr0.1-s0 none-bs32-lr0.1-s0
+      bnexp compare --no-bn
+      bnexp compare --no-bn data=waveforms --lrs 0.01,0.1,1 --out results
+      bnexp compare batch-bs32-lr0.1-s0 none-bs32-lr0.1-s0
     """
     from bnexp import compare as compares
     from bnexp.analysis import arms_of, tidy

@@ -47,13 +47,11 @@ def train(
 
     A finished run of the same config is not trained again. An interrupted one goes on where it was.
 
+    \b
     Examples:
-
-        bnexp train
-
-        bnexp train model.norm=none optim.lr=0.03 --seeds 5
-
-        bnexp train data=mnist train.epochs=2 train.batch_size=64
+      bnexp train
+      bnexp train model.norm=none optim.lr=0.03 --seeds 5
+      bnexp train data=mnist train.epochs=2 train.batch_size=64
     """
     from bnexp.compose import compose
     from bnexp.launch import launch
@@ -86,11 +84,10 @@ def evaluate(
 ) -> None:
     """Evaluates a saved run again on its test data. Nothing in its folder changes.
 
+    \b
     Examples:
-
-        bnexp evaluate last --stats all
-
-        bnexp evaluate last --folded
+      bnexp evaluate last --stats all
+      bnexp evaluate last --folded
     """
     from bnexp.runs_folder import find_run
     from bnexp.saved import evaluate_saved
@@ -112,9 +109,9 @@ def resume(run: RunName, runs_dir: RunsDir = RUNS, config_dir: NoConfigDir = Non
 
     On a CPU the result is the same, bit for bit, as without the interruption.
 
+    \b
     Example:
-
-        bnexp resume last
+      bnexp resume last
     """
     from bnexp.launch import resume as go_on
     from bnexp.runs_folder import find_run
@@ -128,11 +125,10 @@ def config(
 ) -> None:
     """Prints the composed config as YAML, before anything runs.
 
+    \b
     Examples:
-
-        bnexp config
-
-        bnexp config data=cifar10 optim=adam train.epochs=20
+      bnexp config
+      bnexp config data=cifar10 optim=adam train.epochs=20
     """
     from bnexp.compose import compose
     from bnexp.config import to_mapping
@@ -164,13 +160,11 @@ def tensorboard(
 ) -> None:
     """Serves TensorBoard on the runs folder, or on some of its runs, on 127.0.0.1 (or --host), until Ctrl-C.
 
+    \b
     Examples:
-
-        bnexp tensorboard
-
-        bnexp tensorboard last --port 6007
-
-        bnexp tensorboard batch-bs32-lr0.1-s0 none-bs32-lr0.1-s0
+      bnexp tensorboard
+      bnexp tensorboard last --port 6007
+      bnexp tensorboard batch-bs32-lr0.1-s0 none-bs32-lr0.1-s0
     """
     if not items and not runs_dir.is_dir():
         raise UsageError(f"There is no folder {runs_dir}; `bnexp train` makes one, and --runs-dir names another.")

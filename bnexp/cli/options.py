@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -83,6 +82,8 @@ def listed(text: str | None, option: str) -> list[str] | None:
 def print_json(value: Any) -> None:
     """One JSON document on stdout. What cannot be printed (controls that a terminal would obey, marks that turn the writing around) stands
     there as JSON's escapes."""
+    import json
+
     from bnexp.files import dump_json
 
     print(re.sub("[^ -~\n]", lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], dump_json(value)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,13 +36,11 @@ def report(
     It has what the runs' data allow: the answer with its interval, curves, accuracy by batch size and learning rate, steps to target,
     activations, gradients, statistics, the audit, and what it takes to do it again. compare, sweep and stats write one of their own.
 
+    \b
     Examples:
-
-        bnexp report
-
-        bnexp report last --out results
-
-        bnexp report batch-bs32-lr0.1-s0 none-bs32-lr0.1-s0
+      bnexp report
+      bnexp report last --out results
+      bnexp report batch-bs32-lr0.1-s0 none-bs32-lr0.1-s0
     """
     from bnexp.group import Group, find_all, group_of
     from bnexp.run import Run
@@ -78,8 +75,10 @@ def report(
 
 def _step_ms(stored: Path) -> Mapping[str, tuple[float, float, float]]:
     """The step times that a comparison of these runs measured; none where there was none."""
+    import json
+
     try:
-        times = json_.loads(stored.read_text())["step_times"]
+        times = json.loads(stored.read_text())["step_times"]
         found = {str(arm): (float(time["median_ms"]), float(time["low_ms"]), float(time["high_ms"])) for arm, time in times.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return {}

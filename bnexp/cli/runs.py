@@ -15,7 +15,7 @@ from bnexp.errors import UsageError, one_line
 DRAWN = 50
 """Runs whose sparkline is shown, the newest: metrics.jsonl takes a third of a megabyte a run, and a folder may have ten thousand."""
 
-runs_app = typer.Typer(cls=Commands, rich_markup_mode="markdown")
+runs_app = typer.Typer(cls=Commands, rich_markup_mode=None)
 app.add_typer(runs_app, name="runs", invoke_without_command=True)
 
 
@@ -23,13 +23,11 @@ app.add_typer(runs_app, name="runs", invoke_without_command=True)
 def list_(ctx: typer.Context, runs_dir: RunsDir = RUNS, config_dir: NoConfigDir = None, json: Json = False, quiet: NoQuiet = False) -> None:
     """Lists the runs, oldest first, the newest 50 with a sparkline of their validation loss; shows or removes some.
 
+    \b
     Examples:
-
-        bnexp runs
-
-        bnexp runs show last
-
-        bnexp runs rm batch-bs32-lr0.1-s0
+      bnexp runs
+      bnexp runs show last
+      bnexp runs rm batch-bs32-lr0.1-s0
     """
     ctx.obj = {"runs_dir": runs_dir, "json": json}
     if ctx.invoked_subcommand is not None:
@@ -73,9 +71,9 @@ def show_run(
 ) -> None:
     """Prints a run's summary, and what the metrics said last of each layer.
 
+    \b
     Example:
-
-        bnexp runs show last --json
+      bnexp runs show last --json
     """
     from bnexp.runs_folder import find_run
 
@@ -109,9 +107,9 @@ def remove(
 ) -> None:
     """Deletes runs with all their files. All names are looked up before the first is deleted; a run in work is not deleted.
 
+    \b
     Example:
-
-        bnexp runs rm batch-bs32-lr0.1-s0 none-bs32-lr0.1-s0
+      bnexp runs rm batch-bs32-lr0.1-s0 none-bs32-lr0.1-s0
     """
     from bnexp.launch import remove as delete
     from bnexp.runs_folder import find_run

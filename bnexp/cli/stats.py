@@ -33,13 +33,11 @@ def stats(
 
     200 random batches of each size are drawn with replacement from the training images; the norms below a layer use precise statistics.
 
+    \b
     Examples:
-
-        bnexp stats
-
-        bnexp stats last --batch-sizes 2,8,32
-
-        bnexp stats data=waveforms model.placement=norm-conv-relu
+      bnexp stats
+      bnexp stats last --batch-sizes 2,8,32
+      bnexp stats data=waveforms model.placement=norm-conv-relu
     """
     from bnexp.compose import compose
     from bnexp.runs_folder import find_run
