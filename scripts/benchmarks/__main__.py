@@ -4,7 +4,7 @@ Groups, the usual ones (no argument; about 10 minutes) first:
 {groups}
 `all` means all. Rows that need packages which are not installed say so; they come with
     .venv/bin/pip install -c constraints.txt -e '.[bench]'
-Reasons for what misses its target are written by hand in scripts/benchmarks/notes.md, which ends the page.
+Reasons for what misses its target are written by hand in scripts/benchmarks/notes.md, which ends the page (--page writes it anew).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import argparse
 import importlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +21,8 @@ from types import ModuleType
 from benchmarks import page
 from benchmarks.group import Asked
 from benchmarks.machine import machine
-from benchmarks.rows import NOT_MEASURED
+from benchmarks.rows import NOT_MEASURED, Row, not_measured
+from benchmarks.turns import NotMeasured
 
 USUAL = ("steps", "stacks", "startup", "peers", "memory", "growth")
 OTHERS = ("precision", "gpu", "metrics", "sweeps", "report", "load")
@@ -30,6 +31,14 @@ DOCS = Path(__file__).parent.parent.parent / "docs"
 
 def modules() -> dict[str, ModuleType]:
     return {name: importlib.import_module(f"benchmarks.{name}") for name in (*USUAL, *OTHERS)}
+
+
+def _rows(module: ModuleType, asked: Asked) -> Iterator[Row]:
+    """A group's rows; where it cannot go on, the last one says why."""
+    try:
+        yield from module.rows(asked)
+    except NotMeasured as error:
+        yield not_measured(module.NAME, "the rest of the group", str(error))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repetitions", type=int, metavar="N", help="how often to measure; default: a number of each group's own")
     parser.add_argument("--mnist", metavar="FOLDER", help="the folder that holds MNIST/raw (default: noise of its size)")
     parser.add_argument("--out", metavar="FOLDER", type=Path, default=DOCS, help="where the page is written (default: docs)")
+    parser.add_argument("--page", action="store_true", help="measure nothing; only write the page anew, after the notes were edited")
     options = parser.parse_args(arguments)
     unknown = [name for name in options.groups if name not in (*found, "all")]
     if unknown:
@@ -57,12 +67,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         groups = page.load(options.out / "benchmarks.json")
     except ValueError as error:
         parser.exit(1, f"scripts/bench: {error}\n")
+    if options.page:
+        page.write(options.out, groups, titles)
+        return 0
     chosen = [name for name in found if name in (options.groups or USUAL) or "all" in options.groups]
     mnist = str(Path(options.mnist).absolute()) if options.mnist else None
     for name in chosen:
         repetitions = options.repetitions or found[name].REPETITIONS
         rows, start = [], time.perf_counter()
-        for row in found[name].rows(Asked(repetitions, mnist)):
+        for row in _rows(found[name], Asked(repetitions, mnist)):
             rows.append(row)
             mark = " NOISY" if row.noisy else ""
             result = row.remark if row.verdict == NOT_MEASURED else page.value(row.result)

@@ -161,8 +161,10 @@ class Worker:
 
     def __exit__(self, *exc: object) -> None:
         assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.close()
         self.process.wait()
+        self.process.stdout.close()
 
 
 def bnexp_worker(folder: Path, threads: int) -> Worker:

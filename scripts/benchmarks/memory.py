@@ -32,7 +32,7 @@ def rows(asked: Asked) -> Iterator[Row]:
                 return app(folder, "floor_loop", *floor, threads=1)
 
             watch = Watch()
-            found, failed = take_turns({FLOOR: alone, **sides(folder, overrides, batch, 1)}, asked.repetitions, warmup=0)  # type: ignore[dict-item]
+            found, failed = take_turns({FLOOR: alone, **sides(folder, overrides, batch, 1)}, asked.repetitions, warmup=0)
             load = watch.load
             weighed = {name: [done.most_bytes / 2**20 for done in held] for name, held in found.items()}
             for name in sides(folder, overrides, batch, 1):

@@ -40,10 +40,10 @@ def rows(asked: Asked) -> Iterator[Row]:
 def _case(asked: Asked, plain: Worker, own: Worker, data: str, name: str, batch: int, norm: str, overrides: list[str]) -> Iterator[Row]:
     def floor(kind: str) -> Callable[[], dict[str, Any]]:
         case = {"shape": SHAPES[data], "batch": batch, "norm": norm, "kind": kind, "threads": 1}
-        return lambda: plain.ask("benchmarks.floor:rate", **case)  # type: ignore[no-any-return]
+        return lambda: plain.ask("benchmarks.floor:rate", **case)
 
     def run(preset: str) -> Callable[[], dict[str, Any]]:
-        return lambda: own.ask("benchmarks.library:train", overrides=[*overrides, f"metrics={preset}"])  # type: ignore[no-any-return]
+        return lambda: own.ask("benchmarks.library:train", overrides=[*overrides, f"metrics={preset}"])
 
     watch = Watch()
     sides = {kind: floor(kind) for kind in FORMATS} | {preset: run(preset) for preset in PRESETS}

@@ -79,7 +79,7 @@ def sides(folder: Path, overrides: list[str], batch: int, epochs: int) -> dict[s
         return lambda: bnexp(folder, "train", *case, "--fresh", "--quiet", "--json", threads=1)
 
     found = {"bnexp, metrics off": ours("off"), "bnexp, as it comes": ours("light")}
-    return found | {name: needing(name, lambda name=name: app(folder, APPS[name], *theirs, threads=1)) for name in APPS}  # type: ignore[misc]
+    return found | {name: needing(name, lambda name=name: app(folder, APPS[name], *theirs, threads=1)) for name in APPS}
 
 
 def _single(asked: Asked, folder: Path, data: str, overrides: list[str], batch: int, epochs: int) -> Iterator[Row]:

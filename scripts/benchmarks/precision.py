@@ -107,7 +107,7 @@ def _formats(asked: Asked, folder: Path) -> Iterator[Row]:
                 return float(plain.ask("benchmarks.floor:rate", **case)["images_per_s"])
 
             watch = Watch()
-            found, failed = take_turns({kind: (lambda kind=kind: rate(kind)) for kind in FORMATS}, asked.repetitions)  # type: ignore[misc]
+            found, failed = take_turns({kind: (lambda kind=kind: rate(kind)) for kind in FORMATS}, asked.repetitions)
             if failed:
                 yield not_measured(NAME, name, "; ".join(failed.values()))
                 continue

@@ -70,7 +70,7 @@ def _rows(sides: dict[str, Callable[[], float]], repetitions: int, wanted: objec
     found, failed = take_turns(sides, repetitions)
     load = watch.load
     for name in sides:
-        if name in (PASS,) or name not in wanted:  # type: ignore[operator]
+        if name in (PASS,) or name not in wanted:
             continue
         base, target = TARGETS.get(name, (PASS if name == TORCH else TORCH, None))
         if name in failed or base in failed:

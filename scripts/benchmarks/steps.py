@@ -25,10 +25,14 @@ BATCHES, NORMS = (4, 32, 256), ("batch", "none")
 ASKED_OFF, ASKED_LIGHT, FROM_BATCH = 0.95, 0.90, 32
 SECONDS = 1.0
 """Of training that one measurement of a side takes, about."""
-FIRST_S = 5.0
+FIRST_S = 6.0
 """Of training of a run with metrics on noise that is too long to be made whole."""
 EPOCH_IMAGES = 54_000
 """Of MNIST without its validation images."""
+Rate = tuple[float, int]
+"""Images a second, and the steps it was measured over."""
+Run = tuple[str, list[str]]
+"""What is said of a run in its row, and its overrides."""
 WHOLE_EPOCHS = ((32, "batch"), (256, "batch"))
 """Where the target of light metrics is judged: an epoch each. The group `metrics` has more of them."""
 
@@ -62,33 +66,35 @@ class _Cell:
         self.name = f"{data}, batch {batch}, norm {norm}, {threads} thread{'s' * (threads > 1)}"
 
     def rows(self) -> Iterator[Row]:
-        step_s = self.batch / self.floor(next(iter(FORMATS)))()
+        step_s = self.batch / self.floor(FORMATS[0])()[0]
         off_steps, first_steps = (10 + max(10, round(seconds / step_s)) for seconds in (self.seconds, FIRST_S))
         epoch = EPOCH_IMAGES // self.batch
-        runs: dict[str, tuple[str, list[str], int]] = {"off": ("off", [*budget(off_steps), f"train.eval_every={off_steps}"], off_steps)}
-        more = self.batch >= FROM_BATCH
-        if self.data == "digits" and more:
-            steps = 10 * (1293 // self.batch)
-            runs |= {preset: (f"{preset}, a default run", [], steps) for preset in (("light", "full") if self.threads == 1 else ("light",))}
-        elif more and self.threads == 1 and self.norm == "batch":
-            steps = min(first_steps, epoch)
-            runs["full"] = (f"full, first {steps:,} of {epoch:,} steps", budget(steps), steps)
-        elif more and self.threads > 1:
-            steps = min(first_steps, epoch)
-            runs["light"] = (f"light, first {steps:,} of {epoch:,} steps", budget(steps), steps)
+        first_steps = min(first_steps, epoch)
+        runs: dict[str, Run] = {"off": ("off", [*budget(off_steps), f"train.eval_every={off_steps}"])}
+        if self.data == "digits" and self.batch >= FROM_BATCH:
+            runs |= {preset: (f"{preset}, a default run", []) for preset in (("light", "full") if self.threads == 1 else ("light",))}
         yield from self.beside_floor(runs, self.asked.repetitions)
-        if self.threads == 1 and self.data != "digits" and (self.batch, self.norm) in WHOLE_EPOCHS:
-            whole = {"light": (f"light, an epoch of {epoch:,} steps", ["train.epochs=1"], epoch)}
-            yield from self.beside_floor(whole, max(1, self.asked.repetitions // 3), warmup=0)
+        if self.data == "digits" or self.batch < FROM_BATCH:
+            return
+        long, few = {}, max(1, self.asked.repetitions // 3)
+        if self.threads > 1:
+            long["light"] = (f"light, first {first_steps:,} of {epoch:,} steps", budget(first_steps))
+        elif self.norm == "batch":
+            long["full"] = (f"full, first {first_steps:,} of {epoch:,} steps", budget(first_steps))
+        if self.threads == 1 and (self.batch, self.norm) in WHOLE_EPOCHS:
+            long["light"] = (f"light, an epoch of {epoch:,} steps", ["train.epochs=1"])
+        if long:
+            yield from self.beside_floor(long, few, warmup=0)
 
-    def floor(self, kind: str) -> Callable[[], float]:
-        def rate() -> float:
+    def floor(self, kind: str) -> Callable[[], Rate]:
+        def rate() -> Rate:
             case = {"shape": SHAPES[self.data], "batch": self.batch, "norm": self.norm, "kind": kind, "threads": self.threads}
-            return float(self.plain.ask("benchmarks.floor:rate", **case, seconds=self.seconds)["images_per_s"])
+            found = self.plain.ask("benchmarks.floor:rate", **case, seconds=self.seconds)
+            return found["images_per_s"], found["steps"]
 
         return rate
 
-    def run(self, preset: str, overrides: list[str], steps: int) -> Callable[[], float]:
+    def run(self, preset: str, overrides: list[str]) -> Callable[[], Rate]:
         """A run's images a second, the metrics' seconds among them where there are metrics."""
         data: list[str] = []
         if self.data != "digits":
@@ -96,24 +102,25 @@ class _Cell:
             whole = (60_000, 1_000) if preset != "off" else (6_000, 200)
             data = ["data=mnist", f"data.root={self.asked.mnist}"] if real else noise(self.own, self.folder, *whole)
 
-        def rate() -> float:
+        def rate() -> Rate:
             case = [*data, *arm(self.norm, self.batch, self.threads), f"metrics={preset}", *overrides]
             summary: dict[str, Any] = self.own.ask("benchmarks.library:train", overrides=case)
             speed = summary["speed"]
             if preset == "off":
-                return float(speed["images_per_s"])
-            return float(self.batch * summary["steps"] / (speed["train_s"] + speed["metrics_s"]))
+                return speed["images_per_s"], summary["steps"]
+            return self.batch * summary["steps"] / (speed["train_s"] + speed["metrics_s"]), summary["steps"]
 
         return rate
 
-    def beside_floor(self, runs: dict[str, tuple[str, list[str], int]], repetitions: int, warmup: int = 1) -> Iterator[Row]:
+    def beside_floor(self, runs: dict[str, Run], repetitions: int, warmup: int = 1) -> Iterator[Row]:
         watch = Watch()
         sides = {f"floor, {kind}": self.floor(kind) for kind in FORMATS}
-        sides |= {preset: self.run(preset, overrides, steps) for preset, (_, overrides, steps) in runs.items()}
-        found, failed = take_turns(sides, repetitions, warmup)
+        sides |= {preset: self.run(preset, overrides) for preset, (_, overrides) in runs.items()}
+        measurements, failed = take_turns(sides, repetitions, warmup)
         load = watch.load
+        found = {name: [rate for rate, _ in held] for name, held in measurements.items()}
         floors = [figure(name, "images/s", found[name]) for name in sides if name in found and name.startswith("floor")]
-        for preset, (what, _, steps) in runs.items():
+        for preset, (what, _) in runs.items():
             name = f"{self.name}: metrics {what}"
             target = None
             if preset == "off" and self.batch >= FROM_BATCH:
@@ -126,4 +133,4 @@ class _Cell:
             best = max(floors, key=lambda one: one.median).name
             figures = [*floors, figure("bnexp train", "images/s", found[preset])]
             judged = ratio("bnexp / better floor", found[preset], found[best])
-            yield measured(NAME, name, figures, judged, target, load=load, remark=f"{steps:,} steps")
+            yield measured(NAME, name, figures, judged, target, load=load, remark=f"{measurements[preset][0][1]:,} steps")

@@ -59,7 +59,7 @@ def rows(asked: Asked) -> Iterator[Row]:
         target = at_least(case.asked)
         watch = Watch()
         sides = {"bnexp": lambda case=case: ours(case), "plain": lambda case=case: plain(case)}
-        found, failed = take_turns(sides, asked.repetitions, warmup=0)  # type: ignore[arg-type]
+        found, failed = take_turns(sides, asked.repetitions, warmup=0)
         if failed:
             yield not_measured(NAME, name, "; ".join(failed.values()), target)
             continue

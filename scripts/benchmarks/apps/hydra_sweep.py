@@ -9,6 +9,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 
 from benchmarks.apps.grid import LRS, NORMS, SEEDS, asked, one
 
@@ -30,7 +31,7 @@ ConfigStore.instance().store("run", Run)
 @hydra.main(version_base=None, config_name="run")
 def job(config: Run) -> None:
     found = one(config.norm, config.lr, config.seed, config.batch, config.epochs)
-    Path(hydra.core.hydra_config.HydraConfig.get().runtime.output_dir, "found.json").write_text(json.dumps(found))
+    Path(HydraConfig.get().runtime.output_dir, "found.json").write_text(json.dumps(found))
 
 
 def main() -> None:

@@ -8,13 +8,17 @@ import logging
 import time
 import warnings
 
-import lightning
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.apps.plain import EVALUATED, initialize, options, plain_network, read, warm_rate
+from bnexp.data.torchvision_guard import torchvision_datasets
+
+torchvision_datasets()  # Lightning imports torchvision, which does not always come in a build that matches torch
+
+import lightning  # noqa: E402
 
 
 class Run(lightning.LightningModule):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,12 @@ def main() -> None:
         found = one(config["norm"], config["lr"], config["seed"], told["batch"], told["epochs"])
         tune.report({"test_accuracy": found["test_accuracy"]})
 
-    ray.init(num_cpus=told["workers"], include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+    ray.init(num_cpus=told["workers"], _temp_dir=str(Path("r").absolute()), **quiet)
     space = {name: tune.grid_search(list(values)) for name, values in (("norm", NORMS), ("lr", LRS), ("seed", SEEDS))}
     run = tune.RunConfig(storage_path=str(Path("ray").absolute()), verbose=0)
-    found = tune.Tuner(tune.with_resources(trial, {"cpu": 1}), param_space=space, run_config=run).fit()
+    reusing = tune.TuneConfig(reuse_actors=True)  # a process that is there already imports nothing again
+    found = tune.Tuner(tune.with_resources(trial, {"cpu": 1}), param_space=space, run_config=run, tune_config=reusing).fit()
     ended = sum(one.error is None and "test_accuracy" in (one.metrics or {}) for one in found)
     ray.shutdown()
     print(json.dumps({"runs": ended}))
