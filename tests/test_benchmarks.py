@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,17 @@ def test_a_peer_that_is_not_installed_says_so(monkeypatch: pytest.MonkeyPatch, t
     with pytest.raises(NotMeasured, match=r"no_such_package\.part is not installed; \.venv/bin/pip install -c constraints\.txt"):
         peers.sides(tmp_path, [], 32, 1)["Lightning"]()
     assert peers.lacking(peers.PLAIN) is None
+
+
+def test_a_group_that_cannot_go_on_keeps_what_it_has(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def half(asked: group.Asked) -> Iterator[Row]:
+        yield ROWS[0]
+        raise NotMeasured("the disk is full")
+
+    monkeypatch.setattr(bench.modules()["steps"], "rows", half)
+    assert bench.main(["steps", "--out", str(tmp_path)]) == 0
+    held = [row_of(tree) for tree in page.load(tmp_path / "benchmarks.json")["steps"]["rows"]]
+    assert held == [ROWS[0], not_measured("steps", "the rest of the group", "the disk is full")]
 
 
 def test_a_stack_is_compared_with_separate_runs(monkeypatch: pytest.MonkeyPatch) -> None:
