@@ -1,0 +1,77 @@
+"""GPU: stacks, and how much of the GPU a step uses.
+
+Training steps on device=cuda after a warm-up, queued and waited for after every 20. The share is that of the TFLOP/s of a bf16 product of
+two 8192x8192 matrices, with the operations of forward and backward as PyTorch counts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.children import Worker, bnexp_worker, scratch
+from benchmarks.group import Asked, budget, noise
+from benchmarks.machine import Watch
+from benchmarks.rows import Row, Target, at_least, figure, measured, not_measured, ratio
+from benchmarks.turns import take_turns
+
+NAME, REPETITIONS = "gpu", 3
+RUNS, SECONDS = 64, 2.0
+FASTER = at_least(20)
+SHARE = at_least(0.40)
+ON = ["device=cuda", "metrics=off", *budget(10**6)]
+STACKED = f"digits, batch 32: {RUNS} runs in a stack, and one after the other"
+WIDE = "3x32x32, batch 512, widths 64/128/256, bf16"
+MNIST = "28x28, batch 256, bf16"
+NO_GPU = "no CUDA GPU"
+
+
+def rows(asked: Asked) -> Iterator[Row]:
+    with scratch() as folder, bnexp_worker(folder, threads=1) as own:
+        name = own.ask("benchmarks.library:cuda")
+        if name is None:
+            yield not_measured(NAME, STACKED, NO_GPU, FASTER)
+            yield not_measured(NAME, WIDE, NO_GPU, SHARE)
+            yield not_measured(NAME, MNIST, NO_GPU)
+            return
+        yield _stacked(asked, own, name)
+        yield _share(asked, own, WIDE, _wide(own, folder), SHARE, name)
+        images = [*noise(own, folder, 60_000, 200), "train.batch_size=256", "precision=bf16", *ON]
+        yield _share(asked, own, MNIST, images, None, name)
+
+
+def _wide(own: Worker, folder: Path) -> list[str]:
+    images = noise(own, folder, 20_000, 200, shape=(3, 32, 32))
+    return [*images, "train.batch_size=512", "model.widths=[64,128,256]", "precision=bf16", *ON]
+
+
+def _stacked(asked: Asked, own: Worker, gpu: str) -> Row:
+    def ms(width: int) -> float:
+        return float(own.ask("benchmarks.library:step_ms", overrides=ON, width=width, seconds=SECONDS)["ms"])
+
+    watch = Watch()
+    found, failed = take_turns({"separate": lambda: ms(1), "stack": lambda: ms(RUNS)}, asked.repetitions)
+    if failed:
+        return not_measured(NAME, STACKED, "; ".join(failed.values()), FASTER)
+    figures = [figure(side, "ms a run and step", values) for side, values in found.items()]
+    judged = ratio("separate / stack", found["separate"], found["stack"])
+    return measured(NAME, STACKED, figures, judged, FASTER, load=watch.load, remark=gpu)
+
+
+def _share(asked: Asked, own: Worker, name: str, overrides: list[str], target: Target | None, gpu: str) -> Row:
+    watch = Watch()
+
+    def share() -> dict[str, float]:
+        found: dict[str, float] = own.ask("benchmarks.library:share_of_matmul", overrides=overrides, seconds=SECONDS)
+        return found
+
+    found, failed = take_turns({"step": share}, asked.repetitions)
+    if failed:
+        return not_measured(NAME, name, failed["step"], target)
+    each = {key: [one[key] for one in found["step"]] for key in ("images_per_s", "tflops", "matmul")}
+    figures = [
+        figure("training", "images/s", each["images_per_s"]),
+        figure("training", "TFLOP/s", each["tflops"]),
+        figure("matmul", "TFLOP/s", each["matmul"]),
+    ]
+    return measured(NAME, name, figures, ratio("training / matmul", each["tflops"], each["matmul"]), target, load=watch.load, remark=gpu)

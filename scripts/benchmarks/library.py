@@ -1,0 +1,148 @@
+"""What a worker process calls of bnexp: whole runs as `bnexp train` makes them, and steps of separate runs and of stacks."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+QUEUED, WARMUP, FEWEST = 20, 3, 12
+"""Steps between two waits for a GPU; timings left out at the start; the fewest timings."""
+
+
+def noise(*, file: str, shape: Sequence[int], train: int, test: int) -> None:
+    """An .npz of random images in ten classes: they cost what real ones do."""
+    generator = np.random.default_rng(0)
+    counts = {"train": train, "test": test}
+    x = {f"x_{part}": generator.integers(0, 256, (count, *shape), dtype=np.uint8) for part, count in counts.items()}
+    y = {f"y_{part}": np.arange(count) % 10 for part, count in counts.items()}
+    np.savez(file, **x, **y)
+
+
+def train(*, overrides: Sequence[str]) -> dict[str, Any]:
+    """One run's summary, as a run of `bnexp train` reports it; trained anew, in `runs` of the working directory."""
+    from bnexp.compose import compose
+    from bnexp.launch import launch
+
+    (summary,) = launch([compose(list(overrides))], Path("runs"), fresh=True, quiet=True).summaries
+    return {**{key: summary[key] for key in ("steps", "epochs", "speed", "parameters", "status")}, "test": summary["test"]["running"]}
+
+
+def refused(*, overrides: Sequence[str]) -> str | None:
+    """Why such a config is refused; None where it is not."""
+    from bnexp.compose import compose
+    from bnexp.errors import UsageError
+
+    try:
+        compose(list(overrides))
+    except UsageError as error:
+        return str(error)
+    return None
+
+
+def picked_width(*, overrides: Sequence[str]) -> int:
+    """How many runs the planner would put into a stack of this config."""
+    from bnexp.compose import compose
+    from bnexp.data import header
+    from bnexp.plan import width
+
+    config = compose(list(overrides))
+    return width(config, header(config.data)[0])
+
+
+def step_ms(*, overrides: Sequence[str], width: int, seconds: float, threads: int = 1) -> dict[str, float]:
+    """Milliseconds a run and step of a stack of `width` runs, over about `seconds` of training steps; the budget must be larger.
+
+    A step at a time on a CPU. On a GPU steps are queued, and waited for after every `QUEUED`.
+    """
+    import torch
+
+    from bnexp.stack import train_step
+
+    torch.set_num_threads(threads)
+    stack = _stack(tuple(overrides), width)
+    block = QUEUED if stack.device.type == "cuda" else 1
+    taken: list[float] = []
+    begun = time.perf_counter()
+    while time.perf_counter() - begun < seconds or len(taken) < FEWEST:
+        start = stack.clock.now()
+        for _ in range(block):
+            train_step(stack)
+        taken.append((stack.clock.now() - start) / block)
+        if len(stack.losses) > 100:
+            stack.losses, stack.correct = [], []  # nobody reads them
+    warm = sorted(taken[WARMUP:])
+    return {"ms": 1e3 * warm[len(warm) // 2] / width, "steps": block * len(warm)}
+
+
+@functools.lru_cache(maxsize=4)
+def _stack(overrides: tuple[str, ...], width: int) -> Any:
+    from bnexp.compose import compose
+    from bnexp.engine import load_data
+    from bnexp.machine import keep_memory, resolve_device
+    from bnexp.stack import Stack
+    from bnexp.terminal import Terminal
+
+    keep_memory()
+    config = compose(list(overrides))
+    device = resolve_device(config)
+    data = load_data(config, device, Terminal(quiet=True))
+    return Stack([config.replace(seed=seed) for seed in range(width)], data, device)
+
+
+def copies(*, origin: str, runs_dir: str, count: int) -> None:
+    """`count` run folders under names of their own: each with a summary that names it, and the origin's config, curve and model."""
+    from bnexp.files import checked_json
+    from bnexp.run import FORMAT
+
+    summary = json.loads(Path(origin, "summary.json").read_text())
+    name = summary["config"]["name"]
+    for seed in range(count):
+        own = f"{name.rpartition('-s')[0]}-s{seed}"
+        folder = Path(runs_dir, f"{own}-{seed:08x}")
+        folder.mkdir(parents=True)
+        config = {**summary["config"], "name": own, "seed": seed}
+        (folder / "summary.json").write_bytes(checked_json({**summary, "id": folder.name, "seed": seed, "config": config}, FORMAT))
+        for file in ("config.yaml", "metrics.jsonl", "model.pt"):
+            shutil.copyfile(Path(origin, file), folder / file)
+
+
+def cuda() -> str | None:
+    """The GPU's name; None where there is none."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
+def share_of_matmul(*, overrides: Sequence[str], seconds: float) -> dict[str, float]:
+    """A run's training steps in bf16 beside a large matrix product: TFLOP/s of both, forward and backward counted by PyTorch."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from bnexp.evaluate import autocast
+    from bnexp.models import logits, losses
+
+    stack = _stack(tuple(overrides), 1)
+    x, y_RB = stack.batches[0]
+    counter = FlopCounterMode(display=False)
+    with counter:
+        with autocast(stack.config, stack.device):
+            found = logits(stack.network, x)
+        losses(found.to(x.dtype), y_RB).sum().backward()
+    step_s = step_ms(overrides=overrides, width=1, seconds=seconds)["ms"] / 1e3
+    a, b = (torch.randn(8192, 8192, device=stack.device, dtype=torch.bfloat16) for _ in range(2))
+    taken = []
+    for _ in range(WARMUP + FEWEST):
+        start = stack.clock.now()
+        for _ in range(QUEUED):
+            a @ b
+        taken.append((stack.clock.now() - start) / QUEUED)
+    matmul_s = sorted(taken[WARMUP:])[FEWEST // 2]
+    rate = stack.config.train.batch_size / step_s
+    return {"tflops": counter.get_total_flops() / step_s / 1e12, "matmul": 2 * 8192**3 / matmul_s / 1e12, "images_per_s": rate}

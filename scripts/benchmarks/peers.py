@@ -1,0 +1,156 @@
+"""Peers: one run, and a short sweep, beside what a user would write or take instead.
+
+Each peer is a small script in scripts/benchmarks/apps, which trains the same network on the same data with the same optimizer and
+schedule, evaluates after each epoch and on the test set, and writes nothing. Single runs are compared in training (images a second; warm-
+up, evaluation and, for bnexp with metrics, nothing else left out) and as whole commands, imports included. bnexp also logs, saves and
+evaluates in three ways. A sweep is a whole command with one worker a core; `one after the other` is the plain script, a process a run.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from benchmarks.children import Done, app, bnexp, bnexp_worker, scratch
+from benchmarks.group import LRS, Asked, arm, cores, noise
+from benchmarks.machine import Watch
+from benchmarks.rows import Row, figure, measured, not_measured, ratio
+from benchmarks.turns import NotMeasured, take_turns
+
+NAME, REPETITIONS = "peers", 2
+NEEDED = {
+    "Lightning": "lightning",
+    "skorch": "skorch",
+    "Hydra multirun, joblib": "hydra_plugins.hydra_joblib_launcher",
+    "Ray Tune": "ray.tune",
+}
+INSTALL = ".venv/bin/pip install -c constraints.txt -e '.[bench]'"
+PLAIN = "DataLoader script"
+APPS = {PLAIN: "plain", "Lightning": "lightning_run", "skorch": "skorch_run"}
+SWEEPS = {"joblib workers": "joblib_sweep", "Hydra multirun, joblib": "hydra_sweep", "Ray Tune": "ray_sweep"}
+GRID = list(itertools.product(("batch", "none"), (0.03, 0.1), (0, 1)))
+"""norm, learning rate, seed of each run of the sweep."""
+SWEPT_EPOCHS, BATCH = 5, 32
+IMAGES = 2_000
+"""Of 28x28 noise; a tenth of them is for validation."""
+
+
+def rows(asked: Asked) -> Iterator[Row]:
+    with scratch() as folder:
+        with bnexp_worker(folder, threads=1) as worker:
+            small = noise(worker, folder, IMAGES, 200)
+        for data, overrides, batch, epochs in (("digits", [], 32, 10), ("28x28", small, 64, 2)):
+            yield from _single(asked, folder, data, overrides, batch, epochs)
+        yield from _sweep(asked, folder)
+
+
+def lacking(name: str) -> str | None:
+    """What a peer's row says where its package is not installed."""
+    package = NEEDED.get(name)
+    try:
+        there = package is None or find_spec(package) is not None
+    except ImportError:
+        there = False
+    return None if there else f"{package} is not installed; {INSTALL}"
+
+
+def needing(name: str, side: Callable[[], Done]) -> Callable[[], Done]:
+    """The side of a peer that may not be there."""
+
+    def checked() -> Done:
+        if why := lacking(name):
+            raise NotMeasured(why)
+        return side()
+
+    return checked
+
+
+def sides(folder: Path, overrides: list[str], batch: int, epochs: int) -> dict[str, Callable[[], Done]]:
+    """One run each as a command, on one thread."""
+    file = overrides[-1].partition("=")[2] if overrides else "digits"
+    theirs = ["--data", file, "--batch", batch, "--epochs", epochs, "--threads", 1, "--lr", LRS["batch"]]
+
+    def ours(preset: str) -> Callable[[], Done]:
+        case = [*overrides, *arm("batch", batch), f"train.epochs={epochs}", f"metrics={preset}"]
+        return lambda: bnexp(folder, "train", *case, "--fresh", "--quiet", "--json", threads=1)
+
+    found = {"bnexp, metrics off": ours("off"), "bnexp, as it comes": ours("light")}
+    return found | {name: needing(name, lambda name=name: app(folder, APPS[name], *theirs, threads=1)) for name in APPS}
+
+
+def _single(asked: Asked, folder: Path, data: str, overrides: list[str], batch: int, epochs: int) -> Iterator[Row]:
+    watch = Watch()
+    found, failed = take_turns(sides(folder, overrides, batch, epochs), asked.repetitions)
+    load = watch.load
+    case = f"{data}, batch {batch}, {epochs} epochs, 1 thread"
+    for own, peer in itertools.product(("bnexp, metrics off", "bnexp, as it comes"), APPS):
+        whole, training = f"{case}: {own}, against {peer}: whole command", f"{case}: {own}, against {peer}: training"
+        if own in failed or peer in failed:
+            why = failed.get(own) or failed[peer]
+            yield from (not_measured(NAME, name, why) for name in (training, whole))
+            continue
+        rates = {name: [_rate(done) for done in found[name]] for name in (own, peer)}
+        seconds = {name: [done.seconds for done in found[name]] for name in (own, peer)}
+        yield measured(
+            *(NAME, training, [figure("bnexp", "images/s", rates[own]), figure("peer", "images/s", rates[peer])]),
+            *(ratio("bnexp / peer", rates[own], rates[peer]),),
+            load=load,
+        )
+        yield measured(
+            *(NAME, whole, [figure("bnexp", "s", seconds[own]), figure("peer", "s", seconds[peer])]),
+            *(ratio("peer / bnexp", seconds[peer], seconds[own]),),
+            load=load,
+        )
+
+
+def _rate(done: Done) -> float:
+    """Images a second of training; bnexp's metrics are part of it."""
+    told = done.json
+    if "speed" not in told:
+        return float(told["images_per_s"])
+    speed = told["speed"]
+    if not speed["metrics_s"]:
+        return float(speed["images_per_s"])
+    return float(told["config"]["train"]["batch_size"] * told["steps"] / (speed["train_s"] + speed["metrics_s"]))
+
+
+def _sweep(asked: Asked, folder: Path) -> Iterator[Row]:
+    workers = cores()
+    values = [["--norm", norm, "--lr", lr, "--seed", seed] for norm, lr, seed in GRID]
+
+    def ours() -> float:
+        axes = ["model.norm=batch,none", "optim.lr=0.03,0.1", "seed=range(2)"]
+        case = [f"train.batch_size={BATCH}", f"train.epochs={SWEPT_EPOCHS}", "train.eval_every=40", "metrics=off", "device=cpu"]
+        return bnexp(folder, "sweep", "grid", *axes, *case, "--workers", workers, "--fresh", "--quiet").seconds
+
+    def one_by_one() -> float:
+        common = ["--batch", BATCH, "--epochs", SWEPT_EPOCHS, "--threads", workers]
+        return math.fsum(app(folder, "plain", *one, *common, threads=workers).seconds for one in values)
+
+    def swept(name: str) -> Callable[[], float]:
+        def seconds() -> float:
+            if why := lacking(name):
+                raise NotMeasured(why)
+            arguments = json.dumps({"workers": workers, "batch": BATCH, "epochs": SWEPT_EPOCHS})
+            done = app(folder, SWEEPS[name], arguments, threads=1)
+            if (trained := done.json["runs"]) != len(GRID):
+                raise NotMeasured(f"it trained {trained} of {len(GRID)} runs")
+            return done.seconds
+
+        return seconds
+
+    theirs = {f"{PLAIN}, one after the other": one_by_one} | {name: swept(name) for name in SWEEPS}
+    watch = Watch()
+    found, failed = take_turns({"bnexp sweep": ours} | theirs, max(1, asked.repetitions // 2), warmup=0)
+    load = watch.load
+    for name in theirs:
+        case = f"{len(GRID)} runs, digits, batch {BATCH}, {SWEPT_EPOCHS} epochs, {workers} workers: bnexp sweep against {name}"
+        if name in failed or "bnexp sweep" in failed:
+            yield not_measured(NAME, case, failed.get(name) or failed["bnexp sweep"])
+            continue
+        figures = [figure("bnexp", "s", found["bnexp sweep"]), figure("peer", "s", found[name])]
+        yield measured(NAME, case, figures, ratio("peer / bnexp", found[name], found["bnexp sweep"]), load=load)

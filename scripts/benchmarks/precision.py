@@ -1,0 +1,117 @@
+"""Precision: bf16 beside fp32, compiled steps, and the floor's memory formats.
+
+Images a second that a run reports on 28x28 noise, with all cores. Accuracies are pairs of runs that differ in nothing but precision, seed
+by seed; the interval is Student's, 95 %, of the mean difference in percentage points.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.children import Worker, bnexp_worker, scratch
+from benchmarks.group import FORMATS, SHAPES, Asked, arm, budget, cores, noise
+from benchmarks.machine import Watch
+from benchmarks.rows import MET, MISSED, Figure, Row, Target, figure, measured, not_measured, ratio
+from benchmarks.turns import NotMeasured, take_turns
+
+NAME, REPETITIONS = "precision", 3
+FASTER = Target("about 2", least=1.9)
+MARGIN = 0.5
+EQUAL = Target(f"95 % interval within +-{MARGIN:g} points")
+SEEDS = 5
+STEPS = 40
+
+
+def rows(asked: Asked) -> Iterator[Row]:
+    with scratch() as folder:
+        with bnexp_worker(folder, cores()) as own:
+            larger = noise(own, folder, 6_000, 200)
+            for batch, norm in ((64, "batch"), (256, "batch"), (256, "none")):
+                case = [*larger, *arm(norm, batch, cores())]
+                yield _faster(asked, own, f"28x28, batch {batch}, norm {norm}: bf16", case, "precision=bf16", "bf16 / fp32", FASTER)
+            for name, case in (("digits, batch 32", arm("batch", 32)), ("28x28, batch 256", [*larger, *arm("batch", 256, cores())])):
+                yield from _compiled(asked, own, name, case)
+            yield _accuracy(own, "digits, batch 32, 10 epochs", arm("batch", 32))
+            name = "MNIST, batch 64, 1 epoch"
+            if asked.mnist:
+                real = ["data=mnist", f"data.root={asked.mnist}", "train.epochs=1"]
+                yield _accuracy(own, name, [*real, *arm("batch", 64, cores())])
+            else:
+                yield not_measured(NAME, f"{name}: test accuracy, bf16", "it needs --mnist FOLDER", EQUAL)
+        yield from _formats(asked, folder)
+
+
+def _rate(own: Worker, overrides: list[str]) -> Callable[[], float]:
+    case = [*overrides, "metrics=off", f"train.eval_every={STEPS}", *budget(STEPS)]
+    return lambda: float(own.ask("benchmarks.library:train", overrides=case)["speed"]["images_per_s"])
+
+
+def _faster(asked: Asked, own: Worker, name: str, case: list[str], change: str, what: str, target: Target | None) -> Row:
+    new, old = what.split(" / ")
+    watch = Watch()
+    found, failed = take_turns({old: _rate(own, case), new: _rate(own, [*case, change])}, asked.repetitions)
+    if failed:
+        return not_measured(NAME, name, "; ".join(failed.values()), target)
+    figures = [figure("without", "images/s", found[old]), figure("with", "images/s", found[new])]
+    return measured(NAME, name, figures, ratio(what, found[new], found[old]), target, load=watch.load)
+
+
+def _compiled(asked: Asked, own: Worker, name: str, case: list[str]) -> Iterator[Row]:
+    if refused := own.ask("benchmarks.library:refused", overrides=[*case, "compile=true"]):
+        yield not_measured(NAME, f"{name}: compile", refused.partition(";")[0])
+        return
+    yield _faster(asked, own, f"{name}: compile", case, "compile=true", "compiled / eager", None)
+    summary = own.ask("benchmarks.library:train", overrides=[*case, "compile=true", "metrics=off", *budget(STEPS)])
+    if (compile_s := summary["speed"].get("compile_s")) is not None:
+        yield measured(NAME, f"{name}: compile, its warm-up", [figure("compile_s", "s", [compile_s])])
+
+
+def _accuracy(own: Worker, name: str, case: list[str]) -> Row:
+    """Test accuracies in percent over the seeds, and their paired difference."""
+    watch = Watch()
+    found: dict[str, list[float]] = {"fp32": [], "bf16": []}
+    try:
+        for seed, kind in itertools.product(range(SEEDS), found):
+            overrides = [*case, "metrics=off", f"precision={kind}", f"seed={seed}"]
+            found[kind].append(100 * own.ask("benchmarks.library:train", overrides=overrides)["test"]["accuracy"])
+    except NotMeasured as error:
+        return not_measured(NAME, f"{name}: test accuracy, bf16", str(error), EQUAL)
+    low, mean, high = interval([b - a for a, b in zip(found["fp32"], found["bf16"], strict=True)])
+    result = Figure("bf16 - fp32", "points", mean, low, high, SEEDS)
+    figures = [figure(kind, "%", values) for kind, values in found.items()]
+    row = measured(NAME, f"{name}: test accuracy, bf16", figures, result, EQUAL, load=watch.load, remark="mean and its 95 % interval")
+    return replace(row, verdict=MET if low >= -MARGIN and high <= MARGIN else MISSED)
+
+
+def interval(values: list[float]) -> tuple[float, float, float]:
+    """The mean of values between the ends of its 95 % interval (Student's t)."""
+    from scipy import stats
+
+    mean = statistics.mean(values)
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+    return mean - half, mean, mean + half
+
+
+def _formats(asked: Asked, folder: Path) -> Iterator[Row]:
+    with Worker(folder, threads=1) as plain:
+        for data, batch, norm in itertools.product(SHAPES, (4, 32, 256), ("batch", "none")):
+            name = f"floor, {data}, batch {batch}, norm {norm}, 1 thread"
+
+            def rate(kind: str, data: str = data, batch: int = batch, norm: str = norm) -> float:
+                case = {"shape": SHAPES[data], "batch": batch, "norm": norm, "kind": kind, "threads": 1}
+                return float(plain.ask("benchmarks.floor:rate", **case)["images_per_s"])
+
+            watch = Watch()
+            found, failed = take_turns({kind: (lambda kind=kind: rate(kind)) for kind in FORMATS}, asked.repetitions)
+            if failed:
+                yield not_measured(NAME, name, "; ".join(failed.values()))
+                continue
+            figures = [figure(kind, "images/s", values) for kind, values in found.items()]
+            yield measured(
+                NAME, name, figures, ratio(" / ".join(reversed(FORMATS)), *(found[kind] for kind in reversed(FORMATS))), load=watch.load
+            )

@@ -1,0 +1,80 @@
+"""Start-up: what a command takes before it has done anything.
+
+Wall seconds of whole processes, in turns. `bnexp train` is ended right after its first training step.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from benchmarks.children import BNEXP, app, bnexp, bnexp_worker, run, scratch
+from benchmarks.group import Asked, budget
+from benchmarks.machine import Watch
+from benchmarks.rows import Row, Target, at_most, figure, measured, not_measured, ratio
+from benchmarks.turns import take_turns
+
+NAME, REPETITIONS = "startup", 5
+LISTED = 100
+PASS, TORCH = "python -c pass", "import torch"
+TARGETS: dict[str, tuple[str, Target]] = {
+    "bnexp --help": (PASS, at_most(12)),
+    f"bnexp runs, {LISTED} runs": (PASS, at_most(35)),
+    "bnexp train to its first step": (TORCH, at_most(1.4)),
+}
+SHORT = ("device=cpu", "threads=1", *budget(40))
+
+
+def rows(asked: Asked) -> Iterator[Row]:
+    with scratch() as folder:
+        listed, own = folder / "listed", folder / "runs"
+        for norm in ("batch", "none"):
+            bnexp(folder, "train", *SHORT, f"model.norm={norm}", "optim.lr=0.01", "--quiet")
+        one, two = sorted(path.parent.name for path in own.glob("*/summary.json"))
+        sweep = ("sweep", "lr", "--values", "0.03,0.1", "--seeds", 1, "--quiet", "metrics=off", *SHORT)
+        bnexp(folder, *sweep)
+        with bnexp_worker(folder, threads=1) as worker:
+            worker.ask("benchmarks.library:copies", origin=str(own / one), runs_dir=str(listed), count=LISTED)
+
+        def command(*args: object) -> Callable[[], float]:
+            return lambda: bnexp(folder, *args).seconds
+
+        def python(code: str) -> Callable[[], float]:
+            return lambda: run([sys.executable, "-c", code], folder).seconds
+
+        judged: dict[str, Callable[[], float]] = {
+            PASS: python("pass"),
+            TORCH: python("import torch"),
+            "bnexp --help": lambda: run([*BNEXP, "--help"], folder).seconds,
+            f"bnexp runs, {LISTED} runs": lambda: run([*BNEXP, "runs", "--runs-dir", listed], folder).seconds,
+            "bnexp train to its first step": lambda: app(folder, "first_step", Path("first")).seconds,
+        }
+        yield from _rows(judged, asked.repetitions, judged)
+        told = {
+            PASS: judged[PASS],
+            TORCH: judged[TORCH],
+            "bnexp config": lambda: run([*BNEXP, "config"], folder).seconds,
+            "bnexp evaluate RUN": command("evaluate", one),
+            "bnexp sweep, all of it reused": command(*sweep),
+            "bnexp compare RUN RUN": command("compare", one, two),
+            "bnexp resume, a finished run": command("resume", one),
+            "bnexp stats RUN": command("stats", one),
+            "bnexp report, 2 runs": command("report", one, two, "--out", folder / "page"),
+        }
+        yield from _rows(told, max(1, asked.repetitions // 2), [name for name in told if name not in judged])
+
+
+def _rows(sides: dict[str, Callable[[], float]], repetitions: int, wanted: object) -> Iterator[Row]:
+    watch = Watch()
+    found, failed = take_turns(sides, repetitions)
+    load = watch.load
+    for name in sides:
+        if name in (PASS,) or name not in wanted:
+            continue
+        base, target = TARGETS.get(name, (PASS if name == TORCH else TORCH, None))
+        if name in failed or base in failed:
+            yield not_measured(NAME, name, failed.get(name) or failed[base], target)
+            continue
+        figures = [figure("reference", "s", found[base]), figure("command", "s", found[name])]
+        yield measured(NAME, name, figures, ratio(f"/ {base}", found[name], found[base]), target, load=load)
