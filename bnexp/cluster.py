@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from bnexp import __version__
 from bnexp.errors import BnexpError, UsageError, short
 from bnexp.files import flag_name
+from bnexp.hardware import on_gpu, visible_gpus
 from bnexp.stop import deaf
 
 if TYPE_CHECKING:
@@ -108,10 +109,7 @@ def address_of(scheduler: str) -> str:
 
 def local_workers(device: str) -> int:
     """Workers on this machine: one a GPU where there are GPUs to be used, else one a core."""
-    gpus = len(list(Path("/proc/driver/nvidia/gpus").glob("*"))) if device != "cpu" else 0
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if gpus and visible is not None:
-        gpus = min(gpus, len([name for name in visible.split(",") if name.strip() not in ("", "-1")]))
+    gpus = visible_gpus() if on_gpu(device) else 0
     return gpus or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 

@@ -252,15 +252,15 @@ def checked_json(value: dict[str, Any], version: int) -> bytes:
     return body + CHECKSUM + f'{zlib.crc32(body):08x}"\n}}\n'.encode()
 
 
-def read_checked_json(path: Path, version: int) -> dict[str, Any]:
-    """The object that `write_checked_json` wrote. One that has neither format nor checksum is taken as it is: it was
-    written before there were any.
+def read_checked_json(path: Path, version: int, most: int = MOST_JSON) -> dict[str, Any]:
+    """The object that `write_checked_json` wrote, of at most `most` bytes. One that has neither format nor checksum is taken as it is: it
+    was written before there were any.
 
     Raises:
         OSError: as `open_plain`.
         ValueError: it is cut short or damaged, it holds no object, or its format is newer than `version`.
     """
-    data = read_plain(path, MOST_JSON)
+    data = read_plain(path, most)
     body, found, end = data.rpartition(CHECKSUM)
     if found and end != f'{zlib.crc32(body):08x}"\n}}\n'.encode():
         raise ValueError("it is damaged: its checksum does not fit")

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bnexp.analysis import Arms
+from bnexp.calibration import Calibrated, StepTimes
 from bnexp.cluster import local_workers
 from bnexp.config import Config
+from bnexp.cost import Header
 from bnexp.estimate import Estimate, estimate
 from bnexp.group import Group, group_of
 from bnexp.identity import identify
@@ -21,6 +23,10 @@ from bnexp.run import Run
 from bnexp.runs_folder import list_runs
 from bnexp.stop import Stop
 from bnexp.workers import drop_left, run_stacks
+
+if TYPE_CHECKING:
+    from bnexp.measure import Measurer
+    from bnexp.terminal import Display
 
 GENERATED = ("digits", "waveforms", "volumes")
 """Data that need no file of the user's: every process makes them for itself."""
@@ -36,6 +42,8 @@ class Prepared:
     """The run that each config asked for is; several may be the same."""
     stacks: tuple[Planned, ...]
     group: Group
+    unmeasured: tuple[Config, ...] = ()
+    """A config of each structure whose stack widths would be measured before, after which the stacks may be others."""
 
     @property
     def missing(self) -> int:
@@ -67,12 +75,19 @@ class Prepared:
             "parts": dict(parts),
             "stacks": stacks,
             "steps": sum(stack.steps for stack in self.stacks),
+            "unmeasured": [
+                {"norm": config.model.norm, "batch_size": config.train.batch_size, "data": config.data.name, "model": config.model.name}
+                for config in self.unmeasured
+            ],
             "estimate": {"minutes": found.seconds / 60, "bytes": found.bytes, "calibrated_on_runs": found.calibrated},
         }
 
 
-def prepare(configs: Sequence[Config], runs_dir: Path, *, fresh: bool = False) -> Prepared:
+def prepare(configs: Sequence[Config], runs_dir: Path, *, fresh: bool = False, widths: Calibrated | None = None) -> Prepared:
     """Identifies the runs of a grid and plans their stacks. Nothing is started; what a killed process left half done is tidied up.
+
+    Args:
+        widths: how wide stacks are on this machine, which may be measured here; None: by the fixed rule, as for others' machines.
 
     Raises:
         UsageError, DataError: a config does not fit its data, or the data are not there.
@@ -88,8 +103,25 @@ def prepare(configs: Sequence[Config], runs_dir: Path, *, fresh: bool = False) -
             ids[as_asked] = run.id
     runs, configs = [run for run, _ in found.values()], [config for _, config in found.values()]
     group = group_of(runs)
-    stacks = plan(configs, runs, fresh=fresh, stored=group.plan())
-    return Prepared(tuple(runs), tuple(configs), ids, tuple(stacks), group)
+    if widths is None:
+        return Prepared(tuple(runs), tuple(configs), ids, tuple(plan(configs, runs, fresh=fresh, stored=group.plan())), group)
+    stacks = plan(configs, runs, fresh=fresh, stored=group.plan(), widths=widths)
+    return Prepared(tuple(runs), tuple(configs), ids, tuple(stacks), group, tuple(widths.unmeasured))
+
+
+def widths_here(terminal: Display, *, dry_run: bool = False) -> Calibrated:
+    """The widths of stacks that this machine trains: as they were measured, or are, unless this is a `dry_run`."""
+    measurer: Measurer | None = None
+
+    def measure(configs: Sequence[Config], header: Header, widths: Sequence[int], seconds: float) -> StepTimes | None:
+        nonlocal measurer
+        if measurer is None:
+            from bnexp.measure import Measurer  # torch, which a sweep's own process does not need else
+
+            measurer = Measurer(terminal)
+        return measurer(configs, header, widths, seconds)
+
+    return Calibrated(terminal.say, None if dry_run else measure)
 
 
 def train_all(

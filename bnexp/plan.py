@@ -1,4 +1,5 @@
-"""Which runs share a stack: a pure function of the grid and of a fixed rule for the device, never of the number of workers. No torch.
+"""Which runs share a stack: a pure function of the grid and of what is known of the device (a fixed rule, or widths that were measured on
+it: see `calibration`), never of the number of workers. No torch.
 
 A plan is stored before anything starts (`.stacks/<stack id>/plan.json`), so that the same command goes on with the same stacks, and
 hence the same bits, after whatever happened.
@@ -9,15 +10,15 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from bnexp.config import Config, to_mapping, val_size
 from bnexp.cost import Header, activation_bytes, least_bytes, network_size, stack_seconds
 from bnexp.data import header
 from bnexp.data.arrays import available_memory, human_bytes
 from bnexp.errors import UsageError
+from bnexp.hardware import on_gpu
 from bnexp.run import Run, StackFolder, planned_with, stack_of, tidy
 
 OWN = ("seed", "optim.lr", "optim.momentum", "optim.weight_decay", "name", "train.checkpoint_every", "device", "threads")
@@ -25,10 +26,14 @@ OWN = ("seed", "optim.lr", "optim.momentum", "optim.weight_decay", "name", "trai
 CACHE_BYTES = 2**21
 """A stack pays while its first layer's activations fit into a core's cache, and loses beyond (measured on a CPU)."""
 GPU_CACHE_BYTES = 2**25
-"""The same for device=cuda: about a GPU's second-level cache. Not measured."""
+"""The same on a GPU: about its second-level cache. Not measured."""
 WIDEST = 8
 """Wider stacks gain little a run (digits, batch 32, ms a run and step at width 1, 4, 6, 8, 12, 16: 3.8, 2.6, 2.4, 2.3, 2.3, 2.3, beside a
 second worker), and leave workers without any."""
+
+Widths = Callable[[Sequence[Config], Header], int | None]
+"""Given the configs of one structure that are to be trained, and their data's header: how many share a stack at the most; None: the fixed
+rule says."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +54,20 @@ class Planned:
     @property
     def steps(self) -> int:
         """Steps to train; runs that stop at their target make fewer."""
-        config = self.configs[0]
-        if config.train.steps is not None:
-            return config.train.steps
-        train = self.header[1]
-        return (config.train.epochs or 0) * ((train - val_size(train, config.data.val_fraction)) // config.train.batch_size)
+        return steps_of(self.configs[0], self.header)
 
     @property
     def seconds(self) -> float:
         """About how long it takes on one thread: see `cost`."""
         return stack_seconds(self.configs[0], self.header, len(self.runs), self.steps)
+
+
+def steps_of(config: Config, header: Header) -> int:
+    """Steps of a run's budget."""
+    if config.train.steps is not None:
+        return config.train.steps
+    train = header[1]
+    return (config.train.epochs or 0) * ((train - val_size(train, config.data.val_fraction)) // config.train.batch_size)
 
 
 def check_room(config: Config, header: Header, width: int = 1) -> None:
@@ -68,8 +77,8 @@ def check_room(config: Config, header: Header, width: int = 1) -> None:
     Raises:
         UsageError: a stack of `width` runs needs more than is available.
     """
-    on_gpu = config.device == "cuda" or (config.device == "auto" and Path("/proc/driver/nvidia/gpus").is_dir())
-    needed = 4 * width * int(network_size(config, header)[1]) if on_gpu else least_bytes(config, header, width)
+    weights_only = on_gpu(config.device)
+    needed = 4 * width * int(network_size(config, header)[1]) if weights_only else least_bytes(config, header, width)
     if needed > (available := available_memory()):
         what, lower = "A run", "model.widths or train.batch_size"
         if width > 1:
@@ -94,9 +103,15 @@ def structure(config: Config) -> str:
 
 
 def width(config: Config, shape: tuple[int, ...]) -> int:
-    """How many runs of this structure a stack holds at the most, for examples of `shape` [C, *map]."""
-    cache = GPU_CACHE_BYTES if config.device == "cuda" else CACHE_BYTES
+    """The fixed rule: how many runs of this structure a stack holds at the most, for examples of `shape` [C, *map]."""
+    cache = GPU_CACHE_BYTES if on_gpu(config.device) else CACHE_BYTES
     return max(1, min(WIDEST, cache // (config.train.batch_size * activation_bytes(config, shape))))
+
+
+def group_seconds(configs: Sequence[Config], header: Header) -> float:
+    """About how long runs of one structure take on one thread, in stacks by the fixed rule."""
+    config, most = configs[0], min(len(configs), width(configs[0], header[0]))
+    return len(configs) / most * stack_seconds(config, header, most, steps_of(config, header))
 
 
 def plan(
@@ -106,8 +121,10 @@ def plan(
     one_stack: bool = False,
     fresh: bool = False,
     stored: Sequence[Sequence[str]] = (),
+    widths: Widths = lambda configs, header: None,
 ) -> list[Planned]:
-    """The stacks that train what is not done yet, longest first; `one_stack` puts all new runs into one, whatever the rule.
+    """The stacks that train what is not done yet, longest first; `one_stack` puts all new runs into one, whatever the rule. `widths` is
+    asked about each structure that has new runs, the longest first.
 
     An unfinished stack whose members are all asked for goes on as it was planned, with members that are done already (a kill amid the
     last summaries), for the sake of the others' bits; so do `stored` stacks (run ids) that were planned and not begun. With `fresh`, a
@@ -140,9 +157,9 @@ def plan(
     groups: dict[str, list[tuple[Run, Config]]] = {}
     for run, config in left.values():
         groups.setdefault(structure(config), []).append((run, config))
-    for group in groups.values():
-        config = group[0][1]
-        most = len(group) if one_stack else width(config, headers[config.data][0])
+    new = [(group, [config for _, config in group], headers[group[0][1].data]) for group in groups.values()]
+    for group, members, known in sorted(new, key=lambda one: -group_seconds(one[1], one[2])):
+        most = len(group) if one_stack else widths(members, known) or width(members[0], known[0])
         found += map(planned_as, _even_chunks(group, most))
     return sorted(found, key=lambda stack: -stack.seconds)
 

@@ -93,16 +93,19 @@ def sweep(
     """
     from bnexp import sweep as sweeps
     from bnexp.analysis import tidy
-    from bnexp.grid import prepare, train_all
+    from bnexp.grid import prepare, train_all, widths_here
     from bnexp.runs_folder import rows_of
+    from bnexp.terminal import Terminal
 
     _check_machine(workers, scheduler)
     asked = sweeps.ask(kind.value, overrides or [], values=listed(values, "--values"), seeds=seeds, config_dir=config_dir)
-    prepared = prepare(asked.configs, runs_dir, fresh=fresh)
+    if not dry_run:
+        check_out(out)
+    widths = widths_here(Terminal(quiet), dry_run=dry_run) if scheduler is None else None
+    prepared = prepare(asked.configs, runs_dir, fresh=fresh, widths=widths)
     if dry_run:
         _print_plan(prepared, asked.parts, workers, json)
         return
-    check_out(out)
     by_id = {run.id: run for run in prepared.runs}
     members = {part: [by_id[prepared.ids[config]] for config in configs] for part, configs in asked.parts.items()}
     outcome = train_all(prepared, kind=f"sweep {kind.value}", parts=members, workers=workers, scheduler=scheduler, quiet=quiet)
@@ -162,7 +165,7 @@ def compare(
     """
     from bnexp import compare as compares
     from bnexp.analysis import arms_of, tidy
-    from bnexp.grid import prepare, train_all
+    from bnexp.grid import prepare, train_all, widths_here
     from bnexp.group import group_of
     from bnexp.launch import Outcome
     from bnexp.runs_folder import find_run, rows_of
@@ -185,8 +188,9 @@ def compare(
             raise UsageError("Say what to compare: --no-bn, --norm NAME, or two or more runs.")
         _check_machine(workers, scheduler)
         configs = compares.ask(overrides, norm or [], no_bn=no_bn, lrs=listed(lrs, "--lrs"), seeds=seeds, config_dir=config_dir)
-        prepared = prepare(configs, runs_dir, fresh=fresh)
         check_out(out)
+        widths = widths_here(Terminal(quiet)) if scheduler is None else None
+        prepared = prepare(configs, runs_dir, fresh=fresh, widths=widths)
         arms = compares.arms_by_norm(configs)
         outcome = train_all(prepared, kind="compare", arms=arms, workers=workers, scheduler=scheduler, quiet=quiet)
         if not all(any("seed" in row and arms.arm_of(row) == arm for row in rows_of(outcome.runs)) for arm in arms.labels):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterable
@@ -16,18 +17,34 @@ Stamp = tuple[str, int, int]
 """A file's path relative to its data set, its bytes, and its time of change in ns: what tells that it is the same as before."""
 
 
+def cache_home() -> Path:
+    """$XDG_CACHE_HOME, or ~/.cache where that is empty or relative, as its specification says. It may not be there.
+
+    Raises:
+        OSError: nobody knows where this user's home is.
+    """
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if base.is_absolute():
+        return base
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError as error:
+        raise OSError(errno.ENOENT, str(error)) from None
+
+
 def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/bnexp/data, or ~/.cache/bnexp/data; made when it is not there.
+    """The folder bnexp/data in `cache_home`; made when it is not there.
 
     Raises:
         DataError: it cannot be made.
     """
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"  # empty counts as unset, says the XDG specification
-    folder = Path(base) / "bnexp" / "data"
+    folder = None
     try:
+        folder = cache_home() / "bnexp" / "data"
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"The cache folder {folder} cannot be made ({error}); set XDG_CACHE_HOME to a folder you may write to.") from error
+        what = "" if folder is None else f" {folder}"
+        raise DataError(f"The cache folder{what} cannot be made ({error}); set XDG_CACHE_HOME to a folder you may write to.") from error
     return folder
 
 

@@ -58,7 +58,11 @@ def plan_table(plan: dict[str, Any]) -> RenderableType:
     parts = ", ".join(f"{count} runs: {part}" for part, count in plan["parts"].items())
     budget = Text(f"Budget: {parts}.")
     text = f"About {found['minutes']:.1f} minutes ({basis}) and {found['bytes'] / 1e6:,.0f} MB. Nothing was started."
-    return Group(Whole(table), budget, Text(text if plan["stacks"] else "All runs are finished: there is nothing to train."))
+    last = [Text(text if plan["stacks"] else "All runs are finished: there is nothing to train.")]
+    if plan["unmeasured"]:
+        cells = dict.fromkeys(f"{one['data']}, batch {one['batch_size']}, norm {one['norm']}" for one in plan["unmeasured"])
+        last.append(Text(f"Stack widths would be measured first, and may then differ: {'; '.join(cells)}."))
+    return Group(Whole(table), budget, *last)
 
 
 def cells_table(found: Cells, budget: str) -> RenderableType:

@@ -1,0 +1,72 @@
+"""What this machine computes with, as far as it can be told without torch: its CPU, its GPUs, and which of the two a config means."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.util import find_spec
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+GPUS = Path("/proc/driver/nvidia/gpus")
+"""Where NVIDIA's driver lists its GPUs, one folder each."""
+_A_GPU: Callable[[str], object] = re.compile(r"\d+|(GPU|MIG)-\S+").fullmatch
+
+
+def on_gpu(device: str) -> bool:
+    """Whether `device`, a config's, means a GPU here: `auto` does where the driver has one, CUDA_VISIBLE_DEVICES hides not all, and
+    PyTorch is built for CUDA. PyTorch itself may still refuse (a driver that is too old): who imports it has to ask it, too."""
+    return device == "cuda" or (device == "auto" and visible_gpus() > 0 and torch_build()[1])
+
+
+def visible_gpus() -> int:
+    """The GPUs of this machine that CUDA_VISIBLE_DEVICES does not hide. It counts up to the first name that is none, as CUDA does."""
+    there, visible = len(list(GPUS.glob("*"))), os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return there
+    return min(there, len(list(takewhile(_A_GPU, map(str.strip, visible.split(","))))))
+
+
+@functools.cache
+def torch_build() -> tuple[str, bool]:
+    """PyTorch's version, and whether it is built for CUDA, from the file that says so: importing it would take seconds."""
+    text = ""
+    with suppress(ImportError, ValueError, OSError):
+        spec = find_spec("torch")
+        if spec is not None and spec.origin is not None:
+            text = Path(spec.origin).with_name("version.py").read_text()
+    version = re.search(r"^__version__\s*(?::[^=]*)?=\s*['\"]([^'\"]+)", text, re.MULTILINE)
+    return version[1] if version else "unknown", re.search(r"^cuda\s*(?::[^=]*)?=\s*None\b", text, re.MULTILINE) is None
+
+
+def machine(gpu: bool) -> dict[str, Any] | None:
+    """What the time of a step depends on beside the step, with one thread; None where that cannot be told: GPUs that say no name, or of
+    several kinds, of which a worker gets any."""
+    found: dict[str, Any] = {"cpu": cpu_model(), "cores": os.cpu_count(), "torch": torch_build()[0], "threads": 1}
+    if gpu:
+        names = {_field(path / "information", "Model") for path in GPUS.glob("*")}
+        if len(names) != 1 or "" in names:
+            return None
+        found["gpu"] = names.pop()
+    return found
+
+
+def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The CPU's name; on ARM, where the kernel knows none, the numbers of its maker and part."""
+    if name := _field(cpuinfo, "model name"):
+        return name
+    numbers = [_field(cpuinfo, name) for name in ("CPU implementer", "CPU part")]
+    return "/".join(numbers) if all(numbers) else platform.processor() or platform.machine()
+
+
+def _field(path: Path, name: str) -> str:
+    """The value of the first line `name : value` of one of the kernel's files; empty where there is none."""
+    with suppress(OSError):
+        found = re.search(rf"^{name}\s*:[ \t]*(\S.*?)\s*$", path.read_text(errors="replace"), re.MULTILINE)
+        return found[1] if found else ""
+    return ""

@@ -1,0 +1,76 @@
+"""Real steps of stacks, timed. Nothing here asserts a speed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Tiny
+
+from bnexp import plan
+from bnexp.calibration import WIDTHS, has_lost
+from bnexp.config import Config, from_mapping
+from bnexp.measure import LEAD_STEPS, ROUNDS, TURN_STEPS, WARMUP_STEPS, Measurer, calibrate
+from bnexp.stack import Stack
+from bnexp.terminal import Terminal
+
+MLP = from_mapping({"model": {"name": "mlp", "widths": [6]}, "train": {"batch_size": 8, "steps": 5}, "device": "cpu"})
+DIGITS = (1, 8, 8), 1437, 10
+
+
+def test_real_steps_are_timed_at_each_width_that_is_asked_for(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for widths in ((1,), (1, 2), (1, 2, 4)):
+        found = calibrate(MLP, tiny((5,)), torch.device("cpu"), widths, 60.0)
+        assert found is not None
+        assert found.tried == widths[-1]
+        assert tuple(found.ms) == widths or has_lost(found.ms)
+        assert all(ms > 0 for ms in found.ms.values())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_time_only_a_stack_of_one_is_known(tiny: Tiny) -> None:
+    found = calibrate(MLP, tiny((5,)), torch.device("cpu"), WIDTHS, 0.0)
+    assert found is not None
+    assert (list(found.ms), found.tried) == ([1], 8)  # nothing wider needs to be tried again
+
+
+def test_widths_that_do_not_fit_into_memory_are_not_tried(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    header = (5,), 68, 3
+    for runs, expected in ((3, (1, 2)), (0, None)):
+        monkeypatch.setattr(plan, "available_memory", lambda runs=runs: plan.least_bytes(MLP, header, runs))
+        found = calibrate(MLP, tiny((5,)), torch.device("cpu"), WIDTHS, 60.0)
+        assert (found and (tuple(found.ms), found.tried)) == (expected and (expected, 2))
+
+
+def test_the_measurer_reads_the_data_and_leaves_the_threads_alone() -> None:
+    torch.set_num_threads(2)
+    try:
+        measurer = Measurer(Terminal(quiet=True))
+        config = Config().replace(**{"model.widths": [2], "train.batch_size": 4, "device": "cpu"})
+        for norm in ("batch", "none"):
+            found = measurer([config.replace(**{"model.norm": norm})], DIGITS, (1, 2), 60.0)
+            assert found is not None
+            assert list(found.ms) == [1, 2]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_each_stack_is_warm_before_it_is_timed_and_makes_as_many_steps_a_turn(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    stacks: list[Stack] = []
+
+    class Seen(Stack):
+        def __init__(self, *args: object) -> None:
+            super().__init__(*args)  # type: ignore[arg-type]
+            stacks.append(self)
+
+    monkeypatch.setattr("bnexp.measure.Stack", Seen)
+    found = calibrate(MLP, tiny((5,)), torch.device("cpu"), (1, 2), 600.0)
+    assert found is not None
+    turn = LEAD_STEPS + TURN_STEPS
+    assert [stack.runs for stack in stacks] == [1, 2]
+    assert [stack.step for stack in stacks] == [WARMUP_STEPS + (ROUNDS + 1) * turn, WARMUP_STEPS + ROUNDS * turn]
+    assert all(len({config.seed for config in stack.configs}) == stack.runs for stack in stacks)
+    assert all(stack.losses == stack.correct == [] for stack in stacks)
