@@ -74,10 +74,12 @@ def widths_for(runs: int) -> tuple[int, ...]:
 
 def step_of(configs: Sequence[Config], header: Header) -> dict[str, Any] | None:
     """What the step's time depends on, with the machine: the structure that the configs share, without what a step does not see. None where
-    they are not computed alike, with one thread, or this machine cannot be told from others."""
+    they are not computed alike, with one thread, or this machine cannot be told from others, or they are compiled."""
     first = configs[0]
     gpu = on_gpu(first.device)
     where = machine(gpu)
+    if first.compile:  # compiling each width would take longer than it measures
+        return None
     alike = all(config.threads in ("auto", 1) and on_gpu(config.device) == gpu for config in configs)
     if where is None or not alike:
         return None

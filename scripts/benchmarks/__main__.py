@@ -25,7 +25,7 @@ from benchmarks.rows import NOT_MEASURED, Row, not_measured
 from benchmarks.turns import NotMeasured
 
 USUAL = ("steps", "stacks", "startup", "peers", "memory", "growth")
-OTHERS = ("precision", "gpu", "metrics", "sweeps", "report", "load")
+OTHERS = ("profile", "precision", "gpu", "metrics", "sweeps", "report", "load")
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
 

@@ -4,7 +4,7 @@ nothing of bnexp, and runs in a process of its own."""
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -18,10 +18,42 @@ FEWEST = 8
 KINDS = dict(zip(FORMATS, (torch.contiguous_format, torch.channels_last), strict=True))
 
 
+Step = Callable[[], None]
+
+
 def rate(
     *, shape: Sequence[int], batch: int, norm: str, kind: str, threads: int, seconds: float = 1.0, autocast: bool = False
 ) -> dict[str, float]:
     """`images_per_s` of the plain loop in one of `KINDS`, over about `seconds` and `steps`; examples have `shape` [C, H, W]."""
+    step = _plain(shape, batch, norm, kind, threads, autocast)
+    taken: list[float] = []
+    while len(taken) < WARMUP and sum(taken) < seconds:
+        start = time.perf_counter()
+        step()
+        taken.append(time.perf_counter() - start)
+    steps = max(FEWEST, round(seconds / min(taken)))
+    start = time.perf_counter()
+    for _ in range(steps):
+        step()
+    return {"images_per_s": batch * steps / (time.perf_counter() - start), "steps": steps}
+
+
+def profile(*, shape: Sequence[int], batch: int, norm: str, kind: str, threads: int, steps: int) -> dict[str, float]:
+    """Microseconds a step of each operator of the plain loop."""
+    from torch.profiler import ProfilerActivity
+
+    from benchmarks.profile import operators
+
+    step = _plain(shape, batch, norm, kind, threads)
+    for _ in range(WARMUP):
+        step()
+    with torch.profiler.profile(activities=[ProfilerActivity.CPU]) as profiled:
+        for _ in range(steps):
+            step()
+    return operators(profiled, steps)
+
+
+def _plain(shape: Sequence[int], batch: int, norm: str, kind: str, threads: int, autocast: bool = False) -> Step:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     network = plain_network(norm == "batch", shape[0]).to(memory_format=KINDS[kind])
@@ -36,13 +68,4 @@ def rate(
         nn.functional.cross_entropy(logits.float(), y).backward()
         optimizer.step()
 
-    taken = []
-    while len(taken) < WARMUP and sum(taken) < seconds:
-        start = time.perf_counter()
-        step()
-        taken.append(time.perf_counter() - start)
-    steps = max(FEWEST, round(seconds / min(taken)))
-    start = time.perf_counter()
-    for _ in range(steps):
-        step()
-    return {"images_per_s": batch * steps / (time.perf_counter() - start), "steps": steps}
+    return step

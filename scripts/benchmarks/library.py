@@ -47,13 +47,17 @@ def refused(*, overrides: Sequence[str]) -> str | None:
 
 
 def picked_width(*, overrides: Sequence[str]) -> int:
-    """How many runs the planner would put into a stack of this config."""
+    """How many runs of this config the planner puts into a stack: it measures that here, where the budget is worth it."""
     from bnexp.compose import compose
     from bnexp.data import header
-    from bnexp.plan import width
+    from bnexp.grid import widths_here
+    from bnexp.plan import WIDEST, width
+    from bnexp.terminal import Terminal
 
     config = compose(list(overrides))
-    return width(config, header(config.data)[0])
+    known = header(config.data)
+    many = [config.replace(seed=seed) for seed in range(WIDEST)]
+    return widths_here(Terminal(quiet=True))(many, known) or width(config, known[0])
 
 
 def step_ms(*, overrides: Sequence[str], width: int, seconds: float, threads: int = 1) -> dict[str, float]:
@@ -79,6 +83,25 @@ def step_ms(*, overrides: Sequence[str], width: int, seconds: float, threads: in
             stack.losses, stack.correct = [], []  # nobody reads them
     warm = sorted(taken[WARMUP:])
     return {"ms": 1e3 * warm[len(warm) // 2] / width, "steps": block * len(warm)}
+
+
+def profile(*, overrides: Sequence[str], steps: int) -> dict[str, float]:
+    """Microseconds a step of each operator, of one run's training steps on one thread."""
+    import torch
+    from torch.profiler import ProfilerActivity
+
+    from benchmarks.profile import operators
+    from bnexp.stack import train_step
+
+    torch.set_num_threads(1)
+    stack = _stack(tuple(overrides), 1)
+    for _ in range(WARMUP):
+        train_step(stack)
+    with torch.profiler.profile(activities=[ProfilerActivity.CPU]) as profiled:
+        for _ in range(steps):
+            train_step(stack)
+    stack.losses, stack.correct = [], []
+    return operators(profiled, steps)
 
 
 @functools.lru_cache(maxsize=4)
