@@ -13,7 +13,7 @@ from benchmarks.apps.plain import plain_network
 from benchmarks.group import FORMATS
 
 WARMUP = 10
-FEWEST = 8
+FEWEST = 6
 """Timed steps at the least."""
 KINDS = dict(zip(FORMATS, (torch.contiguous_format, torch.channels_last), strict=True))
 

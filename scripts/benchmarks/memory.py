@@ -16,7 +16,7 @@ from benchmarks.turns import take_turns
 
 NAME, REPETITIONS = "memory", 2
 FLOOR = "floor script"
-IMAGES = 6_000
+IMAGES = 3_000
 """Of 28x28 noise."""
 
 
@@ -24,7 +24,8 @@ def rows(asked: Asked) -> Iterator[Row]:
     with scratch() as folder:
         with bnexp_worker(folder, threads=1) as worker:
             larger = noise(worker, folder, IMAGES, 200)
-        for data, overrides, batch in (("digits", [], 32), ("28x28", larger, 256)):
+        few = max(1, asked.repetitions // 2)
+        for data, overrides, batch, repetitions in (("digits", [], 32, asked.repetitions), ("28x28", larger, 256, few)):
             file = overrides[-1].partition("=")[2] if overrides else "digits"
             floor = ["--data", file, "--batch", batch, "--epochs", 1, "--threads", 1]
 
@@ -32,7 +33,7 @@ def rows(asked: Asked) -> Iterator[Row]:
                 return app(folder, "floor_loop", *floor, threads=1)
 
             watch = Watch()
-            found, failed = take_turns({FLOOR: alone, **sides(folder, overrides, batch, 1)}, asked.repetitions, warmup=0)
+            found, failed = take_turns({FLOOR: alone, **sides(folder, overrides, batch, 1)}, repetitions, warmup=0)
             load = watch.load
             weighed = {name: [done.most_bytes / 2**20 for done in held] for name, held in found.items()}
             for name in sides(folder, overrides, batch, 1):

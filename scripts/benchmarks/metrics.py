@@ -33,7 +33,7 @@ def rows(asked: Asked) -> Iterator[Row]:
             if name == "digits" and batch != BATCHES[0]:
                 continue
             case = [*data[name], *arm(norm, batch)]
-            what = "MNIST" if asked.mnist and name != "digits" else name
+            what = f"{name} (MNIST)" if asked.mnist and name != "digits" else name
             yield from _case(asked, plain, own, name, f"{what}, batch {batch}, norm {norm}", batch, norm, case)
 
 

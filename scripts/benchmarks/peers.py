@@ -43,8 +43,8 @@ def rows(asked: Asked) -> Iterator[Row]:
     with scratch() as folder:
         with bnexp_worker(folder, threads=1) as worker:
             small = noise(worker, folder, IMAGES, 200)
-        for data, overrides, batch, epochs in (("digits", [], 32, 10), ("28x28", small, 64, 2)):
-            yield from _single(asked, folder, data, overrides, batch, epochs)
+        yield from _single(asked.repetitions, folder, "digits", [], 32, 10)
+        yield from _single(max(1, asked.repetitions // 2), folder, "28x28", small, 64, 2)
         yield from _sweep(asked, folder)
 
 
@@ -82,9 +82,9 @@ def sides(folder: Path, overrides: list[str], batch: int, epochs: int) -> dict[s
     return found | {name: needing(name, lambda name=name: app(folder, APPS[name], *theirs, threads=1)) for name in APPS}
 
 
-def _single(asked: Asked, folder: Path, data: str, overrides: list[str], batch: int, epochs: int) -> Iterator[Row]:
+def _single(repetitions: int, folder: Path, data: str, overrides: list[str], batch: int, epochs: int) -> Iterator[Row]:
     watch = Watch()
-    found, failed = take_turns(sides(folder, overrides, batch, epochs), asked.repetitions)
+    found, failed = take_turns(sides(folder, overrides, batch, epochs), repetitions, warmup=0)
     load = watch.load
     case = f"{data}, batch {batch}, {epochs} epochs, 1 thread"
     for own, peer in itertools.product(("bnexp, metrics off", "bnexp, as it comes"), APPS):

@@ -54,7 +54,7 @@ def compared(group: str, name: str, own: Worker, overrides: list[str], width: in
 
     watch = Watch()
     sides = {"separate": lambda: ms(1)} | ({"stack": lambda: ms(width)} if width > 1 else {})
-    found, failed = take_turns(sides, repetitions)
+    found, failed = take_turns(sides, repetitions, warmup=0)  # each measurement has its own
     if failed:
         return not_measured(group, name, "; ".join(failed.values()), target)
     if width == 1:

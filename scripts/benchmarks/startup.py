@@ -6,7 +6,7 @@ Wall seconds of whole processes, in turns. `bnexp train` is ended right after it
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
 from benchmarks.children import BNEXP, app, bnexp, bnexp_worker, run, scratch
@@ -62,15 +62,15 @@ def rows(asked: Asked) -> Iterator[Row]:
             "bnexp stats RUN": command("stats", one),
             "bnexp report, 2 runs": command("report", one, two, "--out", folder / "page"),
         }
-        yield from _rows(told, max(1, asked.repetitions // 2), [name for name in told if name not in judged])
+        yield from _rows(told, max(1, asked.repetitions // 2), told.keys() - judged.keys(), warmup=0)
 
 
-def _rows(sides: dict[str, Callable[[], float]], repetitions: int, wanted: object) -> Iterator[Row]:
+def _rows(sides: dict[str, Callable[[], float]], repetitions: int, wanted: Container[str], warmup: int = 1) -> Iterator[Row]:
     watch = Watch()
-    found, failed = take_turns(sides, repetitions)
+    found, failed = take_turns(sides, repetitions, warmup)
     load = watch.load
     for name in sides:
-        if name in (PASS,) or name not in wanted:
+        if name == PASS or name not in wanted:
             continue
         base, target = TARGETS.get(name, (PASS if name == TORCH else TORCH, None))
         if name in failed or base in failed:

@@ -23,7 +23,7 @@ from benchmarks.turns import take_turns
 NAME, REPETITIONS = "steps", 3
 BATCHES, NORMS = (4, 32, 256), ("batch", "none")
 ASKED_OFF, ASKED_LIGHT, FROM_BATCH = 0.95, 0.90, 32
-SECONDS = 1.0
+SECONDS = 0.5
 """Of training that one measurement of a side takes, about."""
 FIRST_S = 6.0
 """Of training of a run with metrics on noise that is too long to be made whole."""
@@ -33,8 +33,8 @@ Rate = tuple[float, int]
 """Images a second, and the steps it was measured over."""
 Run = tuple[str, list[str]]
 """What is said of a run in its row, and its overrides."""
-WHOLE_EPOCHS = ((32, "batch"), (256, "batch"))
-"""Where the target of light metrics is judged: an epoch each. The group `metrics` has more of them."""
+WHOLE_EPOCHS = ((32, "batch"),)
+"""Where the target of light metrics is judged here: an epoch each. The group `metrics` has more of them, more often."""
 
 
 def rows(asked: Asked) -> Iterator[Row]:
@@ -67,24 +67,23 @@ class _Cell:
 
     def rows(self) -> Iterator[Row]:
         step_s = self.batch / self.floor(FORMATS[0])()[0]
-        off_steps, first_steps = (10 + max(10, round(seconds / step_s)) for seconds in (self.seconds, FIRST_S))
+        off_steps, first_steps = (10 + max(6, round(seconds / step_s)) for seconds in (self.seconds, FIRST_S))
         epoch = EPOCH_IMAGES // self.batch
         first_steps = min(first_steps, epoch)
         runs: dict[str, Run] = {"off": ("off", [*budget(off_steps), f"train.eval_every={off_steps}"])}
-        if self.data == "digits" and self.batch >= FROM_BATCH:
-            runs |= {preset: (f"{preset}, a default run", []) for preset in (("light", "full") if self.threads == 1 else ("light",))}
+        few: dict[str, Run] = {}
+        if self.batch >= FROM_BATCH and self.data == "digits":
+            runs["light"] = ("light, a default run", [])
+            few = {"full": ("full, a default run", [])} if self.threads == 1 else {}
+        elif self.batch >= FROM_BATCH and (self.threads > 1 or self.norm == "batch"):
+            first = budget(first_steps)
+            preset = "light" if self.threads > 1 else "full"
+            few[preset] = (f"{preset}, first {first_steps:,} of {epoch:,} steps", first)
+        if self.threads == 1 and self.data != "digits" and (self.batch, self.norm) in WHOLE_EPOCHS:
+            few["light"] = (f"light, an epoch of {epoch:,} steps", ["train.epochs=1"])
         yield from self.beside_floor(runs, self.asked.repetitions)
-        if self.data == "digits" or self.batch < FROM_BATCH:
-            return
-        long, few = {}, max(1, self.asked.repetitions // 3)
-        if self.threads > 1:
-            long["light"] = (f"light, first {first_steps:,} of {epoch:,} steps", budget(first_steps))
-        elif self.norm == "batch":
-            long["full"] = (f"full, first {first_steps:,} of {epoch:,} steps", budget(first_steps))
-        if self.threads == 1 and (self.batch, self.norm) in WHOLE_EPOCHS:
-            long["light"] = (f"light, an epoch of {epoch:,} steps", ["train.epochs=1"])
-        if long:
-            yield from self.beside_floor(long, few, warmup=0)
+        if few:
+            yield from self.beside_floor(few, max(1, self.asked.repetitions // 3))
 
     def floor(self, kind: str) -> Callable[[], Rate]:
         def rate() -> Rate:
@@ -112,11 +111,11 @@ class _Cell:
 
         return rate
 
-    def beside_floor(self, runs: dict[str, Run], repetitions: int, warmup: int = 1) -> Iterator[Row]:
+    def beside_floor(self, runs: dict[str, Run], repetitions: int) -> Iterator[Row]:
         watch = Watch()
         sides = {f"floor, {kind}": self.floor(kind) for kind in FORMATS}
         sides |= {preset: self.run(preset, overrides) for preset, (_, overrides) in runs.items()}
-        measurements, failed = take_turns(sides, repetitions, warmup)
+        measurements, failed = take_turns(sides, repetitions, warmup=0)  # each measurement has warm-up steps of its own
         load = watch.load
         found = {name: [rate for rate, _ in held] for name, held in measurements.items()}
         floors = [figure(name, "images/s", found[name]) for name in sides if name in found and name.startswith("floor")]
