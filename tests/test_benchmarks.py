@@ -47,7 +47,7 @@ def test_help_lists_every_group(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["stepps"], 2, "there is no stepps; choose from steps, stacks, startup, peers, memory, growth, precision"),
+        (["stepps"], 2, "there is no stepps; choose from steps, stacks, startup, peers, memory, growth, profile, precision"),
         (["steps", "--repetitions", "0"], 2, "counts from 1"),
         (["steps", "--mnist", "nowhere"], 2, "there is no MNIST/raw"),
     ],
