@@ -30,6 +30,8 @@ from typer.testing import CliRunner, Result
 from bnexp.board import _linked, count
 from bnexp.checkpoint import load_model
 from bnexp.cli import app
+from bnexp.config import Config
+from bnexp.events import hparams
 from bnexp.group import Group, find_all, find_group
 from bnexp.run import Run
 from bnexp.runs_folder import list_runs
@@ -280,6 +282,21 @@ def runs_of(url: str, count: int) -> set[str]:
     while len(found := set(ask(url, "runs"))) < count and time.monotonic() < end:
         time.sleep(0.1)
     return found
+
+
+def test_hparams_are_marked_as_the_plugin_marks_them() -> None:
+    """Its module of constants is not imported where runs are logged."""
+    from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+
+    own = [*hparams.opening(Config()), *hparams.closing(None, diverged=False)]
+    for value, tag in zip(own, (metadata.EXPERIMENT_TAG, metadata.SESSION_START_INFO_TAG, metadata.SESSION_END_INFO_TAG), strict=False):
+        assert value.tag == tag
+        assert value.tensor == metadata.NULL_TENSOR
+        data = plugin_data_pb2.HParamsPluginData.FromString(value.metadata.plugin_data.content)
+        theirs = metadata.create_summary_metadata(data).plugin_data  # its bytes may have a map's entries in another order
+        assert value.metadata.plugin_data.plugin_name == theirs.plugin_name
+        assert data == plugin_data_pb2.HParamsPluginData.FromString(theirs.content)
+        assert data.WhichOneof("data") is not None
 
 
 def test_the_server_lists_runs_tags_hparams_and_one_layout(swept: Path, tmp_path: Path) -> None:

@@ -7,11 +7,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.compat.proto.types_pb2 import DT_FLOAT
+from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 
 from bnexp.config import Config
 from bnexp.keys import leaves
+
+# As in `tensorboard.plugins.hparams.metadata`, whose import takes longer than all else of the logs: it brings TensorFlow's stand-in along.
+PLUGIN, VERSION = "hparams", 0
+EXPERIMENT_TAG, START_TAG, END_TAG = (f"_hparams_/{name}" for name in ("experiment", "session_start_info", "session_end_info"))
+NO_TENSOR = TensorProto(dtype=DT_FLOAT, tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=0)]))
 
 VARIED = ("model.norm", "train.batch_size", "optim.lr", "seed", "data.name")
 """The keys that are shown from the first: TensorBoard begins with five columns, those that are said to differ before others."""
@@ -50,8 +58,8 @@ def opening(config: Config) -> list[Summary.Value]:
         if key in KEYS and value is not None:
             _set(start.hparams[key], value)
     return [
-        _summary(metadata.EXPERIMENT_TAG, plugin_data_pb2.HParamsPluginData(experiment=experiment)),
-        _summary(metadata.SESSION_START_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_start_info=start)),
+        _summary(EXPERIMENT_TAG, plugin_data_pb2.HParamsPluginData(experiment=experiment)),
+        _summary(START_TAG, plugin_data_pb2.HParamsPluginData(session_start_info=start)),
     ]
 
 
@@ -63,7 +71,7 @@ def closing(steps_to_target: int | None, diverged: bool) -> list[Summary.Value]:
     status = api_pb2.STATUS_FAILURE if diverged else api_pb2.STATUS_SUCCESS
     end = plugin_data_pb2.SessionEndInfo(status=status)
     values = [
-        _summary(metadata.SESSION_END_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_end_info=end)),
+        _summary(END_TAG, plugin_data_pb2.HParamsPluginData(session_end_info=end)),
         Summary.Value(tag="hparams/diverged", simple_value=float(diverged)),
     ]
     if steps_to_target is not None:
@@ -82,4 +90,6 @@ def _set(field: Any, value: Any) -> None:
 
 
 def _summary(tag: str, data: plugin_data_pb2.HParamsPluginData) -> Summary.Value:
-    return Summary.Value(tag=tag, metadata=metadata.create_summary_metadata(data), tensor=metadata.NULL_TENSOR)
+    data.version = VERSION
+    kind = SummaryMetadata.PluginData(plugin_name=PLUGIN, content=data.SerializeToString())
+    return Summary.Value(tag=tag, metadata=SummaryMetadata(plugin_data=kind), tensor=NO_TENSOR)

@@ -23,6 +23,8 @@ _SCRIPT = Path(sys.executable).parent / "bnexp"
 BNEXP = (str(_SCRIPT),) if _SCRIPT.exists() else (sys.executable, "-m", "bnexp")
 """The command that is installed beside this interpreter."""
 LIMIT_S = 1800.0
+KEEPING = {"MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_TOP_PAD_": str(2**26), "MALLOC_MMAP_THRESHOLD_": str(2**28)}
+"""As `bnexp.machine.keep_memory` sets glibc's malloc for a training: the floor gets it too, as it is no limit without."""
 SPINNING = "1000"
 """GOMP_SPINCOUNT as bnexp's command line sets it where it is not set. Only bnexp's own processes get it: a plain script has none."""
 
@@ -51,13 +53,16 @@ def scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
-def environment(cache: Path, threads: int | None = None, spinning: str | None = None) -> dict[str, str]:
-    """This process's own, but for a cache folder of its own, the threads that OpenMP takes by itself, and how long they spin."""
+def environment(cache: Path, threads: int | None = None, spinning: str | None = None, keeping: bool = False) -> dict[str, str]:
+    """This process's own, but for a cache folder of its own, the threads that OpenMP takes by itself, how long they spin, and whether
+    glibc's malloc keeps freed memory."""
     left_out = {"OMP_NUM_THREADS", "MKL_NUM_THREADS", "GOMP_SPINCOUNT", "PYTHONDONTWRITEBYTECODE"}
     own = {name: value for name, value in os.environ.items() if name not in left_out}
     own |= {"XDG_CACHE_HOME": str(cache / "cache"), "PYTHONPATH": os.pathsep.join((str(SCRIPTS), str(SCRIPTS.parent)))}
     if threads is not None:
         own["OMP_NUM_THREADS"] = str(threads)
+    if keeping:
+        own |= KEEPING
     if spinning is not None:
         own["GOMP_SPINCOUNT"] = spinning
     return own
@@ -125,11 +130,11 @@ def _named(command: Sequence[Any]) -> str:
 class Worker:
     """A process that calls functions when it is asked to, and keeps what they leave: imports, data, warm caches."""
 
-    def __init__(self, folder: Path, *, threads: int, spinning: str | None = None) -> None:
+    def __init__(self, folder: Path, *, threads: int, spinning: str | None = None, keeping: bool = False) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.children"],
             cwd=folder,
-            env=environment(folder, threads, spinning),
+            env=environment(folder, threads, spinning, keeping),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -170,6 +175,11 @@ class Worker:
 def bnexp_worker(folder: Path, threads: int) -> Worker:
     """A process as the command line makes it."""
     return Worker(folder, threads=threads, spinning=SPINNING)
+
+
+def floor_worker(folder: Path, threads: int) -> Worker:
+    """A process for the floor, which knows nothing of bnexp, with memory kept as bnexp keeps it."""
+    return Worker(folder, threads=threads, keeping=True)
 
 
 def serve(asked: TextIO, answers: TextIO) -> None:

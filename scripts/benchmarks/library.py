@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -47,16 +48,20 @@ def refused(*, overrides: Sequence[str]) -> str | None:
 
 
 def picked_width(*, overrides: Sequence[str]) -> int:
-    """How many runs of this config the planner puts into a stack: it measures that here, where the budget is worth it."""
+    """How many runs of this config the planner puts into a stack, once their training is worth measuring it."""
+    from bnexp.calibration import WORTH_S
     from bnexp.compose import compose
     from bnexp.data import header
     from bnexp.grid import widths_here
-    from bnexp.plan import WIDEST, width
+    from bnexp.plan import WIDEST, group_seconds, width
     from bnexp.terminal import Terminal
 
     config = compose(list(overrides))
     known = header(config.data)
     many = [config.replace(seed=seed) for seed in range(WIDEST)]
+    steps = config.train.steps or 1
+    worth = math.ceil(1.1 * WORTH_S * steps / group_seconds(many, known))  # of measuring, and no more: it takes a share of the training
+    many = [one.replace(**{"train.steps": worth}) for one in many]
     return widths_here(Terminal(quiet=True))(many, known) or width(config, known[0])
 
 

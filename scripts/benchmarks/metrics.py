@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from benchmarks.children import Worker, bnexp_worker, scratch
+from benchmarks.children import Worker, bnexp_worker, floor_worker, scratch
 from benchmarks.group import FORMATS, SHAPES, Asked, arm, noise
 from benchmarks.machine import Watch
 from benchmarks.rows import Row, at_least, at_most, figure, measured, not_measured, ratio
@@ -26,7 +26,7 @@ SPEED = at_least(0.90)
 
 
 def rows(asked: Asked) -> Iterator[Row]:
-    with scratch() as folder, Worker(folder, threads=1) as plain, bnexp_worker(folder, threads=1) as own:
+    with scratch() as folder, floor_worker(folder, 1) as plain, bnexp_worker(folder, threads=1) as own:
         larger = ["data=mnist", f"data.root={asked.mnist}"] if asked.mnist else noise(own, folder, 60_000, 10_000)
         data = {"digits": [], "28x28": [*larger, "train.epochs=1"]}
         for name, batch, norm in itertools.product(data, BATCHES, NORMS):
@@ -46,10 +46,11 @@ def _case(asked: Asked, plain: Worker, own: Worker, data: str, name: str, batch:
         return lambda: own.ask("benchmarks.library:train", overrides=[*overrides, f"metrics={preset}"])
 
     watch = Watch()
-    sides = {kind: floor(kind) for kind in FORMATS} | {preset: run(preset) for preset in PRESETS}
+    presets = PRESETS if batch == BATCHES[0] else PRESETS[:1]
+    sides = {kind: floor(kind) for kind in FORMATS} | {preset: run(preset) for preset in presets}
     found, failed = take_turns(sides, asked.repetitions, warmup=0 if data != "digits" else 1)
     load = watch.load
-    for preset in PRESETS:
+    for preset in presets:
         cost = COSTS.get((data, preset)) if batch == BATCHES[0] else None
         costs, speed = at_most(cost) if cost else None, SPEED if (data, preset) == ("28x28", "light") else None
         named = f"{name}, metrics {preset}"

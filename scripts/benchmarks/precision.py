@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.children import Worker, bnexp_worker, scratch
+from benchmarks.children import Worker, bnexp_worker, floor_worker, scratch
 from benchmarks.group import FORMATS, SHAPES, Asked, arm, budget, cores, noise
 from benchmarks.machine import Watch
 from benchmarks.rows import MET, MISSED, Figure, Row, Target, figure, measured, not_measured, ratio
@@ -98,7 +98,7 @@ def interval(values: list[float]) -> tuple[float, float, float]:
 
 
 def _formats(asked: Asked, folder: Path) -> Iterator[Row]:
-    with Worker(folder, threads=1) as plain:
+    with floor_worker(folder, 1) as plain:
         for data, batch, norm in itertools.product(SHAPES, (4, 32, 256), ("batch", "none")):
             name = f"floor, {data}, batch {batch}, norm {norm}, 1 thread"
 

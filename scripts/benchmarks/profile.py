@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.children import Worker, bnexp_worker, scratch
+from benchmarks.children import bnexp_worker, floor_worker, scratch
 from benchmarks.group import FORMATS, SHAPES, Asked, arm, budget, noise
 from benchmarks.machine import Watch
 from benchmarks.rows import Row, figure, measured, not_measured, ratio
@@ -24,7 +24,7 @@ ALL, OTHERS = "all operators", "all others"
 
 
 def rows(asked: Asked) -> Iterator[Row]:
-    with scratch() as folder, Worker(folder, threads=1) as plain, bnexp_worker(folder, threads=1) as own:
+    with scratch() as folder, floor_worker(folder, 1) as plain, bnexp_worker(folder, threads=1) as own:
         for data, batch in (("digits", 32), ("28x28", 64)):
             source = [] if data == "digits" else noise(own, folder, 6_000, 200)
             case = [*source, *arm("batch", batch), "metrics=off", *budget(10**6)]

@@ -1,6 +1,8 @@
 """Start-up: what a command takes before it has done anything.
 
-Wall seconds of whole processes, in turns. `bnexp train` is ended right after its first training step.
+Wall seconds of whole processes, in turns, from start to exit: `python -c "import torch"` is `import torch` alone. `bnexp train` is ended
+right after its first training step, which spares it the exit; so the same time stands beside that of a process which is ended right after
+its import.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from benchmarks.rows import Row, Target, at_most, figure, measured, not_measured
 from benchmarks.turns import take_turns
 
 NAME, REPETITIONS = "startup", 5
+IMPORTED, ENDED = "import torch, ended right after", "bnexp train to its first step, beside an import without its exit"
 LISTED = 100
 PASS, TORCH = "python -c pass", "import torch"
 TARGETS: dict[str, tuple[str, Target]] = {
@@ -51,6 +54,8 @@ def rows(asked: Asked) -> Iterator[Row]:
             "bnexp train to its first step": lambda: app(folder, "first_step", Path("first")).seconds,
         }
         yield from _rows(judged, asked.repetitions, judged)
+        ended = {IMPORTED: python("import os, torch; os._exit(0)"), ENDED: judged["bnexp train to its first step"]}
+        yield from _rows(ended, asked.repetitions, {ENDED})
         told = {
             PASS: judged[PASS],
             TORCH: judged[TORCH],
@@ -70,9 +75,9 @@ def _rows(sides: dict[str, Callable[[], float]], repetitions: int, wanted: Conta
     found, failed = take_turns(sides, repetitions, warmup)
     load = watch.load
     for name in sides:
-        if name == PASS or name not in wanted:
+        if name in (PASS, IMPORTED) or name not in wanted:
             continue
-        base, target = TARGETS.get(name, (PASS if name == TORCH else TORCH, None))
+        base, target = TARGETS.get(name, (PASS if name == TORCH else IMPORTED if name == ENDED else TORCH, None))
         if name in failed or base in failed:
             yield not_measured(NAME, name, failed.get(name) or failed[base], target)
             continue

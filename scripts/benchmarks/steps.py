@@ -1,10 +1,11 @@
 """Training steps: `bnexp train` beside the floor.
 
 The floor is the same network in plain `torch.nn` with `torch.optim.SGD` on one resident batch: forward, backward and step only, in the
-better of its two memory formats. With metrics off, bnexp's figure is what a run reports (`speed.images_per_s`: real batches, schedule,
-bookkeeping and checks for divergence are in it, evaluations are not). With metrics on it is images / (train_s + metrics_s) of a whole run
-at the default cadence, so that every second of the metrics counts; the number of steps is in the row. 28x28 is noise of MNIST's size,
-60,000 images of which 54,000 train, or MNIST itself with `--mnist`. Sides run in processes of their own and take turns.
+better of its two memory formats, and with freed memory kept as bnexp keeps it (`bnexp.machine.keep_memory`): a plain script, which gives
+it back to the system step by step, is slower. With metrics off, bnexp's figure is what a run reports (`speed.images_per_s`: real batches,
+schedule, bookkeeping and checks for divergence are in it, evaluations are not). With metrics on it is images / (train_s + metrics_s) of a
+whole run at the default cadence, so that every second of the metrics counts; the number of steps is in the row. 28x28 is noise of MNIST's
+size, 60,000 images of which 54,000 train, or MNIST itself with `--mnist`. Sides run in processes of their own and take turns.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.children import Worker, bnexp_worker, scratch
+from benchmarks.children import Worker, bnexp_worker, floor_worker, scratch
 from benchmarks.group import FORMATS, SHAPES, Asked, arm, budget, cores, noise
 from benchmarks.machine import Watch
 from benchmarks.rows import Row, at_least, figure, measured, not_measured, ratio
@@ -40,7 +41,7 @@ WHOLE_EPOCHS = ((32, "batch"),)
 def rows(asked: Asked) -> Iterator[Row]:
     with scratch() as folder:
         for threads in dict.fromkeys((1, cores())):
-            with Worker(folder, threads=threads) as plain, bnexp_worker(folder, threads) as own:
+            with floor_worker(folder, threads) as plain, bnexp_worker(folder, threads) as own:
                 for data, batch, norm in itertools.product(SHAPES, BATCHES if threads == 1 else BATCHES[-1:], NORMS):
                     if threads == 1 or norm == "batch":
                         yield from _Cell(asked, folder, plain, own, data, batch, norm, threads).rows()
@@ -75,10 +76,8 @@ class _Cell:
         if self.batch >= FROM_BATCH and self.data == "digits":
             runs["light"] = ("light, a default run", [])
             few = {"full": ("full, a default run", [])} if self.threads == 1 else {}
-        elif self.batch >= FROM_BATCH and (self.threads > 1 or self.norm == "batch"):
-            first = budget(first_steps)
-            preset = "light" if self.threads > 1 else "full"
-            few[preset] = (f"{preset}, first {first_steps:,} of {epoch:,} steps", first)
+        elif self.threads > 1:
+            few["light"] = (f"light, first {first_steps:,} of {epoch:,} steps", budget(first_steps))
         if self.threads == 1 and self.data != "digits" and (self.batch, self.norm) in WHOLE_EPOCHS:
             few["light"] = (f"light, an epoch of {epoch:,} steps", ["train.epochs=1"])
         yield from self.beside_floor(runs, self.asked.repetitions)
@@ -98,7 +97,7 @@ class _Cell:
         data: list[str] = []
         if self.data != "digits":
             real = preset != "off" and self.asked.mnist
-            whole = (60_000, 1_000) if preset != "off" else (6_000, 200)
+            whole = (60_000, 1_000) if preset != "off" else (1_200, 100)
             data = ["data=mnist", f"data.root={self.asked.mnist}"] if real else noise(self.own, self.folder, *whole)
 
         def rate() -> Rate:
