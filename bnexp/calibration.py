@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ WIDTHS = tuple(width for width in (1, 2, 4, 8) if width <= WIDEST)
 GAIN = 1.03
 """A wider stack has to be faster by this factor, a run: noise alone chooses none."""
 WORTH_S = 30.0
-"""Seconds of training, as estimated, from which on a structure is worth measuring, which takes a few of them."""
+"""Seconds of training on all cores, as estimated, from which on a structure is worth measuring, which takes a few of them on one core."""
 LEAST_S, SHARE, MOST_S = 4.0, 0.05, 60.0
 """Seconds that measuring one structure may take: so many, or this share of its training where that is more, within bounds."""
 MOST_ENTRIES, MOST_BYTES, MOST_MS = 300, 2**20, 1e9
@@ -93,6 +94,11 @@ def step_of(configs: Sequence[Config], header: Header) -> dict[str, Any] | None:
     return {**{part: value for part, value in tree.items() if part != "metrics"}, "machine": where}
 
 
+def worth_s() -> float:
+    """Seconds of training on one core from which on a structure is worth measuring: others wait meanwhile."""
+    return WORTH_S * (os.cpu_count() or 1)
+
+
 def label(config: Config) -> str:
     """The structure, for people."""
     network = f", {config.model.name}" if config.model.name != "blocknet" else ""
@@ -125,7 +131,7 @@ class Calibrated:
         name = hashlib.sha256(json.dumps(step, sort_keys=True).encode()).hexdigest()[:16]
         known = times_in(self._table.get(name))
         widths, seconds = widths_for(len(configs)), group_seconds(configs, header)
-        if (known is None or known.tried < widths[-1]) and len(widths) > 1 and seconds >= WORTH_S and name not in self._named:
+        if (known is None or known.tried < widths[-1]) and len(widths) > 1 and seconds >= worth_s() and name not in self._named:
             self._named.add(name)  # once a command, whatever comes of it
             if self.measure is None:
                 self.unmeasured.append(configs[0])

@@ -161,7 +161,7 @@ class _Job:
         if stack.step:
             self.terminal.say(f"Going on at step {stack.step} of {stack.total}.")
         if stack.config.compile:
-            self.terminal.say("Compiling the step first; this takes some seconds.")
+            self.terminal.say("Compiling the step first; this takes some seconds, and a Ctrl-C is heeded after it.")
         self.terminal.begin(title, stack.total, stack.step)
 
     def tick(self) -> None:

@@ -32,6 +32,23 @@ device is waited for at the turn's ends only."""
 ROUNDS = 10
 
 
+class Budget:
+    """Seconds that measuring may take: of this process's computing on a CPU, as what is measured; else, and four times as many, on the
+    clock."""
+
+    def __init__(self, device: torch.device, seconds: float) -> None:
+        self._computing = device.type != "cuda"
+        self._computed, self._ended = time.process_time() + seconds, time.perf_counter() + seconds * (4 if self._computing else 1)
+
+    def over(self, more: float = 0.0) -> bool:
+        """Whether either is spent, or would be after so many seconds more."""
+        return self.spent(more) or time.perf_counter() + more > self._ended
+
+    def spent(self, more: float = 0.0) -> bool:
+        """Whether what is measured took it, or would; on a CPU others may have taken the time on the clock instead."""
+        return time.process_time() + more > self._computed if self._computing else time.perf_counter() + more > self._ended
+
+
 class Measurer:
     """Measures one structure after another; the data that several have in common are read once."""
 
@@ -57,7 +74,8 @@ class Measurer:
         try:
             data = self._data(config, device)
             check_fits(config, data.shape, len(data.train) + len(data.val), len(data.classes))
-            return calibrate(config, data, device, widths, seconds)
+            with memory_in_one_sentence():
+                return calibrate(config, data, device, widths, seconds)
         finally:
             torch.set_num_threads(before)
             if device.type == "cuda":
@@ -71,57 +89,59 @@ class Measurer:
 
 
 def calibrate(config: Config, data: Dataset, device: torch.device, widths: Sequence[int], seconds: float) -> StepTimes | None:
-    """Times the step of `config`'s network in stacks of the `widths`, which ascend from 1, for about `seconds` at the most.
+    """Times the step of `config`'s network in stacks of the `widths`, which ascend from 1, for about `seconds` of computing at the most.
 
     A width is not tried where the time or the memory, beside the narrower stacks, would not suffice, nor after two that gained nothing. So
-    of a step that takes most of the time alone nothing wider is known: it has little to gain from company.
+    of a step that takes most of the time alone nothing wider is known: it has little to gain from company. Where others took the time,
+    the wider ones count as not tried, and a later command measures again.
 
     Returns:
         None where not even a stack of one fits into memory.
     """
     turn = GPU_TURN_STEPS if device.type == "cuda" else TURN_STEPS
-    end = time.perf_counter() + seconds
+    budget = Budget(device, seconds)
     stacks: dict[int, Stack] = {}
     ms: dict[int, float] = {}
     tried = 0
     for width in widths:
-        if stacks and time.perf_counter() + 2e-3 * ms[tried] * (WARMUP_STEPS + LEAD_STEPS + turn) > end:
-            tried = widths[-1]
+        needed = 2e-3 * ms[tried] * (WARMUP_STEPS + LEAD_STEPS + turn) if stacks else 0.0
+        if stacks and budget.over(needed):
+            tried = widths[-1] if budget.spent(needed) else tried
             break
-        stack = _warm_stack(config, data, device, width, sum(stacks), end)
+        stack = _warm_stack(config, data, device, width, sum(stacks), budget)
         if stack is None:
             break
         stacks[width], tried = stack, width
-        _round(stacks, ms, turn, end)
+        _round(stacks, ms, turn, budget)
         if has_lost(ms):
             tried = widths[-1]
             break
     for _ in range(ROUNDS - 1):
-        _round(stacks, ms, turn, end)
+        _round(stacks, ms, turn, budget)
     return StepTimes(ms, tried) if stacks else None
 
 
-def _warm_stack(config: Config, data: Dataset, device: torch.device, width: int, others: int, end: float) -> Stack | None:
+def _warm_stack(config: Config, data: Dataset, device: torch.device, width: int, others: int, budget: Budget) -> Stack | None:
     """A stack of this width after its warm-up; None where there is no memory for it beside stacks of `others` runs."""
     try:
         check_room(config, (data.shape, len(data.train) + len(data.val), len(data.classes)), width + others)
         with memory_in_one_sentence():
             stack = Stack([config.replace(seed=seed) for seed in range(width)], data, device)
-            _steps_ms(stack, WARMUP_STEPS, end)
+            _steps_ms(stack, WARMUP_STEPS, budget)
     except BnexpError:
         return None
     return stack
 
 
-def _round(stacks: Mapping[int, Stack], ms: dict[int, float], turn: int, end: float) -> None:
+def _round(stacks: Mapping[int, Stack], ms: dict[int, float], turn: int, budget: Budget) -> None:
     """One turn of each stack; its best so far goes into `ms`. When the time is over, only those that had none have it."""
     for width, stack in stacks.items():
-        if width not in ms or time.perf_counter() < end:
-            _steps_ms(stack, LEAD_STEPS, end)
-            ms[width] = min(ms.get(width, math.inf), _steps_ms(stack, turn, end))
+        if width not in ms or not budget.over():
+            _steps_ms(stack, LEAD_STEPS, budget)
+            ms[width] = min(ms.get(width, math.inf), _steps_ms(stack, turn, budget))
 
 
-def _steps_ms(stack: Stack, steps: int, end: float) -> float:
+def _steps_ms(stack: Stack, steps: int, budget: Budget) -> float:
     """Makes so many steps, fewer, but one, when the time is over. Milliseconds of each, in the mean.
 
     On a CPU they are those that this process computes, on its one thread: how long it waits for its turn beside others says nothing about
@@ -129,7 +149,7 @@ def _steps_ms(stack: Stack, steps: int, end: float) -> float:
     """
     now = stack.clock.now if stack.device.type == "cuda" else time.process_time
     made, begun = 0, now()
-    while not made or (made < steps and time.perf_counter() < end):
+    while not made or (made < steps and not budget.over()):
         train_step(stack)
         made += 1
     ended = now()

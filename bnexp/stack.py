@@ -32,7 +32,7 @@ from bnexp.models import (
 from bnexp.optim import lr_factor, make_optimizer
 from bnexp.saved_state import group, tensor, tensors, whole
 from bnexp.seeds import derive
-from bnexp.step import Mark, make_update
+from bnexp.step import Mark, make_update, own_compiler_cache
 from bnexp.track import Track
 
 AUDIT_EPOCHS = 10
@@ -70,6 +70,7 @@ class Stack:
     def warm_up(self) -> None:
         """What `compile` asks for, before the first step; on a clock of its own."""
         if self.config.compile:
+            own_compiler_cache()
             with self.clock.on("compile_s"):
                 self.update.compile(*self.batches[self.step])
 

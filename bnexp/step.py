@@ -6,13 +6,16 @@ Adam's corrections are tensors, see `optim.StackedOptimizer.prepare`): so it can
 
 from __future__ import annotations
 
+import os
 import types
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
 
 from bnexp.config import Config
+from bnexp.data.cache import cache_home
 from bnexp.errors import BnexpError, short
 from bnexp.evaluate import autocast
 from bnexp.models import CountedBatchNorm, logits, losses
@@ -57,14 +60,16 @@ class Update:
         """
         # Dynamo counts recompilations by code object, and gives up after 8: every stack has one of its own.
         own = types.FunctionType(self.forward.__code__.replace(), self.forward.__globals__, closure=self.forward.__closure__)
-        compiled: Forward = torch.compile(own, dynamic=False, backend=backend)
         buffers = list(self.network.buffers())
         before = [buffer.clone() for buffer in buffers]
         try:
+            compiled: Forward = torch.compile(own, dynamic=False, backend=backend)
             compiled(x, y_RB)[0].sum().backward()  # both are compiled when they first run
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
+            if "allocate memory" in str(error):  # on a CPU that is all that tells
+                raise
             needed = "Triton" if x.device.type == "cuda" else "a C++ compiler"
             raise BnexpError(f"compile=true failed (it needs {needed}): {short(str(error), 200)}. Use compile=false.") from error
         finally:
@@ -118,6 +123,15 @@ class Replayed(Update):
         with torch.cuda.graph(graph):
             update()
         return graph.replay
+
+
+def own_compiler_cache() -> None:
+    """Has PyTorch's compiler keep what it made in this user's cache folder, unless `TORCHINDUCTOR_CACHE_DIR` names another: its own choice
+    is a folder under /tmp whose name anybody can guess, and what lies there is run."""
+    with suppress(OSError):  # nobody knows this user's home: then it is PyTorch's choice after all
+        folder = cache_home() / "bnexp" / "compiled"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
 
 
 def make_update(network: nn.Sequential, optimizer: StackedOptimizer, config: Config, device: torch.device) -> Update:

@@ -47,7 +47,7 @@ def test_help_lists_every_group(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["stepps"], 2, "there is no stepps; choose from steps, stacks, startup, peers, memory, growth, profile, precision"),
+        (["stepps"], 2, "there is no stepps; choose from steps, stacks, startup, peers, memory, growth, gpu, profile, precision"),
         (["steps", "--repetitions", "0"], 2, "counts from 1"),
         (["steps", "--mnist", "nowhere"], 2, "there is no MNIST/raw"),
     ],
@@ -81,7 +81,8 @@ def test_the_page_says_target_verdict_and_noise() -> None:
     assert "| 0.9 | >= 0.95 | **missed**; **noisy** |" in slow
     assert "| told | 100 |  |  | no target | 40 steps | 1 |  |" in lines
     assert "| absent | >= 2.0 | no such package |" in lines
-    assert "1 of 2 targets met; 1 noisy rows." in lines
+    assert "1 of 2 targets that were measured are met, 0 of these by construction; 1 were not measured; 1 noisy rows." in lines
+    assert "- steps: absent, target >= 2.0: no such package" in lines
     assert "- steps: slow: 0.9, target >= 0.95" in lines
     assert any(line.startswith("Measured 2001-02-03 in 61 s, 3 repetitions. a processor, 2 cores, 24 GiB, Linux;") for line in lines)
     assert lines[-3:] == ["## Why", "", "Because."]

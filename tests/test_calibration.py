@@ -21,7 +21,6 @@ from bnexp.calibration import (
     MOST_BYTES,
     MOST_ENTRIES,
     WIDTHS,
-    WORTH_S,
     Calibrated,
     StepTimes,
     calibration_json,
@@ -32,6 +31,7 @@ from bnexp.calibration import (
     step_of,
     times_in,
     widths_for,
+    worth_s,
 )
 from bnexp.cli import app
 from bnexp.compose import expand
@@ -136,7 +136,7 @@ def test_only_what_is_worth_it_is_measured(cache: Path) -> None:
     measure = Known({1: 1.0, 2: 1.5, 4: 2.0, 8: 2.5})
     widths = Calibrated(pytest.fail, measure)
     short = [config.replace(**{"train.steps": 50}) for config in LONG_RUNS]
-    assert group_seconds(short, DIGITS) < WORTH_S < group_seconds(LONG_RUNS, DIGITS)
+    assert group_seconds(short, DIGITS) < worth_s() < group_seconds(LONG_RUNS, DIGITS)
     assert widths(short, DIGITS) is None
     assert widths(LONG_RUNS[:1], DIGITS) is None
     assert measure.asked == []

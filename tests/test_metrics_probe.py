@@ -21,7 +21,7 @@ from bnexp.evaluate import precise_statistics
 from bnexp.metrics import against_precise, batch_law, batch_stats, drift, gradients, percentiles, relu_balance
 from bnexp.metrics.probe import QUANTILES, Seen, look, quantiles
 from bnexp.metrics.twin import Twin
-from bnexp.models import anatomy, build, init
+from bnexp.models import anatomy, build, init, work_in_place
 from bnexp.stack import Stack, train_step
 
 CPU = torch.device("cpu")
@@ -57,6 +57,7 @@ def seen_by(stack: Stack, back: bool = False) -> Seen:
 def inputs_of(stack: Stack, kind: type[nn.Module]) -> list[np.ndarray[Any, Any]]:
     """What enters each module of a kind when the probe passes a copy in train mode, [C, N*P] each."""
     network, found = copy.deepcopy(stack.network).train(), []
+    work_in_place(network, on=False)
     for module in network.modules():
         if isinstance(module, kind):
             module.register_forward_pre_hook(lambda module, args: found.append(args[0].detach().transpose(0, 1).flatten(1).numpy()))
@@ -318,6 +319,7 @@ def test_growth_is_the_ratio_of_squared_gradients(tiny: Tiny) -> None:
     stack = Stack([config()], tiny((2, 6, 5)), CPU)
     found = gradients.measure(seen_by(stack, back=True))
     network, kept = copy.deepcopy(stack.network).train(), []
+    work_in_place(network, on=False)
     for module in network.modules():
         if isinstance(module, nn.ReLU):
             module.register_forward_pre_hook(lambda module, args: (args[0].retain_grad(), kept.append(args[0]))[0])

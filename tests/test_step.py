@@ -210,7 +210,7 @@ def test_every_stack_of_a_process_is_compiled_once(tiny: Tiny) -> None:
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # PyTorch's own compiler imports it
 @pytest.mark.parametrize("norm", ["batch", "none"])
 def test_a_compiled_run(norm: str, tmp_path: Path) -> None:
-    """It learns what the other learns, says how long compiling took, and goes on compiled."""
+    """It learns what the other learns, says how long compiling took, and is reused."""
     own = Config().replace(**{"model.norm": norm, "model.widths": [4, 8], "train.epochs": None, "train.steps": 30, "optim.lr": 0.03})
     (plain,) = launch([own], tmp_path, quiet=True).summaries
     outcome = launch([own.replace(compile=True)], tmp_path, quiet=True)

@@ -25,10 +25,12 @@ from bnexp.stack import Stack, train_step
 
 CPU = torch.device("cpu")
 SHAPE, BATCH = (1, 8, 8), 16
-BEYOND = 12
+BEYOND = 9
 """Operators of a step beyond the floor's: batch by index, normalization of images, learning rate, losses a run, right answers."""
 BEYOND_BYTES = 4
 """Bytes of new tensors beyond the floor's, in images: the batch as it is fetched, normalized and laid out."""
+WAITING = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "_unique2", "unique_dim", "repeat_interleave"}
+"""Operators whose result's shape or value a GPU has to be waited for."""
 READS = ("item", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__", "__index__", "nonzero")
 
 
@@ -153,10 +155,13 @@ def test_bytes_of_a_step_beside_the_floor(norm: str, tiny: Tiny) -> None:
 def test_a_step_reads_nothing_back(kind: dict[str, Any], runs: int, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps of one epoch: where the next begins, its order goes to the device, and nothing comes back either way."""
     stack = made(tiny, runs, **kind)
-    with reads_refused(monkeypatch) as asked:
+    with reads_refused(monkeypatch) as asked, Cost() as counted:
         train_step(stack)
+        assert not WAITING & {name.split(".")[1] for name in counted.operators}
         torch.ones(1).item()
+        torch.ones(2).masked_select(torch.tensor([True, False]))
     assert asked == ["item"]  # that one: reading is seen
+    assert {"_local_scalar_dense", "masked_select"} <= WAITING & {name.split(".")[1] for name in counted.operators}
 
 
 def test_metrics_are_no_part_of_steps_between_them(tiny: Tiny) -> None:

@@ -24,8 +24,8 @@ from benchmarks.machine import machine
 from benchmarks.rows import NOT_MEASURED, Row, not_measured
 from benchmarks.turns import NotMeasured
 
-USUAL = ("steps", "stacks", "startup", "peers", "memory", "growth")
-OTHERS = ("profile", "precision", "gpu", "metrics", "sweeps", "report", "load")
+USUAL = ("steps", "stacks", "startup", "peers", "memory", "growth", "gpu")
+OTHERS = ("profile", "precision", "metrics", "sweeps", "report", "load")
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
 

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -58,7 +59,11 @@ def environment(cache: Path, threads: int | None = None, spinning: str | None = 
     glibc's malloc keeps freed memory."""
     left_out = {"OMP_NUM_THREADS", "MKL_NUM_THREADS", "GOMP_SPINCOUNT", "PYTHONDONTWRITEBYTECODE"}
     own = {name: value for name, value in os.environ.items() if name not in left_out}
-    own |= {"XDG_CACHE_HOME": str(cache / "cache"), "PYTHONPATH": os.pathsep.join((str(SCRIPTS), str(SCRIPTS.parent)))}
+    own |= {
+        "XDG_CACHE_HOME": str(cache / "cache"),
+        "TORCHINDUCTOR_CACHE_DIR": str(cache / "compiled"),
+        "PYTHONPATH": os.pathsep.join((str(SCRIPTS), str(SCRIPTS.parent))),
+    }
     if threads is not None:
         own["OMP_NUM_THREADS"] = str(threads)
     if keeping:
@@ -92,18 +97,19 @@ def run(command: Sequence[Any], folder: Path, *, threads: int | None = None, lim
 
 def _ended(process: subprocess.Popen[bytes], start: float, limit_s: float) -> tuple[float, int | None, int]:
     """Seconds, exit status (None: it took too long and was ended) and peak KiB of a process."""
-    late = False
-    while True:
-        flags = os.WNOHANG if not late else 0
-        pid, status, usage = os.wait4(process.pid, flags)
-        seconds = time.perf_counter() - start
-        if pid:
-            process.returncode = os.waitstatus_to_exitcode(status)
-            return seconds, None if late else process.returncode, usage.ru_maxrss
-        if seconds > limit_s:
-            process.kill()
-            late = True
-        time.sleep(0.001 if seconds < 1 else 0.005)
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(limit_s, end)
+    timer.start()
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    timer.cancel()
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return seconds, None if late.is_set() else process.returncode, usage.ru_maxrss
 
 
 def bnexp(folder: Path, *args: Any, threads: int | None = None) -> Done:

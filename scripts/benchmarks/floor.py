@@ -21,11 +21,9 @@ KINDS = dict(zip(FORMATS, (torch.contiguous_format, torch.channels_last), strict
 Step = Callable[[], None]
 
 
-def rate(
-    *, shape: Sequence[int], batch: int, norm: str, kind: str, threads: int, seconds: float = 1.0, autocast: bool = False
-) -> dict[str, float]:
+def rate(*, shape: Sequence[int], batch: int, norm: str, kind: str, threads: int, seconds: float = 1.0) -> dict[str, float]:
     """`images_per_s` of the plain loop in one of `KINDS`, over about `seconds` and `steps`; examples have `shape` [C, H, W]."""
-    step = _plain(shape, batch, norm, kind, threads, autocast)
+    step = _plain(shape, batch, norm, kind, threads)
     taken: list[float] = []
     while len(taken) < WARMUP and sum(taken) < seconds:
         start = time.perf_counter()
@@ -53,7 +51,7 @@ def profile(*, shape: Sequence[int], batch: int, norm: str, kind: str, threads: 
     return operators(profiled, steps)
 
 
-def _plain(shape: Sequence[int], batch: int, norm: str, kind: str, threads: int, autocast: bool = False) -> Step:
+def _plain(shape: Sequence[int], batch: int, norm: str, kind: str, threads: int) -> Step:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     network = plain_network(norm == "batch", shape[0]).to(memory_format=KINDS[kind])
@@ -62,10 +60,8 @@ def _plain(shape: Sequence[int], batch: int, norm: str, kind: str, threads: int,
     y = torch.randint(10, (batch,))
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            logits = network(x)
         optimizer.zero_grad()
-        nn.functional.cross_entropy(logits.float(), y).backward()
+        nn.functional.cross_entropy(network(x), y).backward()
         optimizer.step()
 
     return step

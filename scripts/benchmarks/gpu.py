@@ -21,6 +21,7 @@ FASTER = at_least(20)
 SHARE = at_least(0.40)
 ON = ["device=cuda", "metrics=off", *budget(10**6)]
 STACKED = f"digits, batch 32: {RUNS} runs in a stack, and one after the other"
+STACKED_28 = f"28x28, batch 32: {RUNS} runs in a stack, and one after the other"
 WIDE = "3x32x32, batch 512, widths 64/128/256, bf16"
 MNIST = "28x28, batch 256, bf16"
 NO_GPU = "no CUDA GPU"
@@ -31,10 +32,12 @@ def rows(asked: Asked) -> Iterator[Row]:
         name = own.ask("benchmarks.library:cuda")
         if name is None:
             yield not_measured(NAME, STACKED, NO_GPU, FASTER)
+            yield not_measured(NAME, STACKED_28, NO_GPU)
             yield not_measured(NAME, WIDE, NO_GPU, SHARE)
             yield not_measured(NAME, MNIST, NO_GPU)
             return
-        yield _stacked(asked, own, name)
+        yield _stacked(asked, own, STACKED, ON, FASTER, name)
+        yield _stacked(asked, own, STACKED_28, [*noise(own, folder, 6_000, 200), *ON], None, name)
         yield _share(asked, own, WIDE, _wide(own, folder), SHARE, name)
         images = [*noise(own, folder, 60_000, 200), "train.batch_size=256", "precision=bf16", *ON]
         yield _share(asked, own, MNIST, images, None, name)
@@ -45,17 +48,17 @@ def _wide(own: Worker, folder: Path) -> list[str]:
     return [*images, "train.batch_size=512", "model.widths=[64,128,256]", "precision=bf16", *ON]
 
 
-def _stacked(asked: Asked, own: Worker, gpu: str) -> Row:
+def _stacked(asked: Asked, own: Worker, name: str, overrides: list[str], target: Target | None, gpu: str) -> Row:
     def ms(width: int) -> float:
-        return float(own.ask("benchmarks.library:step_ms", overrides=ON, width=width, seconds=SECONDS)["ms"])
+        return float(own.ask("benchmarks.library:step_ms", overrides=overrides, width=width, seconds=SECONDS)["ms"])
 
     watch = Watch()
     found, failed = take_turns({"separate": lambda: ms(1), "stack": lambda: ms(RUNS)}, asked.repetitions)
     if failed:
-        return not_measured(NAME, STACKED, "; ".join(failed.values()), FASTER)
+        return not_measured(NAME, name, "; ".join(failed.values()), target)
     figures = [figure(side, "ms a run and step", values) for side, values in found.items()]
     judged = ratio("separate / stack", found["separate"], found["stack"])
-    return measured(NAME, STACKED, figures, judged, FASTER, load=watch.load, remark=gpu)
+    return measured(NAME, name, figures, judged, target, load=watch.load, remark=gpu)
 
 
 def _share(asked: Asked, own: Worker, name: str, overrides: list[str], target: Target | None, gpu: str) -> Row:

@@ -49,7 +49,7 @@ def refused(*, overrides: Sequence[str]) -> str | None:
 
 def picked_width(*, overrides: Sequence[str]) -> int:
     """How many runs of this config the planner puts into a stack, once their training is worth measuring it."""
-    from bnexp.calibration import WORTH_S
+    from bnexp.calibration import worth_s
     from bnexp.compose import compose
     from bnexp.data import header
     from bnexp.grid import widths_here
@@ -60,7 +60,7 @@ def picked_width(*, overrides: Sequence[str]) -> int:
     known = header(config.data)
     many = [config.replace(seed=seed) for seed in range(WIDEST)]
     steps = config.train.steps or 1
-    worth = math.ceil(1.1 * WORTH_S * steps / group_seconds(many, known))  # of measuring, and no more: it takes a share of the training
+    worth = math.ceil(1.1 * worth_s() * steps / group_seconds(many, known))  # of measuring, and no more: it takes a share of the training
     many = [one.replace(**{"train.steps": worth}) for one in many]
     return widths_here(Terminal(quiet=True))(many, known) or width(config, known[0])
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.rows import MISSED, NO_TARGET, NOISY_CORES, NOT_MEASURED, Figure, Row, row_of
+from benchmarks.rows import BY_CONSTRUCTION, MISSED, NO_TARGET, NOISY_CORES, NOT_MEASURED, Figure, Row, row_of
 
 NOTES = Path(__file__).parent / "notes.md"
 HEAD = f"""# Benchmarks
@@ -72,10 +72,16 @@ def page(groups: Mapping[str, Any], titles: Mapping[str, str], notes: str) -> st
 def _verdicts(rows: Sequence[Row]) -> Iterator[str]:
     judged = [row for row in rows if row.target is not None and row.verdict != NOT_MEASURED]
     missed = [row for row in judged if row.verdict == MISSED]
-    yield f"{len(judged) - len(missed)} of {len(judged)} targets met; {sum(row.noisy for row in rows)} noisy rows."
+    given = sum(row.remark == BY_CONSTRUCTION for row in judged)
+    absent = [row for row in rows if row.target is not None and row.verdict == NOT_MEASURED]
+    met = f"{len(judged) - len(missed)} of {len(judged)} targets that were measured are met, {given} of these by construction"
+    yield f"{met}; {len(absent)} were not measured; {sum(row.noisy for row in rows)} noisy rows."
     if missed:
         yield "Missed, with reasons and the next ideas at the end of this page:\n"
         yield from (f"- {row.group}: {row.name}: {value(row.result)}, target {row.target}" for row in missed)
+    if absent:
+        yield "\nNot measured:\n"
+        yield from (f"- {row.group}: {row.name}, target {row.target}: {row.remark}" for row in absent)
 
 
 def _about(held: Mapping[str, Any]) -> str:

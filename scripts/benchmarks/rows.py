@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+BY_CONSTRUCTION = "by construction"
+"""The remark of a row that cannot miss."""
 MET, MISSED, NO_TARGET, NOT_MEASURED = "met", "missed", "no target", "not measured"
 
 
