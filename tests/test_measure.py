@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import Tiny
 
-from bnexp import plan
+from bnexp import measure, plan
 from bnexp.calibration import WIDTHS, has_lost
 from bnexp.config import Config, from_mapping
 from bnexp.measure import LEAD_STEPS, ROUNDS, TURN_STEPS, WARMUP_STEPS, Measurer, calibrate
@@ -34,6 +35,24 @@ def test_without_time_only_a_stack_of_one_is_known(tiny: Tiny) -> None:
     found = calibrate(MLP, tiny((5,)), torch.device("cpu"), WIDTHS, 0.0)
     assert found is not None
     assert (list(found.ms), found.tried) == ([1], 8)  # nothing wider needs to be tried again
+
+
+def test_what_others_took_is_not_what_measuring_took() -> None:
+    """On a machine so busy that the time ran out, nothing is said of widths that were not tried: a later command tries them."""
+    cpu, cuda = (measure.Budget(torch.device(name), 0.05) for name in ("cpu", "cuda"))
+    time.sleep(0.25)  # computes nothing
+    assert (cpu.over(), cpu.spent()) == (True, False)
+    assert (cuda.over(), cuda.spent()) == (True, True)
+    assert measure.Budget(torch.device("cpu"), 60.0).spent(61.0)
+
+
+@pytest.mark.parametrize(("spent", "tried"), [(False, 1), (True, 8)])
+def test_widths_that_others_left_no_time_for_are_tried_again(spent: bool, tried: int, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure.Budget, "over", lambda self, more=0.0: True)
+    monkeypatch.setattr(measure.Budget, "spent", lambda self, more=0.0: spent)
+    found = calibrate(MLP, tiny((5,)), torch.device("cpu"), WIDTHS, 60.0)
+    assert found is not None
+    assert (list(found.ms), found.tried) == ([1], tried)
 
 
 def test_widths_that_do_not_fit_into_memory_are_not_tried(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from bnexp.launch import launch, resume
 from bnexp.metrics.twin import Twin
 from bnexp.models import build, work_in_place
 from bnexp.stack import Stack, train_step
-from bnexp.step import EAGER_STEPS, Replayed, Update, make_update
+from bnexp.step import EAGER_STEPS, Replayed, Update, make_update, own_compiler_cache
 from bnexp.timing import take_turns
 
 CPU = torch.device("cpu")
@@ -221,6 +222,18 @@ def test_a_compiled_run(norm: str, tmp_path: Path) -> None:
     assert plain["speed"]["compile_s"] == 0
     assert summary["test"]["running"]["loss"] == pytest.approx(plain["test"]["running"]["loss"], rel=0.02)
     assert resume(outcome.runs[0], quiet=True).reused == {summary["id"]}
+
+
+def test_compiled_code_is_kept_in_the_users_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's choice is a folder under /tmp whose name anybody can guess, and what lies there is run."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "mine")
+    own_compiler_cache()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "mine"
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    own_compiler_cache()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "bnexp" / "compiled")
+    assert (tmp_path / "bnexp" / "compiled").stat().st_mode & 0o777 == 0o700
 
 
 def test_where_nothing_can_be_compiled_one_sentence_says_so(tiny: Tiny) -> None:
