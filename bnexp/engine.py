@@ -18,6 +18,7 @@ from bnexp.evaluate import STATS, Scores, evaluate, norm_layers, precise_statist
 from bnexp.events import once
 from bnexp.events.histograms import named_tensors
 from bnexp.files import finite
+from bnexp.hardware import computes_bf16
 from bnexp.loggers import RunLog, check_records
 from bnexp.machine import allow_open_files, environment, keep_memory, resolve_device, set_threads
 from bnexp.metrics import Measured, against_precise, tracked
@@ -160,6 +161,8 @@ class _Job:
         title = stack.config.run_name if stack.runs == 1 else f"{stack.runs} runs"
         if stack.step:
             self.terminal.say(f"Going on at step {stack.step} of {stack.total}.")
+        if stack.config.precision == "bf16" and stack.device.type == "cpu" and not computes_bf16():
+            self.terminal.say("This CPU has no bf16 instructions: precision=bf16 is far slower on it than fp32.")
         if stack.config.compile:
             self.terminal.say("Compiling the step first; this takes some seconds, and a Ctrl-C is heeded after it.")
         self.terminal.begin(title, stack.total, stack.step)

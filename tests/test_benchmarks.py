@@ -232,7 +232,6 @@ ACCURACY = "test accuracy, bf16", "95 % interval within +-0.5 points"
 TARGETS = [
     *(("steps", f"{case}, {norm}, {ONE} off", ">= 0.95") for case in (*SMALL, *LARGE) for norm in NORMS),
     ("steps", f"28x28, batch 32, norm batch, {ONE} light, an epoch", ">= 0.90"),
-    *(("metrics", rf"28x28.*, batch {batch}, {norm}, metrics light: speed", ">= 0.90") for batch in (32, 256) for norm in NORMS),
     *(("stacks", f"digits, batch 4, {norm}", ">= 2.2") for norm in NORMS),
     *(("stacks", f"digits, batch 32, {norm}", ">= 1.6") for norm in NORMS),
     *(("stacks", f"{case}, {norm}", ">= 1.0") for case in ("digits, batch 256", "28x28, batch 4", *LARGE) for norm in NORMS),

@@ -12,7 +12,7 @@ import torch
 from bnexp import hardware
 from bnexp.cluster import local_workers
 from bnexp.config import Config
-from bnexp.hardware import cpu_model, machine, on_gpu, torch_build, visible_gpus
+from bnexp.hardware import computes_bf16, cpu_model, machine, on_gpu, torch_build, visible_gpus
 from bnexp.plan import CACHE_BYTES, GPU_CACHE_BYTES, width
 
 
@@ -87,3 +87,20 @@ def test_a_machine_is_told_by_its_gpus_name_where_it_has_one(tmp_path: Path, mon
 def test_none_of_it_imports_torch() -> None:
     code = "import sys, bnexp.grid as grid; from bnexp.hardware import *; on_gpu('auto'), machine(False); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("flags\t\t: fpu avx2 avx512f avx512_bf16\n", True),
+        ("flags\t\t: fpu avx2 avx512f\n", False),
+        ("Features\t: fp asimd bf16 i8mm\n", True),
+        ("Features\t: fp asimd i8mm\n", False),
+        ("processor : 0\n", True),
+    ],
+)
+def test_a_cpu_without_bf16_says_so(text: str, expected: bool, tmp_path: Path) -> None:
+    """Where the kernel does not say, nobody is warned."""
+    (tmp_path / "cpuinfo").write_text(text)
+    assert computes_bf16(tmp_path / "cpuinfo") == expected
+    assert computes_bf16(tmp_path / "nothing")

@@ -141,6 +141,13 @@ def copies(*, origin: str, runs_dir: str, count: int) -> None:
             shutil.copyfile(Path(origin, file), folder / file)
 
 
+def computes_bf16() -> bool:
+    """Whether this CPU has instructions for bf16."""
+    from bnexp.hardware import computes_bf16 as has
+
+    return has()
+
+
 def cuda() -> str | None:
     """The GPU's name; None where there is none."""
     import torch
