@@ -249,7 +249,7 @@ TARGETS = [
 @pytest.mark.parametrize(("name", "case", "target"), TARGETS)
 def test_every_target_stands_on_the_page(name: str, case: str, target: str) -> None:
     held = [row_of(tree) for tree in json.loads((DOCS / "benchmarks.json").read_text())["groups"][name]["rows"]]
-    (row,) = [row for row in held if re.match(rf"{case}\b", row.name)]
+    (row,) = [row for row in held if row.target is not None and re.match(rf"{case}\b", row.name)]
     assert row.target == target
     assert row.verdict in ("met", "missed", "not measured")
     assert f"| {row.name} |" in (DOCS / "benchmarks.md").read_text()
