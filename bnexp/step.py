@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import types
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -63,8 +64,10 @@ class Update:
         buffers = list(self.network.buffers())
         before = [buffer.clone() for buffer in buffers]
         try:
-            compiled: Forward = torch.compile(own, dynamic=False, backend=backend)
-            compiled(x, y_RB)[0].sum().backward()  # both are compiled when they first run
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # the compiler imports what PyTorch itself deprecates
+                compiled: Forward = torch.compile(own, dynamic=False, backend=backend)
+                compiled(x, y_RB)[0].sum().backward()  # both are compiled when they first run
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:

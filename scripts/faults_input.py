@@ -79,7 +79,7 @@ OPTION_VALUES = (
 )  # fmt: skip
 TINY = (
     *("data=digits", "data.subset=60", "data.augment=none", "data.root=null", "train.epochs=null", "train.steps=1"),
-    *("metrics=off", "threads=1", "device=cpu"),
+    *("metrics=off", "threads=1", "device=cpu", "compile=false"),
 )
 """Comes last in a line that is really trained: whatever was asked for before, it takes a moment."""
 

@@ -208,7 +208,6 @@ def test_every_stack_of_a_process_is_compiled_once(tiny: Tiny) -> None:
 
 
 @pytest.mark.slow  # compiles for real
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # PyTorch's own compiler imports it
 @pytest.mark.parametrize("norm", ["batch", "none"])
 def test_a_compiled_run(norm: str, tmp_path: Path) -> None:
     """It learns what the other learns, says how long compiling took, and is reused."""
