@@ -29,7 +29,7 @@ GAIN = 1.03
 """A wider stack has to be faster by this factor, a run: noise alone chooses none."""
 WORTH_S = 30.0
 """Seconds of training on all cores, as estimated, from which on a structure is worth measuring, which takes a few of them on one core."""
-LEAST_S, SHARE, MOST_S = 4.0, 0.05, 60.0
+LEAST_S, SHARE, MOST_S = 4.0, 0.05, 20.0
 """Seconds that measuring one structure may take: so many, or this share of its training where that is more, within bounds."""
 MOST_ENTRIES, MOST_BYTES, MOST_MS = 300, 2**20, 1e9
 LOCK_S = 10.0

@@ -239,6 +239,7 @@ def _sandbox() -> Iterator[Path]:
             "bnexp.report.write_report",
             "bnexp.grid.run_stacks",
             "bnexp.grid.read_once",
+            "bnexp.measure.calibrate",
             "bnexp.noise_law.law",
         ):
             stack.enter_context(mock.patch(place, accepted))

@@ -146,7 +146,8 @@ def test_nothing_is_wider_than_the_terminal_and_no_number_is_cut(name: str, runs
         assert "…" not in text
         if name in ("runs", "plan"):  # columns that do not fit are named, and estimates learn
             continue
-        assert Counter(NUMBER.findall(wanted.replace(str(runs_dir), ""))) <= Counter(NUMBER.findall("\n".join(lines)))
+        shown = re.sub(rf"{re.escape(str(runs_dir))}(/[\w.-]*)?", "", wanted)  # a long path may be broken anywhere
+        assert Counter(NUMBER.findall(shown)) <= Counter(NUMBER.findall("\n".join(lines)))
 
 
 def test_the_live_view_of_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
