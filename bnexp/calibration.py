@@ -20,11 +20,11 @@ from bnexp.cost import Header
 from bnexp.data.cache import cache_home
 from bnexp.files import open_log, read_checked_json, reason, write_checked_json
 from bnexp.hardware import machine, on_gpu
-from bnexp.plan import WIDEST, group_seconds, structure
+from bnexp.plan import GPU_WIDEST, group_seconds, structure, widest
 
 FORMAT = 1
 """Version of the file, and of the training step that it has times of: a change that moves these is a reason for the next, too."""
-WIDTHS = tuple(width for width in (1, 2, 4, 8) if width <= WIDEST)
+WIDTHS = tuple(2**power for power in range(GPU_WIDEST.bit_length()))
 GAIN = 1.03
 """A wider stack has to be faster by this factor, a run: noise alone chooses none."""
 WORTH_S = 30.0
@@ -68,9 +68,9 @@ def has_lost(ms: Mapping[int, float]) -> bool:
     return sorted(ms).index(choose(ms)) <= len(ms) - 3
 
 
-def widths_for(runs: int) -> tuple[int, ...]:
-    """The widths that are tried for so many runs: up to the first that holds them all."""
-    return tuple(width for width in WIDTHS if width < 2 * runs)
+def widths_for(configs: Sequence[Config]) -> tuple[int, ...]:
+    """The widths that are tried for the configs of one structure: up to the first that holds them all, and no wider than their device's."""
+    return tuple(width for width in WIDTHS if width < 2 * len(configs) and width <= widest(configs[0]))
 
 
 def step_of(configs: Sequence[Config], header: Header) -> dict[str, Any] | None:
@@ -130,7 +130,7 @@ class Calibrated:
             self._table = self._load()
         name = hashlib.sha256(json.dumps(step, sort_keys=True).encode()).hexdigest()[:16]
         known = times_in(self._table.get(name))
-        widths, seconds = widths_for(len(configs)), group_seconds(configs, header)
+        widths, seconds = widths_for(configs), group_seconds(configs, header)
         if (known is None or known.tried < widths[-1]) and len(widths) > 1 and seconds >= worth_s() and name not in self._named:
             self._named.add(name)  # once a command, whatever comes of it
             if self.measure is None:

@@ -57,9 +57,11 @@ def machine(gpu: bool) -> dict[str, Any] | None:
 
 
 def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The CPU's name; on ARM, where the kernel knows none, the numbers of its maker and part."""
+    """The CPU's name with its family's and model's numbers, as virtual machines call several generations by one name; on ARM, where the
+    kernel knows none of these, the numbers of its maker and part."""
     if name := _field(cpuinfo, "model name"):
-        return name
+        kind = ", ".join(f"{word} {number}" for word in ("cpu family", "model") if (number := _field(cpuinfo, word)))
+        return f"{name} ({kind})" if kind else name
     numbers = [_field(cpuinfo, name) for name in ("CPU implementer", "CPU part")]
     return "/".join(numbers) if all(numbers) else platform.processor() or platform.machine()
 

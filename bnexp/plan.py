@@ -27,9 +27,9 @@ CACHE_BYTES = 2**21
 """A stack pays while its first layer's activations fit into a core's cache, and loses beyond (measured on a CPU)."""
 GPU_CACHE_BYTES = 2**25
 """The same on a GPU: about its second-level cache. Not measured."""
-WIDEST = 8
-"""Wider stacks gain little a run (digits, batch 32, ms a run and step at width 1, 4, 6, 8, 12, 16: 3.8, 2.6, 2.4, 2.3, 2.3, 2.3, beside a
-second worker), and leave workers without any."""
+WIDEST, GPU_WIDEST = 8, 64
+"""Wider stacks gain little a run on a CPU (digits, batch 32, ms a run and step at width 1, 4, 6, 8, 12, 16: 3.8, 2.6, 2.4, 2.3, 2.3, 2.3,
+beside a second worker), and leave workers without any. A GPU has one worker, and waits less the more it is given at once. Not measured."""
 
 Widths = Callable[[Sequence[Config], Header], int | None]
 """Given the configs of one structure that are to be trained, and their data's header: how many share a stack at the most; None: the fixed
@@ -105,7 +105,12 @@ def structure(config: Config) -> str:
 def width(config: Config, shape: tuple[int, ...]) -> int:
     """The fixed rule: how many runs of this structure a stack holds at the most, for examples of `shape` [C, *map]."""
     cache = GPU_CACHE_BYTES if on_gpu(config.device) else CACHE_BYTES
-    return max(1, min(WIDEST, cache // (config.train.batch_size * activation_bytes(config, shape))))
+    return max(1, min(widest(config), cache // (config.train.batch_size * activation_bytes(config, shape))))
+
+
+def widest(config: Config) -> int:
+    """How many runs a stack holds at the most on the config's device, whatever is known of it."""
+    return GPU_WIDEST if on_gpu(config.device) else WIDEST
 
 
 def group_seconds(configs: Sequence[Config], header: Header) -> float:

@@ -68,8 +68,8 @@ class Stack:
         self.blocks: list[tuple[Tensor, Tensor]] = []  # losses_SR and correct_SR of the steps before these, since the last record
 
     def warm_up(self) -> None:
-        """What `compile` asks for, before the first step; on a clock of its own."""
-        if self.config.compile:
+        """What `compile` asks for, before the first step, if there is one; on a clock of its own."""
+        if self.config.compile and self.step < self.total:
             own_compiler_cache()
             with self.clock.on("compile_s"):
                 self.update.compile(*self.batches[self.step])

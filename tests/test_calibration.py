@@ -20,7 +20,6 @@ from bnexp.calibration import (
     GAIN,
     MOST_BYTES,
     MOST_ENTRIES,
-    WIDTHS,
     Calibrated,
     StepTimes,
     calibration_json,
@@ -43,7 +42,8 @@ from bnexp.plan import group_seconds, width
 from bnexp.terminal import Terminal
 
 DIGITS: Header = ((1, 8, 8), 1437, 10)
-LONG = Config().replace(**{"train.epochs": None, "train.steps": 10**6})
+CPU_WIDTHS, GPU_WIDTHS = (1, 2, 4, 8), (1, 2, 4, 8, 16, 32, 64)
+LONG = Config().replace(**{"train.epochs": None, "train.steps": 10**6, "device": "cpu"})
 LONG_RUNS = [LONG.replace(seed=seed) for seed in range(8)]
 
 
@@ -62,7 +62,7 @@ class Known:
 
     def __call__(self, configs: Sequence[Config], header: Header, widths: Sequence[int], seconds: float) -> StepTimes:
         self.asked.append(tuple(widths))
-        assert 4 <= seconds <= 60
+        assert 4 <= seconds <= 20
         return self.found
 
 
@@ -96,8 +96,12 @@ def test_two_widths_in_a_row_that_gain_nothing_end_the_trying() -> None:
     assert has_lost({1: 1.0, 2: 1.2, 4: 3.0, 8: 8.0})
 
 
-def test_no_wider_than_it_takes_to_hold_all_runs() -> None:
-    assert [widths_for(runs) for runs in (1, 2, 3, 4, 5, 8, 100)] == [(1,), (1, 2), (1, 2, 4), (1, 2, 4), WIDTHS, WIDTHS, WIDTHS]
+def test_no_wider_than_it_takes_to_hold_all_runs_and_than_the_device_is_given() -> None:
+    for device, most in (("cpu", CPU_WIDTHS), ("cuda", GPU_WIDTHS)):
+        runs = [LONG.replace(device=device)] * 100
+        for count, expected in ((1, (1,)), (2, (1, 2)), (3, (1, 2, 4)), (4, (1, 2, 4)), (5, CPU_WIDTHS), (8, CPU_WIDTHS), (100, most)):
+            assert widths_for(runs[:count]) == expected
+        assert width(LONG.replace(device=device), (1, 8, 8)) == most[-1]
 
 
 SAME = {"train.steps": 7, "train.epochs": None, "train.target": 0.5, "optim.lr": 1.0, "seed": 3, "metrics.ics": True, "name": "x"}
@@ -127,7 +131,7 @@ def test_measured_once_and_kept_for_the_next_command(cache: Path) -> None:
     assert again(LONG_RUNS, DIGITS) == 4
     assert again(LONG_RUNS[:1], DIGITS) == 4  # as many as there are at the most
     assert again([config.replace(**{"train.steps": 5}) for config in LONG_RUNS], DIGITS) == 4  # a short one knows it, too
-    assert measure.asked == [WIDTHS]
+    assert measure.asked == [CPU_WIDTHS]
     assert len(said) == 1
     assert [path.name for path in (cache / "bnexp").iterdir() if path.suffix == ".json"] == ["calibration.json"]
 
@@ -149,7 +153,7 @@ def test_of_few_runs_nothing_is_known_of_many() -> None:
     measure.found = StepTimes({1: 1.0, 2: 1.2, 4: 2.0, 8: 3.0}, 8)
     assert Calibrated(lambda line: None, measure)(LONG_RUNS, DIGITS) == 8
     assert Calibrated(pytest.fail, measure)(LONG_RUNS[:2], DIGITS) == 8
-    assert measure.asked == [(1, 2), WIDTHS]
+    assert measure.asked == [(1, 2), CPU_WIDTHS]
 
 
 DAMAGED = [
@@ -225,7 +229,7 @@ def test_an_entry_that_says_something_else_says_nothing(value: object) -> None:
 
 
 def test_a_width_that_is_never_tried_is_none_of_a_tables() -> None:
-    assert times_in(entry({1: 2.0, 2: 3.0, 64: 0.1, 3: 0.1})) == StepTimes({1: 2.0, 2: 3.0}, 8)
+    assert times_in(entry({1: 2.0, 2: 3.0, 128: 0.1, 3: 0.1})) == StepTimes({1: 2.0, 2: 3.0}, 8)
 
 
 @pytest.mark.parametrize("home", ["", "relative/cache"])

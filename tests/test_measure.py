@@ -10,7 +10,7 @@ import torch
 from conftest import Tiny
 
 from bnexp import measure, plan
-from bnexp.calibration import WIDTHS, has_lost
+from bnexp.calibration import has_lost
 from bnexp.config import Config, from_mapping
 from bnexp.measure import LEAD_STEPS, ROUNDS, TURN_STEPS, WARMUP_STEPS, Measurer, calibrate
 from bnexp.stack import Stack
@@ -32,7 +32,7 @@ def test_real_steps_are_timed_at_each_width_that_is_asked_for(tiny: Tiny, tmp_pa
 
 
 def test_without_time_only_a_stack_of_one_is_known(tiny: Tiny) -> None:
-    found = calibrate(MLP, tiny((5,)), torch.device("cpu"), WIDTHS, 0.0)
+    found = calibrate(MLP, tiny((5,)), torch.device("cpu"), (1, 2, 4, 8), 0.0)
     assert found is not None
     assert (list(found.ms), found.tried) == ([1], 8)  # nothing wider needs to be tried again
 
@@ -50,7 +50,7 @@ def test_what_others_took_is_not_what_measuring_took() -> None:
 def test_widths_that_others_left_no_time_for_are_tried_again(spent: bool, tried: int, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure.Budget, "over", lambda self, more=0.0: True)
     monkeypatch.setattr(measure.Budget, "spent", lambda self, more=0.0: spent)
-    found = calibrate(MLP, tiny((5,)), torch.device("cpu"), WIDTHS, 60.0)
+    found = calibrate(MLP, tiny((5,)), torch.device("cpu"), (1, 2, 4, 8), 60.0)
     assert found is not None
     assert (list(found.ms), found.tried) == ([1], tried)
 
@@ -59,7 +59,7 @@ def test_widths_that_do_not_fit_into_memory_are_not_tried(tiny: Tiny, monkeypatc
     header = (5,), 68, 3
     for runs, expected in ((3, (1, 2)), (0, None)):
         monkeypatch.setattr(plan, "available_memory", lambda runs=runs: plan.least_bytes(MLP, header, runs))
-        found = calibrate(MLP, tiny((5,)), torch.device("cpu"), WIDTHS, 60.0)
+        found = calibrate(MLP, tiny((5,)), torch.device("cpu"), (1, 2, 4, 8), 60.0)
         assert (found and (tuple(found.ms), found.tried)) == (expected and (expected, 2))
 
 

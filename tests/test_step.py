@@ -87,6 +87,10 @@ def same(a: Stack, b: Stack) -> None:
     """Bit for bit: losses, right answers, weights, buffers, and what the optimizer remembers."""
     assert torch.equal(torch.stack(a.losses), torch.stack(b.losses))
     assert torch.equal(torch.stack(a.correct), torch.stack(b.correct))
+    same_state(a, b)
+
+
+def same_state(a: Stack, b: Stack) -> None:
     for name, own in a.network.state_dict().items():
         assert torch.equal(own, b.network.state_dict()[name]), name
     for name, tensors in a.optimizer.state.items():
@@ -205,6 +209,30 @@ def test_every_stack_of_a_process_is_compiled_once(tiny: Tiny) -> None:
         assert backend.ran == 3
         assert backend.compiled == number
         same(plain, stack)
+
+
+@pytest.mark.slow  # compiles for real
+@pytest.mark.parametrize("norm", ["batch", "none"])
+def test_a_compiled_stack_goes_on_from_a_checkpoint(norm: str, tiny: Tiny) -> None:
+    """Compiling runs the network once, which has steps behind it by then: nothing of it must stay. At the end of the budget nothing is compiled."""
+    own = config(**{"model.norm": norm, "compile": True, "train.steps": 2 * STEPS, "train.epochs": None})
+    data = tiny((1, 6, 6))
+    whole, first = (Stack([own, own.replace(seed=1)], data, CPU) for _ in range(2))
+    for stack, steps in ((whole, 2 * STEPS), (first, STEPS)):
+        stack.warm_up()
+        for _ in range(steps):
+            train_step(stack)
+    for steps in (STEPS, 0):
+        spent_s = first.clock.compile_s
+        again = Stack([own, own.replace(seed=1)], data, CPU)
+        again.load_state_dict(first.state_dict())
+        again.warm_up()
+        for _ in range(steps):
+            train_step(again)
+        assert (again.clock.compile_s > spent_s > 0) == (steps > 0)
+        first = again
+    assert all(torch.equal(one, other) for one, other in zip(whole.since_record(), first.since_record(), strict=True))
+    same_state(whole, first)
 
 
 @pytest.mark.slow  # compiles for real

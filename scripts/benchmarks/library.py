@@ -53,12 +53,12 @@ def picked_width(*, overrides: Sequence[str]) -> int:
     from bnexp.compose import compose
     from bnexp.data import header
     from bnexp.grid import widths_here
-    from bnexp.plan import WIDEST, group_seconds, width
+    from bnexp.plan import group_seconds, widest, width
     from bnexp.terminal import Terminal
 
     config = compose(list(overrides))
     known = header(config.data)
-    many = [config.replace(seed=seed) for seed in range(WIDEST)]
+    many = [config.replace(seed=seed) for seed in range(widest(config))]
     steps = config.train.steps or 1
     worth = math.ceil(1.1 * worth_s() * steps / group_seconds(many, known))  # of measuring, and no more: it takes a share of the training
     many = [one.replace(**{"train.steps": worth}) for one in many]

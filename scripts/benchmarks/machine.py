@@ -4,37 +4,27 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import time
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import psutil
 
 from benchmarks.rows import Load
+from bnexp.hardware import computes_bf16, cpu_model
 
 VERSIONS = ("torch", "numpy", "lightning", "skorch", "hydra-joblib-launcher", "ray", "joblib")
 
 
 def machine() -> dict[str, Any]:
     return {
-        "processor": _processor(),
+        "processor": f"{cpu_model()}, {'' if computes_bf16() else 'no '}bf16 instructions",
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
         "platform": platform.platform(),
         "python": platform.python_version(),
         "versions": {name: found for name in VERSIONS if (found := _version(name))},
     }
-
-
-def _processor() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        text = ""
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.M)
-    return found[1] if found else platform.processor() or platform.machine()
 
 
 def _version(name: str) -> str | None:
