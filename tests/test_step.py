@@ -214,7 +214,7 @@ def test_every_stack_of_a_process_is_compiled_once(tiny: Tiny) -> None:
 @pytest.mark.slow  # compiles for real
 @pytest.mark.parametrize("norm", ["batch", "none"])
 def test_a_compiled_stack_goes_on_from_a_checkpoint(norm: str, tiny: Tiny) -> None:
-    """Compiling runs the network once, which has steps behind it by then: nothing of it must stay. At the end of the budget nothing is compiled."""
+    """Compiling runs the network once, which has steps behind it by then: nothing of it must stay. At the budget's end none is needed."""
     own = config(**{"model.norm": norm, "compile": True, "train.steps": 2 * STEPS, "train.epochs": None})
     data = tiny((1, 6, 6))
     whole, first = (Stack([own, own.replace(seed=1)], data, CPU) for _ in range(2))

@@ -24,7 +24,7 @@ from benchmarks.turns import take_turns
 NAME, REPETITIONS = "steps", 3
 BATCHES, NORMS = (4, 32, 256), ("batch", "none")
 ASKED_OFF, ASKED_LIGHT, FROM_BATCH = 0.95, 0.90, 32
-SECONDS = 0.5
+SECONDS = 1.0
 """Of training that one measurement of a side takes, about."""
 FIRST_S = 6.0
 """Of training of a run with metrics on noise that is too long to be made whole."""
