@@ -30,7 +30,7 @@ class StackedOptimizer:
         self.params = [param for param in network.parameters() if param.requires_grad]
         self.views = [param.detach().unflatten(0, (runs, -1)) for param in self.params]
         self.base_lr = self._per_run([config.lr for config in configs])
-        self.lr = self.base_lr.clone()
+        self.lr, self._factor = self.base_lr.clone(), 1.0
         self._lrs = self._broadcast(self.lr)
         self.momentum = self._per_run([config.momentum for config in configs])
         self._momenta = self._broadcast(self.momentum)
@@ -76,7 +76,9 @@ class StackedOptimizer:
 
         `step` itself can then be recorded and replayed.
         """
-        torch.mul(self.base_lr, factor, out=self.lr)
+        if factor != self._factor:
+            torch.mul(self.base_lr, factor, out=self.lr)
+            self._factor = factor
 
     def step(self) -> None:
         """Updates the weights from their gradients; `prepare` comes before each."""

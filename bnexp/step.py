@@ -48,7 +48,8 @@ class Update:
         losses_R, correct_R = self.forward(x, y_RB)
         mark("forward")
         self.optimizer.zero_grad()
-        losses_R.sum().backward()  # with weights of one instead of a sum PyTorch imports SymPy: 0.4 s before the first step
+        # With weights of one instead of a sum PyTorch imports SymPy: 0.4 s before the first step.
+        (losses_R if len(losses_R) == 1 else losses_R.sum()).backward()
         mark("backward")
         self.optimizer.step()
         return losses_R.detach(), correct_R

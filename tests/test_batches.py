@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from conftest import Tiny
@@ -56,6 +58,28 @@ def test_a_step_is_a_pure_function_of_its_number() -> None:
     sequence = [walked[step][0] for step in range(15)]
     for step in (14, 3, 7, 0):
         assert torch.equal(jumped[step][0], sequence[step])
+
+
+@pytest.mark.parametrize("augment", ["none", "crop_flip"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_how_many_batches_are_made_together_changes_none(
+    tiny: Tiny, shape: tuple[int, ...], augment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Strides too: the layout decides how a step computes. 61 // 8 batches an epoch are no multiple of what is made together."""
+    if augment == "crop_flip" and len(shape) != 3:
+        augment = "none"
+    data, seen = tiny(shape, train=61), []
+    for ahead_bytes in (1, 3 * 8 * 2 * 4 * math.prod(shape), 2**18):  # 1, 3, and all of an epoch
+        monkeypatch.setattr("bnexp.batches.AHEAD_BYTES", ahead_bytes)
+        batches = Batches(data, [config(seed, augment=augment) for seed in (3, 0)], torch.float32)
+        seen.append([batches[step] for step in (*range(2 * batches.per_epoch), 3, 9, 0)])
+    made = [len({x.untyped_storage().data_ptr() for x, _ in batches[:7]}) for batches in seen]
+    assert made == [7, 3, 1]
+    for others in seen[1:]:
+        for (x, y_RB), (other_x, other_y) in zip(seen[0], others, strict=True):
+            assert torch.equal(x, other_x)
+            assert x.stride() == other_x.stride()
+            assert torch.equal(y_RB, other_y)
 
 
 @pytest.mark.parametrize("augment", ["none", "crop_flip"])

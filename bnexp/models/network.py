@@ -147,5 +147,5 @@ def losses(logits_RBK: Tensor, y_RB: Tensor) -> Tensor:
 
 def logits(network: nn.Sequential, x: Tensor) -> Tensor:
     """x_[B, R*C, *map] -> logits_[R, B, K]."""
-    y_BRK: Tensor = network(x).unflatten(1, (runs_in(network), -1))
+    y_BRK: Tensor = network(x).view(len(x), runs_in(network), -1)  # `unflatten` is written in Python, and takes as long as a small kernel
     return y_BRK.transpose(0, 1)
