@@ -115,9 +115,10 @@ def root(version: Annotated[bool, typer.Option("--version", callback=_version, i
 
 def main(args: Sequence[str] | None = None) -> None:
     """The console script."""
-    # GNU OpenMP's threads spin at barriers, and with any competitor on the machine a two-thread step took 12 times as long (25 to 297 ms,
-    # MNIST-sized, batch 64, 2 cores); spinning shortly costs a quarter when alone and only doubles then (31, 64 ms). Read when torch loads.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    # GNU OpenMP's threads spin at barriers, by default so long that beside any competitor a two-thread step took 12 times as long (25 to
+    # 297 ms, MNIST-sized, batch 64, 2 cores). With 2000 turns it takes 21.6 ms alone, as with more, and 68 beside a busy process; with
+    # 1000 it took 22.4 and 64 (digits, batch 256: 9.7 and 44 with 2000, 10.8 and 37 with 1000). Read when torch loads.
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     os.environ["PYTHONSAFEPATH"] = "1"  # for what is started from here: Python would import from the working folder, which may be anybody's
     gc.set_threshold(GARBAGE)
     outlive_readers()
