@@ -19,13 +19,16 @@ from bnexp.data import Dataset, crop_flip, draw_crop_flip
 from bnexp.models import memory_format
 from bnexp.seeds import derive
 
-AHEAD_BYTES, MOST_AHEAD = 2**18, 64
+AHEAD_BYTES, MOST_AHEAD = 2**18, 16
 """Batches that follow each other are made together, as many as take so many bytes, which a core's cache holds: made one by one they took
-a thirtieth of a step of the digits network (60 us of 1.8 ms at batch 4, one thread)."""
+a thirtieth of a step of the digits network (65 us of 1.8 ms at batch 4, one thread)."""
+ALIGNED = 64
+"""Bytes: MKL promises the same bits for the same alignment only, and what is allocated for itself has this one."""
 
 
 class Batches:
-    """Batches by step: x_[B, R*C, *map] normalized and augmented, y_[R, B]. The last partial batch of an epoch is dropped."""
+    """Batches by step: x_[B, R*C, *map] normalized and augmented, y_[R, B]. The last partial batch of an epoch is dropped. One step of
+    `ahead` makes its batch and the next ones."""
 
     def __init__(self, data: Dataset, configs: Sequence[Config], dtype: torch.dtype) -> None:
         self.data, self.seeds, self.dtype = data, [config.seed for config in configs], dtype
@@ -33,21 +36,23 @@ class Batches:
         self.per_epoch = len(data.train) // self.size
         self.format = memory_format(len(data.shape) - 1, data.train.x.device)
         batch_bytes = self.size * len(configs) * math.prod(data.shape) * dtype.itemsize
-        self._ahead = max(1, min(MOST_AHEAD, AHEAD_BYTES // batch_bytes))
+        self.ahead = max(1, min(MOST_AHEAD, AHEAD_BYTES // batch_bytes)) if batch_bytes % ALIGNED == 0 else 1
         self._epoch, self._made = -1, -1
+        self._xs: tuple[Tensor, ...] = ()
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
         epoch, position = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             self._start(epoch)
-        chunk, place = divmod(position, self._ahead)
+        chunk, place = divmod(position, self.ahead)
         if chunk != self._made:
             self._make(chunk)
         return self._xs[place], self._ys_RB[place]
 
     def _make(self, chunk: int) -> None:
         """The batches of steps `chunk * ahead` and on: N = ahead * B images of each run at once, of which each batch is a view."""
-        steps = slice(chunk * self._ahead, (chunk + 1) * self._ahead)
+        self._xs, self._made = (), -1  # a large one goes before the next is made
+        steps = slice(chunk * self.ahead, (chunk + 1) * self.ahead)
         index_SBR = self._index_SBR[steps]
         x = self.data.normalize(self.data.train.x[index_SBR.flatten(0, 1)])  # [N, R, C, *map]
         if self.augment == "crop_flip":

@@ -22,7 +22,7 @@ from bnexp.files import open_log, read_checked_json, reason, write_checked_json
 from bnexp.hardware import machine, on_gpu
 from bnexp.plan import GPU_WIDEST, group_seconds, structure, widest
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file, and of the training step that it has times of: a change that moves these is a reason for the next, too."""
 WIDTHS = tuple(2**power for power in range(GPU_WIDEST.bit_length()))
 GAIN = 1.03

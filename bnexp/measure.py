@@ -28,7 +28,8 @@ WARMUP_STEPS = 6
 """Steps of each stack before any is timed: they fill caches and choose kernels."""
 LEAD_STEPS, TURN_STEPS, GPU_TURN_STEPS = 1, 5, 20
 """Steps of a turn that are not timed (the caches still hold another stack's tensors), and that are. On a GPU these are queued, and the
-device is waited for at the turn's ends only."""
+device is waited for at the turn's ends only. On a CPU a turn is as many steps as have their batches made together, or some times that, so
+that each has its share of making them."""
 ROUNDS = 10
 
 
@@ -98,8 +99,7 @@ def calibrate(config: Config, data: Dataset, device: torch.device, widths: Seque
     Returns:
         None where not even a stack of one fits into memory.
     """
-    turn = GPU_TURN_STEPS if device.type == "cuda" else TURN_STEPS
-    budget = Budget(device, seconds)
+    budget, turn = Budget(device, seconds), 0
     stacks: dict[int, Stack] = {}
     ms: dict[int, float] = {}
     tried = 0
@@ -111,13 +111,15 @@ def calibrate(config: Config, data: Dataset, device: torch.device, widths: Seque
         stack = _warm_stack(config, data, device, width, sum(stacks), budget)
         if stack is None:
             break
-        stacks[width], tried = stack, width
-        _round(stacks, ms, turn, budget)
+        if device.type == "cuda" and not stacks:
+            budget = Budget(device, seconds)  # the first stack's first steps also load the libraries
+        stacks[width], tried, turn = stack, width, _turn(stack)
+        _round(stacks, ms, budget)
         if has_lost(ms):
             tried = widths[-1]
             break
     for _ in range(ROUNDS - 1):
-        _round(stacks, ms, turn, budget)
+        _round(stacks, ms, budget)
     return StepTimes(ms, tried) if stacks else None
 
 
@@ -133,12 +135,18 @@ def _warm_stack(config: Config, data: Dataset, device: torch.device, width: int,
     return stack
 
 
-def _round(stacks: Mapping[int, Stack], ms: dict[int, float], turn: int, budget: Budget) -> None:
+def _turn(stack: Stack) -> int:
+    """Timed steps of a stack's turn."""
+    ahead = stack.batches.ahead
+    return GPU_TURN_STEPS if stack.device.type == "cuda" else math.ceil(TURN_STEPS / ahead) * ahead
+
+
+def _round(stacks: Mapping[int, Stack], ms: dict[int, float], budget: Budget) -> None:
     """One turn of each stack; its best so far goes into `ms`. When the time is over, only those that had none have it."""
     for width, stack in stacks.items():
         if width not in ms or not budget.over():
             _steps_ms(stack, LEAD_STEPS, budget)
-            ms[width] = min(ms.get(width, math.inf), _steps_ms(stack, turn, budget))
+            ms[width] = min(ms.get(width, math.inf), _steps_ms(stack, _turn(stack), budget))
 
 
 def _steps_ms(stack: Stack, steps: int, budget: Budget) -> float:

@@ -29,7 +29,8 @@ GPU_CACHE_BYTES = 2**25
 """The same on a GPU: about its second-level cache. Not measured."""
 WIDEST, GPU_WIDEST = 8, 64
 """Wider stacks gain little a run on a CPU (digits, batch 32, ms a run and step at width 1, 4, 6, 8, 12, 16: 3.8, 2.6, 2.4, 2.3, 2.3, 2.3,
-beside a second worker), and leave workers without any. A GPU has one worker, and waits less the more it is given at once. Not measured."""
+beside a second worker), and leave workers without any. A GPU has one worker and
+waits less the more it is given at once; of several GPUs a small sweep then keeps some idle. Not measured."""
 
 Widths = Callable[[Sequence[Config], Header], int | None]
 """Given the configs of one structure that are to be trained, and their data's header: how many share a stack at the most; None: the fixed

@@ -69,7 +69,7 @@ class Stack:
 
     def warm_up(self) -> None:
         """What `compile` asks for, before the first step, if there is one; on a clock of its own."""
-        if self.config.compile and self.step < self.total:
+        if self.config.compile and self.step < self.total and self.alive:
             own_compiler_cache()
             with self.clock.on("compile_s"):
                 self.update.compile(*self.batches[self.step])

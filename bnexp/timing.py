@@ -37,7 +37,8 @@ Parts = dict[str, float]
 class StepTime:
     """Milliseconds of one arm's training step: the median and quartiles of the whole, and the median of each part.
 
-    Forward includes fetching the batch, the learning rate and the loss; backward is autograd alone; the optimizer's part includes the
+    Forward includes the batch (small ones are made several at a time, and the median step finds its own made: see `Batches`), the
+    learning rate and the loss; backward is autograd alone; the optimizer's part includes the
     step's bookkeeping. The parts of a step add up to it, their medians only nearly; they are None where a CUDA graph makes the whole step.
     On CUDA the device is waited for after each part, so that a step here is longer than one of a training, whose kernels are queued while
     Python goes on.

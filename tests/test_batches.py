@@ -80,6 +80,7 @@ def test_how_many_batches_are_made_together_changes_none(
             assert torch.equal(x, other_x)
             assert x.stride() == other_x.stride()
             assert torch.equal(y_RB, other_y)
+            assert y_RB.stride() == other_y.stride()
 
 
 @pytest.mark.parametrize("augment", ["none", "crop_flip"])

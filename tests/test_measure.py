@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from conftest import Tiny
 
 from bnexp import measure, plan
+from bnexp.batches import MOST_AHEAD
 from bnexp.calibration import has_lost
 from bnexp.config import Config, from_mapping
 from bnexp.measure import LEAD_STEPS, ROUNDS, TURN_STEPS, WARMUP_STEPS, Measurer, calibrate
@@ -88,8 +90,10 @@ def test_each_stack_is_warm_before_it_is_timed_and_makes_as_many_steps_a_turn(ti
     monkeypatch.setattr("bnexp.measure.Stack", Seen)
     found = calibrate(MLP, tiny((5,)), torch.device("cpu"), (1, 2), 600.0)
     assert found is not None
-    turn = LEAD_STEPS + TURN_STEPS
     assert [stack.runs for stack in stacks] == [1, 2]
-    assert [stack.step for stack in stacks] == [WARMUP_STEPS + (ROUNDS + 1) * turn, WARMUP_STEPS + ROUNDS * turn]
+    assert [stack.batches.ahead for stack in stacks] == [1, MOST_AHEAD]  # batches of 160 bytes would lie anywhere
+    for stack, rounds in zip(stacks, (ROUNDS + 1, ROUNDS), strict=True):
+        timed = math.ceil(TURN_STEPS / stack.batches.ahead) * stack.batches.ahead  # whole makings of batches
+        assert stack.step == WARMUP_STEPS + rounds * (LEAD_STEPS + timed)
     assert all(len({config.seed for config in stack.configs}) == stack.runs for stack in stacks)
     assert all(stack.losses == stack.correct == [] for stack in stacks)

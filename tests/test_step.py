@@ -263,6 +263,19 @@ def test_compiled_code_is_kept_in_the_users_own_folder(tmp_path: Path, monkeypat
     assert (tmp_path / "bnexp" / "compiled").stat().st_mode & 0o777 == 0o700
 
 
+def test_nothing_is_compiled_where_no_step_follows(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(Update, "compile", lambda self, x, y_RB: asked.append(1))
+    stack = Stack([config(compile=True)], tiny((1, 6, 6)), CPU)
+    stack.warm_up()
+    assert asked == [1]
+    stack.tracks[0].diverged_at_step = 1  # and killed before that was told
+    stack.warm_up()
+    stack.tracks[0].diverged_at_step, stack.step = None, stack.total
+    stack.warm_up()
+    assert asked == [1]
+
+
 def test_where_nothing_can_be_compiled_one_sentence_says_so(tiny: Tiny) -> None:
     def broken(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
         raise RuntimeError("no compiler here")

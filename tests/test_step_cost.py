@@ -29,7 +29,8 @@ BEYOND, BEYOND_MAKING = 4, 9
 """Operators of a step beyond the floor's (learning rate, losses a run, right answers), and of one that makes batches, its own and the next
 ones (by index, normalized)."""
 BEYOND_BYTES, BEYOND_BYTES_MAKING = 1, 4
-"""Bytes of new tensors beyond the floor's, in batches: a batch as it is fetched, normalized and laid out."""
+"""Bytes of new tensors beyond the floor's, in batches: little, and of a step that makes its batch, this as it is fetched, normalized and
+laid out."""
 WAITING = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "_unique2", "unique_dim", "repeat_interleave"}
 """Operators whose result's shape or value a GPU has to be waited for."""
 READS = ("item", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__", "__index__", "nonzero")

@@ -29,8 +29,8 @@ WRONG_USAGE: type[Any] = typer.BadParameter.__mro__[1]
 ECHOED = 180
 """Characters of a message of Click's, which repeats what was typed: with the usage above it stays below 10 lines, wide letters too."""
 GARBAGE = 100_000
-"""New objects between two searches for garbage, of which importing PyTorch leaves none: with Python's own 700, `bnexp train` came to its
-first step after 1.44 s instead of 1.39 (medians of 7)."""
+"""New objects between two searches for garbage. What PyTorch's import makes stays: with Python's own 700 between two, `bnexp
+train` came to its first step after 1.44 s instead of 1.39 (medians of 7). What a training leaves in cycles does not grow with its steps."""
 WIDEST_HELP = 100
 """Columns of help. Click would take no more than 80, and no fewer than 50, whatever the terminal has."""
 
@@ -116,7 +116,7 @@ def root(version: Annotated[bool, typer.Option("--version", callback=_version, i
 def main(args: Sequence[str] | None = None) -> None:
     """The console script."""
     # GNU OpenMP's threads spin at barriers, by default so long that beside any competitor a two-thread step took 12 times as long (25 to
-    # 297 ms, MNIST-sized, batch 64, 2 cores). With 2000 turns it takes 21.6 ms alone, as with more, and 68 beside a busy process; with
+    # 297 ms, MNIST-sized, batch 64, 2 cores). With 2000 turns it takes 21.6 ms alone and 68 beside a busy process; with
     # 1000 it took 22.4 and 64 (digits, batch 256: 9.7 and 44 with 2000, 10.8 and 37 with 1000). Read when torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     os.environ["PYTHONSAFEPATH"] = "1"  # for what is started from here: Python would import from the working folder, which may be anybody's

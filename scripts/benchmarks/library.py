@@ -68,7 +68,7 @@ def picked_width(*, overrides: Sequence[str]) -> int:
 def step_ms(*, overrides: Sequence[str], width: int, seconds: float, threads: int = 1) -> dict[str, float]:
     """Milliseconds a run and step of a stack of `width` runs, over about `seconds` of training steps; the budget must be larger.
 
-    A step at a time on a CPU. On a GPU steps are queued, and waited for after every `QUEUED`.
+    On a CPU as many steps at a time as have their batches made together. On a GPU steps are queued, and waited for after every `QUEUED`.
     """
     import torch
 
@@ -76,10 +76,10 @@ def step_ms(*, overrides: Sequence[str], width: int, seconds: float, threads: in
 
     torch.set_num_threads(threads)
     stack = _stack(tuple(overrides), width)
-    block = QUEUED if stack.device.type == "cuda" else 1
+    block = QUEUED if stack.device.type == "cuda" else stack.batches.ahead
     taken: list[float] = []
     begun = time.perf_counter()
-    while time.perf_counter() - begun < seconds or len(taken) < FEWEST:
+    while time.perf_counter() - begun < seconds or len(taken) * block < FEWEST or len(taken) <= WARMUP:
         start = stack.clock.now()
         for _ in range(block):
             train_step(stack)

@@ -38,9 +38,10 @@ def rows(asked: Asked) -> Iterator[Row]:
                 yield _faster(asked, own, f"28x28, batch {batch}, norm {norm}: bf16", case, "precision=bf16", "bf16 / fp32", FASTER)
             for name, case in (("digits, batch 32", arm("batch", 32)), ("28x28, batch 256", [*larger, *arm("batch", 256, cores())])):
                 yield from _compiled(asked, own, name, case)
-            yield _accuracy(own, "digits, batch 32, 10 epochs", arm("batch", 32), DIGITS_SEEDS)
+            computes_bf16 = own.ask("benchmarks.library:computes_bf16")
+            yield _accuracy(own, "digits, batch 32, 10 epochs", arm("batch", 32), DIGITS_SEEDS if computes_bf16 else SEEDS)
             name = "MNIST, batch 64, 1 epoch"
-            if not own.ask("benchmarks.library:computes_bf16"):
+            if not computes_bf16:
                 yield not_measured(NAME, f"{name}: test accuracy, bf16", WITHOUT, EQUAL)
             elif asked.mnist:
                 real = ["data=mnist", f"data.root={asked.mnist}", "train.epochs=1"]
