@@ -315,7 +315,7 @@ def finite(tree: dict[str, Any]) -> dict[str, Any]:
 
     def clean(value: Any, key: str) -> Any:
         if isinstance(value, dict):
-            return {name: clean(part, f"{key}/{name}" if key else name) for name, part in value.items()}
+            return {str(name): clean(part, f"{key}/{name}" if key else str(name)) for name, part in value.items()}
         if isinstance(value, (list, tuple)):
             return [clean(part, f"{key}/{index}") for index, part in enumerate(value)]
         if isinstance(value, float) and not math.isfinite(value):

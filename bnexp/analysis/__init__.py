@@ -5,16 +5,20 @@ Everything takes flat rows (`bnexp.runs_folder`) and gives frozen dataclasses th
 where it is needed. What counts as a result and what a diverged run scores: `rows`.
 """
 
+from bnexp.analysis import words as words
 from bnexp.analysis.audit import ArmFacts, Audit, Check, fairness_audit
 from bnexp.analysis.batch_size import BatchCost, BatchSizeRow, BatchSizes, SmallBatchCost, by_batch_size, small_batch_cost
 from bnexp.analysis.cells import Cells, GridCell, cells
 from bnexp.analysis.comparable import Arms, arms_of
 from bnexp.analysis.compare import ArmResult, Comparison, Matchup, Versus, compare_arms
-from bnexp.analysis.pairs import Cell, Paired, cell, holm, paired, sign_flip_p
-from bnexp.analysis.rates import BestLr, Factor, LrReach, LrScore, StableLr, largest_stable_lr, select_lr, stable_factor
+from bnexp.analysis.failures import FailureRate, FailureTest, compare_failures, failure_rate
+from bnexp.analysis.images import crossed
+from bnexp.analysis.pairs import Cell, Equivalence, Paired, Tested, cell, detectable, equivalence, holm, paired, with_holm
+from bnexp.analysis.rates import BestLr, LrReach, LrScore, StableLr, largest_stable_lr, select_lr, stable_factor
 from bnexp.analysis.rows import NORM, ArmOf, Row, norm_of, tidy, varying_keys
-from bnexp.analysis.seconds import InSeconds, Seconds, StepCost, StepMs, seconds_to_target
-from bnexp.analysis.target import Quartiles, Ratio, median_to_target, quartiles_to_target, ratio_to_target, survival
+from bnexp.analysis.seconds import InSeconds, Seconds, StepCost, StepMs, seconds_to_target, step_cost
+from bnexp.analysis.target import Quartiles, Ratio, quartiles_to_target, ratio_to_target, survival, turnbull
+from bnexp.analysis.tuning import Tuned, tune
 from bnexp.analysis.words import points
 
 __all__ = [
@@ -32,7 +36,9 @@ __all__ = [
     "Cells",
     "Check",
     "Comparison",
-    "Factor",
+    "Equivalence",
+    "FailureRate",
+    "FailureTest",
     "GridCell",
     "InSeconds",
     "LrReach",
@@ -47,16 +53,22 @@ __all__ = [
     "StableLr",
     "StepCost",
     "StepMs",
+    "Tested",
+    "Tuned",
     "Versus",
     "arms_of",
     "by_batch_size",
     "cell",
     "cells",
     "compare_arms",
+    "compare_failures",
+    "crossed",
+    "detectable",
+    "equivalence",
+    "failure_rate",
     "fairness_audit",
     "holm",
     "largest_stable_lr",
-    "median_to_target",
     "norm_of",
     "paired",
     "points",
@@ -64,10 +76,13 @@ __all__ = [
     "ratio_to_target",
     "seconds_to_target",
     "select_lr",
-    "sign_flip_p",
     "small_batch_cost",
     "stable_factor",
+    "step_cost",
     "survival",
     "tidy",
+    "tune",
+    "turnbull",
     "varying_keys",
+    "with_holm",
 ]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bnexp.analysis.compare import arm_names
+from bnexp.analysis.notes import PARAMETER_GAP
 from bnexp.analysis.rows import (
     NORM,
     ArmOf,
@@ -26,7 +27,7 @@ from bnexp.analysis.rows import (
     until_target,
     varying,
 )
-from bnexp.analysis.words import PARAMETER_GAP, count
+from bnexp.analysis.words import count
 from bnexp.keys import show
 
 NETWORK = ("config.data.name", "config.data.image_size", "config.model.name", "config.model.widths", "config.model.activation")

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bnexp.analysis.compare import accuracy_cell
+from bnexp.analysis.compare import DIFFERENCE, accuracy_cell
+from bnexp.analysis.failures import FailureRate, failure_rate
 from bnexp.analysis.pairs import Cell, cell
 from bnexp.analysis.rows import (
     STATS,
@@ -14,12 +15,11 @@ from bnexp.analysis.rows import (
     by_seed,
     gap,
     is_cold,
-    is_diverged,
     is_result,
     one_each,
     seed_of,
     setting,
-    steps_to_target,
+    target_interval,
     val_loss,
     varying_keys,
 )
@@ -34,18 +34,22 @@ class GridCell:
     values: tuple[Any, ...]
     """Of the table's `keys`, in their order; None where the runs do not read the key (or its value is null)."""
     n: int
-    n_diverged: int
     n_missing: int
-    """Runs that failed, were interrupted or are still going."""
+    """Runs that failed to run, were interrupted or are still going."""
+    failures: FailureRate
     accuracy: dict[str, Cell]
-    """Test accuracy by statistics (running, precise, batch), diverged runs as 0."""
+    """Test accuracy by statistics (running, precise, batch) of the runs that trained."""
     val_loss: Cell
     """Infinite as soon as one run diverged."""
     steps: Quartiles
     gap: Cell
-    """Training minus test accuracy, over the runs that did not diverge."""
+    """Training minus test accuracy, over the runs that trained."""
     ema_warm: bool
     """Every finished run's running statistics have forgotten their initial (0, 1)."""
+
+    @property
+    def n_diverged(self) -> int:
+        return self.failures.diverged
 
 
 @dataclass(frozen=True)
@@ -85,17 +89,16 @@ def cells(rows: Sequence[Row], keys: Sequence[str] | None = None) -> Cells:
 
 def _cell(values: tuple[Any, ...], rows: Sequence[Row]) -> GridCell:
     results = [row for row in rows if is_result(row)]
-    finished = [row for row in results if not is_diverged(row)]
     return GridCell(
         values=values,
         n=len(results),
-        n_diverged=len(results) - len(finished),
         n_missing=len(rows) - len(results),
+        failures=failure_rate(results),
         accuracy={stats: accuracy_cell(results, stats) for stats in STATS},
         val_loss=cell(list(by_seed(results, val_loss).values())),
-        steps=quartiles_to_target(list(by_seed(results, steps_to_target).values())),
-        gap=cell(list(by_seed(finished, gap).values())),
-        ema_warm=not any(map(is_cold, finished)),
+        steps=quartiles_to_target([target_interval(row) for row in results]),
+        gap=cell(list(by_seed(results, gap).values()), DIFFERENCE),
+        ema_warm=not any(map(is_cold, results)),
     )
 
 

@@ -1,7 +1,8 @@
-"""Arms against a baseline: each at its own best learning rate (the headline), and all at the same one (beside it).
+"""Arms against a baseline: each seed at the learning rate that it chose for itself (the headline), and all at the same one (beside it).
 
-The learning rate is chosen on validation data, runs are paired by seed, a diverged run
-counts, and whatever makes the comparison weaker than it looks stands in `warnings`.
+The learning rate is chosen on validation data inside each seed, runs are paired by seed, failures are counted as rates, and whatever makes
+the comparison weaker than it looks stands in `warnings`. What may be stated is decided by `pairs.with_holm` over everything a command
+computes, and worded by `words`.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bnexp.analysis import words
-from bnexp.analysis.pairs import Cell, Paired, cell, holm, paired
-from bnexp.analysis.rates import BestLr, Factor, StableLr, largest_stable_lr, select_lr, stable_factor
+from bnexp.analysis import notes
+from bnexp.analysis.failures import FailureRate, FailureTest, compare_failures, failure_rate
+from bnexp.analysis.images import crossed
+from bnexp.analysis.pairs import Cell, Equivalence, Paired, cell, equivalence, paired
+from bnexp.analysis.rates import BestLr, StableLr, largest_stable_lr, select_lr, stable_factor
 from bnexp.analysis.rows import (
     NORM,
     STATS,
@@ -19,46 +22,57 @@ from bnexp.analysis.rows import (
     Row,
     accuracy,
     batch_size_of,
-    budget_of,
     by_seed,
     gap,
     is_cold,
-    is_diverged,
+    is_failure,
     is_result,
     lr_of,
     norm_of,
     number,
     one_a_cell,
-    steps_to_target,
+    resolution_of,
+    seed_of,
+    target_interval,
     until_target,
     val_loss,
     varying,
 )
-from bnexp.analysis.target import Quartiles, Ratio, quartiles_to_target, ratio_to_target
+from bnexp.analysis.target import Interval, Quartiles, Ratio, quartiles_to_target, ratio_to_target
+from bnexp.analysis.tuning import tune
 from bnexp.errors import UsageError, did_you_mean, one_of
+
+SHARE, DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)
 
 
 @dataclass(frozen=True)
 class ArmResult:
-    """One arm at one learning rate. Accuracies are shares, steps are updates, losses are nats an example."""
+    """One arm: tuned (`lr` None), or at one learning rate. Accuracies are shares, steps are updates, losses are nats an example."""
 
     arm: str
-    lr: float
+    lr: float | None
+    picked: dict[float, int]
+    """How many seeds chose each learning rate, by their own validation loss."""
+    fastest: dict[float, int]
+    """How many seeds reached the target first at each learning rate."""
     n: int
-    n_diverged: int
     n_missing: int
-    """Runs that failed, were interrupted or are still going: no results."""
+    """Runs that failed to run, were interrupted or are still going: no results."""
+    failures: FailureRate
     accuracy: dict[str, Cell]
-    """Test accuracy by statistics (running, precise, batch), diverged runs as 0."""
-    accuracy_finished: dict[str, Cell]
-    """The same over the runs that did not diverge."""
+    """Test accuracy by statistics (running, precise, batch) of the runs that trained."""
     val_loss: Cell
     steps: Quartiles
+    """Steps to target; tuned: each seed at its fastest learning rate."""
     gap: Cell
-    """Generalization gap over the runs that did not diverge: training minus test accuracy."""
+    """Generalization gap of the runs that trained: training minus test accuracy."""
     parameters: int | None
     ema_warm: bool
     """Every finished run's running statistics have forgotten their initial (0, 1)."""
+
+    @property
+    def n_diverged(self) -> int:
+        return self.failures.diverged
 
 
 @dataclass(frozen=True)
@@ -68,19 +82,25 @@ class Versus:
     arm: str
     baseline: str
     accuracy: dict[str, Paired]
-    """Test accuracy, arm minus baseline, by statistics; diverged runs as 0."""
-    accuracy_finished: Paired
-    """Under running statistics, over the seeds at which both finished."""
-    p_holm: float | None
-    """p under running statistics, adjusted over the arms that are compared with the baseline here."""
+    """Test accuracy, arm minus baseline, by statistics, over the seeds at which both trained."""
+    over_images: Paired | None
+    """The difference under running statistics with the test images' sampling error in its interval; None where it is not known."""
+    failures: FailureTest
     speedup: Ratio
     """Steps to target of the baseline over those of the arm: above 1 the arm is faster."""
     gap: Paired
+    equivalence: Equivalence | None = None
+    """Of `headline`, where a margin was stated."""
+
+    @property
+    def headline(self) -> Paired:
+        """The accuracy difference that the primary question is answered by."""
+        return self.over_images or self.accuracy["running"]
 
 
 @dataclass(frozen=True)
 class Matchup:
-    """The arms side by side: `best-lr`, each at its own, or `same-lr`, all at `lr`."""
+    """The arms side by side: `tuned`, each seed at its own learning rate, or `same-lr`, all at `lr`."""
 
     kind: str
     lr: float | None
@@ -99,10 +119,9 @@ class Comparison:
     headline: Matchup
     same_lr: tuple[Matchup, ...]
     stable_lr: dict[str, StableLr]
-    stable_factor: dict[str, Factor]
+    stable_factor: dict[str, Ratio]
     """Largest stable learning rate of each arm over the baseline's."""
     warnings: tuple[str, ...]
-    verdict: str
 
 
 def compare_arms(
@@ -112,13 +131,17 @@ def compare_arms(
     *,
     arm_of: ArmOf = norm_of,
     treatment: Sequence[str] = NORM,
+    primary: bool = True,
+    margin: float | None = None,
 ) -> Comparison:
     """Compares each arm with the baseline. Differences are arm minus baseline.
 
     Args:
-        arms: which to compare, the baseline left out or not; None: all that are there.
+        arms: which to compare, the baseline left out or not; None: all that have runs.
         arm_of: the arm's label of a row.
         treatment: the config keys that the arms differ in by intention; any other difference is warned of.
+        primary: the tuned test accuracy is the question asked in advance; False where it is one of many (a batch size of a sweep).
+        margin: differences of test accuracy within -+margin (a share) count as equal: an equivalence is tested for.
 
     Raises:
         UsageError: an arm has no runs, or runs of different settings share arm, learning rate and seed.
@@ -130,30 +153,28 @@ def compare_arms(
     stable = {arm: largest_stable_lr(by_arm[arm]) for arm in names}
     grids = {arm: {score.lr for score in best[arm].by_lr} for arm in names}
     common = sorted(set.intersection(*grids.values()))
-    chosen = {arm: lr for arm in names if (lr := best[arm].lr) is not None}
-    headline = _matchup("best-lr", None, by_arm, chosen, baseline_arm)
     results = [row for row in rows if is_result(row)]
     differing = varying(results, treatment)
+    tuned = {arm: _tuned(arm, by_arm[arm], best[arm]) for arm in names if best[arm].lr is not None}
     comparison = Comparison(
         baseline=baseline_arm,
         arms=tuple(names),
         batch_sizes=tuple(sorted({batch_size_of(row) for row in rows})),
         best_lr=best,
-        headline=headline,
-        same_lr=tuple(_matchup("same-lr", lr, by_arm, dict.fromkeys(names, lr), baseline_arm) for lr in common),
+        headline=_matchup("tuned", None, tuned, baseline_arm, primary, margin),
+        same_lr=tuple(_matchup("same-lr", lr, {arm: _at(arm, by_arm[arm], lr) for arm in names}, baseline_arm) for lr in common),
         stable_lr=stable,
         stable_factor={arm: stable_factor(stable[arm], stable[baseline_arm]) for arm in names[1:]},
         warnings=(),
-        verdict="",
     )
     sizes = {batch_size_of(row) for row in results}
-    budget = words.STOPPED if any(map(until_target, results)) else words.budget(results) if len(sizes) > 1 else None
+    budget = notes.STOPPED if any(map(until_target, results)) else notes.budget(results) if len(sizes) > 1 else None
     missing = {arm: [lr_of(row) for row in by_arm[arm] if not is_result(row)] for arm in names}
-    return replace(comparison, warnings=tuple(words.warnings(comparison, differing, missing, budget)), verdict=words.verdict(comparison))
+    return replace(comparison, warnings=tuple(notes.warnings(comparison, differing, missing, budget)))
 
 
 def arm_names(rows: Sequence[Row], baseline_arm: str, arms: Sequence[str] | None, arm_of: ArmOf) -> list[str]:
-    """The baseline, then the others as they were asked for; without `arms` all that are there.
+    """The baseline, then the others as they were asked for; without `arms` all that have runs.
 
     Raises:
         UsageError: an arm has no runs.
@@ -167,65 +188,98 @@ def arm_names(rows: Sequence[Row], baseline_arm: str, arms: Sequence[str] | None
     return names
 
 
-def _matchup(kind: str, lr: float | None, by_arm: Mapping[str, Sequence[Row]], chosen: Mapping[str, float], baseline: str) -> Matchup:
-    """The arms at their `chosen` learning rates; an arm without one has no results and is left out."""
-    cells = {arm: [row for row in by_arm[arm] if lr_of(row) == chosen[arm]] for arm in chosen}
-    results = {arm: _arm_result(arm, chosen[arm], rows) for arm, rows in cells.items()}
-    if baseline not in cells:
-        return Matchup(kind, lr, results, {})
-    versus = {arm: _versus(arm, rows, baseline, cells[baseline]) for arm, rows in cells.items() if arm != baseline}
-    tested = {arm: p for arm, found in versus.items() if (p := found.accuracy["running"].p) is not None}
-    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
-    return Matchup(kind, lr, results, {arm: replace(found, p_holm=adjusted.get(arm)) for arm, found in versus.items()})
+@dataclass(frozen=True)
+class _Side:
+    """An arm's run of each seed, and when it reached the target."""
+
+    runs: Mapping[int, Row]
+    steps: Mapping[int, Interval]
+    result: ArmResult
+
+    @property
+    def trained(self) -> dict[int, Row]:
+        return {seed: row for seed, row in self.runs.items() if not is_failure(row)}
 
 
-def _arm_result(arm: str, lr: float, rows: Sequence[Row]) -> ArmResult:
-    results = [row for row in rows if is_result(row)]
-    finished = [row for row in results if not is_diverged(row)]
+def _tuned(arm: str, rows: Sequence[Row], best: BestLr) -> _Side:
+    found = tune(rows, best)
+    missing = sum(not is_result(row) for row in rows)
+    result = _arm_result(arm, None, found.runs, found.steps, missing, found.picked(), found.picked_fastest())
+    return _Side(found.runs, found.steps, result)
+
+
+def _at(arm: str, rows: Sequence[Row], lr: float) -> _Side:
+    here = [row for row in rows if lr_of(row) == lr]
+    runs = {seed_of(row): row for row in here if is_result(row)}
+    steps = {seed: target_interval(row) for seed, row in runs.items()}
+    return _Side(runs, steps, _arm_result(arm, lr, runs, steps, len(here) - len(runs), {lr: len(runs)}, {}))
+
+
+def _arm_result(
+    arm: str,
+    lr: float | None,
+    runs: Mapping[int, Row],
+    steps: Mapping[int, Interval],
+    n_missing: int,
+    picked: dict[float, int],
+    fastest: dict[float, int],
+) -> ArmResult:
+    results = list(runs.values())
     sizes = {size for row in results if (size := number(row, "parameters")) is not None}
     return ArmResult(
         arm=arm,
         lr=lr,
+        picked=picked,
+        fastest=fastest,
         n=len(results),
-        n_diverged=len(results) - len(finished),
-        n_missing=len(rows) - len(results),
+        n_missing=n_missing,
+        failures=failure_rate(results),
         accuracy={stats: accuracy_cell(results, stats) for stats in STATS},
-        accuracy_finished={stats: accuracy_cell(finished, stats) for stats in STATS},
         val_loss=cell(list(by_seed(results, val_loss).values())),
-        steps=quartiles_to_target(list(by_seed(results, steps_to_target).values())),
-        gap=cell(list(by_seed(finished, gap).values())),
+        steps=quartiles_to_target(list(steps.values())),
+        gap=cell(list(by_seed(results, gap).values()), DIFFERENCE),
         parameters=int(sizes.pop()) if len(sizes) == 1 else None,
-        ema_warm=not any(map(is_cold, finished)),
+        ema_warm=not any(map(is_cold, results)),
     )
+
+
+def _matchup(
+    kind: str, lr: float | None, sides: Mapping[str, _Side], baseline: str, primary: bool = False, margin: float | None = None
+) -> Matchup:
+    """The arms that have results, each against the baseline."""
+    results = {arm: side.result for arm, side in sides.items()}
+    if baseline not in sides:
+        return Matchup(kind, lr, results, {})
+    others = [arm for arm in sides if arm != baseline]
+    tests = len(others) if primary else 1
+    versus = {arm: _versus(arm, sides[arm], baseline, sides[baseline], primary, tests, margin) for arm in others}
+    return Matchup(kind, lr, results, versus)
 
 
 def accuracy_cell(rows: Sequence[Row], stats: str) -> Cell:
-    """Test accuracy under `stats` over the results among `rows`."""
-    return cell(list(by_seed(rows, lambda row: accuracy(row, stats)).values()))
+    """Test accuracy under `stats` over the results among `rows` that trained."""
+    return cell(list(by_seed(rows, lambda row: accuracy(row, stats)).values()), SHARE)
 
 
-def accuracy_pairs(rows: Sequence[Row], others: Sequence[Row], stats: str) -> Paired:
-    """Test accuracy under `stats`, `rows` minus `others`, by seed."""
-    return paired(by_seed(rows, lambda row: accuracy(row, stats)), by_seed(others, lambda row: accuracy(row, stats)))
+def accuracy_pairs(rows: Sequence[Row], others: Sequence[Row], stats: str, *, tests: int = 1, primary: bool = False) -> Paired:
+    """Test accuracy under `stats`, `rows` minus `others`, over the seeds at which both trained."""
+    sides = [by_seed(side, lambda row: accuracy(row, stats)) for side in (rows, others)]
+    return paired(*sides, resolution=resolution_of([*rows, *others]), tests=tests, primary=primary)
 
 
-def _versus(arm: str, rows: Sequence[Row], baseline: str, base_rows: Sequence[Row]) -> Versus:
-    finished = [[row for row in side if is_result(row) and not is_diverged(row)] for side in (rows, base_rows)]
-    steps = by_seed(rows, steps_to_target), by_seed(base_rows, steps_to_target)
+def _versus(arm: str, own: _Side, baseline: str, base: _Side, primary: bool, tests: int, margin: float | None) -> Versus:
+    rows, base_rows = list(own.runs.values()), list(base.runs.values())
+    pairs = {stats: accuracy_pairs(rows, base_rows, stats) for stats in STATS}
+    pairs["running"] = accuracy_pairs(rows, base_rows, "running", tests=tests, primary=primary)
+    over_images = crossed(pairs["running"], own.trained, base.trained, tests=tests) if primary else None
+    resolution = resolution_of([*rows, *base_rows])
     return Versus(
         arm=arm,
         baseline=baseline,
-        accuracy={stats: accuracy_pairs(rows, base_rows, stats) for stats in STATS},
-        accuracy_finished=accuracy_pairs(finished[0], finished[1], "running"),
-        p_holm=None,
-        speedup=ratio_to_target(steps[1], steps[0], _budget([*rows, *base_rows])),
-        gap=paired(by_seed(rows, gap), by_seed(base_rows, gap)),
+        accuracy=pairs,
+        over_images=over_images,
+        failures=compare_failures(own.result.failures, base.result.failures),
+        speedup=ratio_to_target(base.steps, own.steps),
+        gap=paired(by_seed(rows, gap), by_seed(base_rows, gap), resolution=resolution),
+        equivalence=None if margin is None else equivalence(over_images or pairs["running"], margin),
     )
-
-
-def _budget(rows: Sequence[Row]) -> float | None:
-    """Updates that every run was given: the smallest budget among them. Where it is not recorded, a finished run's `steps`; those of a
-    diverged run, or of one that stopped at its target, say where it ended and not what it had."""
-    given = [budget_of(row) or (number(row, "steps") if row["status"] == "finished" else None) for row in rows if is_result(row)]
-    known = [steps for steps in given if steps]
-    return min(known) if known else None

@@ -1,4 +1,4 @@
-"""The learning rate of an arm: the best one, chosen on validation data alone, and the largest stable one."""
+"""The learning rate of an arm: the one with the lowest mean validation loss, and the largest stable one of each seed, with its bracket."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bnexp.analysis.rows import Row, is_diverged, is_result, lr_of, number, seed_of, val_accuracy, val_loss
+from bnexp.analysis.rows import Row, is_diverged, is_failure, is_result, lr_of, number, seed_of, val_accuracy, val_loss
+from bnexp.analysis.target import Ratio, ratio
 
 STABLE_ACCURACY = 0.8
-"""A run is stable at a learning rate when it reaches this share of its arm's best validation accuracy."""
-STABLE_SHARE = 0.8
-"""A learning rate is stable when this share of its runs is."""
+"""A run is stable at a learning rate when it ends with this share of its seed's best validation accuracy."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,8 @@ class LrScore:
 
 @dataclass(frozen=True)
 class BestLr:
-    """The learning rate with the lowest mean validation loss; None where there are no results."""
+    """The learning rate with the lowest mean validation loss; None where there are no results. It describes an arm; what arms are compared
+    by is chosen by each seed for itself (`tuning`)."""
 
     lr: float | None
     on_edge: bool
@@ -43,32 +43,34 @@ class BestLr:
 
 @dataclass(frozen=True)
 class LrReach:
-    """How many of a learning rate's n runs reached the threshold of `StableLr`."""
+    """How many of a learning rate's n runs were stable."""
 
     lr: float
     n: int
     reached: int
-    stable: bool
+
+    @property
+    def stable(self) -> bool:
+        """At least half of the runs were."""
+        return 2 * self.reached >= self.n
 
 
 @dataclass(frozen=True)
 class StableLr:
-    """The largest stable learning rate of an arm; None where not even the best one is stable."""
+    """The bracket of the median seed's largest stable learning rate: stable at `lr`, no longer at `unstable_lr`. Both None without
+    results."""
 
     lr: float | None
-    at_edge: bool
-    """It is the grid's largest: the truth is at least this."""
-    best_accuracy: float | None
-    threshold: float | None
+    """0 where the smallest learning rate tried is unstable."""
+    unstable_lr: float | None
+    """Infinite where the largest learning rate tried is stable: the truth lies beyond it."""
+    by_seed: dict[int, tuple[float, float]]
+    """The bracket of each seed."""
     by_lr: tuple[LrReach, ...]
 
-
-@dataclass(frozen=True)
-class Factor:
-    """A ratio of two numbers of which one may be a lower bound: `exact`, `at_least`, `at_most`, or `unknown`."""
-
-    value: float | None
-    bound: str
+    @property
+    def at_edge(self) -> bool:
+        return self.unstable_lr is not None and math.isinf(self.unstable_lr)
 
 
 def select_lr(rows: Sequence[Row]) -> BestLr:
@@ -108,38 +110,51 @@ def select_lr(rows: Sequence[Row]) -> BestLr:
 
 
 def largest_stable_lr(rows: Sequence[Row]) -> StableLr:
-    """The largest lr of the grid such that it, and every one between the arm's best lr and it, is stable.
+    """Each seed's largest lr such that it, and every one tried between the seed's best lr and it, is stable, with the next one tried.
 
-    A run is stable when its validation accuracy at the end of training is at least 0.8 of the arm's best: the mean, over the runs that
-    finished at the best lr (`select_lr`), of their best validation accuracy. A learning rate is stable when 80 % of its runs are; a
-    diverged one is not. Beyond a hole in the grid nothing counts: a lucky lr after an unstable one is no margin.
+    A run is stable when its validation accuracy at the end of training is at least 0.8 of the seed's best: the best validation accuracy of
+    its run with the lowest validation loss. A diverged run is not. Beyond a hole in the grid nothing counts: a lucky lr after an unstable
+    one is no margin. Seeds and learning rates are those that `select_lr` compares.
     """
-    best = select_lr(rows).lr
-    results = [row for row in rows if is_result(row)]
-    at_best = [number(row, "val.best_accuracy") for row in results if lr_of(row) == best and not is_diverged(row)]
-    accuracies = sorted(accuracy for accuracy in at_best if accuracy is not None)
-    accuracy = statistics.fmean(accuracies) if accuracies else None
-    threshold = None if accuracy is None else STABLE_ACCURACY * accuracy
-    grid = sorted({lr_of(row) for row in results})
-    reaches = []
-    for lr in grid:
-        ends = [None if is_diverged(row) else val_accuracy(row) for row in results if lr_of(row) == lr]
-        reached = sum(end is not None and threshold is not None and end >= threshold for end in ends)
-        reaches.append(LrReach(lr, len(ends), reached, reached >= STABLE_SHARE * len(ends) - 1e-9))
-    largest = None
-    for reach in reaches:
-        if best is not None and reach.lr >= best:
-            if not reach.stable:
-                break
-            largest = reach.lr
-    return StableLr(largest, largest is not None and largest == grid[-1], accuracy, threshold, tuple(reaches))
+    best = select_lr(rows)
+    lrs = [score.lr for score in best.by_lr if score.compared]
+    cells = {(seed_of(row), lr_of(row)): row for row in rows if is_result(row)}
+    by_seed: dict[int, tuple[float, float]] = {}
+    reached = dict.fromkeys(lrs, 0)
+    for seed in best.seeds:
+        own = {lr: cells[seed, lr] for lr in lrs}
+        at = min(own, key=lambda lr: (val_loss(own[lr]), lr))
+        threshold = math.inf if is_failure(own[at]) else STABLE_ACCURACY * (number(own[at], "val.best_accuracy") or math.inf)
+        stable = {lr: (val_accuracy(row) or 0.0) >= threshold for lr, row in own.items()}
+        beyond = next((lr for lr in lrs if lr >= at and not stable[lr]), math.inf)
+        by_seed[seed] = (max((lr for lr in lrs if lr < beyond and stable[lr]), default=0.0), beyond if math.isfinite(threshold) else lrs[0])
+        for lr in lrs:
+            reached[lr] += stable[lr]
+    if not by_seed:
+        return StableLr(None, None, {}, ())
+    middle = sorted(by_seed.values())[(len(by_seed) - 1) // 2]
+    return StableLr(*middle, by_seed, tuple(LrReach(lr, len(by_seed), n) for lr, n in reached.items()))
 
 
-def stable_factor(a: StableLr, b: StableLr) -> Factor:
-    """Largest stable lr of a over that of b. At the edge of its grid the one is only known to be at least so large."""
-    if a.lr is None or b.lr is None or (a.at_edge and b.at_edge):
-        return Factor(None if a.lr is None or b.lr is None else a.lr / b.lr, "unknown")
-    return Factor(a.lr / b.lr, "at_least" if a.at_edge else "at_most" if b.at_edge else "exact")
+def stable_factor(arm: StableLr, baseline: StableLr) -> Ratio:
+    """The largest stable lr of the arm over the baseline's, by seed: at its least the stable rate over the other's unstable one. Grids are
+    coarse, so that all seeds may share a bracket: the sign test's interval, with the brackets' ends."""
+    seeds = sorted(arm.by_seed.keys() & baseline.by_seed.keys())
+    logs = []
+    for seed in seeds:
+        (low, high), (base_low, base_high) = arm.by_seed[seed], baseline.by_seed[seed]
+        least, most = _log(low) - _log(base_high), _log(high) - _log(base_low)
+        logs.append((_middle(low, high) - _middle(base_low, base_high), least, most))
+    return ratio(tuple(logs), by_sign=True)
+
+
+def _middle(low: float, high: float) -> float:
+    """ln of the geometric middle of a bracket; of an open one its end."""
+    return _log(high) if low == 0 else _log(low) if math.isinf(high) else (_log(low) + _log(high)) / 2
+
+
+def _log(value: float) -> float:
+    return -math.inf if value == 0 else math.log(value) if math.isfinite(value) else math.inf
 
 
 def _shared_seeds(seed_sets: Sequence[frozenset[int]]) -> frozenset[int]:

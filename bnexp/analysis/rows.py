@@ -3,10 +3,10 @@
 A row is one run's summary.json, flat, as `rows` of the runs folder makes it. The rules on what counts are here and nowhere else:
 
 - `finished` and `diverged` runs are results. `failed`, `interrupted` and `running` ones are not: they are counted as missing.
-- A diverged run is never dropped. Its accuracy is 0 (its logits are not numbers, so it predicts nothing; what is recorded for it is the
-  share of whichever class argmax falls back to), its validation loss is infinite, and its steps to target are infinite even if it passed
-  the target before it diverged: who trains on loses what was reached.
-- A finished run without a finite validation loss counts with an infinite one.
+- A run that diverged, or that ended at chance, failed to train. Failures are counted as a rate (`failures`), and accuracies are those of
+the runs that did train: a mean over accuracies and zeros describes neither.
+- A diverged run's validation loss is infinite, and so are its steps to target, even if it passed the target before it diverged: training
+  longer loses what was reached. A finished run without a finite validation loss counts with an infinite one.
 - A finished run that misses the target has infinite steps to it.
 """
 
@@ -26,6 +26,8 @@ CellKey = TypeVar("CellKey", bound=tuple[Any, ...])
 
 STATS = ("running", "precise", "batch")
 """The statistics that batch norm is evaluated with."""
+AT_CHANCE = 3.0
+"""Standard errors above chance up to which a run counts as untrained."""
 NORM = ("config.model.norm",)
 """The config keys that define the arms, unless the caller says otherwise."""
 IGNORED = frozenset(
@@ -80,6 +82,23 @@ def is_cold(row: Row) -> bool:
     return row.get("running_statistics.warm") is False
 
 
+def is_failure(row: Row) -> bool:
+    """Whether a result did not train: it diverged, or ended at chance.
+
+    At chance: under none of the three statistics does it have more test images right than always naming the largest class would, beyond
+    three standard errors of that share. Where the share of the largest class is not recorded it is taken as one over the classes; where
+    these are not known either, a finished run counts as trained.
+    """
+    if is_diverged(row):
+        return True
+    classes, images = row.get("data.classes"), number(row, "data.test")
+    chance = number(row, "test.chance") or (1 / len(classes) if isinstance(classes, (list, tuple)) and classes else None)
+    scores = [score for stats in STATS if (score := number(row, f"test.{stats}.accuracy")) is not None]
+    if chance is None or not images or not scores or not is_result(row):
+        return False
+    return max(scores) <= chance + AT_CHANCE * math.sqrt(chance * (1 - chance) / images)
+
+
 def seed_of(row: Row) -> int:
     return int(row["seed"])
 
@@ -93,13 +112,19 @@ def batch_size_of(row: Row) -> int:
 
 
 def accuracy(row: Row, stats: str = "running") -> float | None:
-    """Test accuracy in [0, 1] under `stats`: 0 for a diverged run, None where there is none."""
-    return _scored(row, f"test.{stats}.accuracy")
+    """Test accuracy in [0, 1] under `stats`; None for a run that failed to train, and where there is none."""
+    return None if not is_result(row) or is_failure(row) else number(row, f"test.{stats}.accuracy")
+
+
+def resolution_of(rows: Iterable[Row]) -> float:
+    """The step between two accuracies: one over the number of test images, of the smallest test set among the rows; 0 where none says."""
+    images = [n for row in rows if (n := number(row, "data.test"))]
+    return 1 / min(images) if images else 0.0
 
 
 def val_accuracy(row: Row) -> float | None:
-    """Validation accuracy in [0, 1] at the end of training: 0 for a diverged run, None where there is none."""
-    return _scored(row, "val.accuracy")
+    """Validation accuracy in [0, 1] at the end of training; None for a diverged run, and where there is none."""
+    return None if not is_result(row) or is_diverged(row) else number(row, "val.accuracy")
 
 
 def val_loss(row: Row) -> float:
@@ -114,10 +139,18 @@ def steps_to_target(row: Row) -> float:
     return math.inf if value is None else value
 
 
+def target_interval(row: Row) -> tuple[float, float]:
+    """(last update at which the target was not reached, first at which it was): the target was reached in between, evaluations being what
+    they are. Both infinite for a miss; both the step where the one before is not recorded."""
+    reached = steps_to_target(row)
+    before = number(row, "target.previous_step")
+    return (reached, reached) if math.isinf(reached) or before is None else (min(before, reached), reached)
+
+
 def gap(row: Row) -> float | None:
-    """Generalization gap: training accuracy minus test accuracy (running statistics). None for a diverged run: it has neither."""
-    train, test = number(row, "train.accuracy"), number(row, "test.running.accuracy")
-    return None if is_diverged(row) or train is None or test is None else train - test
+    """Generalization gap: training accuracy minus test accuracy (running statistics). None for a run that failed to train."""
+    train, test = number(row, "train.accuracy"), accuracy(row)
+    return None if train is None or test is None else train - test
 
 
 def number(row: Row, key: str) -> float | None:
@@ -276,10 +309,6 @@ class _ConfigOf:
     def __getattr__(self, name: str) -> Any:
         path = f"{self._path}.{name}"
         return _ConfigOf(self._row, path) if path in GROUPS else _value(self._row, path)
-
-
-def _scored(row: Row, key: str) -> float | None:
-    return (0.0 if is_diverged(row) else number(row, key)) if is_result(row) else None
 
 
 def _scalar(key: str, value: Any) -> Any:

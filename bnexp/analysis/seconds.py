@@ -1,31 +1,31 @@
 """Seconds to target: steps to target times the time of a step. The two answer different questions, as a BN step costs more.
 
-The step time is that of a run alone on the machine, measured elsewhere: runs that share a stack or a machine slow each other down.
+The step time is that of a run alone on the machine, measured in turns that alternate between the arms: runs that share a stack or a machine
+slow each other down, and a machine has better and worse minutes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bnexp.analysis import words
 from bnexp.analysis.compare import Comparison
-from bnexp.analysis.target import Quartiles, Ratio
+from bnexp.analysis.pairs import from_t
+from bnexp.analysis.target import Quartiles, Ratio, ratio
 
-NOTE = "The interval of a ratio in seconds is that of the ratio in steps: it does not include the uncertainty of the step times."
-
-StepMs = tuple[float, float, float]
-"""Median, lower and upper quartile of an arm's step, in ms."""
+StepMs = tuple[float, ...]
+"""The median step of each turn, in ms; turn i of every arm was measured beside that of the others."""
+RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
 class StepCost:
-    """An arm's step time over the baseline's. `factor` is the quotient of the medians."""
+    """An arm's step time over the baseline's: the geometric mean of the turns' ratios, with the 95 % percentile bootstrap over turns."""
 
     factor: float
     low: float
-    """The arm's lower quartile over the baseline's upper one; `high` the other way round: the widest that the quartiles allow."""
     high: float
 
 
@@ -36,63 +36,89 @@ class InSeconds:
     arm: str
     baseline: str
     step_cost: StepCost
-    steps: Ratio
-    """Steps to target of the baseline over those of the arm (`Versus.speedup`): above 1 the arm is faster."""
     seconds: Ratio
-    """The same in seconds: `factor`, `mean`, `low` and `high` divided by the step cost; bound and p are those of the steps."""
-    sentence: str
+    """Seconds to target of the baseline over those of the arm: above 1 the arm is faster."""
 
 
 @dataclass(frozen=True)
 class Seconds:
-    """Each arm at its own best learning rate."""
+    """Each seed at its fastest learning rate."""
 
     baseline: str
-    step_ms: dict[str, StepMs]
+    step_ms: dict[str, float]
+    """Median over the turns."""
     to_target: dict[str, Quartiles]
     """Seconds of training, infinite where the run missed the target."""
     versus: dict[str, InSeconds]
-    note: str
 
 
 def seconds_to_target(comparison: Comparison, step_ms: Mapping[str, StepMs]) -> Seconds:
     """s = steps to target x median step time / 1000, for the arms that have results.
 
     Args:
-        step_ms: of each arm, the median, lower and upper quartile of its solo step in ms, at the comparison's batch size.
+        step_ms: of each arm, the median step of each turn, at the comparison's batch size.
 
     Raises:
-        ValueError: an arm with results has no step time, or one that is not 0 < lower quartile <= median <= upper quartile.
+        ValueError: an arm with results has no step times, one that is not above 0, or another number of turns than the baseline.
     """
     headline = comparison.headline
     for arm in headline.arms:
-        if arm not in step_ms:
+        if not step_ms.get(arm):
             raise ValueError(f"no step time of the arm '{arm}'")
-        median, low, high = step_ms[arm]
-        if not 0 < low <= median <= high < math.inf:
-            raise ValueError(f"step_ms['{arm}'] = {step_ms[arm]}: wanted are median, lower and upper quartile, all above 0")
+        if not all(0 < ms < math.inf for ms in step_ms[arm]):
+            raise ValueError(f"step_ms['{arm}'] = {step_ms[arm]}: step times are above 0")
+    median = {arm: statistics.median(step_ms[arm]) for arm in headline.arms}
     versus = {}
     for arm, found in headline.versus.items():
-        cost = _cost(step_ms[arm], step_ms[comparison.baseline])
-        ratio = _scaled(found.speedup, 1 / cost.factor)
-        versus[arm] = InSeconds(arm, comparison.baseline, cost, found.speedup, ratio, "")
-        versus[arm] = replace(versus[arm], sentence=words.in_seconds(versus[arm]))
-    return Seconds(
-        baseline=comparison.baseline,
-        step_ms={arm: step_ms[arm] for arm in headline.arms},
-        to_target={arm: _in_seconds(result.steps, step_ms[arm][0]) for arm, result in headline.arms.items()},
-        versus=versus,
-        note=NOTE,
+        cost = step_cost(step_ms[arm], step_ms[comparison.baseline])
+        versus[arm] = InSeconds(arm, comparison.baseline, cost, in_seconds(found.speedup, cost))
+    to_target = {arm: _in_seconds(result.steps, median[arm]) for arm, result in headline.arms.items()}
+    return Seconds(comparison.baseline, median, to_target, versus)
+
+
+def step_cost(arm: Sequence[float], baseline: Sequence[float]) -> StepCost:
+    """The ratio of two arms' step times over turns that were measured side by side; the same numbers each time (a fixed generator).
+
+    Raises:
+        ValueError: the arms have different numbers of turns.
+    """
+    import numpy as np
+
+    if len(arm) != len(baseline):
+        raise ValueError(f"{len(arm)} turns of the arm and {len(baseline)} of the baseline: turns are paired")
+    logs = np.log(np.asarray(arm) / np.asarray(baseline))
+    means = np.random.default_rng(0).choice(logs, (RESAMPLES, len(logs))).mean(1)
+    low, high = np.quantile(means, (0.025, 0.975))
+    return StepCost(*(float(math.exp(value)) for value in (logs.mean(), low, high)))
+
+
+def in_seconds(steps: Ratio, cost: StepCost) -> Ratio:
+    """The ratio of seconds: that of the steps over the step's cost, with both uncertainties, on logarithms.
+
+    Method `t`: the distances of both intervals from their estimates add in squares (MOVER, Zou and Donner 2008, Statistics in Medicine 27),
+    and p is that of the t test whose interval ends there. Method `sign`: the seeds' brackets grow by the cost's interval.
+    """
+    logs = tuple((mid - math.log(cost.factor), least - math.log(cost.high), most - math.log(cost.low)) for mid, least, most in steps.logs)
+    if steps.method != "t":
+        return ratio(logs, steps.dropped, by_sign=steps.method == "sign")
+    assert steps.factor is not None
+    assert steps.low is not None
+    assert steps.high is not None
+    estimate, center = math.log(steps.factor / cost.factor), math.log(steps.factor)
+    low = estimate - math.hypot(center - math.log(steps.low), math.log(cost.high / cost.factor))
+    high = estimate + math.hypot(math.log(steps.high) - center, math.log(cost.factor / cost.low))
+    toward_one = estimate - low if estimate > 0 else high - estimate
+    unit = from_t(
+        steps.n, 0.0, 1.0, steps.n - 1
+    )  # the quantile of the interval, and the smallest detectable difference, in standard errors
+    assert unit.high is not None
+    assert unit.detectable is not None
+    se = toward_one / unit.high
+    test = from_t(steps.n, estimate, se, steps.n - 1)
+    found = math.exp(unit.detectable * se)
+    return replace(
+        steps, p=test.p, factor=math.exp(estimate), low=math.exp(low), high=math.exp(high), detectable=found, logs=logs, p_holm=None
     )
-
-
-def _cost(arm: StepMs, baseline: StepMs) -> StepCost:
-    return StepCost(arm[0] / baseline[0], arm[1] / baseline[2], arm[2] / baseline[1])
-
-
-def _scaled(ratio: Ratio, scale: float) -> Ratio:
-    factor, mean, low, high = (None if x is None else x * scale for x in (ratio.factor, ratio.mean, ratio.low, ratio.high))
-    return replace(ratio, factor=factor, mean=mean, low=low, high=high)
 
 
 def _in_seconds(steps: Quartiles, ms: float) -> Quartiles:

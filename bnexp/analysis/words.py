@@ -1,223 +1,268 @@
-"""The sentences about a comparison: the verdict, and what weakens it. Everything here is computed from the data, nothing is assumed."""
+"""The sentences about results: what may be stated, and what is not shown. Everything here is computed from the data.
+
+A difference is stated only where its test shows it (`pairs.Tested.shown`). Everything else is "no difference shown", with the difference
+that so many seeds could have shown: absence of evidence is no evidence of absence.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bnexp.analysis.rows import Row, budget_kind, budget_of, number
+from bnexp.analysis.pairs import ENOUGH_SEEDS
 
 if TYPE_CHECKING:
+    from bnexp.analysis.batch_size import BatchCost, SmallBatchCost
     from bnexp.analysis.compare import Comparison, Versus
-    from bnexp.analysis.pairs import Paired
+    from bnexp.analysis.failures import FailureRate
+    from bnexp.analysis.pairs import Paired, Tested
+    from bnexp.analysis.rates import StableLr
     from bnexp.analysis.seconds import InSeconds
     from bnexp.analysis.target import Ratio
 
-ENOUGH_SEEDS = 5
-"""Pairs from which a comparison says more than "too few"."""
-STOPPED = "train.until_target: each run stopped where it reached the target, so final accuracies are those of unequal budgets."
-BATCH_GAP = 0.02
-"""Test accuracy under batch statistics that differs by more than this from that under running ones is worth a look."""
-COLD = "their initial (0, 1) still weighs more than 1 %; see the precise or batch ones"
-PARAMETER_GAP = 0.05
-"""Arms that differ by more than this share of their parameters are not at parity."""
+LABELS = {"batch": "with BN", "none": "without BN"}
 
 
-def verdict(comparison: Comparison) -> str:
-    """One sentence an arm: the difference in test accuracy, its interval, whether that excludes 0, and what else a listener must know."""
+def label(arm: str) -> str:
+    """An arm as a reader knows it: `with BN`, `without BN`, `with group`."""
+    return LABELS.get(arm, f"with {arm}")
+
+
+def verdict(comparison: Comparison) -> list[str]:
+    """What the comparison states of each arm: test accuracy, failures, steps to target, largest stable learning rate; a sentence each."""
     headline, baseline = comparison.headline, comparison.baseline
     if len(comparison.arms) == 1:
-        return f"There is one arm only ({baseline}): nothing to compare."
+        return [f"There is one arm only ({baseline}): nothing to compare."]
     if baseline not in headline.arms:
-        return f"No run of {baseline} has a result yet: nothing to compare with."
-    return " ".join(
-        _against(comparison, headline.versus[arm]) if arm in headline.versus else f"No run of {arm} has a result yet."
-        for arm in comparison.arms[1:]
-    )
+        return [f"No run {label(baseline)} has a result yet: nothing to compare with."]
+    said = []
+    for arm in comparison.arms[1:]:
+        if arm not in headline.versus:
+            said.append(f"No run {label(arm)} has a result yet.")
+            continue
+        versus = headline.versus[arm]
+        a, b = headline.arms[arm], headline.arms[baseline]
+        said += [about_accuracy(versus, len(headline.versus), _tuned(comparison, arm)), *_about_failures(versus, a.failures, b.failures)]
+        said += [_about_ratio(arm, baseline, versus.speedup, "steps")]
+        if len(comparison.best_lr[arm].by_lr) > 1:
+            said += _about_stable(arm, baseline, comparison.stable_lr[arm], comparison.stable_lr[baseline], comparison.stable_factor[arm])
+    return said
 
 
-def warnings(
-    comparison: Comparison, differing: Sequence[str], missing: Mapping[str, Sequence[float]], budget: str | None = None
-) -> list[str]:
-    """What makes the comparison weaker than it looks.
-
-    Args:
-        differing: config keys in which the runs differ unasked.
-        missing: of each arm, the learning rate of every run that has no result.
-        budget: what to say of it, where there is something to say.
-    """
-    found = [] if budget is None else [budget]
-    if differing:
-        keys = ", ".join(key.removeprefix("config.") for key in differing)
-        found.append(f"the runs also differ in {keys}: a difference between arms may be due to that.")
-    trials = {arm: len(best.by_lr) for arm, best in comparison.best_lr.items()}
-    if len(set(trials.values())) > 1:
-        counts = ", ".join(f"{arm} {number}" for arm, number in trials.items())
-        found.append(f"unequal trials: learning rates tried are {counts}; tune each arm with as many.")
-    elif set(trials.values()) == {1}:
-        found.append("one learning rate an arm: nothing was tuned, and a rate that suits one arm may not suit the other.")
-    for arm, best in comparison.best_lr.items():
-        found += [f"{arm}: {text}." for text in best.warnings]
-        if best.on_edge and best.lr is not None:
-            largest = best.lr == max(score.lr for score in best.by_lr)
-            edge = "largest" if largest else "smallest"
-            found.append(f"{arm}: the best lr {best.lr:g} is the {edge} tried; a {'larger' if largest else 'smaller'} one may be better.")
-    for arm, lrs in missing.items():
-        if lrs:
-            where = ", ".join(f"{lrs.count(lr)} at lr {lr:g}" for lr in sorted(set(lrs)))
-            found.append(f"{arm}: runs without a result (failed, interrupted or still running): {where}; they are left out.")
-    found += _about_arms(comparison)
-    for arm, versus in comparison.headline.versus.items():
-        pairs = versus.accuracy["running"]
-        if pairs.n < ENOUGH_SEEDS:
-            found.append(f"{arm} against {comparison.baseline}: {seeds(pairs.n)} in common; a comparison wants {ENOUGH_SEEDS} or more.")
-        if pairs.dropped:
-            found.append(
-                f"{arm} against {comparison.baseline}: seeds {_list(pairs.dropped)} have no partner and are left out of the pairs."
-            )
-    return found
-
-
-def budget(rows: Sequence[Row]) -> str:
-    """Which budget runs of several batch sizes have in common, and what that does to them."""
-    kind = budget_kind(rows)
-    if kind == "steps":
-        return f"equal steps ({budget_of(rows[0]):,.0f}): smaller batches see fewer images in them."
-    if kind == "epochs":
-        return f"equal epochs ({number(rows[0], 'config.train.epochs'):,.0f}), not steps: smaller batches make more updates in them."
-    return "unequal budgets: the runs were given neither equal steps nor equal epochs."
-
-
-def cold_at(batch_sizes: Sequence[int]) -> str:
-    """That the running statistics are cold at these batch sizes."""
-    return f"running statistics are cold at batch {_list(batch_sizes)}: {COLD}."
-
-
-def few_seeds(ns: Sequence[int], noun: str) -> str | None:
-    """That some of these numbers of seeds are too small; `noun`: what each is the number of."""
-    few = [n for n in ns if n < ENOUGH_SEEDS]
-    if not few:
-        return None
-    return f"{len(few)} of {count(len(ns), noun)}: n < {ENOUGH_SEEDS} (at the least {min(few)}); a comparison wants {ENOUGH_SEEDS} or more."
-
-
-def _about_arms(comparison: Comparison) -> list[str]:
-    found = []
-    for arm, best in comparison.best_lr.items():
-        diverged = [f"{score.n_diverged} of {score.n} at lr {score.lr:g}" for score in best.by_lr if score.n_diverged]
-        if diverged:
-            found.append(f"{arm}: diverged runs: {', '.join(diverged)}; they count as accuracy 0 and infinite steps to target.")
-    for arm, result in comparison.headline.arms.items():
-        if not result.ema_warm:
-            found.append(f"{arm}: running statistics are cold: {COLD}.")
-        running, batch = (result.accuracy_finished[stats].mean for stats in ("running", "batch"))
-        if running is not None and batch is not None and abs(batch - running) > BATCH_GAP:
-            found.append(
-                f"{arm}: test accuracy is {percent(running)} with running and {percent(batch)} with batch statistics: "
-                "eval mode does not see the network that was trained."
-            )
-    sizes = {arm: result.parameters for arm, result in comparison.headline.arms.items() if result.parameters}
-    if sizes and max(sizes.values()) > (1 + PARAMETER_GAP) * min(sizes.values()):
-        found.append(f"parameters differ: {', '.join(f'{arm} {size:,}' for arm, size in sizes.items())}.")
-    return found
-
-
-def _against(comparison: Comparison, versus: Versus) -> str:
-    headline, pairs = comparison.headline, versus.accuracy["running"]
-    arm, baseline = versus.arm, versus.baseline
+def about_accuracy(versus: Versus, arms: int = 1, tuned: str = "") -> str:
+    """The headline: the difference in test accuracy for images of this kind, on these images, equivalent, or not shown."""
+    pairs, here = versus.headline, versus.accuracy["running"]
+    a, b = label(versus.arm), label(versus.baseline)
     if pairs.difference is None:
-        return f"{arm} and {baseline} have no seed in common: nothing to compare."
-    detail = evidence(pairs, versus.p_holm, len(headline.versus))
+        return f"No seed trained both {a} and {b}: there is no accuracy to compare."
+    over, amount = _over(pairs), f"{points(abs(pairs.difference)).lstrip('+')} points {'above' if pairs.difference > 0 else 'below'}"
+    detail, only_here = evidence(pairs, arms), "" if pairs is here else f"; on these images alone {interval(here)}"
+    equal = versus.equivalence
     if pairs.n < ENOUGH_SEEDS:
-        text = (
-            f"n = {seeds(pairs.n)}: too few to say; the difference {arm} - {baseline} is {points(pairs.difference)} points of "
-            f"test accuracy ({detail})"
+        return f"n = {seeds(pairs.n)}: too few to say; test accuracy {a} minus {b} is {points(pairs.difference)} points ({detail}){tuned}."
+    if pairs.shown:
+        text = f"Test accuracy {a} is {amount} that {b}{over} ({detail}{only_here}){tuned}."
+        return text + (f" The difference is within the margin of {_margin(equal.margin)}." if equal is not None and equal.shown else "")
+    if equal is not None and equal.shown:
+        return (
+            f"Test accuracy {a} and {b} is equivalent within the margin of {_margin(equal.margin)} (two one-sided tests, {_p(equal.p)}): "
+            f"the difference is {points(pairs.difference)} points ({detail}){tuned}."
         )
-    elif pairs.excludes_zero:
-        amount, word = points(abs(pairs.difference)).lstrip("+"), "above" if pairs.difference > 0 else "below"
-        text = f"{arm} is {amount} points of test accuracy {word} {baseline} ({detail}): the interval excludes 0"
-    else:
-        text = (
-            f"{arm} and {baseline} cannot be told apart: the difference is {points(pairs.difference)} points of test accuracy "
-            f"({detail}), and the interval includes 0"
+    if here.shown:
+        return (
+            f"On these {pairs.n_images:,} test images, test accuracy {a} is {amount} that {b} ({evidence(here, arms)}){tuned}; "
+            f"for other images of this kind no difference is shown ({interval(pairs)}), as so few can show {_can(pairs)}."
         )
-    a, b = headline.arms[arm], headline.arms[baseline]
-    tuned = any(len(best.by_lr) > 1 for best in comparison.best_lr.values())
-    if tuned:
-        text += f"; each at its own best learning rate ({arm} {a.lr:g}, {baseline} {b.lr:g})"
-    else:
-        text += f"; at learning rate {a.lr:g}" if a.lr == b.lr else f"; at learning rates {a.lr:g} ({arm}) and {b.lr:g} ({baseline})"
-    lost = [f"{side.n_diverged} of {side.n} {side.arm} runs" for side in (a, b) if side.n_diverged]
-    if lost:
-        text += f"; {' and '.join(lost)} diverged and count as accuracy 0"
-    return f"{text}; {_to_target(arm, baseline, versus.speedup)}."
-
-
-def _to_target(arm: str, baseline: str, speedup: Ratio) -> str:
-    """`speedup` is the baseline's median steps over the arm's."""
-    if speedup.bound == "unknown":
-        return "neither reaches the target in the median run"
-    if speedup.bound == "at_least":
-        known = "" if speedup.factor is None else f", which makes it at least {speedup.factor:.3g} times faster"
-        return f"only {arm} reaches the target in the median run{known}"
-    if speedup.bound == "at_most":
-        known = "" if speedup.factor is None else f", which makes it at least {1 / speedup.factor:.3g} times faster"
-        return f"only {baseline} reaches the target in the median run{known}"
-    assert speedup.factor is not None
-    faster, factor = (arm, speedup.factor) if speedup.factor >= 1 else (baseline, 1 / speedup.factor)
-    if f"{factor:.3g}" == "1":
-        return "both reach the target in as many steps (medians)"
-    return f"{faster} reaches the target in {factor:.3g} times fewer steps (medians)"
+    return (
+        f"No difference in test accuracy is shown {a} against {b}{over}: {points(pairs.difference)} points ({detail}{only_here}){tuned}; "
+        f"{seeds(pairs.n)} can show {_can(pairs)}."
+    )
 
 
 def in_seconds(found: InSeconds) -> str:
-    """What a step of the arm costs, and who is at the target sooner, in steps and in seconds."""
-    arm, baseline, cost = found.arm, found.baseline, found.step_cost
-    text = (
-        f"a step of {arm} takes {cost.factor:.3g} times one of {baseline} "
-        f"(median of solo steps; quartiles allow {cost.low:.3g} to {cost.high:.3g})"
+    """What a step of the arm costs, and which arm is at the target sooner in seconds."""
+    cost = found.step_cost
+    text = f"A step {label(found.arm)} takes {cost.factor:.3g} times one {label(found.baseline)} ({cost.low:.3g} to {cost.high:.3g})"
+    return f"{text}. {_about_ratio(found.arm, found.baseline, found.seconds, 'seconds')}"
+
+
+def small_batches(cost: SmallBatchCost) -> tuple[str, str]:
+    """Do small batches cost accuracy here: each seed at its own learning rates, and all at the reference's best one?"""
+    if cost.reference is None:
+        nothing = f"There are fewer than two batch sizes {label(cost.arm)}: nothing to compare."
+        return nothing, nothing
+    tuned = _cost(cost, cost.of("tuned"), "each seed at the learning rate that it chose")
+    same = _cost(cost, cost.of("same-lr"), f"all at its best learning rate {cost.same_lr:g}")
+    if cost.absent and cost.of("same-lr"):
+        same += f" Batch {listed(cost.absent)} has no result at it."
+    return tuned, same
+
+
+def evidence(pairs: Paired, arms: int = 1) -> str:
+    """`95 % interval -0.40 to +1.20, n = 10 seeds, p = 0.021`; of several arms the interval holds for all at once."""
+    text = f"{interval(pairs, arms if pairs.primary else 1)}, n = {seeds(pairs.n)}"
+    return text if pairs.p is None else f"{text}, {decisive(pairs)}"
+
+
+def decisive(test: Tested) -> str:
+    """`p = 0.021`, or Holm's where that decides."""
+    p = test.decisive_p
+    return "no p" if p is None else _p(p, "p" if p == test.p else "Holm's p")
+
+
+def interval(pairs: Paired, arms: int = 1) -> str:
+    """`95 % interval -0.40 to +1.20`, in points."""
+    if pairs.low is None or pairs.high is None:
+        return "no interval"
+    return f"{'95 % interval' if arms == 1 else f'simultaneous 95 % interval of {arms} arms'} {points(pairs.low)} to {points(pairs.high)}"
+
+
+def factor(ratio: Ratio) -> str:
+    """`1.8x, 0.9x to 4.8x`: a ratio with its interval."""
+    if ratio.factor is None:
+        return "n/a"
+    span = "" if ratio.low is None or ratio.high is None else f", {times(ratio.low)} to {times(ratio.high)}"
+    return f"{times(ratio.factor)}{span}"
+
+
+def times(value: float) -> str:
+    return "inf" if math.isinf(value) else f"{value:.3g}x"
+
+
+def bracket(found: StableLr) -> str:
+    """`between 1 and 3`, or an open end."""
+    if found.lr is None or found.unstable_lr is None:
+        return "unknown"
+    if found.lr == 0:
+        return f"below {found.unstable_lr:g}"
+    return f"at least {found.lr:g}" if found.at_edge else f"between {found.lr:g} and {found.unstable_lr:g}"
+
+
+def failed(rate: FailureRate) -> str:
+    """`3 of 10 (2 diverged, 1 at chance; 95 % interval 7 to 65 %)`."""
+    if rate.low is None or rate.high is None:
+        return "no runs"
+    kinds = [f"{rate.diverged} diverged"] * bool(rate.diverged) + [f"{rate.at_chance} at chance"] * bool(rate.at_chance)
+    detail = ", ".join(kinds) + ("; " if kinds else "")
+    return f"{rate.failed} of {rate.n} ({detail}95 % interval {100 * rate.low:.0f} to {100 * rate.high:.0f} %)"
+
+
+def _tuned(comparison: Comparison, arm: str) -> str:
+    """How the learning rates of the two arms were chosen."""
+    sides = [comparison.headline.arms[name] for name in (arm, comparison.baseline)]
+    if any(len(comparison.best_lr[side.arm].by_lr) > 1 for side in sides):
+        return "; each seed at the learning rate that it chose by validation loss"
+    a, b = ([f"{lr:g}" for lr in side.picked] or ["?"] for side in sides)
+    return (
+        f"; at learning rate {a[0]}" if a == b else f"; at learning rates {a[0]} ({label(arm)}) and {b[0]} ({label(comparison.baseline)})"
     )
-    steps, seconds = found.steps.factor, found.seconds.factor
-    if found.steps.bound == "unknown":
-        return f"{text}; neither reaches the target in the median run."
-    if found.steps.bound != "exact":
-        winner = arm if found.steps.bound == "at_least" else baseline
-        if steps is None or seconds is None:
-            return f"{text}; only {winner} reaches the target in the median run."
-        if winner == baseline:
-            steps, seconds = 1 / steps, 1 / seconds
-        fast = f"at least {steps:.3g} times as fast in steps and at least {seconds:.3g} times in seconds"
-        return f"{text}; only {winner} reaches the target in the median run, which makes it {fast}."
-    assert steps is not None
-    assert seconds is not None
-    (first, by_steps), (second, by_seconds) = (_faster(arm, baseline, factor) for factor in (steps, seconds))
-    if first and first == second:
-        return f"{text}; to the target, by medians, {first} is {by_steps} times faster in steps and {by_seconds} times in seconds."
-    in_steps = f"{first} is {by_steps} times faster in steps" if first else "both need as many steps"
-    joined = f"but {second} {'' if first else 'is '}{by_seconds} times faster in seconds" if second else "but both need as many seconds"
-    if not first and not second:
-        joined = "and as many seconds"
-    return f"{text}; to the target, by medians, {in_steps}, {joined}."
 
 
-def _faster(arm: str, baseline: str, factor: float) -> tuple[str, str]:
-    """Who is faster and how many times; nobody where that rounds to 1."""
-    winner, factor = (arm, factor) if factor >= 1 else (baseline, 1 / factor)
-    return ("" if f"{factor:.3g}" == "1" else winner), f"{factor:.3g}"
+def _about_failures(versus: Versus, a: FailureRate, b: FailureRate) -> list[str]:
+    if not a.failed and not b.failed:
+        return []
+    sides = f"{failed(a)} {label(versus.arm)}, {failed(b)} {label(versus.baseline)}; Fisher's exact test, {decisive(versus.failures)}"
+    if versus.failures.shown:
+        more = versus.arm if versus.failures.rate > versus.failures.baseline_rate else versus.baseline
+        return [f"Training fails more often {label(more)}: {sides}."]
+    return [f"No difference in how often training fails is shown: {sides}."]
 
 
-def evidence(pairs: Paired, p_holm: float | None = None, tests: int = 1) -> str:
-    """`95 % interval -0.4 to +1.2, n = 5 seeds, p = 0.0625, the smallest that 5 seeds allow`."""
-    interval = "no interval" if pairs.low is None or pairs.high is None else f"95 % interval {points(pairs.low)} to {points(pairs.high)}"
-    text = f"{interval}, n = {seeds(pairs.n)}"
-    p, name = (p_holm, f"Holm's p over {tests} tests") if p_holm is not None and tests > 1 else (pairs.p, "p")
-    if p is not None:
-        text += f", {name} = {p:.3g}" if p >= 1e-4 else f", {name} < 0.0001"
-        least = min(1.0, 2.0 ** (1 - pairs.n))
-        if tests == 1 and least > 0.05 and math.isclose(p, least):
-            text += f", the smallest that {seeds(pairs.n)} allow" + "s" * (pairs.n == 1)
-    return text
+def _about_ratio(arm: str, baseline: str, ratio: Ratio, unit: str) -> str:
+    a, b = label(arm), label(baseline)
+    reached = [sum(log[0] != side for log in ratio.logs) for side in (-math.inf, math.inf)]
+    if ratio.n and all(math.isinf(log[1]) and math.isinf(log[2]) and log[0] == 0 for log in ratio.logs):
+        return f"Neither {a} nor {b} is the target reached by any run."
+    if ratio.factor is None:
+        return f"No seed has runs both {a} and {b}: there are no {unit} to target to compare."
+    missed = [
+        f"{ratio.n - n} of {seeds(ratio.n)} never reach it {label(side)}"
+        for n, side in zip(reached, (arm, baseline), strict=True)
+        if n < ratio.n
+    ]
+    detail = "; ".join([f"n = {seeds(ratio.n)}", *missed, decisive(ratio)])
+    if ratio.shown and ratio.low is not None and ratio.high is not None:
+        first, low, value, high = (a, ratio.low, ratio.factor, ratio.high)
+        if ratio.high < 1:
+            first, low, value, high = (
+                b,
+                1 / ratio.high,
+                math.inf if ratio.factor == 0 else 1 / ratio.factor,
+                math.inf if ratio.low == 0 else 1 / ratio.low,
+            )
+        amount = f"at least {low:.3g}" if math.isinf(value) or math.isinf(high) else f"{value:.3g}"
+        span = "" if math.isinf(value) or math.isinf(high) else f"95 % interval {low:.3g} to {high:.3g}, "
+        return f"The target is reached in {amount} times fewer {unit} {first} ({span}{detail}), each seed at its fastest learning rate."
+    found = "" if ratio.detectable is None else f"; {seeds(ratio.n)} can show a factor of {ratio.detectable:.3g}"
+    few = "too few to say" if ratio.n < ENOUGH_SEEDS else "no difference shown"
+    return f"{unit.capitalize()} to target: {few} ({factor(ratio)}; {detail}){found}."
+
+
+def _about_stable(arm: str, baseline: str, a: StableLr, b: StableLr, ratio: Ratio) -> list[str]:
+    if a.lr is None or b.lr is None:
+        return []
+    text = f"The largest stable learning rate is {bracket(a)} {label(arm)} and {bracket(b)} {label(baseline)}"
+    if not ratio.shown or ratio.low is None or ratio.high is None:
+        return [f"{text}: no difference shown ({decisive(ratio)})."]
+    low, high, more = (
+        (ratio.low, ratio.high, arm) if ratio.low > 1 else (1 / ratio.high, math.inf if ratio.low == 0 else 1 / ratio.low, baseline)
+    )
+    amount = f"at least {low:.3g}" if math.isinf(high) else f"{low:.3g} to {high:.3g}"
+    return [f"{text}: a factor of {amount} in favour of training {label(more)} ({decisive(ratio)})."]
+
+
+def _cost(found: SmallBatchCost, costs: Sequence[BatchCost], rates: str) -> str:
+    known = [cost for cost in costs if cost.pairs.difference is not None]
+    arm = label(found.arm)
+    if not known:
+        return f"No batch size below the reference {found.reference} has runs {arm} to pair with it, {rates}: nothing to compare."
+    if found.stopped:  # all end near the target, whatever the batch size did to them
+        return (
+            f"Accuracies of runs that stopped at their target do not say what small batches cost ({arm}, {rates}); see the steps to target."
+        )
+
+    def each(some: Sequence[BatchCost]) -> str:
+        return ", ".join(
+            f"batch {cost.batch_size}: {points(cost.pairs.difference or 0.0)} points ({evidence(cost.pairs)})" for cost in some
+        )
+
+    against = f"against batch {found.reference}, {rates}, test accuracy with {found.stats} statistics"
+    if (few := min(cost.pairs.n for cost in known)) < ENOUGH_SEEDS:
+        return f"n = {seeds(few)}: too few to say whether small batches cost accuracy {arm}; {against}: {each(known)}."
+    worse, better = ([cost for cost in known if cost.pairs.shown and sign * (cost.pairs.difference or 0.0) > 0] for sign in (-1, 1))
+    fails = [cost for cost in known if cost.failures.shown and cost.failures.rate > cost.failures.baseline_rate]
+    said = [f"small batches cost accuracy {arm}, at batch {_sizes(worse)}"] * bool(worse)
+    said += [f"training fails more often {arm} at batch {_sizes(fails)}"] * bool(fails)
+    said += [f"accuracy {arm} is better at batch {_sizes(better)}"] * bool(better)
+    if said:
+        return f"{' and '.join(said).capitalize().replace('bn', 'BN')}; {against}: {each(known)}."
+    can = max((cost.pairs.detectable or math.inf for cost in known), default=math.inf)
+    return (
+        f"No difference between batch sizes is shown {arm}; {against}: {each(known)}; so many seeds can show "
+        f"{'nothing' if math.isinf(can) else f'{100 * can:.2f} points'}."
+    )
+
+
+def _sizes(costs: Sequence[BatchCost]) -> str:
+    return listed([cost.batch_size for cost in costs])
+
+
+def _over(pairs: Paired) -> str:
+    return "" if pairs.n_images is None else f", over seeds and test images ({pairs.n_images:,})"
+
+
+def _can(pairs: Paired) -> str:
+    """What difference so many seeds and images could have shown."""
+    return "no difference" if pairs.detectable is None else f"{100 * pairs.detectable:.2f} points (with 80 % power)"
+
+
+def _margin(share: float) -> str:
+    return f"{100 * share:g} points"
+
+
+def _p(p: float, name: str = "p") -> str:
+    return f"{name} = {p:.3g}" if p >= 1e-4 else f"{name} < 0.0001"
 
 
 def points(share: float) -> str:
@@ -239,5 +284,5 @@ def count(n: int, noun: str, plural: str | None = None) -> str:
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 
-def _list(values: Sequence[int]) -> str:
+def listed(values: Sequence[int]) -> str:
     return ", ".join(map(str, values))

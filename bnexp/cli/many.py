@@ -45,7 +45,7 @@ class Kind(StrEnum):
 
 
 Seeds = Annotated[
-    int | None, typer.Option("--seeds", min=1, max=1024, help="Seeds a cell (seed, seed+1, ...), which pair the arms.", show_default="5")
+    int | None, typer.Option("--seeds", min=1, max=1024, help="Seeds a cell (seed, seed+1, ...), which pair the arms.", show_default="10")
 ]
 Workers = Annotated[
     int | None,
@@ -110,9 +110,9 @@ def sweep(
     members = {part: [by_id[prepared.ids[config]] for config in configs] for part, configs in asked.parts.items()}
     outcome = train_all(prepared, kind=f"sweep {kind.value}", parts=members, workers=workers, scheduler=scheduler, quiet=quiet)
     rows = {row["id"]: row for row in rows_of(outcome.runs)}
-    results = []
-    for part, configs in asked.parts.items():
-        results += sweeps.analyse(kind.value, part, [(config, rows[prepared.ids[config]]) for config in configs])
+    results = sweeps.analyse(
+        kind.value, {part: [(config, rows[prepared.ids[config]]) for config in configs] for part, configs in asked.parts.items()}
+    )
     plain = {"kind": kind.value, "results": [result.plain() for result in results]}
     stored = store_results(f"sweep-{kind.value}", plain, tidy(list(rows.values())), prepared.group.folder, out)
     if json:
@@ -143,6 +143,13 @@ def compare(
             "--lrs", metavar="A,B,...", help="Learning rates that each arm is tried with.", show_default="half-decades 0.003 to 3"
         ),
     ] = None,
+    refine: Annotated[
+        bool, typer.Option("--refine", help="Bisect each arm's largest stable learning rate twice; every arm is trained at each new rate.")
+    ] = False,
+    margin: Annotated[
+        float | None,
+        typer.Option("--margin", metavar="POINTS", help="Test whether the arms' test accuracies are equivalent within so many points."),
+    ] = None,
     seeds: Seeds = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
@@ -153,14 +160,17 @@ def compare(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compares arms, paired by seed: each at its own best learning rate first, then all at the same one, with intervals and an audit.
+    """Compares arms, paired by seed: each seed at the learning rate that it chose, then all at the same one, with intervals and an audit.
 
-    The learning rate is chosen on validation data. Steps to target become seconds with each arm's step time, measured alone afterwards.
+    Each seed chooses its learning rate on validation data, so that the choice is part of what varies. The one question asked in advance is
+    test accuracy; all other p are corrected for their number. Steps to target become seconds with each arm's step time, measured in turns
+    afterwards.
 
     \b
     Examples:
       bnexp compare --no-bn
       bnexp compare --no-bn data=waveforms --lrs 0.01,0.1,1 --out results
+      bnexp compare --no-bn --refine --margin 0.5 --seeds 20
       bnexp compare batch-bs32-lr0.1-s0 none-bs32-lr0.1-s0
     """
     from bnexp import compare as compares
@@ -171,9 +181,20 @@ def compare(
     from bnexp.runs_folder import find_run, rows_of
     from bnexp.terminal import Terminal
 
+    if margin is not None and not 0 < margin < 100:
+        raise UsageError(f"--margin {margin:g} is not a margin in points of accuracy; give one above 0 and below 100, as in --margin 0.5.")
+    share = None if margin is None else margin / 100
     names, overrides = runs_and_overrides(items)
     if names:
-        asked = {"--no-bn": no_bn, "--norm": norm, "--lrs": lrs, "--seeds": seeds, "--scheduler": scheduler, "--fresh": fresh}
+        asked = {
+            "--no-bn": no_bn,
+            "--norm": norm,
+            "--lrs": lrs,
+            "--seeds": seeds,
+            "--scheduler": scheduler,
+            "--fresh": fresh,
+            "--refine": refine,
+        }
         new = [*overrides, *(option for option, value in asked.items() if value), *(["--workers"] if workers is not None else [])]
         if new:
             raise UsageError(f"{short(names[0])} names a run that is there, and {new[0]} asks for new ones; give runs alone, or none.")
@@ -190,12 +211,16 @@ def compare(
         configs = compares.ask(overrides, norm or [], no_bn=no_bn, lrs=listed(lrs, "--lrs"), seeds=seeds, config_dir=config_dir)
         check_out(out)
         widths = widths_here(Terminal(quiet)) if scheduler is None else None
-        prepared = prepare(configs, runs_dir, fresh=fresh, widths=widths)
         arms = compares.arms_by_norm(configs)
-        outcome = train_all(prepared, kind="compare", arms=arms, workers=workers, scheduler=scheduler, quiet=quiet)
+
+        def train(some: Sequence[Config], again: bool) -> Outcome:
+            prepared = prepare(some, runs_dir, fresh=fresh and not again, widths=widths)
+            return train_all(prepared, kind="compare", arms=arms, workers=workers, scheduler=scheduler, quiet=quiet)
+
+        outcome = compares.train_refined(configs, arms, train, compares.REFINEMENTS if refine else 0)
         if not all(any("seed" in row and arms.arm_of(row) == arm for row in rows_of(outcome.runs)) for arm in arms.labels):
             _end(outcome, None)  # not one run of an arm could even write its summary
-    found = compares.compared(outcome.runs, arms, Terminal(quiet))
+    found = compares.compared(outcome.runs, arms, Terminal(quiet), share)
     group = group_of(outcome.runs)
     stored = store_results("compare", found.plain(), tidy(rows_of(outcome.runs)), group.folder, out)
     if json:
@@ -204,10 +229,10 @@ def compare(
         from bnexp.tables import comparison_tables, show
 
         show(comparison_tables(found))
-    step_ms = {arm: (time.median_ms, time.low_ms, time.high_ms) for arm, time in found.step_times.items()}
+    step_ms = {arm: time.turns_ms for arm, time in found.step_times.items()}
     parts = {"": rows_of(outcome.runs)}
     store_means(group, outcome.runs)
-    try_report(stored, lambda folder: report_on(folder, "compare", outcome.runs, parts, arms=arms, step_ms=step_ms), quiet)
+    try_report(stored, lambda folder: report_on(folder, "compare", outcome.runs, parts, arms=arms, step_ms=step_ms, margin=share), quiet)
     _end(outcome, stored)
 
 

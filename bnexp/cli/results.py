@@ -80,12 +80,13 @@ def report_on(
     parts: Mapping[str, Sequence[Row]],
     arms: Arms | None = None,
     step_ms: Mapping[str, StepMs] | None = None,
+    margin: float | None = None,
 ) -> Path:
     """The report of what was asked for as `kind`; arguments as `bnexp.report.write_report`, which is imported here: drawing needs
     matplotlib, and training does not."""
     from bnexp.report import write_report
 
-    return write_report(folder, TITLES.get(kind, kind), runs, parts, arms=arms, step_ms=step_ms)
+    return write_report(folder, TITLES.get(kind, kind), runs, parts, arms=arms, step_ms=step_ms, margin=margin)
 
 
 def try_report(stored: Path | None, write: Callable[[Path], Path], quiet: bool) -> None:

@@ -13,6 +13,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.patches import Rectangle
 
 from bnexp.analysis import BatchSizeRow, Cell, GridCell, StableLr, survival
+from bnexp.analysis.target import Interval
 from bnexp.plots.style import FAINT, HEIGHT, INK, PAPER, Picture, colours, drawing, legend, percent_axis, plain_ticks
 
 STATS = {"running": ("-", "o"), "precise": ("--", "s"), "batch": (":", "^")}
@@ -21,8 +22,8 @@ DODGE = 0.03
 
 
 def accuracy_by_batch_size(name: str, rows: Sequence[BatchSizeRow], palette: Sequence[str], title: str) -> Picture:
-    """Test accuracy under running, precise and batch statistics, each batch size at the arm's own best learning rate."""
-    best = [row for row in rows if row.kind == "best-lr"]
+    """Test accuracy under running, precise and batch statistics, each seed at the learning rate that it chose."""
+    best = [row for row in rows if row.kind == "tuned"]
     colour, arms = colours(palette), [arm for arm in palette if any(row.arm == arm for row in best)]
     ends = [end for row in best for cell in (row.running, row.precise, row.batch) for end in (cell.mean, cell.low) if end is not None]
     lowest = max(0.0, min(ends, default=0.0))
@@ -46,12 +47,12 @@ def accuracy_by_batch_size(name: str, rows: Sequence[BatchSizeRow], palette: Seq
         axes.set_title(f"{title} (n = {n})", loc="left")
         percent_axis(axes, low=_floor(lowest), high=_ceiling(lowest))
         legend(figure, axes, columns=2)
-    lost = sum(row.n_diverged for row in best)
+    lost = sum(row.failures.failed for row in best)
     one = [row.arm for row in best if row.running == row.precise == row.batch]
     alike = f"The three statistics of {' and '.join(dict.fromkeys(one))} are one. " if one else ""
     caption = (
-        f"Each batch size at the arm's own best learning rate (by validation loss), n = {n} seeds; bars are 95 % intervals of the running "
-        f"ones. {'Diverged runs count as accuracy 0. ' if lost else ''}{alike}"
+        f"Each seed at the learning rate that it chose by validation loss, n = {n} seeds; bars are 95 % intervals of the running "
+        f"ones. {f'{lost} runs that failed to train are left out. ' if lost else ''}{alike}"
     )
     points = "; ".join(f"{row.arm} at batch {row.batch_size}: {_text(row.running)}, precise {_text(row.precise)}" for row in best)
     return Picture(name, title, caption, f"Test accuracy against batch size. {points}.", figure)
@@ -75,7 +76,7 @@ def accuracy_by_lr(
             n = max(one.n for _, one in own)
             axes.plot(x, y, color=colour[arm], marker="o", markersize=4, label=f"{arm} (n = {n})")
             _intervals(axes, x, found, colour[arm])
-            lost = [(at, mean) for at, mean, (_, one) in zip(x, y, own, strict=True) if one.n_diverged]
+            lost = [(at, mean) for at, mean, (_, one) in zip(x, y, own, strict=True) if one.failures.failed and math.isfinite(mean)]
             if lost:
                 axes.plot(
                     *zip(*lost, strict=True), linestyle="", marker="X", markersize=7, color=colour[arm], markeredgecolor=INK, zorder=4
@@ -97,26 +98,26 @@ def accuracy_by_lr(
     texts = []
     for arm in arms:
         low, high = stable_range(stable.get(arm))
-        more = ", the largest that it was tried with" if arm in stable and stable[arm].at_edge else ""
+        more = ", the largest that it was tried with" if arm in stable and high == grid[-1] else ""
         if low is None:
             texts.append(f"{arm} has no stable learning rate")
         else:
             texts.append(f"{arm} is stable {f'at {low:g} alone' if low == high else f'from {low:g} to {high:g}'}{more}")
     crosses = (
-        "Crosses: some of the runs diverged; they count as accuracy 0. "
-        if any(o.n_diverged for own in cells.values() for _, o in own)
+        "Crosses: some of the runs failed to train (diverged, or at chance); the mean is that of the others. "
+        if any(o.failures.failed for own in cells.values() for _, o in own)
         else ""
     )
     caption = (
-        f"Shaded, with a bar at the top: where an arm is stable ({'; '.join(texts)}): at least 80 % of its runs end with 0.8 of its "
-        f"best validation accuracy. {crosses}Bars are 95 % intervals."
+        f"Shaded, with a bar at the top: where an arm is stable ({'; '.join(texts)}): at least half of its runs end with 0.8 of their "
+        f"seed's best validation accuracy. {crosses}Bars are 95 % intervals."
     )
     return Picture(name, title, caption, f"Test accuracy against learning rate. {'; '.join(texts)}.", figure)
 
 
 def stable_range(found: StableLr | None) -> tuple[float | None, float | None]:
-    """The unbroken run of stable learning rates that ends with the largest stable one."""
-    if found is None or found.lr is None:
+    """The unbroken run of stable learning rates that ends with the largest stable one of the median seed."""
+    if found is None or not found.lr:
         return None, None
     low = found.lr
     for reach in sorted(found.by_lr, key=lambda reach: -reach.lr):
@@ -167,7 +168,7 @@ def steps_heat_map(
 
 
 def reached(
-    name: str, steps: Mapping[str, Sequence[float]], budget: float, palette: Sequence[str], title: str, caption: str
+    name: str, steps: Mapping[str, Sequence[Interval]], budget: float, palette: Sequence[str], title: str, caption: str
 ) -> Picture | None:
     """The share of runs that have reached the target, against steps; misses never do."""
     if not any(steps.values()):
@@ -182,7 +183,7 @@ def reached(
             times, shares = survival(own)
             end = max(budget, times[-1])
             axes.plot([*times, end], [*shares, shares[-1]], drawstyle="steps-post", color=colour[arm], label=f"{arm} (n = {len(own)})")
-            arrived = [step for step in own if math.isfinite(step)]
+            arrived = [step for _, step in own if math.isfinite(step)]
             said.append(f"{arm}: {len(arrived)} of {len(own)} reach it" + (f", from step {min(arrived):,.0f} on" if arrived else ""))
         axes.set_xlabel("training steps")
         axes.set_ylabel("runs at the target (%)")

@@ -14,6 +14,7 @@ from bnexp.report.law import law_shown
 from bnexp.report.overview import overview
 from bnexp.report.page import Page, write
 from bnexp.report.show import shown
+from bnexp.report.view import View, corrected
 from bnexp.run import Run
 from bnexp.runs_folder import flatten
 from bnexp.terminal import command_line
@@ -29,13 +30,15 @@ def write_report(
     *,
     arms: Arms | None = None,
     step_ms: Mapping[str, StepMs] | None = None,
+    margin: float | None = None,
 ) -> Path:
     """Writes `report.html` and `figures/` on these runs, and gives the page's path.
 
     Args:
         parts: the runs' rows (`rows_of`), by the budget they were asked for; a run may stand in several.
         arms: of a comparison, whose runs all belong together; None: they are found.
-        step_ms: median and quartiles of each arm's step alone, where that was timed: steps to target become seconds.
+        step_ms: the median step of each turn of each arm, where that was timed: steps to target become seconds.
+        margin: of an equivalence of test accuracies, a share.
 
     Raises:
         UsageError: no run can be read.
@@ -43,14 +46,22 @@ def write_report(
     found = chapters(parts, arms)
     folders = {run.id: run.metrics_jsonl for run in runs}
     many = len(found) > 1
-    pages = (
-        [overview([row for row in rows if readable(row)], part) for part, rows in parts.items()]
-        if len(found) > MAX_CHAPTERS
-        else [
-            shown(chapter, lambda run: curves(folders[run]), f"part{index}_" if many else "", None if many else step_ms)
+    if len(found) > MAX_CHAPTERS:
+        pages = [overview([row for row in rows if readable(row)], part) for part, rows in parts.items()]
+    else:
+        views = [
+            View(
+                chapter,
+                lambda run: curves(folders[run]),
+                f"part{index}_" if many else "",
+                primary=not many,
+                margin=margin,
+                step_ms=None if many else step_ms,
+            )
             for index, chapter in enumerate(found, 1)
         ]
-    )
+        corrected(views)
+        pages = [shown(view) for view in views]
     every = list({row["id"]: row for own in parts.values() for row in own}.values())
     rows, lost = [row for row in every if readable(row)], sorted(str(row["id"]) for row in every if not readable(row))
     shown_ids = {str(row["id"]) for row in rows}

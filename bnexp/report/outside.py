@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from bnexp.analysis import largest_stable_lr
-from bnexp.analysis.rows import batch_size_of, budget_of, is_result, lr_of, steps_to_target
+from bnexp.analysis.rows import batch_size_of, budget_of, is_result, lr_of, target_interval
 from bnexp.plots import Picture, curves, grids
 from bnexp.plots.curves import Arm, Curve
 from bnexp.report.content import slug, there
@@ -77,15 +77,17 @@ def to_target(view: View) -> tuple[Picture, ...]:
     found: list[Picture | None] = []
     for size in view.shown_sizes:
         own = {arm: [row for row in view.rows(arm, size, view.best.get((arm, size))) if is_result(row)] for arm in view.arms}
-        steps = {arm: [steps_to_target(row) for row in rows] for arm, rows in own.items()}
+        steps = {arm: [target_interval(row) for row in rows] for arm, rows in own.items()}
         budget = max((budget_of(row) or 0.0 for row in results if batch_size_of(row) == size), default=0.0)
-        caption = f"Runs that have reached {goal}, each arm at its own best learning rate. A run that misses it, or diverges, never counts."
+        caption = (
+            f"Runs that have reached {goal}, each arm at its lowest mean validation loss. A run that misses it, or diverges, never counts."
+        )
         found.append(
             grids.reached(view.name("reached_target", size), steps, budget, view.arms, f"Runs at the target{view.at(size)}", caption)
         )
     tuned = any(len({lr_of(row) for row in view.rows(arm) if is_result(row)}) > 1 for arm in view.arms)
     if len(view.sizes) == 1 and tuned:
-        steps = {arm: [steps_to_target(row) for row in view.rows(arm) if is_result(row)] for arm in view.arms}
+        steps = {arm: [target_interval(row) for row in view.rows(arm) if is_result(row)] for arm in view.arms}
         budget = max((budget_of(row) or 0.0 for row in results), default=0.0)
         caption = f"Over all learning rates that were tried: how forgiving an arm is of a rate that does not suit it. The target: {goal}."
         found.append(grids.reached(view.name("reached_target_all_lr"), steps, budget, view.arms, "Runs at the target, every lr", caption))

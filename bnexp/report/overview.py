@@ -18,12 +18,12 @@ def overview(rows: Sequence[Row], title: str = "") -> Shown:
     columns = (*(key.removeprefix("config.") for key in found.keys), "n", *(f"{stats} %" for stats in STATS), "val loss", "steps to target")
     table = []
     for one in found.cells:
-        lost = [f"{one.n_diverged} diverged"] * bool(one.n_diverged) + [f"{one.n_missing} missing"] * bool(one.n_missing)
+        lost = [f"{one.failures.failed} failed"] * bool(one.failures.failed) + [f"{one.n_missing} missing"] * bool(one.n_missing)
         n = f"{one.n}" + (f" ({', '.join(lost)})" if lost else "")
         loss = "n/a" if one.val_loss.mean is None else f"{one.val_loss.mean:.4g}"
         values = ("" if value is None else show(value) for value in one.values)
         table.append((*values, n, *(mean_std(one.accuracy[stats]) for stats in STATS), loss, quartiles(one.steps)))
-    caption = "Test accuracy in % ± standard deviation over seeds under three statistics; a diverged run counts as accuracy 0."
+    caption = "Test accuracy in % ± standard deviation over seeds under three statistics; runs that diverged or ended at chance have none."
     known = [one for one in found.cells if one.n and one.val_loss.mean is not None]
     answer = "No run has a result yet."
     if known and not any(key.startswith("config.data.") for key in found.keys):

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from bnexp.analysis import StepMs, fairness_audit
+from bnexp.analysis import fairness_audit
 from bnexp.analysis.words import count
 from bnexp.report import outside, within
 from bnexp.report.answers import all_runs, answer, numbers
-from bnexp.report.chapters import Chapter
 from bnexp.report.content import Section, Shown
-from bnexp.report.view import Read, View
+from bnexp.report.view import View
 
 
-def shown(chapter: Chapter, read: Read, prefix: str = "", step_ms: Mapping[str, StepMs] | None = None) -> Shown:
-    """Everything that a chapter's data allow. `prefix` keeps the pictures' names apart between chapters; `step_ms` makes steps seconds."""
-    view = View(chapter, read, prefix)
-    question, answers, notes = answer(view, step_ms or {})
+def shown(view: View) -> Shown:
+    """Everything that a chapter's data allow."""
+    chapter = view.chapter
+    question, answers, notes = answer(view)
     sections = (
         numbers(view),
         Section("Training", pictures=outside.training(view)),

@@ -5,7 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bnexp.analysis import BatchSizes, Comparison, GridCell, Row, by_batch_size, cells, compare_arms, select_lr
+from bnexp.analysis import (
+    BatchSizes,
+    Comparison,
+    GridCell,
+    Row,
+    Seconds,
+    SmallBatchCost,
+    StepMs,
+    by_batch_size,
+    cells,
+    compare_arms,
+    seconds_to_target,
+    select_lr,
+    small_batch_cost,
+    with_holm,
+)
 from bnexp.analysis.bands import Track
 from bnexp.analysis.rows import batch_size_of, is_diverged, is_result, lr_of, number, seed_of, until_target
 from bnexp.plots.curves import Arm
@@ -18,7 +33,16 @@ Read = Callable[[str], Mapping[str, list[tuple[int, float]]]]
 class View:
     """One chapter. `prefix` keeps the names of its pictures apart from those of other chapters."""
 
-    def __init__(self, chapter: Chapter, read: Read, prefix: str = "") -> None:
+    def __init__(
+        self,
+        chapter: Chapter,
+        read: Read,
+        prefix: str = "",
+        *,
+        primary: bool = True,
+        margin: float | None = None,
+        step_ms: Mapping[str, StepMs] | None = None,
+    ) -> None:
         self.chapter, self._read, self._prefix = chapter, read, prefix
         self.arms, self.sizes = chapter.arms, chapter.batch_sizes
         self._tracks: dict[str, Track] = {}
@@ -32,11 +56,21 @@ class View:
         """The batch size that the network is looked into at: the middle one of those with results of most arms."""
         self.comparison: Comparison | None = None
         self.by_size: BatchSizes | None = None
+        self.seconds: Seconds | None = None
+        self.costs: tuple[SmallBatchCost, ...] = ()
         options: dict[str, Any] = {"arm_of": chapter.arm_of, "treatment": chapter.treatment}
         if len(self.sizes) > 1:
             self.by_size = by_batch_size(chapter.rows, chapter.baseline, **options)
+            self.costs = tuple(
+                small_batch_cost(chapter.rows, arm, stats=stats, arm_of=chapter.arm_of)
+                for arm in self.arms
+                for stats in (("running", "batch") if self.normed(arm) else ("running",))
+            )
         elif len(self.arms) > 1:
-            self.comparison = compare_arms(chapter.rows, chapter.baseline, **options)
+            self.comparison = compare_arms(chapter.rows, chapter.baseline, primary=primary, margin=margin, **options)
+            arms = self.comparison.headline.arms
+            if step_ms and len(arms) > 1 and arms.keys() <= step_ms.keys():
+                self.seconds = seconds_to_target(self.comparison, step_ms)
 
     @property
     def shown_sizes(self) -> list[int]:
@@ -119,3 +153,10 @@ class View:
         having = {size: sum((arm, size) in self.best for arm in self.arms) for size in self.sizes}
         most = [size for size in self.sizes if having[size] == max(having.values())]
         return most[len(most) // 2]
+
+
+def corrected(views: Sequence[View]) -> None:
+    """Holm's correction over everything that a page tests."""
+    found = with_holm(tuple((view.comparison, view.seconds, view.by_size, view.costs) for view in views))
+    for view, results in zip(views, found, strict=True):
+        view.comparison, view.seconds, view.by_size, view.costs = results

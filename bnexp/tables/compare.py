@@ -9,9 +9,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bnexp.analysis import Audit, Comparison, Factor, StableLr
+from bnexp.analysis import Audit, Comparison, Ratio
+from bnexp.analysis.words import bracket, decisive, failed, in_seconds, label, times
+from bnexp.analysis.words import verdict as sentences
 from bnexp.tables.marks import BETTER, LOWEST, MARK, better, lowest, marked
-from bnexp.tables.text import FASTER, LOST, Whole, difference, mean_std, quartiles, times_faster
+from bnexp.tables.text import FASTER, LOST, Whole, difference, mean_std, picks, quartiles, times_faster
 
 if TYPE_CHECKING:
     from bnexp.compare import Compared
@@ -22,18 +24,16 @@ SIGN = {True: ("ok", "green"), False: ("NO", "red"), None: ("?", "yellow")}
 
 
 def comparison_tables(found: Compared) -> RenderableType:
-    """Everything that `bnexp compare` says."""
+    """Everything that `bnexp compare` says: the answer first."""
     comparison = found.comparison
-    parts: list[RenderableType] = [headline(found)]
+    parts: list[RenderableType] = [verdict(found), Text(), headline(found)]
     if comparison.same_lr:
         parts += [Text(), same_lr(comparison)]
-    timed = [] if found.seconds is None else [found.seconds.note]
-    parts += [Text(), audit_table(found.audit), Text(), verdict(found), *notes([*comparison.warnings, *timed])]
-    return Group(*parts)
+    return Group(*parts, Text(), audit_table(found.audit), Text(), *notes(comparison.warnings))
 
 
 def headline(found: Compared) -> RenderableType:
-    """Each arm at its own best learning rate: one column an arm, one for each difference from the baseline."""
+    """Each seed at the learning rate that it chose: one column an arm, one for each difference from the baseline."""
     comparison, seconds = found.comparison, found.seconds
     matchup, baseline = comparison.headline, comparison.baseline
     arms = [arm for arm in comparison.arms if arm in matchup.arms]
@@ -41,13 +41,15 @@ def headline(found: Compared) -> RenderableType:
     order = [*others, *([baseline] if baseline in arms else [])]
     n = max((result.n for result in matchup.arms.values()), default=0)
     sizes = ", ".join(map(str, comparison.batch_sizes))
-    title = f"Each arm at its own best learning rate (batch {sizes}, n = {n} seeds; ± std, [95 % interval])"
+    tuned = any(len(best.by_lr) > 1 for best in comparison.best_lr.values())
+    what = "Each seed at the learning rate that it chose" if tuned else "The arms side by side"
+    title = f"{what} (batch {sizes}, n = {n} seeds; ± std, [95 % interval])"
     table = Table(title=Text(title, style="bold"), title_justify="left")
     table.add_column("")
     for arm in order:
-        table.add_column(Text(arm), justify="right", overflow="fold")
+        table.add_column(Text(label(arm)), justify="right", overflow="fold")
     for arm in others:
-        table.add_column(Text(f"{arm} - {baseline}"), justify="right", overflow="fold")
+        table.add_column(Text(f"{label(arm)} - {label(baseline)}"), justify="right", overflow="fold")
 
     marks: set[str] = set()
 
@@ -57,37 +59,49 @@ def headline(found: Compared) -> RenderableType:
         table.add_row(name, *arms, *[(versus or {}).get(arm, "") for arm in others])
 
     results, versus = matchup.arms, matchup.versus
-    row("learning rate, best by validation loss", {arm: f"{results[arm].lr:g}" for arm in arms})
+    row("learning rates chosen (seeds)", {arm: picks(results[arm].picked) for arm in arms})
     for stats, name in STATS.items():
-        holm = {arm: versus[arm].p_holm if stats == "running" and len(others) > 1 else None for arm in others}
+        pairs = {arm: versus[arm].accuracy[stats] for arm in others}
+        here = stats == "running" and any(one.over_images for one in versus.values())
         row(
-            f"test accuracy %, {name}",
+            f"test accuracy %, {name}" + ", on these images" * here,
             {arm: mean_std(results[arm].accuracy[stats]) for arm in arms},
-            {arm: difference(versus[arm].accuracy[stats], holm[arm]) for arm in others},
-            better(comparison, {arm: versus[arm].accuracy[stats] for arm in others}),
+            {arm: difference(one) for arm, one in pairs.items()},
+            frozenset() if here else better(comparison, pairs),
+        )
+        if here:
+            over = {arm: versus[arm].headline for arm in others}
+            row("  over seeds and test images", {}, {arm: difference(one) for arm, one in over.items()}, better(comparison, over))
+    if any(result.failures.failed for result in results.values()):
+        row(
+            "runs that failed to train",
+            {arm: failed(results[arm].failures) for arm in arms},
+            {arm: decisive(versus[arm].failures) for arm in others},
         )
     row(
         "generalization gap (train - test) %",
         {arm: mean_std(results[arm].gap) for arm in arms},
         {arm: difference(versus[arm].gap) for arm in others},
     )
+    row("fastest learning rates (seeds)", {arm: picks(results[arm].fastest) for arm in arms})
     row(
         "steps to target (quartiles)",
         {arm: quartiles(results[arm].steps) for arm in arms},
         {arm: f"faster {times_faster(versus[arm].speedup)}" for arm in others},
         better(comparison, {arm: versus[arm].speedup for arm in others}),
-    )  # the seconds below have no mark: their interval leaves out how uncertain a step's time is
+    )
     if seconds is not None:
         row(
             "seconds to target",
             {arm: quartiles(seconds.to_target[arm], 2) for arm in arms if arm in seconds.to_target},
             {arm: f"faster {times_faster(one.seconds)}" for arm, one in seconds.versus.items()},
+            better(comparison, {arm: one.seconds for arm, one in seconds.versus.items()}),
         )
         row(
-            "ms a step alone, median (quartiles)",
-            {arm: f"{time.median_ms:.2f} ({time.low_ms:.2f} to {time.high_ms:.2f})" for arm, time in found.step_times.items()},
+            "ms a step alone, median of the turns",
+            {arm: f"{ms:.2f}" for arm, ms in seconds.step_ms.items()},
             {
-                arm: f"cost {one.step_cost.factor:.3g}x ({one.step_cost.low:.3g} to {one.step_cost.high:.3g})"
+                arm: f"cost {one.step_cost.factor:.3g}x [{one.step_cost.low:.3g}x, {one.step_cost.high:.3g}x]"
                 for arm, one in seconds.versus.items()
             },
         )
@@ -97,13 +111,12 @@ def headline(found: Compared) -> RenderableType:
         )
     row(
         "largest stable learning rate",
-        {arm: _stable(comparison.stable_lr[arm]) for arm in arms},
-        {arm: _factor(comparison.stable_factor[arm]) for arm in others},
+        {arm: bracket(comparison.stable_lr[arm]) for arm in arms},
+        {arm: _stable_factor(comparison.stable_factor[arm]) for arm in others},
     )
     row("diverged runs (all learning rates)", {arm: _diverged(comparison, arm) for arm in arms})
     row("parameters", {arm: "n/a" if results[arm].parameters is None else f"{results[arm].parameters:,}" for arm in arms})
-    said = [f"{MARK} better: {BETTER.format(baseline)}"] * bool(marks) + [LOST, FASTER]
-    said += ["cost: ratio of the medians (what their quartiles allow)"] * bool(seconds)
+    said = [f"{MARK} better: {BETTER.format(label(baseline))}"] * bool(marks) + [LOST, FASTER]
     table.caption = Text("; ".join(said))
     return Whole(table)
 
@@ -124,9 +137,9 @@ def same_lr(comparison: Comparison, choose: bool = False) -> RenderableType:
     table = Table(title=Text("All arms at the same learning rate: test accuracy %, running statistics", style="bold"), title_justify="left")
     table.add_column("lr", justify="right")
     for arm in [*others, baseline]:
-        table.add_column(Text(arm), justify="right", overflow="fold")
+        table.add_column(Text(label(arm)), justify="right", overflow="fold")
     for arm in others:
-        table.add_column(Text(f"{arm} - {baseline}"), justify="right", overflow="fold")
+        table.add_column(Text(f"{label(arm)} - {label(baseline)}"), justify="right", overflow="fold")
     tuned = {arm for arm, best in comparison.best_lr.items() if len(best.by_lr) > 1}
     chosen = _lowest_arm(comparison) if choose and not tuned else set()
     for matchup in comparison.same_lr:
@@ -134,12 +147,12 @@ def same_lr(comparison: Comparison, choose: bool = False) -> RenderableType:
         for arm in [*others, baseline]:
             result = matchup.arms[arm]
             best = arm in chosen or (arm in tuned and comparison.best_lr[arm].lr == matchup.lr)
-            lost = f", {result.n_diverged} of {result.n} diverged" if result.n_diverged else ""
+            lost = f", {result.failures.failed} of {result.n} failed" if result.failures.failed else ""
             cells.append(marked(f"{mean_std(result.accuracy['running'])}{lost}", best))
         gaps = [difference(matchup.versus[arm].accuracy["running"]) if arm in matchup.versus else "" for arm in others]
         table.add_row(f"{matchup.lr:g}", *cells, *gaps)
-    said = [f"{MARK} the arm's best learning rate"] * bool(tuned) + [f"{MARK} {LOWEST}"] * bool(chosen)
-    said.append("a diverged run counts as accuracy 0, one that misses the target keeps its own")
+    said = [f"{MARK} the arm's lowest mean validation loss"] * bool(tuned) + [f"{MARK} {LOWEST}"] * bool(chosen)
+    said.append(LOST)
     table.caption = Text("; ".join(said))
     return Whole(table)
 
@@ -170,14 +183,8 @@ def audit_table(audit: Audit) -> Table:
 
 def verdict(found: Compared) -> Text:
     """What a reader should take home, in sentences."""
-    sentences = [found.comparison.verdict]
-    if found.seconds is not None:
-        sentences += [one.sentence[:1].upper() + one.sentence[1:] for one in found.seconds.versus.values()]
-    for arm, factor in found.comparison.stable_factor.items():
-        if factor.value is not None and factor.bound != "unknown":
-            text = f"The largest stable learning rate of {arm} is {_factor(factor)} that of {found.comparison.baseline}."
-            sentences.append(text.replace("≥ ", "at least ").replace("≤ ", "at most ").replace("x that", " times that"))
-    return Text("\n".join(sentences))
+    timed = () if found.seconds is None else found.seconds.versus.values()
+    return Text("\n".join([*sentences(found.comparison), *map(in_seconds, timed)]))
 
 
 def notes(texts: Iterable[str]) -> list[RenderableType]:
@@ -185,17 +192,10 @@ def notes(texts: Iterable[str]) -> list[RenderableType]:
     return [Text(f"Note: {text}", style="yellow") for text in texts]
 
 
-def _stable(found: StableLr) -> str:
-    return "none" if found.lr is None else f"{'≥ ' if found.at_edge else ''}{found.lr:g}"
-
-
-def _factor(found: Factor) -> str:
-    if found.value is None:
+def _stable_factor(found: Ratio) -> str:
+    if found.low is None or found.high is None:
         return "n/a"
-    if found.bound == "unknown":
-        return "unknown (both at the grid's edge)"
-    sign = {"at_least": "≥ ", "at_most": "≤ "}.get(found.bound, "")
-    return f"{sign}{found.value:.3g}x"
+    return f"factor {times(found.low)} to {times(found.high)}, {decisive(found)}"
 
 
 def _diverged(comparison: Comparison, arm: str) -> str:

@@ -9,12 +9,11 @@ from typing import TypeVar
 from rich.text import Text
 
 from bnexp.analysis import Comparison, Paired, Ratio
-from bnexp.analysis.words import ENOUGH_SEEDS
 
 MARK = "*"
 STYLE = "bold green"
 LOWEST = "lowest mean validation loss: a choice, no test"
-BETTER = "the 95 % interval of the pairs with {} excludes no difference, n >= 5"
+BETTER = "a difference from {} is shown: p <= 0.05, for all but the primary question after Holm's correction"
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -36,11 +35,10 @@ def lowest(losses: Mapping[Key, float | None]) -> set[Key]:
 
 
 def better(comparison: Comparison, found: Mapping[str, Paired | Ratio]) -> set[str]:
-    """The arms that are shown to be better: each whose 95 % interval against the baseline lies on the good side of no difference, and the
-    baseline where those of all other arms lie on the bad one. From five pairs on, as below that the verdict says "too few".
+    """The arms that are shown to be better than the baseline, and the baseline where it is shown to be better than all others.
 
     Args:
-        found: of each other arm, what it is above the baseline, or how many times faster.
+        found: of each other arm, how far it is above the baseline, or how many times faster.
     """
     side = {arm: _side(one) for arm, one in found.items()}
     others = [arm for arm in comparison.arms if arm != comparison.baseline]
@@ -50,7 +48,8 @@ def better(comparison: Comparison, found: Mapping[str, Paired | Ratio]) -> set[s
 
 
 def _side(found: Paired | Ratio) -> int:
-    nothing = 0.0 if isinstance(found, Paired) else 1.0
-    if found.low is None or found.high is None or found.n < ENOUGH_SEEDS:
+    """1: shown to be better, -1: shown to be worse, 0: no difference shown."""
+    if not found.shown:
         return 0
-    return (found.low > nothing) - (found.high < nothing)
+    above = (found.difference or 0.0) > 0 if isinstance(found, Paired) else (found.factor or 0.0) > 1
+    return 1 if above else -1

@@ -10,10 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from bnexp.analysis import BatchSizes, BestLr, Cells, Comparison, GridCell, SmallBatchCost
-from bnexp.analysis.words import COLD, cold_at, count, few_seeds
+from bnexp.analysis.notes import COLD, cold_at, few_seeds
+from bnexp.analysis.words import bracket, count, label, small_batches, verdict
 from bnexp.tables.compare import notes, same_lr
 from bnexp.tables.marks import LOWEST, MARK, lowest, marked
-from bnexp.tables.text import FASTER, LOST, Whole, difference, mean_std, quartiles, times_faster
+from bnexp.tables.text import FASTER, LOST, Whole, difference, mean_std, picks, quartiles, times_faster
 
 if TYPE_CHECKING:
     from bnexp.sweep import Result  # data sets and numpy, which a list of runs need not wait for
@@ -76,7 +77,7 @@ def cells_table(found: Cells, budget: str) -> RenderableType:
     for index, one in enumerate(found.cells):
         running = one.accuracy["running"]
         interval = "" if running.low is None or running.high is None else f"{100 * running.low:.2f} to {100 * running.high:.2f}"
-        lost = [f"{one.n_diverged} diverged"] * bool(one.n_diverged) + [f"{one.n_missing} missing"] * bool(one.n_missing)
+        lost = [f"{one.failures.failed} failed"] * bool(one.failures.failed) + [f"{one.n_missing} missing"] * bool(one.n_missing)
         n = f"{one.n}" + (f" ({', '.join(lost)})" if lost else "")
         stats = [mean_std(one.accuracy[name]) for name in ("running", "precise", "batch")]
         table.add_row(
@@ -122,22 +123,30 @@ def _value(value: Any) -> str:
 
 def _batch_sizes(found: BatchSizes, part: str, small: Sequence[SmallBatchCost]) -> list[RenderableType]:
     arms = sorted({row.arm for row in found.table}, key=lambda arm: (arm == "none", arm))
-    title = f"Test accuracy % against batch size at {part}, each arm at its own best learning rate (± std over seeds)"
+    title = f"Test accuracy % against batch size at {part}, each seed at the learning rate that it chose (± std over seeds)"
     table = Table(title=Text(title, style="bold"), title_justify="left")
     table.add_column("batch", justify="right")
-    for name in ("arm", "lr", "n", "running stats", "batch stats", "steps to target", "- none, running stats [95 %]"):
+    for name in (
+        "arm",
+        "lr (seeds)",
+        "n",
+        "running stats",
+        "batch stats",
+        "steps to target",
+        "minus the arm without BN, running stats [95 %]",
+    ):
         table.add_column(Text(name), justify="left" if name == "arm" else "right", overflow="fold")
     shown = None
-    rows = sorted((row for row in found.table if row.kind == "best-lr"), key=lambda row: (row.batch_size, arms.index(row.arm)))
+    rows = sorted((row for row in found.table if row.kind == "tuned"), key=lambda row: (row.batch_size, arms.index(row.arm)))
     best = _lowest_sizes(found)
     for row in rows:
         if shown not in (None, row.batch_size) and len(arms) > 1:
             table.add_section()
         table.add_row(
             str(row.batch_size),
-            Text(row.arm),
-            f"{row.lr:g}",
-            f"{row.n}" + (f" ({row.n_diverged} diverged)" if row.n_diverged else ""),
+            Text(label(row.arm)),
+            picks(row.picked),
+            f"{row.n}" + (f" ({row.failures.failed} failed)" if row.failures.failed else ""),
             marked(mean_std(row.running), (row.batch_size, row.arm) in best),
             mean_std(row.batch),
             quartiles(row.steps),
@@ -147,11 +156,12 @@ def _batch_sizes(found: BatchSizes, part: str, small: Sequence[SmallBatchCost]) 
     table.caption = Text("; ".join([f"{MARK} the arm's {LOWEST}"] * bool(best) + [LOST]))
     parts: list[RenderableType] = [Whole(table)]
     for cost in small:
-        parts += [Text(), _costs(cost), Text(f"At best lr: {cost.answer}"), Text(f"At same lr: {cost.answer_same_lr}")]
-    warned = [f"{cost.arm}: {warning}" for cost in small for warning in cost.warnings]
+        tuned, same = small_batches(cost)
+        parts += [Text(), _costs(cost), Text(f"Tuned: {tuned}"), Text(f"At one learning rate: {same}")]
+    warned = [f"{label(cost.arm)}: {warning}" for cost in small for warning in cost.warnings]
     for arm in arms:
         cold = [row.batch_size for row in rows if row.arm == arm and not row.ema_warm]
-        warned += [f"{arm}: {cold_at(cold)}"] * bool(cold)
+        warned += [f"{label(arm)}: {cold_at(cold)}"] * bool(cold)
     few = few_seeds([row.n for row in rows], "row")
     warned += [] if few is None else [few]
     return [*parts, Text(), *notes(dict.fromkeys(warned))]
@@ -173,17 +183,16 @@ def _lowest_sizes(found: BatchSizes) -> set[tuple[int, str]]:
 
 def _costs(found: SmallBatchCost) -> RenderableType:
     """Each smaller batch size against the reference, paired by seed."""
-    title = f"{found.arm}, {found.stats} statistics: accuracy minus that of batch {found.reference}, points [95 % interval], p"
+    title = f"{label(found.arm)}, {found.stats} statistics: accuracy minus that of batch {found.reference}, points [95 % interval], p"
     table = Table(title=Text(title, style="bold"), title_justify="left")
-    best = {cost.batch_size: cost for cost in found.costs if cost.kind == "best-lr"}
-    at = next((cost.reference_lr for cost in best.values()), None)
-    same = {cost.batch_size: cost for cost in found.costs if cost.kind == "same-lr" and cost.lr == at}
-    for name in ("batch", "n", "each at its best lr", "all at the reference's lr" + ("" if at is None else f" {at:g}")):
+    tuned, same = ({cost.batch_size: cost for cost in found.of(kind)} for kind in ("tuned", "same-lr"))
+    at = "" if found.same_lr is None else f" {found.same_lr:g}"
+    for name in ("batch", "n", "each seed at the lr that it chose", f"all at the reference's lr{at}"):
         table.add_column(name, justify="right", overflow="fold")
-    for size in sorted(best | same):
-        cells = [difference(side[size].pairs, side[size].p_holm) if size in side else "" for side in (best, same)]
-        table.add_row(str(size), str((best | same)[size].pairs.n), *cells)
-    table.caption = Text("p: exact sign-flip test, Holm's correction over the batch sizes")
+    for size in sorted(tuned | same):
+        cells = [difference(side[size].pairs) if size in side else "" for side in (tuned, same)]
+        table.add_row(str(size), str((tuned | same)[size].pairs.n), *cells)
+    table.caption = Text("p: paired t test, Holm's correction over all tests of the command")
     return Whole(table)
 
 
@@ -191,16 +200,13 @@ def _comparison(found: Comparison) -> list[RenderableType]:
     """Arms over learning rates (one of them for a sweep over norms)."""
     lines = []
     for arm in found.arms:
-        stable, best = found.stable_lr[arm], found.best_lr[arm]
+        best = found.best_lr[arm]
         if len(best.by_lr) > 1 and best.lr is not None:
             edge = ", on the edge of the grid" if best.on_edge else ""
-            largest = "none" if stable.lr is None else f"{'≥ ' if stable.at_edge else ''}{stable.lr:g}"
-            lines.append(Text(f"{arm}: best learning rate {best.lr:g}{edge}, largest stable one {largest}"))
-    for arm, factor in found.stable_factor.items():
-        if factor.value is not None and factor.bound != "unknown" and lines:
-            sign = {"at_least": "at least ", "at_most": "at most "}.get(factor.bound, "")
-            lines.append(Text(f"Largest stable learning rate of {arm} over that of {found.baseline}: {sign}{factor.value:.3g}"))
-    return [same_lr(found, choose=True), _targets(found), *lines, Text(), Text(found.verdict), *notes(found.warnings)]
+            largest = bracket(found.stable_lr[arm])
+            lines.append(Text(f"{label(arm)}: lowest mean validation loss at {best.lr:g}{edge}; largest stable learning rate {largest}"))
+    said = [Text(sentence) for sentence in verdict(found)]
+    return [same_lr(found, choose=True), _targets(found), *lines, Text(), *said, *notes(found.warnings)]
 
 
 def _targets(found: Comparison) -> RenderableType:
@@ -209,9 +215,9 @@ def _targets(found: Comparison) -> RenderableType:
     table = Table(title=Text("Steps to target: median (quartiles)", style="bold"), title_justify="left")
     table.add_column("lr", justify="right")
     for arm in [*others, found.baseline]:
-        table.add_column(Text(arm), justify="right", overflow="fold")
+        table.add_column(Text(label(arm)), justify="right", overflow="fold")
     for arm in others:
-        table.add_column(Text(f"{arm} is faster"), justify="right", overflow="fold")
+        table.add_column(Text(f"faster {label(arm)}"), justify="right", overflow="fold")
     for matchup in found.same_lr:
         cells = [quartiles(matchup.arms[arm].steps) for arm in [*others, found.baseline]]
         table.add_row(

@@ -6,7 +6,7 @@ import copy
 import math
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rich.cells import cell_len
@@ -15,13 +15,14 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from bnexp.analysis import Cell, Paired, Quartiles, Ratio, points
+from bnexp.analysis import Cell, Paired, Quartiles, Ratio, Tested, points
+from bnexp.analysis.words import times
 from bnexp.errors import one_line
 from bnexp.sparkline import BLOCKS, drawable
 from bnexp.sparkline import LOST as DIVERGED
 
-FASTER = "faster: ratio of the medians; paired: geometric mean of the ratios by seed [95 % interval]"
-LOST = "a diverged run counts as accuracy 0 and never reaches the target; one that misses it keeps its accuracy"
+FASTER = "faster: how many times fewer, the mean of the seeds' ratios [95 % interval]"
+LOST = "accuracies are those of runs that trained; runs that diverged or ended at chance are counted as failures"
 
 
 PLAIN = {"± ": "+-", "≥ ": ">=", "≤ ": "<=", "…": ".", DIVERGED: "x", **dict(zip(BLOCKS, "_.,-=+%#", strict=True))}
@@ -129,13 +130,17 @@ def mean_std(cell: Cell) -> str:
     return f"{100 * cell.mean:.2f}" + ("" if cell.std is None else f" ± {100 * cell.std:.2f}")
 
 
-def difference(pairs: Paired, p: float | None = None) -> str:
-    """`+1.28 [+0.93, +1.62] p 0.0625`: percentage points with the 95 % interval."""
+def difference(pairs: Paired) -> str:
+    """`+1.28 [+0.93, +1.62] p 0.0021`: percentage points with the interval and the p that decides, Holm's where there is one."""
     if pairs.difference is None:
         return "n/a"
     interval = "" if pairs.low is None or pairs.high is None else f" [{points(pairs.low)}, {points(pairs.high)}]"
-    p = pairs.p if p is None else p
-    return f"{points(pairs.difference)}{interval}" + ("" if p is None else f" p {p:.3g}")
+    return f"{points(pairs.difference)}{interval}{_p(pairs)}"
+
+
+def picks(counts: Mapping[float, int]) -> str:
+    """`0.1 (6), 0.03 (4)`: learning rates with the number of seeds that chose them, the most frequent first."""
+    return ", ".join(f"{lr:g} ({n})" for lr, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))) or "n/a"
 
 
 def quartiles(found: Quartiles, digits: int = 0) -> str:
@@ -151,11 +156,13 @@ def quartiles(found: Quartiles, digits: int = 0) -> str:
 
 
 def times_faster(ratio: Ratio) -> str:
-    """`1.21x; paired 1.4x [0.78, 4.3]`: how many times faster by the medians, a bound where one side misses the target; and by the
-    geometric mean over the seeds, whose interval it is: the medians' ratio may lie outside of it."""
-    sign = {"at_least": "≥ ", "at_most": "≤ "}.get(ratio.bound, "")
+    """`1.40x [0.78x, 4.3x] p 0.2`: how many times faster, seed by seed, with the 95 % interval."""
     if ratio.factor is None:
-        return {"at_least": "only this arm arrives", "at_most": "only the baseline arrives"}.get(ratio.bound, "n/a")
-    known = ratio.mean is not None and ratio.low is not None and ratio.high is not None
-    pairs = f"; paired {ratio.mean:.3g}x [{ratio.low:.3g}, {ratio.high:.3g}]" if known else ""
-    return f"{sign}{ratio.factor:.3g}x{pairs}"
+        return "n/a"
+    interval = "" if ratio.low is None or ratio.high is None else f" [{times(ratio.low)}, {times(ratio.high)}]"
+    return f"{times(ratio.factor)}{interval}{_p(ratio)}"
+
+
+def _p(test: Tested) -> str:
+    p = test.decisive_p
+    return "" if p is None else " p < 0.0001" if p < 1e-4 else f" p {p:.2g}"

@@ -1,0 +1,230 @@
+"""Compares arms with themselves: how often each kind of sentence that the commands print would be false, and how often a true one is found.
+
+A pool of real runs (40 seeds, both arms, seven learning rates, digits) is resampled: two disjoint sets of n seeds of one arm, under two
+names, go through the functions that `compare` and `sweep` use. Whatever they state about a difference is false. With a planted difference,
+the share of comparisons that state it is the power.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import gzip
+import json
+import statistics
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bnexp.analysis import compare_arms, seconds_to_target, small_batch_cost, with_holm
+from bnexp.analysis.pairs import Tested
+from bnexp.analysis.rows import accuracy, norm_of, seed_of
+from bnexp.analysis.words import small_batches
+
+POOL = Path(__file__).resolve().parent.parent / "tests" / "data" / "aa_pool.json.gz"
+SEEDS = (5, 10, 20)
+BOUND = 0.06
+"""The rate of false sentences that is allowed: 5 %, and what 1,000 resamples of 40 seeds may add to it."""
+ARMS = ("batch", "none")
+CHANCE_KEYS = ("test.chance", "test.correct", "target.previous_step", "train.accuracy", "data.test", "budget.steps", "budget.until_target")
+KEPT = (
+    *("id", "status", "seed", "steps", "config.model.norm", "config.optim.lr", "config.train.batch_size", "config.data.name"),
+    *("val.loss", "val.accuracy", "val.best_accuracy", "target.reached_step", "parameters", *CHANCE_KEYS),
+    *(f"test.{stats}.accuracy" for stats in ("running", "precise", "batch")),
+)
+"""The keys of a row that the comparisons read."""
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How often a kind of sentence stated a difference."""
+
+    arm: str
+    n: int
+    sentence: str
+    stated: int
+    of: int
+
+    @property
+    def share(self) -> float:
+        return self.stated / self.of
+
+
+def load_pool(path: Path = POOL) -> list[Row]:
+    """The stored rows, in the form of `bnexp.runs_folder.rows_of`."""
+    with gzip.open(path, "rt") as file:
+        columns = json.load(file)
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def store_pool(rows: Sequence[Mapping[str, Any]], path: Path = POOL) -> None:
+    """The rows' kept keys, a column each; the same bytes for the same rows."""
+    ordered = sorted(rows, key=lambda row: (row["config.model.norm"], row["config.optim.lr"], row["seed"]))
+    columns = {key: [row.get(key) for row in ordered] for key in KEPT}
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(gzip.compress(json.dumps(columns, separators=(",", ":")).encode(), mtime=0))
+
+
+def drawn(pool: Sequence[Row], arm: str, n: int, generator: np.random.Generator) -> tuple[list[Row], list[Row]]:
+    """The runs of two disjoint sets of n seeds of an arm, the seeds of each renumbered from 0 so that they pair."""
+    seeds = sorted({seed_of(row) for row in pool})
+    chosen = generator.permutation(seeds)[: 2 * n]
+    numbers = [{seed: index for index, seed in enumerate(part)} for part in (chosen[:n], chosen[n:])]
+    own = [row for row in pool if norm_of(row) == arm]
+    one, two = ([{**row, "seed": of[row["seed"]]} for row in own if row["seed"] in of] for of in numbers)
+    return one, two
+
+
+def named(rows: Sequence[Row], **values: Any) -> list[Row]:
+    """The rows with other values, under ids of their own; `__` in a key stands for a dot."""
+    changed = {key.replace("__", "."): value for key, value in values.items()}
+    suffix = "-".join(map(str, changed.values()))
+    return [{**row, **changed, "id": f"{row['id']}-{suffix}"} for row in rows]
+
+
+def tests_in(tree: Any) -> Iterator[Tested]:
+    """Every test of a result."""
+    if isinstance(tree, Tested):
+        yield tree
+    elif isinstance(tree, (list, tuple)):
+        for part in tree:
+            yield from tests_in(part)
+    elif isinstance(tree, dict):
+        for part in tree.values():
+            yield from tests_in(part)
+    elif hasattr(tree, "__dataclass_fields__"):
+        for name in tree.__dataclass_fields__:
+            yield from tests_in(getattr(tree, name))
+
+
+def stated(one: Sequence[Row], two: Sequence[Row], generator: np.random.Generator) -> dict[str, bool]:
+    """Which kinds of sentences state a difference between the two sets of runs, as `compare` and `sweep batch-size` would print them."""
+    rows = [*named(one, config__model__norm="batch"), *named(two, config__model__norm="none")]
+    turns = {arm: tuple(np.exp(generator.normal(0, 0.03, 20))) for arm in ARMS}  # one step time under two names
+    comparison = compare_arms(rows, "none")
+    comparison, seconds = with_holm((comparison, seconds_to_target(comparison, turns)))
+    versus = comparison.headline.versus["batch"]
+    sized = [*named(one, config__train__batch_size=16), *named(two, config__train__batch_size=32)]
+    cost = with_holm(small_batch_cost(sized, norm_of(one[0])))
+    return {
+        "accuracy, for images of this kind": versus.headline.shown,
+        "accuracy, on these images": versus.accuracy["running"].shown,
+        "steps to target": versus.speedup.shown,
+        "seconds to target": seconds.versus["batch"].seconds.shown,
+        "largest stable learning rate": comparison.stable_factor["batch"].shown,
+        "failures": versus.failures.shown,
+        "any starred cell, after Holm": any(test.shown and not test.primary for test in tests_in((comparison, seconds))),
+        "small batches cost accuracy": any("No difference" not in sentence for sentence in small_batches(cost)),
+    }
+
+
+def rates(pool: Sequence[Row], n: int, arm: str, resamples: int) -> list[Rate]:
+    """How often each kind of sentence is false in comparisons of an arm with itself."""
+    generator = np.random.default_rng([n, ARMS.index(arm)])
+    counts: dict[str, int] = {}
+    for _ in range(resamples):
+        for sentence, said in stated(*drawn(pool, arm, n, generator), generator).items():
+            counts[sentence] = counts.get(sentence, 0) + said
+    return [Rate(arm, n, sentence, count, resamples) for sentence, count in counts.items()]
+
+
+def planted(rows: Sequence[Row], gain: float, generator: np.random.Generator) -> list[Row]:
+    """The runs with `gain` more test accuracy: so many of the images that a run had wrong, at random, are made right."""
+    found = []
+    for row in rows:
+        bits = row["test.correct"]
+        if accuracy(row) is None or bits is None:
+            found.append(row)
+            continue
+        images = row["data.test"]
+        right = np.unpackbits(np.frombuffer(base64.b64decode(bits), np.uint8), count=images)
+        wrong = np.flatnonzero(right == 0)
+        more = min(len(wrong), generator.binomial(images, gain))
+        right[generator.permutation(wrong)[:more]] = 1
+        scores = {f"test.{stats}.accuracy": float(right.mean()) for stats in ("running", "precise", "batch")}
+        found.append({**row, **scores, "test.correct": base64.b64encode(np.packbits(right).tobytes()).decode()})
+    return found
+
+
+@dataclass(frozen=True)
+class Power:
+    """How often a planted difference is stated, on these images, and how often the noncentral t says it should be."""
+
+    arm: str
+    n: int
+    gain: float
+    stated: float
+    computed: float
+    """At the mean true difference, with the standard deviation over all comparisons."""
+
+
+def power(pool: Sequence[Row], n: int, arm: str, gain: float, resamples: int) -> Power:
+    """The power of the accuracy sentence at a planted gain (a share)."""
+    from scipy.special import nctdtr, stdtrit
+
+    generator = np.random.default_rng([n, ARMS.index(arm), 1])
+    shown, differences = 0, []
+    variances = []
+    for _ in range(resamples):
+        one, two = drawn(pool, arm, n, generator)
+        rows = [*named(planted(one, gain, generator), config__model__norm="batch"), *named(two, config__model__norm="none")]
+        found = compare_arms(rows, "none").headline.versus["batch"].accuracy["running"]
+        shown += found.shown
+        differences.append(found.difference or 0.0)
+        variances.append((found.se or 0.0) ** 2)
+    shift = statistics.fmean(differences) / statistics.fmean(variances) ** 0.5
+    limit = float(stdtrit(n - 1, 0.975))
+    computed = 1 - float(nctdtr(n - 1, shift, limit)) + float(nctdtr(n - 1, shift, -limit))
+    return Power(arm, n, gain, shown / resamples, computed)
+
+
+def everything(pool: Sequence[Row], resamples: int, seeds: Sequence[int]) -> tuple[list[Rate], list[Power]]:
+    """Every rate and power, arm by arm."""
+    found = [rate for arm in ARMS for n in seeds for rate in rates(pool, n, arm, resamples)]
+    return found, [power(pool, n, arm, 0.005, resamples) for arm in ARMS for n in seeds]
+
+
+def table(found: Sequence[Rate], powers: Sequence[Power], resamples: int) -> str:
+    """The rates as a Markdown table, a sentence a row, and the powers below."""
+    columns = list(dict.fromkeys((rate.arm, rate.n) for rate in found))
+    by_cell = {(rate.sentence, rate.arm, rate.n): rate for rate in found}
+    lines = ["| false sentences, % | " + " | ".join(f"{arm}, n = {n}" for arm, n in columns) + " |", "|---|" + "---|" * len(columns)]
+    for sentence in dict.fromkeys(rate.sentence for rate in found):
+        lines.append(f"| {sentence} | " + " | ".join(f"{100 * by_cell[sentence, arm, n].share:.1f}" for arm, n in columns) + " |")
+    lines += ["", "| a planted gain | n | stated, % | computed, % |", "|---|---|---|---|"]
+    lines += [f"| {one.arm}, {100 * one.gain:g} points | {one.n} | {100 * one.stated:.0f} | {100 * one.computed:.0f} |" for one in powers]
+    return "\n".join(
+        [
+            f"{resamples:,} comparisons a cell; a rate of 5 % has a standard error of {100 * (0.05 * 0.95 / resamples) ** 0.5:.1f} points.",
+            "",
+            *lines,
+        ]
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="scripts/aa", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--resamples", type=int, default=1000, help="comparisons a cell (1000)")
+    parser.add_argument("--seeds", type=lambda text: tuple(map(int, text.split(","))), default=SEEDS, help="numbers of seeds (5,10,20)")
+    parser.add_argument("--store", type=Path, metavar="RUNS", help="first store the runs of this folder as the pool")
+    parser.add_argument("--json", action="store_true", help="print the rates as JSON")
+    asked = parser.parse_args()
+    if asked.store is not None:
+        from bnexp.runs_folder import rows
+
+        store_pool(rows(asked.store))
+    found, powers = everything(load_pool(), asked.resamples, asked.seeds)
+    if asked.json:
+        print(json.dumps({"rates": [asdict(rate) for rate in found], "power": [asdict(one) for one in powers]}, indent=1))
+    else:
+        print(table(found, powers, asked.resamples))
+    return int(any(rate.share > BOUND for rate in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
