@@ -57,6 +57,8 @@ def turnbull(intervals: Sequence[Interval]) -> list[tuple[float, float]]:
     self-consistency: each run spreads over the innermost intervals in its own, in proportion to their shares.
     """
     finite = [_half_open(one) for one in intervals if math.isfinite(one[1])]
+    if not finite:
+        return []
     ends = sorted({(left, 1) for left, _ in finite} | {(right, 0) for _, right in finite})  # at one step: the right end first
     inner = [(left, right) for (left, kind), (right, other) in pairwise(ends) if kind == 1 and other == 0]
     covers = [[left <= start and end <= right for start, end in inner] for left, right in finite]
@@ -100,7 +102,7 @@ def quartiles_to_target(intervals: Sequence[Interval]) -> Quartiles:
 def survival(intervals: Sequence[Interval]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """(times, share of the runs that have reached the target by then): a step function from (0, 0) on, constant after each time."""
     times, shares = [0.0], [0.0]
-    for step, share in turnbull(intervals) if intervals else []:
+    for step, share in turnbull(intervals):
         times.append(step)
         shares.append(shares[-1] + share)
     return tuple(times), tuple(shares)
