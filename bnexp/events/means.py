@@ -3,7 +3,7 @@
 Read from metrics.jsonl when a sweep or a comparison ends, without torch. A mean's tags are those of the runs, so that it lies over them
 in every chart. Runs that failed or were interrupted are not in it. What a run that ended early counts as, afterwards:
 
-- diverged: its accuracy is 0, as in `bnexp.analysis.rows`, and it has no loss any more; `seeds/diverged` says how many have.
+- diverged: it is in no mean any more; `seeds/diverged` says how many have. Accuracies at the end are those of runs that trained.
 - stopped at its target (`train.until_target`): its last values, since what it was then it stays.
 """
 
@@ -26,7 +26,7 @@ from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_STRING
 
-from bnexp.analysis.rows import Row, is_diverged, is_result, number, seed_of, setting, varying_keys
+from bnexp.analysis.rows import Row, is_diverged, is_failure, is_result, number, seed_of, setting, varying_keys
 from bnexp.events.files import PATTERN, write_events
 from bnexp.events.layout import CURVES, MARGIN, layout, margin_tag
 from bnexp.files import make_folder
@@ -74,7 +74,8 @@ def mean_events(seeds: Sequence[Seed], wall_time: float) -> Iterator[Event]:
             values |= _mean(curve, seeds, step)
         yield _event(wall_time, step, values)
     step = max((step for seed in seeds for tag in AT_END for step, _ in seed.points.get(tag, ())), default=0)
-    ends = {tag: [0.0 if is_diverged(seed.row) else seed.points[tag][-1][1] for seed in seeds if tag in seed.points] for tag in AT_END}
+    trained = [seed for seed in seeds if not is_failure(seed.row)]
+    ends = {tag: [seed.points[tag][-1][1] for seed in trained if tag in seed.points] for tag in AT_END}
     yield _event(wall_time, step, {tag: fmean(values) for tag, values in ends.items() if values})
 
 
@@ -117,8 +118,6 @@ def _mean(curve: str, seeds: Sequence[Seed], step: int) -> dict[str, float]:
             if before == 0:
                 return {}
             values.append(points[before - 1][1])
-        elif curve.endswith("accuracy"):
-            values.append(0.0)
     if not values:
         return {}
     mean = fmean(values)
@@ -152,7 +151,7 @@ def _about(seeds: Sequence[Seed]) -> Summary.Value:
     """What the mean is of, for the Text tab."""
     text = (
         f"Mean of {len(seeds)} runs that differ in the seed, of which {sum(is_diverged(seed.row) for seed in seeds)} diverged; "
-        "lower and upper are one standard deviation (n - 1) away. A diverged run has accuracy 0 from then on, and no loss. "
+        "lower and upper are one standard deviation (n - 1) away. A diverged run is in no mean from then on. "
         "A run that stopped at its target keeps its last values.\n\n" + "\n".join(f"- {seed.row['id']}" for seed in seeds)
     )
     metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
