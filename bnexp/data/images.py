@@ -115,9 +115,9 @@ def read_image(path: Path, side: int, span: Span | None = None) -> Decoded:
         with Image.open(path, formats=FORMATS) as image:
             if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
                 raise Image.DecompressionBombError
+            wide_colours = has_wide_colours(image)  # first: asking a PNG for its Exif loads it
             image.draft(None, _covering(image.size, 2 * side))  # JPEG: decode an eighth, a quarter or half of each side, as suffices
             upright = UPRIGHT.get(image.getexif().get(ORIENTATION_TAG, 1))
-            wide_colours = has_wide_colours(image)
             values = wide_values(image)
             if values is None:
                 rgb = to_rgb(image)

@@ -88,8 +88,9 @@ def chosen(path: Path, found: Mapping[str, Member]) -> tuple[dict[str, Member], 
             wanted |= {f"{axis}_{part}": f"{axis}_{part}" for axis in "xy"}
     if missing := [name for name in wanted.values() if name not in roles]:
         there = short(", ".join(sorted(found)[:100]), 200) or "none"
+        lacks = "arrays" if len(missing) > 1 else missing[0]
         raise DataError(
-            f"{path} lacks {' and '.join(missing)}: it should hold x and y, or x_train, y_train, x_test and y_test (and x_val, y_val where "
+            f"{path} lacks {lacks}: it should hold x and y, or x_train, y_train, x_test and y_test (and x_val, y_val where "
             f"there is a validation part), and it holds {there}."
         )
     members = {role: roles[name] for role, name in wanted.items()}

@@ -22,10 +22,10 @@ BOXES = "lastresort"
 
 def labels(names: Sequence[str]) -> tuple[str | None, list[str]]:
     """The file of a font that has the letters of `names` (None: PIL's own), and the names, or `class 3` for one that no font here can draw."""
-    path = _font_file("".join(sorted(set("".join(names)))))
-    if path is not None:
-        return path or None, list(names)
-    return None, [name if _has(ImageFont.load_default(12), name) else f"class {index}" for index, name in enumerate(names)]
+    path, whole = _font_file("".join(sorted(set("".join(names)))))
+    if whole:
+        return path, list(names)
+    return path, [name if _has(font(path, 12), name) else f"class {index}" for index, name in enumerate(names)]
 
 
 def font(path: str | None, size: int) -> Any:
@@ -34,24 +34,24 @@ def font(path: str | None, size: int) -> Any:
 
 
 @functools.cache
-def _font_file(letters: str) -> str | None:
-    """The first font file that has all letters; empty: PIL's own; None: none has."""
+def _font_file(letters: str) -> tuple[str | None, bool]:
+    """The first font that has all letters, as in `labels`, and true; where none has, DejaVu and false."""
     if letters.isascii() or _has(ImageFont.load_default(12), letters):
-        return ""
+        return None, True
     from matplotlib import font_manager  # half a second, for those who need it
 
     def likely(path: str) -> int:
         name = path.lower()
         return next((place for place, part in enumerate(LIKELY) if part in name), len(LIKELY))
 
-    known = {entry.fname for entry in font_manager.fontManager.ttflist if BOXES not in entry.fname.lower()}
+    known = {str(entry.fname) for entry in font_manager.fontManager.ttflist if BOXES not in entry.fname.lower()}
     for path in sorted(known, key=lambda path: (likely(path), path)):
         try:
             if _has(ImageFont.truetype(path, 12), letters):
-                return path
+                return path, True
         except OSError:  # a bitmap font, or one that was removed since the list was made
             continue
-    return None
+    return str(font_manager.findfont("DejaVu Sans")), False
 
 
 def _has(font: Any, letters: str) -> bool:

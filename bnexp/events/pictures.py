@@ -205,4 +205,3 @@ def _width(font: Any, text: str) -> int:
 def _range(x: Array) -> tuple[float, float]:
     finite = x[np.isfinite(x)]
     return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-
