@@ -96,7 +96,7 @@ def test_axes_in_another_order_are_refused_with_the_line_that_repairs_them(tmp_p
         with pytest.raises(DataError) as caught:
             use(saved(tmp_path, x=x, y=Y))
         assert f": save {AXES[shape]}, or " in str(caught.value)
-    lines = str(caught.value).rpartition(": save ")[2].removesuffix(" if it is that.").split(", or ")
+    lines = str(caught.value).rpartition(": save ")[2].removesuffix(" if the channels do come first.").split(", or ")
     shapes = [loaded(tmp_path, x=eval(line, {"x": x}), y=Y).shape for line in lines]  # both of the lines do
     channels = 1 if AXES[shape] == "x[:, None]" else shape[-1]
     assert (shapes[0][0], shapes[1][0]) == (channels, shape[0])

@@ -31,8 +31,8 @@ def over_all(spans: Iterable[Span]) -> Span:
 def scale(values: Span) -> Span:
     """What becomes 0 and 255, where the pixels of a whole set have these `values`.
 
-    0 and the largest number of as many bits as hold them, at least 8 bits, or 0 and 1: thus 8-bit values stay as they are, whatever they are
-    stored in. Values that begin below 0, or far from it (temperatures), are stretched over the range that they take.
+    0 and the largest number of as many bits as hold them, at least 8 bits, or 0 and 1: thus 8-bit values stay as they are, whatever they
+    are stored in. Values that begin below 0, or far from it (temperatures), are stretched over the range that they take.
     """
     if values.low >= 0 and values.high <= 255:
         return Span(0, 1 if values.high <= 1 else 255)

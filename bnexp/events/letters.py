@@ -21,7 +21,7 @@ BOXES = "lastresort"
 
 
 def labels(names: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The file of a font that has the letters of `names` (None: PIL's own), and the names, or `class 3` for one that no font here can draw."""
+    """The file of a font that has the letters of `names` (None: PIL's own), and the names, or `class 3` for one that no font here has."""
     path, whole = _font_file("".join(sorted(set("".join(names)))))
     if whole:
         return path, list(names)
