@@ -125,4 +125,5 @@ def _misread(path: Path, member: Member) -> str:
     name, (channels, *rest) = member.name, member.shape[1:]
     read = f"{channels} channels of {'length ' if len(rest) == 1 else ''}{'x'.join(map(str, rest))}"
     kept = f"{name}[:, :, None]" if len(rest) == 1 else f"{name}.swapaxes(-1, -2)"
-    return f"{path} has {name} of shape [N, {member.sides}], which would be {read}: save {name}{member.repair}, or {kept} if the channels do come first."
+    repairs = f"save {name}{member.repair}, or {kept} if the channels do come first"
+    return f"{path} has {name} of shape [N, {member.sides}], which would be {read}: {repairs}."
