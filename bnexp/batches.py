@@ -55,7 +55,7 @@ class Batches:
         steps = slice(chunk * self.ahead, (chunk + 1) * self.ahead)
         index_SBR = self._index_SBR[steps]
         x = self.data.normalize(self.data.train.x[index_SBR.flatten(0, 1)])  # [N, R, C, *map]
-        if self.augment == "crop_flip":
+        if self.augment != "none":
             moved = crop_flip(x.flatten(0, 1), self._offsets[steps].flatten(0, 1), self._flips[steps].flatten())
             x = moved.unflatten(0, x.shape[:2])
         self._xs = x.flatten(1, 2).to(dtype=self.dtype, memory_format=self.format).split(self.size)
@@ -67,7 +67,7 @@ class Batches:
         device = self.data.train.x.device
         draws = [self._draw(seed, epoch) for seed in self.seeds]
         self._index_SBR = torch.stack([draw[0] for draw in draws], dim=1).view(self.per_epoch, self.size, -1).to(device)
-        if self.augment == "crop_flip":
+        if self.augment != "none":
             self._offsets = torch.stack([draw[1] for draw in draws], dim=1).view(self.per_epoch, -1, 2).to(device)
             self._flips = torch.stack([draw[2] for draw in draws], dim=1).view(self.per_epoch, -1).to(device)
         self._epoch, self._made = epoch, -1
@@ -78,7 +78,7 @@ class Batches:
         index_N = torch.randperm(len(self.data.train), generator=_generator(seed, "order", epoch))[:used]
         if self.augment == "none":
             return (index_N,)
-        return index_N, *draw_crop_flip(_generator(seed, "augment", epoch), used, self.data.shape)
+        return index_N, *draw_crop_flip(_generator(seed, "augment", epoch), used, self.data.shape, flip=self.augment == "crop_flip")
 
     def order_digests(self, epochs: int) -> list[str]:
         """16 hex digits a run, of a SHA-256 over the batch size and what the first `epochs` epochs draw: images, offsets, flips.

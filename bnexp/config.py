@@ -32,7 +32,7 @@ MODELS = ("blocknet", "mlp")
 ACTIVATIONS = ("relu", "sigmoid")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "cosine", "step")
-AUGMENTATIONS = ("none", "crop_flip")
+AUGMENTATIONS = ("none", "crop", "crop_flip")
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("fp32", "bf16")
 
@@ -84,10 +84,17 @@ class DataConfig:
 
     name: str = key("data set; chosen with data=NAME", "digits", choices=tuple(DATASETS))
     root: str | None = key("folder (npz: file) that holds the data; null: a folder under the user's cache directory", None)
-    val_fraction: float = key("share of the training images held out for validation, stratified", 0.1, low=0.01, high=0.5)
+    val_fraction: float = key(
+        "share of the training images held out for validation, stratified; data with a validation part of their own use that",
+        0.1,
+        low=0.01,
+        high=0.5,
+    )
     split_seed: int = key("seed of the splits and of subset; never the run's seed", 0, low=0, high=2**31 - 1)
-    subset: int | None = key("use only so many training images (validation included), stratified; null: all", None, low=2, high=10**9)
-    augment: str = key("augmentation of training batches: crop_flip pads by 1/8, crops and mirrors", "none", choices=AUGMENTATIONS)
+    subset: int | None = key(
+        "use only so many training images (validation is split off these), stratified; null: all", None, low=2, high=10**9
+    )
+    augment: str = key("augmentation of training batches: crop pads by 1/8 and crops, crop_flip mirrors too", "none", choices=AUGMENTATIONS)
     image_size: int = key("data=folder: images are brought to this many pixels a side", 32, low=4, high=1024)
 
 
@@ -229,7 +236,8 @@ class Config:
             subset = self.data.subset
             if subset is not None and subset > spec.train:
                 raise UsageError(f"data.subset={subset} is more than the {spec.train} training images of {self.data.name}.")
-            check_fits(self, spec.shape, subset or spec.train, spec.classes)
+            images = subset or spec.train
+            check_fits(self, spec.shape, images - val_size(images, self.data.val_fraction), spec.classes)
 
     @property
     def run_name(self) -> str:
@@ -325,23 +333,22 @@ def val_size(train: int, val_fraction: float) -> int:
 
 
 def check_fits(config: Config, shape: tuple[int, ...], train: int, classes: int) -> None:
-    """Checks that need the data's shape [C, *map] and its number of training images, validation included.
+    """Checks that need the data's shape [C, *map] and its number of training images, validation left out.
 
     Raises:
         UsageError: the network does not take such data, the batch is larger than the training set, or BN would see one value a channel.
     """
     spatial, batch = shape[1:], config.train.batch_size
-    left = train - val_size(train, config.data.val_fraction)
     if config.model.name == "blocknet" and not 1 <= len(spatial) <= 3:
         raise UsageError(f"model=blocknet takes maps of 1, 2 or 3 dimensions, and an example here has shape {list(shape)}; use model=mlp.")
     if classes < 2:
         raise UsageError(f"The data have {classes} class; at least 2 are needed.")
     if classes > MOST_CLASSES:
         raise UsageError(f"The data have {classes:,} classes; {MOST_CLASSES:,} are the most. Are the labels numbers to be predicted?")
-    if left < 1:
-        raise UsageError(f"The data have {train} training {'example' if train == 1 else 'examples'}, too few to train and to validate on.")
-    if batch > left:
-        raise UsageError(f"train.batch_size={batch} is larger than the {left} training images (after validation); use at most {left}.")
+    if train < 1:
+        raise UsageError("The data have too few training examples to train and to validate on.")
+    if batch > train:
+        raise UsageError(f"train.batch_size={batch} is larger than the {train} training images (after validation); use at most {train}.")
     if NORM_KEYS[config.model.norm] and batch == 1:
         last = () if config.model.name == "mlp" else map_sizes(spatial, len(config.model.widths))[-1]
         if math.prod(last) == 1:
@@ -350,7 +357,7 @@ def check_fits(config: Config, shape: tuple[int, ...], train: int, classes: int)
                 f"train.batch_size=1 gives batch norm one value a channel on {where}, which has no variance; "
                 "use train.batch_size of 2 or more, fewer model.widths, or model.norm=none."
             )
-    steps = config.train.steps if config.train.steps is not None else (config.train.epochs or 0) * (left // batch)
+    steps = config.train.steps if config.train.steps is not None else (config.train.epochs or 0) * (train // batch)
     if config.optim.warmup_steps >= steps:
         raise UsageError(
             f"optim.warmup_steps={config.optim.warmup_steps} leaves nothing of the {steps} step{'s' * (steps != 1)} of the budget for the "
@@ -363,8 +370,9 @@ def check_fits(config: Config, shape: tuple[int, ...], train: int, classes: int)
                 f"model.bn_freeze_at={freeze_at} is not below the budget of {steps} step{'s' * (steps != 1)}, so that nothing is frozen; "
                 "lower it, train longer, or use model.norm=batch."
             )
-    if config.data.augment == "crop_flip" and len(spatial) != 2:
-        raise UsageError(f"data.augment=crop_flip is for images, and an example here has shape {list(shape)}; use data.augment=none.")
+    if config.data.augment != "none" and len(spatial) != 2:
+        have = f"data.augment={config.data.augment} is for images, and an example here has shape {list(shape)}"
+        raise UsageError(f"{have}; use data.augment=none.")
 
 
 def keys() -> list[str]:

@@ -12,7 +12,7 @@ import math
 from bnexp.config import LIGHT, NORM_KEYS, SAMPLED, Config, map_sizes
 
 Header = tuple[tuple[int, ...], int, int]
-"""What a data set's header says: shape [C, *map], training images (validation included), classes."""
+"""What a data set's header says: shape [C, *map], training images (validation left out), classes."""
 
 MACS_A_S = 33e9
 """Multiply-adds a second of one thread, over a whole step."""

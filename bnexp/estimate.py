@@ -38,7 +38,7 @@ def _observed(run: Run) -> float | None:
     try:
         summary = run.summary()
         config, data = run.trained_config(), summary["data"]
-        header = tuple(data["shape"]), data["train"] + data["val"], len(data["classes"])
+        header = tuple(data["shape"]), data["train"], len(data["classes"])
         steps, spent = summary["budget"]["steps"], sum(summary["speed"][part] for part in ("train_s", "eval_s", "metrics_s"))
         on_cpu, width = summary["environment"]["device_type"] == "cpu", summary["stack"]["width"]
     except (BnexpError, KeyError, TypeError):

@@ -160,8 +160,9 @@ def precise_statistics(network: nn.Sequential, data: Dataset, config: Config) ->
         with _own_statistics(network), _mode(network, training=False):
             for index in order[: count * batch].view(count, batch):
                 x = shared_inputs(network, data, data.train.x[index.to(data.train.x.device)])
-                if config.data.augment == "crop_flip":
-                    x = crop_flip(x, *(draw.to(x.device) for draw in draw_crop_flip(generator, batch, data.shape)))
+                if config.data.augment != "none":
+                    draws = draw_crop_flip(generator, batch, data.shape, flip=config.data.augment == "crop_flip")
+                    x = crop_flip(x, *(draw.to(x.device) for draw in draws))
                 with autocast(config, x.device):
                     network(x)
     finally:

@@ -167,10 +167,12 @@ def train_all(
 
 
 def read_once(configs: Sequence[Config], live: Live) -> None:
-    """Reads files in this process before workers start: what is missing is downloaded once, and what is damaged stops the command."""
-    for data in dict.fromkeys(config.data for config in configs if config.data.name not in GENERATED):
+    """Reads files in this process before workers start: what is missing is downloaded once, what is damaged stops the command, and what is
+    to be known of the data is said once."""
+    for data in dict.fromkeys(config.data for config in configs if config.data.name not in GENERATED or config.data.augment != "none"):
         import torch  # only here: the generated sets need no torch in this process
 
         from bnexp.data import load
 
-        load(data, torch.device("cpu"), live.say, lambda done, total: None)
+        for note in load(data, torch.device("cpu"), live.say, lambda done, total: None).notes:
+            live.say(note)

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bnexp.config import Config, to_mapping, val_size
+from bnexp.config import Config, to_mapping
 from bnexp.cost import Header, activation_bytes, least_bytes, network_size, stack_seconds
 from bnexp.data import header
 from bnexp.data.arrays import available_memory, human_bytes
@@ -67,8 +67,7 @@ def steps_of(config: Config, header: Header) -> int:
     """Steps of a run's budget."""
     if config.train.steps is not None:
         return config.train.steps
-    train = header[1]
-    return (config.train.epochs or 0) * ((train - val_size(train, config.data.val_fraction)) // config.train.batch_size)
+    return (config.train.epochs or 0) * (header[1] // config.train.batch_size)
 
 
 def check_room(config: Config, header: Header, width: int = 1) -> None:

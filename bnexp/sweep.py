@@ -21,7 +21,7 @@ from bnexp.analysis import (
     words,
 )
 from bnexp.compose import check_cells, expand, given
-from bnexp.config import APART, NORMS, Config, val_size
+from bnexp.config import APART, NORMS, Config, check_fits
 from bnexp.data import header
 from bnexp.errors import UsageError, one_of
 from bnexp.keys import leaves
@@ -133,18 +133,23 @@ def _defaults(kind: str, configs: Sequence[Config]) -> list[str]:
 
 def training_images(config: Config) -> int:
     """Images that a run trains on, validation left out."""
-    _, train, _ = header(config.data)
-    return train - val_size(train, config.data.val_fraction)
+    return header(config.data)[1]
 
 
 def equal_steps(configs: Sequence[Config]) -> list[Config]:
-    """The same configs with as many steps for every batch size as the middle one makes in its epochs, which stays as it is."""
+    """The same configs with as many steps for every batch size as the middle one makes in its epochs, which stays as it is.
+
+    Raises:
+        UsageError: a config does not fit its data.
+    """
     sizes = sorted({config.train.batch_size for config in configs})
     middle = sizes[len(sizes) // 2]
-    images = {data: training_images(next(c for c in configs if c.data == data)) for data in {config.data for config in configs}}
+    headers = {data: header(data) for data in {config.data for config in configs}}
+    for config in configs:
+        check_fits(config, *headers[config.data])  # before the steps of a batch larger than the data, which would be 0
     found = []
     for config in configs:
-        steps = (config.train.epochs or 0) * (images[config.data] // middle)
+        steps = (config.train.epochs or 0) * (headers[config.data][1] // middle)
         same = config.train.batch_size == middle
         found.append(config if same else config.replace(**{"train.epochs": None, "train.steps": steps}))
     return found

@@ -75,6 +75,7 @@ class Display(Protocol):
     """What a training tells of itself while it runs: `Terminal` shows it, a worker passes it on."""
 
     def say(self, message: str) -> None: ...
+    def note(self, message: str) -> None: ...
     def begin(self, title: str, total: int, done: int = 0) -> None: ...
     def due(self) -> bool: ...
     def advance(self, done: int, info: str, best_accuracy: float | None = None, images_per_s: float | None = None) -> None: ...
@@ -94,6 +95,10 @@ class Terminal:
 
     def say(self, message: str) -> None:
         self.console.print(one_line(message), soft_wrap=True, markup=False)
+
+    def note(self, message: str) -> None:
+        """Says what a command says once, however many stacks it trains."""
+        self.say(message)
 
     def begin(self, title: str, total: int, done: int = 0) -> None:
         """Starts the progress of `total` steps."""

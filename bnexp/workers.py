@@ -159,6 +159,9 @@ class _Told:
     def say(self, message: str) -> None:
         self._tell(Event(self._stack, self._done, self._total, message=message))
 
+    def note(self, message: str) -> None:
+        """The main process read the same data, and said it."""
+
     def begin(self, title: str, total: int, done: int = 0) -> None:
         self._total, self._done = total, done
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -60,13 +61,13 @@ def test_a_step_is_a_pure_function_of_its_number() -> None:
         assert torch.equal(jumped[step][0], sequence[step])
 
 
-@pytest.mark.parametrize("augment", ["none", "crop_flip"])
+@pytest.mark.parametrize("augment", ["none", "crop", "crop_flip"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_how_many_batches_are_made_together_changes_none(
     tiny: Tiny, shape: tuple[int, ...], augment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Strides too: the layout decides how a step computes. 61 // 8 batches an epoch are no multiple of what is made together."""
-    if augment == "crop_flip" and len(shape) != 3:
+    if len(shape) != 3:
         augment = "none"
     data, seen = tiny(shape, train=61), []
     for ahead_bytes in (1, 3 * 8 * 2 * 4 * math.prod(shape), 2**18):  # 1, 3, and all of an epoch
@@ -83,11 +84,11 @@ def test_how_many_batches_are_made_together_changes_none(
             assert y_RB.stride() == other_y.stride()
 
 
-@pytest.mark.parametrize("augment", ["none", "crop_flip"])
+@pytest.mark.parametrize("augment", ["none", "crop", "crop_flip"])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_run_sees_the_same_alone_and_in_a_stack(tiny: Tiny, shape: tuple[int, ...], augment: str, dtype: torch.dtype) -> None:
-    if augment == "crop_flip" and len(shape) != 3:
+    if len(shape) != 3:
         augment = "none"
     data = tiny(shape, train=30)
     seeds = [3, 0, 3, 7]
@@ -107,7 +108,7 @@ def test_a_run_sees_the_same_alone_and_in_a_stack(tiny: Tiny, shape: tuple[int, 
 
 
 @pytest.mark.parametrize("seed", [0, 1, 99])
-@pytest.mark.parametrize("augment", ["none", "crop_flip"])
+@pytest.mark.parametrize("augment", ["none", "crop", "crop_flip"])
 def test_both_arms_see_the_same_batches(tiny: Tiny, seed: int, augment: str) -> None:
     data = tiny((2, 8, 8))
     arms = [Batches(data, [config(seed, augment=augment, norm=norm)], torch.float32) for norm in ("batch", "none")]
@@ -122,6 +123,17 @@ def test_batches_are_normalized(tiny: Tiny) -> None:
     x = torch.cat([x for x, _ in epoch(Batches(data, [config()], torch.float32), 0)])
     torch.testing.assert_close(x.mean((0, 2, 3)), torch.zeros(2), atol=1e-5, rtol=0)
     torch.testing.assert_close(x.std((0, 2, 3), correction=0), torch.ones(2))
+
+
+def test_crop_is_crop_flip_without_the_mirror(tiny: Tiny) -> None:
+    """Images that grow brighter to the right do so after a crop, too."""
+    data = tiny((1, 8, 8))
+    ramp = torch.arange(8.0).expand(len(data.train), 1, 8, 8)
+    data = dataclasses.replace(data, train=Split(ramp.contiguous(), data.train.y), mean=torch.zeros(1), std=torch.ones(1))
+    for augment, mirrored in (("crop", False), ("crop_flip", True)):
+        x = Batches(data, [config(augment=augment)], torch.float32)[0][0]
+        falling = (x[:, 0, 4, 3] > x[:, 0, 4, 4]).any()  # in the middle no padding shows
+        assert bool(falling) is mirrored
 
 
 def test_augmentation_moves_images_and_not_their_order(tiny: Tiny) -> None:

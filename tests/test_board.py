@@ -17,7 +17,7 @@ from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnexp.config import Config, ModelConfig, to_mapping
-from bnexp.events import means, pictures
+from bnexp.events import letters, means, pictures
 from bnexp.events.files import cut_after
 from bnexp.events.graph import graph
 from bnexp.events.histograms import BINS, histogram, named_tensors
@@ -125,7 +125,7 @@ def decoded(picture: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def test_examples_show_their_values() -> None:
     x = np.zeros((2, 1, 8, 8), np.uint8)
     x[0, 0, :4], x[1, 0, :, 4:] = 16, 8
-    picture = decoded(pictures.examples(x, ["a", "b"]))
+    picture = decoded(pictures.examples(x, [0, 1], ["a", "b"]))
     first, second = picture[GAP : GAP + SIDE, GAP : GAP + SIDE], picture[GAP : GAP + SIDE, 2 * GAP + SIDE : 2 * (GAP + SIDE)]
     assert (first[: SIDE // 2] == 255).all()
     assert (first[SIDE // 2 :] == 0).all()
@@ -136,8 +136,8 @@ def test_examples_show_their_values() -> None:
 def test_colours_stay_colours_and_other_channels_stand_side_by_side() -> None:
     x, inside = np.zeros((1, 3, 4, 4), np.float32), GAP + 5
     x[:, 1] = 1
-    assert pictures.examples(x, ["green"])[inside, inside].tolist() == [0, 255, 0]
-    picture = pictures.examples(x[:, :2], ["two"])
+    assert pictures.examples(x, [0], ["green"])[inside, inside].tolist() == [0, 255, 0]
+    picture = pictures.examples(x[:, :2], [0], ["two"])
     assert picture[inside, inside].tolist() == [0, 0, 0]
     assert picture[inside, GAP + SIDE + 5].tolist() == [255, 255, 255]
 
@@ -145,8 +145,8 @@ def test_colours_stay_colours_and_other_channels_stand_side_by_side() -> None:
 def test_volumes_show_their_middle_slice_and_series_their_curve() -> None:
     x = np.zeros((1, 1, 5, 4, 4), np.float32)
     x[:, :, 2] = 1
-    assert pictures.examples(x, ["v"])[GAP + 5, GAP + 5].tolist() == [255, 255, 255]
-    picture = pictures.examples(np.linspace(0, 1, 64, dtype=np.float32).reshape(1, 1, 64), ["up"])
+    assert pictures.examples(x, [0], ["v"])[GAP + 5, GAP + 5].tolist() == [255, 255, 255]
+    picture = pictures.examples(np.linspace(0, 1, 64, dtype=np.float32).reshape(1, 1, 64), [0], ["up"])
     line = np.argwhere((picture == pictures.COLORS[0]).all(2))
     first, last = line[line[:, 1].argmin()], line[line[:, 1].argmax()]
     assert first[0] > last[0] + 25  # rows count downwards
@@ -174,10 +174,33 @@ def test_confusion_is_dark_where_all_of_a_class_are(count: int) -> None:
 
 
 def test_long_labels_keep_what_tells_them_apart() -> None:
-    font = pictures._font(14)
+    font = letters.font(None, 14)
     short = {pictures._fitting(f"a rather long label {index}", font, SIDE) for index in range(12)}
     assert len(short) == 12
     assert all(font.getlength(label) <= SIDE for label in short)
+
+
+def drawn(font: Any, letter: str) -> bytes:
+    return bytes(font.getmask(letter))
+
+
+@pytest.mark.parametrize("names", [("Bär", "naïve"), ("кошка", "σκύλος"), ("猫", "止血钳"), ("cat", "猫"), ("Bär", "猫")])
+def test_no_label_has_boxes_for_letters(names: tuple[str, ...]) -> None:
+    """Chinese class names were rows of boxes. Which fonts are here differs: a name is drawn in full or has its class's number."""
+    file, shown = letters.labels(names)
+    font = letters.font(file, 14)
+    assert not {drawn(font, letter) for letter in "".join(shown)} & {drawn(font, "\U0010ffff")}
+    assert len({drawn(font, letter) for letter in "".join(shown)}) > 2  # not one sign for all
+    assert all(name in (names[index], f"class {index}") for index, name in enumerate(shown))
+    assert shown[0] == names[0] or names[0] == "猫"
+
+
+def test_numbers_in_the_place_of_names_are_explained() -> None:
+    unknown = "\U0010fffd"  # no font has it
+    plain, numbered = (pictures.confusion([[5, 1], [2, 7]], ["cat", name]) for name in ("dog", unknown))
+    assert letters.labels(["cat", unknown])[1] == ["cat", "class 1"]
+    below = numbered[plain.shape[0] :]
+    assert (below < 128).any()  # a line of text below the matrix
 
 
 def test_a_histogram_counts_every_value() -> None:

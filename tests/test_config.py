@@ -89,7 +89,7 @@ def refused(tree: Any, *parts: str) -> None:
         ("data.subset", 5000, "data.subset=5000 is more than the 1437 training images of digits"),
         ("data.name", "mnits", "data.name=mnits is not one of digits, mnist, fashion_mnist"),
         ("data.name", "mnits", "Did you mean 'mnist'?"),
-        ("data.augment", "flip", "data.augment=flip is not one of none or crop_flip"),
+        ("data.augment", "flip", "data.augment=flip is not one of none, crop or crop_flip"),
         ("data.root", 7, "data.root=7 is not text or null"),
         ("seed", -1, "seed=-1 is out of range"),
         ("seed", 2**31, "seed=2147483648 is out of range"),
@@ -239,8 +239,8 @@ def test_checks_that_need_the_shape_of_the_data(model: dict[str, str], shape: tu
 
 def test_too_few_examples_are_counted() -> None:
     """It said: larger than the 0 training images; use at most 0."""
-    with pytest.raises(UsageError, match="The data have 1 training example, too few to train and to validate on"):
-        check_fits(Config(), (1, 8, 8), 1, 2)
+    with pytest.raises(UsageError, match="The data have too few training examples to train and to validate on"):
+        check_fits(Config(), (1, 8, 8), 0, 2)
 
 
 def test_neither_epochs_nor_steps_means_ten_epochs_under_the_same_id() -> None:

@@ -85,5 +85,8 @@ def test_draws_cover_their_range_evenly() -> None:
     assert offsets[:, 1].bincount().tolist() == pytest.approx([5000 / 5] * 5, rel=0.2)
     assert float(flips.float().mean()) == pytest.approx(0.5, abs=0.03)
     again = draw_crop_flip(torch.Generator().manual_seed(0), 5000, (3, 32, 16))
+    cropped, none = draw_crop_flip(torch.Generator().manual_seed(0), 5000, (3, 32, 16), flip=False)
+    assert torch.equal(cropped, offsets)  # `crop` and `crop_flip` differ in the flips alone
+    assert not none.any()
     assert torch.equal(again[0], offsets)
     assert torch.equal(again[1], flips)

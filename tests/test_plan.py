@@ -45,7 +45,7 @@ def test_data_of_ones_own_are_planned_by_what_their_header_says(tmp_path: Path) 
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "small.npz", x=rng.normal(size=(200, 1, 4, 4)).astype(np.float32), y=np.arange(200) % 4)
     (stack,) = stacks_in(tmp_path, ["data=npz", f"data.root={tmp_path / 'small.npz'}", "train.batch_size=16", "seed=range(3)"])
-    assert stack.header == ((1, 4, 4), 160, 4)
+    assert stack.header == ((1, 4, 4), 144, 4)
     assert stack.steps == 10 * (144 // 16)
     assert len(stack.runs) == 3
     assert stack.seconds > 0

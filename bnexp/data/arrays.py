@@ -24,7 +24,8 @@ Progress = Callable[[int, int], None]
 class Arrays:
     """One set in memory, or mapped from a file: x_[N, C, *map] uint8 or float32, y_[N] int64 from 0 to K - 1.
 
-    x_test and y_test are None where the source has no test part of its own; n_test then says how many are split off.
+    x_val and y_val are None where the source has no validation part of its own, x_test and y_test where it has no test part: n_test then
+    says how many are split off.
     """
 
     x: Array
@@ -33,6 +34,12 @@ class Arrays:
     x_test: Array | None = None
     y_test: Array | None = None
     n_test: int = 0
+    x_val: Array | None = None
+    y_val: Array | None = None
+    digests: Array | None = None
+    """One number an example, equal where examples are: of the training, validation and test parts, one after the other."""
+    notes: tuple[str, ...] = ()
+    """What a user should know of how the files were taken, each in one sentence without a full stop."""
 
 
 def human_bytes(count: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from bnexp.config import DataConfig, val_size
 from bnexp.data import splits
 from bnexp.data.arrays import Array, Arrays, Progress, Report
 from bnexp.data.header import check_subset
+from bnexp.data.notes import check_labels, notes
 from bnexp.errors import DataError
 
 CHUNK_BYTES = 4 * 2**20
@@ -31,7 +32,8 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training, validation and test data. mean_[C] and std_[C] are those of train.x alone; std is 1 for a constant channel."""
+    """Training, validation and test data. mean_[C] and std_[C] are those of train.x alone; std is 1 for a constant channel. `notes` are
+    sentences on what was found, of which a user should know."""
 
     name: str
     classes: tuple[str, ...]
@@ -40,6 +42,7 @@ class Dataset:
     test: Split
     mean: Tensor
     std: Tensor
+    notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -57,37 +60,52 @@ def load(
 ) -> Dataset:
     """The data set that `config` names, on `device`. Deterministic: the same files and config give the same tensors.
 
-    The test part is set apart first, then `subset` is drawn from the training part, then validation from what is left of it.
+    The test part is set apart first, then `subset` is drawn from the training part, then validation from what is left of it; parts of its
+    own that a set has are taken as they are.
 
     Args:
-        report: told in a sentence what takes time (a download, decoding) or may be a mistake (npz: how x is taken).
+        report: told in a sentence what takes time (a download, decoding).
         progress: called with (done, total) while images are decoded.
         download: whether a named set that is not there may be fetched.
 
     Raises:
         UsageError: data.root is not there, or data.subset is more than there is.
-        DataError: the data cannot be read, downloaded, or held in memory.
+        DataError: the data cannot be read, downloaded, or held in memory, or no test label is among the training ones.
     """
     arrays = _read(config, report, progress, download)
     train_i = np.arange(len(arrays.y))
-    x_test, y_test = arrays.x_test, arrays.y_test
-    if x_test is None or y_test is None:
+    test_i = None
+    if arrays.y_test is None:
         train_i, test_i = splits.split_off(arrays.y, arrays.n_test, config.split_seed, splits.TEST)
-        test = _split(arrays.x, arrays.y, test_i, device)
-    else:
-        test = _split(x_test, y_test, np.arange(len(y_test)), device)
     check_subset(config, len(train_i))
     if config.subset is not None:  # hold out the others: thus each class keeps a member as long as that can be
         others = len(train_i) - config.subset
         train_i = train_i[splits.split_off(arrays.y[train_i], others, config.split_seed, splits.SUBSET)[0]]
-    n_val = val_size(len(train_i), config.val_fraction)
-    if n_val >= len(train_i):
-        raise DataError(f"data={config.name} has {len(train_i)} training examples, too few to hold out validation data.")
-    rest, held = splits.split_off(arrays.y[train_i], n_val, config.split_seed, splits.VAL)
-    train = _split(arrays.x, arrays.y, train_i[rest], device)
-    val = _split(arrays.x, arrays.y, train_i[held], device)
+    val_i = None
+    if arrays.y_val is None:
+        n_val = val_size(len(train_i), config.val_fraction)
+        if n_val >= len(train_i):
+            raise DataError(f"data={config.name} has {len(train_i)} training examples, too few to hold out validation data.")
+        rest, held = splits.split_off(arrays.y[train_i], n_val, config.split_seed, splits.VAL)
+        train_i, val_i = train_i[rest], train_i[held]
+    train = _split(arrays.x, arrays.y, train_i, device)
+    val = _part(arrays, arrays.x_val, arrays.y_val, val_i, device)
+    test = _part(arrays, arrays.x_test, arrays.y_test, test_i, device)
     mean, std = channel_statistics(train.x)
-    return Dataset(config.name, arrays.classes, train, val, test, mean, std)
+    found = Dataset(config.name, arrays.classes, train, val, test, mean, std)
+    check_labels(found)
+    copies = 0 if arrays.digests is None else _copies(arrays, arrays.digests, train_i, val_i, test_i)
+    return replace(found, notes=tuple(notes(config, found, arrays, copies)))
+
+
+def _copies(arrays: Arrays, digests: Array, train_i: Array, val_i: Array | None, test_i: Array | None) -> int:
+    """How many test examples are also among the training or validation ones. The indices are those of `arrays.x`, None for parts of their
+    own, whose digests follow those of x."""
+    first_val = len(arrays.y)
+    first_test = first_val + (0 if arrays.y_val is None else len(arrays.y_val))
+    val = digests[first_val:first_test] if val_i is None else digests[val_i]
+    test = digests[first_test:] if test_i is None else digests[test_i]
+    return int(np.isin(test, np.concatenate([digests[train_i], val])).sum())
 
 
 def channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,6 +117,14 @@ def channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     squares = torch.stack([(part.double() - mean[:, None]).square_().sum(2).sum(0) for part in parts]).sum(0)
     constant = x_NCP.amax((0, 2)) == x_NCP.amin((0, 2))  # exact, where the squares may keep a rounding error
     return mean.float(), torch.where(constant, 1.0, (squares / count).sqrt().float())
+
+
+def _part(arrays: Arrays, x: Array | None, y: Array | None, index: Array | None, device: torch.device) -> Split:
+    """The part's own arrays, or else those examples of the training arrays that `index` names."""
+    if x is None or y is None:
+        assert index is not None
+        return _split(arrays.x, arrays.y, index, device)
+    return _split(x, y, np.arange(len(y)), device)
 
 
 def _split(x: Array, y: Array, index: Array, device: torch.device) -> Split:
@@ -126,7 +152,7 @@ def _read(config: DataConfig, report: Report, progress: Progress | None, downloa
     if config.name == "npz":
         from bnexp.data.npz import load_npz
 
-        return load_npz(config, report)
+        return load_npz(config)
     from bnexp.data.vision import load_vision
 
     return load_vision(config.name, config.root, report, download)

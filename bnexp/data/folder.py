@@ -1,14 +1,18 @@
 """data=folder: a tree of images of your own, one folder a class; data.root is the tree.
 
-`root/train/<class>/*` and `root/test/<class>/*` where both are there, else `root/<class>/*`, of which a fifth is split off for the test.
-The images are decoded once (images.py) and kept in the cache folder, so that the next start maps one file.
+`root/train/<class>/*`, with `root/val/<class>/*` and `root/test/<class>/*` where these are there (or other spellings: parts.py), else
+`root/<class>/*`. Without a test part a fifth is split off for it. The images are decoded once (images.py) and kept in the cache folder, so
+that the next start maps one file.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -18,32 +22,34 @@ import numpy as np
 from bnexp.config import DataConfig, val_size
 from bnexp.data.arrays import Array, Arrays, Progress, Report, check_memory, human_bytes
 from bnexp.data.cache import Stamp, cache_path, check_unchanged, write_whole
+from bnexp.data.parts import PARTS, find_parts
 from bnexp.data.root import is_folder, is_there, user_path
+from bnexp.data.tree import SUFFIXES, count_loose, folders_in, images_below
 from bnexp.errors import DataError, UsageError, short
 
 TEST_SHARE = 0.2
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif"))
-"""Files with other names are left alone: folders hold lists, licences and thumbnails."""
 MOST_BYTES = 2**29
 """Of an image file: far more than `images.py` decodes. A file with holes may claim terabytes, which would be hashed for hours."""
-DECODER_VERSION = 1
+DECODER_VERSION = 2
 """Bump it when decoding changes, so that cached images are made anew."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The image files below `root`, training before test, and their classes by number; n_train is None where there is no test folder."""
+    """The image files below `root`, training before validation before test, and their classes by number."""
 
     root: Path
     classes: tuple[str, ...]
     stamps: list[Stamp]
     labels: Array
-    n_train: int | None
+    sizes: Mapping[str, int]
+    """Images of each part that has a folder of its own; all are training images where none has."""
+    notes: tuple[str, ...]
 
     @property
     def n_test(self) -> int:
-        """Images of the test part: the test folder's, or a fifth of all."""
-        return val_size(len(self.stamps), TEST_SHARE) if self.n_train is None else len(self.stamps) - self.n_train
+        """Images of the test part: the test folder's, or a fifth of the training images."""
+        return self.sizes.get("test", val_size(self.sizes["train"], TEST_SHARE))
 
 
 def list_images(config: DataConfig) -> Listing:
@@ -51,42 +57,47 @@ def list_images(config: DataConfig) -> Listing:
 
     Raises:
         UsageError: data.root is not a folder that is there.
-        DataError: it has no class folders, one class, a class without images, classes that differ between train and test, or names that
-            are not UTF-8.
+        DataError: it has no class folders, one class, a class without images, classes that differ between its parts, parts that cannot be
+            told from classes, or names that are not UTF-8.
     """
     root = user_path(config.root or "")
     if not is_folder(root):
         wrong = "is a file" if is_there(root) else "is not there"
         raise UsageError(f"data.root={short(str(config.root), 300)} {wrong}; data=folder needs a folder with one folder of images a class.")
+    left: Counter[str] = Counter()
     try:
-        top = _folders(root)
-        if "train" not in top or "test" not in top:
-            if "train" in top and not _has_images(root / "train"):
-                raise DataError(f"{root} has a folder train and no folder test; give it both, or one folder a class and nothing else.")
-            classes = _class_folders(root, top)
-            found = list(_images_of(root, "", classes))
-            n_train = None
-        else:
-            for part in ("train", "test"):
-                _check_inside(str(root / part), os.path.realpath(root))
-            classes, others = _class_folders(root / "train"), _class_folders(root / "test")
-            if classes != others:
-                odd = sorted(set(classes) ^ set(others))
-                raise DataError(f"{root}: train and test have different classes; only one of them has {', '.join(odd[:5])}.")
-            found = list(_images_of(root, "train", classes))
-            n_train = len(found)
-            found += _images_of(root, "test", classes)
+        parts, notes = find_parts(root)
+        found: list[tuple[Stamp, int]] = []
+        sizes: dict[str, int] = {}
+        classes: tuple[str, ...] = ()
+        for part, name in parts.items():
+            _check_inside(str(root / name), os.path.realpath(root))
+            count_loose(root / name, left)
+            own = _class_folders(root / name)
+            if classes and own != classes:
+                odd = ", ".join(sorted(set(classes) ^ set(own))[:5])
+                raise DataError(f"{root}: {parts['train']} and {name} have different classes; only one of them has {odd}.")
+            classes = own
+            images = list(_images_of(root, name, classes, left))
+            sizes[part] = len(images)
+            found += images
     except OSError as error:
         raise DataError(f"{error.filename} cannot be read ({error.strerror}).") from error
     if len(classes) < 2:
-        raise DataError(f"{root} has one class folder, {classes[0]}; at least 2 are needed.")
-    return Listing(root, classes, [item for item, _ in found], np.array([label for _, label in found], dtype=np.int64), n_train)
+        only = root / parts["train"] / classes[0]
+        deeper = f"; if its folders are the classes, give data.root={only}" if len(folders_in(only)) > 1 else ""
+        raise DataError(f"{only.parent} has one class folder, {classes[0]}; at least 2 are needed{deeper}.")
+    if left:
+        notes.append(f"Left alone: {', '.join(f'{count:,} {kind}' for kind, count in left.most_common(8))}")
+    labels = np.array([label for _, label in found], dtype=np.int64)
+    return Listing(root, classes, [item for item, _ in found], labels, sizes, tuple(notes))
 
 
-def header(config: DataConfig) -> tuple[tuple[int, ...], int, int]:
-    """(shape of an example, training images before `subset`, classes), from the names of the files."""
+def header(config: DataConfig) -> tuple[tuple[int, ...], int, bool, int]:
+    """(shape of an example, training images before `subset`, whether validation has a part of its own, classes), from the files' names."""
     listing = list_images(config)
-    return (3, config.image_size, config.image_size), len(listing.stamps) - listing.n_test, len(listing.classes)
+    train = listing.sizes["train"] - (0 if "test" in listing.sizes else listing.n_test)
+    return (3, config.image_size, config.image_size), train, "val" in listing.sizes, len(listing.classes)
 
 
 def load_folder(config: DataConfig, report: Report, progress: Progress | None) -> Arrays:
@@ -97,8 +108,9 @@ def load_folder(config: DataConfig, report: Report, progress: Progress | None) -
     """
     listing = list_images(config)
     shape = (len(listing.stamps), 3, config.image_size, config.image_size)
-    train = shape[0] - listing.n_test
-    used = min(config.subset or train, train) + listing.n_test
+    rest = listing.n_test + listing.sizes.get("val", 0)
+    train = shape[0] - rest
+    used = min(config.subset or train, train) + rest
     remedy = "lower data.image_size or data.subset"
     check_memory(used * 3 * config.image_size**2, f"{used} images of {config.image_size}x{config.image_size} pixels", remedy)
     path = cache_path(f"images-v{DECODER_VERSION}-{config.image_size}", listing.root, listing.stamps, ".npy")
@@ -110,15 +122,32 @@ def load_folder(config: DataConfig, report: Report, progress: Progress | None) -
         files = [listing.root / relative for relative, _, _ in listing.stamps]
 
         def write(file: IO[bytes]) -> None:
-            write_npy(file, files, config.image_size, progress)
+            scaled = write_npy(file, files, config.image_size, progress)
+            if scaled is not None:
+                report(scaled)
             check_unchanged(listing.root, listing.stamps)
 
         write_whole(path, write)
         x = np.load(path, mmap_mode="r", allow_pickle=False)
-    if listing.n_train is None:
-        return Arrays(x, listing.labels, listing.classes, n_test=listing.n_test)
-    cut = listing.n_train
-    return Arrays(x[:cut], listing.labels[:cut], listing.classes, x[cut:], listing.labels[cut:])
+    digests = _digests(listing, x)
+    ends = np.cumsum([listing.sizes.get(part, 0) for part in PARTS])
+    (x_train, y_train), val, test = ((x[start:end], listing.labels[start:end]) for start, end in zip((0, *ends), ends, strict=False))
+    x_val, y_val = val if "val" in listing.sizes else (None, None)
+    x_test, y_test = test if "test" in listing.sizes else (None, None)
+    return Arrays(x_train, y_train, listing.classes, x_test, y_test, listing.n_test, x_val, y_val, digests, listing.notes)
+
+
+def _digests(listing: Listing, x: Array) -> Array:
+    """64 bits of a hash of each decoded image_[N] uint64, by which identical pictures are found; kept in the cache folder."""
+    path = cache_path(f"digests-v{DECODER_VERSION}-{x.shape[-1]}", listing.root, listing.stamps, ".npy")
+    with suppress(OSError, ValueError, EOFError):
+        found: Array = np.load(path, allow_pickle=False)
+        if found.shape == (len(x),) and found.dtype == np.uint64:
+            return found
+    made = b"".join(hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in x)
+    digests = np.frombuffer(made, dtype="<u8").astype(np.uint64)
+    write_whole(path, lambda file: np.save(file, digests, allow_pickle=False))
+    return digests
 
 
 def _cached(path: Path, shape: tuple[int, ...]) -> Array | None:
@@ -130,8 +159,8 @@ def _cached(path: Path, shape: tuple[int, ...]) -> Array | None:
     return x if x.shape == shape and x.dtype == np.uint8 else None
 
 
-def _class_folders(root: Path, folders: list[str] | None = None) -> tuple[str, ...]:
-    names = _folders(root) if folders is None else folders
+def _class_folders(root: Path) -> tuple[str, ...]:
+    names = folders_in(root)
     if not names:
         raise DataError(f"{root} has no class folders; data=folder needs one folder of images a class.")
     for name in names:
@@ -139,21 +168,14 @@ def _class_folders(root: Path, folders: list[str] | None = None) -> tuple[str, .
     return tuple(names)
 
 
-def _folders(root: Path) -> list[str]:
-    with os.scandir(root) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _images_of(root: Path, part: str, classes: tuple[str, ...]) -> Iterator[tuple[Stamp, int]]:
+def _images_of(root: Path, part: str, classes: tuple[str, ...], left: Counter[str]) -> Iterator[tuple[Stamp, int]]:
     """The stamps of the images below root/part/<class>, at any depth and in order of their paths, each with its class."""
     real = os.path.realpath(root)
     for label, name in enumerate(classes):
         top = root / part / name
         _check_inside(str(top), real)
-        # plain strings: with a Path for each, listing 60,000 images takes four times as long
-        names = (f"{folder}/{file}" for folder, _, files in os.walk(top) for file in files if _is_image(file))
         below = str(Path(part, name))
-        stamps = sorted(_image_stamp(file, below + file[len(str(top)) :], real) for file in names)
+        stamps = sorted(_image_stamp(file, below + file[len(str(top)) :], real) for file in images_below(top, left))
         if not stamps:
             raise DataError(f"The class folder {top} has no images ({', '.join(sorted(SUFFIXES))}); fill it or remove it.")
         for item in stamps:
@@ -192,12 +214,3 @@ def _check_utf8(root: Path, relative: str) -> None:
         relative.encode()
     except UnicodeEncodeError:
         raise DataError(f"{root} holds {relative!r}, whose name is not UTF-8; rename it.") from None
-
-
-def _has_images(folder: Path) -> bool:
-    with os.scandir(folder) as entries:
-        return any(entry.is_file() and _is_image(entry.name) for entry in entries)
-
-
-def _is_image(name: str) -> bool:
-    return name[name.rfind(".") :].lower() in SUFFIXES and not name.startswith(".")

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from bnexp.data.arrays import Array, Progress, available_memory
+from bnexp.data.pixels import LOW_BITS, Span, as_bytes, has_wide_colours, over_all, scale, to_rgb, wide_values
 from bnexp.errors import DataError
 
 BLOCK_BYTES = 64 * 2**20
-DECODED_BYTES = 12 * 90_000_000
-"""Memory that a thread takes for the largest image that is decoded: PIL's limit of pixels, as read, as 8 bits and as RGB."""
-FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
+DECODED_BYTES = 28 * 90_000_000
+"""Memory that a thread takes for the largest image that is decoded: PIL's limit of pixels, as read, and twice as float64 (or three times
+as RGB, for transparency)."""
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF", "AVIF")
 """What is decoded, whatever a file's name says. PIL would also take EPS, for which it starts Ghostscript, and tens of rare formats."""
 ORIENTATION_TAG = 0x0112
 UPRIGHT = {
@@ -33,19 +36,34 @@ UPRIGHT = {
 """Exif's orientations (tag 274) and what undoes them: cameras store the sensor's view and how they were held."""
 
 
-def write_npy(file: IO[bytes], paths: list[Path], side: int, progress: Progress | None) -> None:
+class Decoded(NamedTuple):
+    """x_[3, side, side] uint8; the values of an image of one channel with more than 8 bits; the largest upper byte of 16-bit colours."""
+
+    x: Array
+    wide: Span | None
+    upper: int | None
+
+
+def write_npy(file: IO[bytes], paths: Sequence[Path], side: int, progress: Progress | None) -> str | None:
     """Writes the images at `paths` to `file` as one .npy array_[N, 3, side, side] uint8, block by block.
 
-    Threads suffice: PIL gives the interpreter free while it decodes and resizes.
+    Images with 16 or 32 bits a pixel share one scale, that of all of them, so they are decoded again once that is known. Threads suffice:
+    PIL gives the interpreter free while it decodes and resizes.
+
+    Returns:
+        What was done to such images; None where there are none.
 
     Raises:
-        DataError: an image cannot be read. OSError: `file` cannot be written.
+        DataError: an image cannot be read, or little is left of colours with 16 bits. OSError: `file` cannot be written.
     """
-    shape = (len(paths), 3, side, side)
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    image_bytes = 3 * side * side
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (len(paths), 3, side, side)})
+    begin = file.tell()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = max(1, min(cores, available_memory() // DECODED_BYTES))
-    block = max(threads, min(512, BLOCK_BYTES // (3 * side * side)))
+    block = max(threads, min(512, BLOCK_BYTES // image_bytes))
+    wide: dict[int, Span] = {}
+    upper: dict[int, int] = {}
     # the filters are the process's, so they are set here and not in the threads
     with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
         warnings.simplefilter("ignore")  # of odd metadata; pixels that cannot be read raise
@@ -54,29 +72,59 @@ def write_npy(file: IO[bytes], paths: list[Path], side: int, progress: Progress 
             stop = min(start + block, len(paths))
             share = -(-(stop - start) // (4 * threads))  # a task of several images: one each would cost as much as a small image
             tasks = [paths[first : min(first + share, stop)] for first in range(start, stop, share)]
-            for x_NCHW in pool.map(partial(_read_images, side=side), tasks):
-                file.write(x_NCHW.tobytes())
+            images = (image for task in pool.map(partial(_read_images, side=side), tasks) for image in task)
+            for index, image in enumerate(images, start):
+                file.write(image.x.tobytes())
+                wide |= {} if image.wide is None else {index: image.wide}
+                upper |= {} if image.upper is None else {index: image.upper}
             if progress is not None:
                 progress(stop, len(paths))
+        if upper and max(upper.values()) < LOW_BITS:
+            raise DataError(
+                f"{len(upper):,} colour images (the first is {paths[next(iter(upper))]}) have 16 bits a channel and use the lower ones "
+                "only, so that next to nothing is left of them in 8 bits; save them with 8 bits a channel."
+            )
+        if not wide:
+            return None
+        values = over_all(wide.values())
+        span = scale(values)
+        for index, x in zip(wide, pool.map(lambda index: read_image(paths[index], side, span).x, wide), strict=True):
+            file.seek(begin + index * image_bytes)
+            file.write(x.tobytes())
+        file.seek(0, os.SEEK_END)
+    return (
+        f"{len(wide):,} images have 16 or 32 bits a pixel, with values from {values.low:g} to {values.high:g}: "
+        f"{span.low:g} to {span.high:g} became 0 to 255"
+    )
 
 
-def _read_images(paths: list[Path], side: int) -> Array:
-    return np.stack([read_image(path, side) for path in paths])
+def _read_images(paths: Sequence[Path], side: int) -> list[Decoded]:
+    return [read_image(path, side) for path in paths]
 
 
-def read_image(path: Path, side: int) -> Array:
-    """The image at `path` upright, as RGB, its shorter side brought to `side` pixels and its centre cut out: x_[3, side, side] uint8.
+def read_image(path: Path, side: int, span: Span | None = None) -> Decoded:
+    """The image at `path` upright, as RGB, its shorter side brought to `side` pixels and its centre cut out.
+
+    `span` is what becomes 0 to 255 where pixels have more than 8 bits; None: what this image alone suggests.
 
     Raises:
         DataError: it is damaged, not an image, or claims more pixels than PIL's limit (a few bytes can claim terabytes).
     """
+    wide, upper = None, None
     try:
         with Image.open(path, formats=FORMATS) as image:
             if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
                 raise Image.DecompressionBombError
+            wide_colours = has_wide_colours(image)  # first: asking a PNG for its Exif loads it
             image.draft(None, _covering(image.size, 2 * side))  # JPEG: decode an eighth, a quarter or half of each side, as suffices
             upright = UPRIGHT.get(image.getexif().get(ORIENTATION_TAG, 1))
-            rgb = _to_rgb(image)
+            values = wide_values(image)
+            if values is None:
+                rgb = to_rgb(image)
+                upper = int(np.asarray(image.convert("RGB")).max()) if wide_colours else None
+            else:
+                wide = Span(float(values.min()), float(values.max()))
+                rgb = as_bytes(values, span or scale(wide))
         width, height = rgb.size
         edge = min(width, height)
         left, top = (width - edge) / 2, (height - edge) / 2
@@ -91,19 +139,10 @@ def read_image(path: Path, side: int) -> Array:
             "not an image, or its header is damaged" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
         )
         raise DataError(f"The image {path} cannot be read ({reason}); replace it or remove it.") from error
-    return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))
+    return Decoded(np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1)), wide, upper)
 
 
 def _covering(size: tuple[int, int], side: int) -> tuple[int, int]:
     """The size in the same proportions whose shorter side is `side`."""
     shorter = min(size)
     return -(-size[0] * side // shorter), -(-size[1] * side // shorter)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """As 8-bit RGB. 16-bit greys are scaled, which PIL's own conversion would clip; transparency is dropped."""
-    if image.mode.startswith("I"):
-        return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        raise ValueError("its pixels are floats; save it with 8 bits a channel")
-    return image.convert("RGB")

@@ -1,8 +1,8 @@
 """data=npz: your own arrays, of any dimension, in one .npz file; data.root is the file.
 
-The file holds x and y, or x_train and y_train, with or without x_test and y_test. x is [N, C, *map] or [N, features], of whole numbers or
-floats; uint8 stays, all else becomes float32. y is [N] whole numbers of any values. Nothing is ever unpickled, and the shapes are checked
-against the memory before anything is read.
+The file holds x and y, or x_train and y_train, with or without x_val, y_val, x_test and y_test, or other usual names for these. x is
+[N, C, *map] or [N, features], of whole numbers or floats; uint8 stays, all else becomes float32. y is [N] or [N, 1] whole numbers of any
+values. Nothing is ever unpickled, and the shapes are checked against the memory before anything is read.
 """
 
 from __future__ import annotations
@@ -14,21 +14,20 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from bnexp.config import DataConfig, val_size
-from bnexp.data.arrays import Array, Arrays, Report, check_memory
+from bnexp.data.arrays import Array, Arrays, check_memory
+from bnexp.data.axes import repaired
 from bnexp.data.cache import check_unchanged, stamp
+from bnexp.data.members import Member, check_member, chosen, role_of
 from bnexp.data.root import is_there, user_path
 from bnexp.errors import DataError, UsageError, short
 
 TEST_SHARE = 0.2
-NAMES = (("x_train", "y_train", "x_test", "y_test"), ("x_train", "y_train"), ("x", "y"))
-"""What a file may hold, in order of preference: training x and y, then test x and y."""
 UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
 """What zipfile and NumPy raise on files that are cut short, damaged, encrypted or packed in a way they do not know."""
 
@@ -37,19 +36,6 @@ LARGEST = 1e37
 """Of x: twice the distance between two values is still a float32, so that they can be normalized."""
 MOST_HEADER = 10_000
 """Bytes of an array's header; NumPy reads no longer ones either."""
-
-
-@dataclass(frozen=True)
-class Member:
-    """An array as its .npy header describes it."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[np.generic]
-
-    @property
-    def bytes(self) -> int:
-        """Its size in memory."""
-        return math.prod(self.shape) * self.dtype.itemsize
 
 
 def existing_file(config: DataConfig) -> Path:
@@ -63,21 +49,19 @@ def existing_file(config: DataConfig) -> Path:
     return path
 
 
-def header(config: DataConfig) -> tuple[tuple[int, ...], int, int]:
-    """(shape of an example, training examples before `subset`, classes); reads the headers and the labels."""
+def header(config: DataConfig) -> tuple[tuple[int, ...], int, bool, int]:
+    """(shape of an example, training examples before `subset`, whether validation has a part of its own, classes); reads the headers and
+    the labels."""
     path = existing_file(config)
-    members = _checked_headers(path)
-    x, *_ = names = list(members)
-    count = members[x].shape[0]
-    train = count if len(names) == 4 else count - val_size(count, TEST_SHARE)
-    labels = _read(path, {name: member for name, member in members.items() if name.startswith("y")})
-    return members[x].shape[1:], train, len(_classes(path, labels))
+    members, _ = _checked_headers(path)
+    count = members["x_train"].shape[0]
+    train = count if "x_test" in members else count - val_size(count, TEST_SHARE)
+    labels = _read(path, {role: member for role, member in members.items() if role.startswith("y")})
+    return members["x_train"].example, train, "x_val" in members, len(_classes(path, labels))
 
 
-def load_npz(config: DataConfig, report: Report = lambda _: None) -> Arrays:
+def load_npz(config: DataConfig) -> Arrays:
     """The file's arrays. Without test arrays, a fifth is to be split off.
-
-    `report` is told when x has three axes: signals of many channels, as likely as not images whose axis of channels was forgotten.
 
     Raises:
         UsageError: data.root is not a file.
@@ -86,63 +70,48 @@ def load_npz(config: DataConfig, report: Report = lambda _: None) -> Arrays:
     """
     path = existing_file(config)
     before = stamp(path, "")
-    members = _checked_headers(path)
-    x_name, _, *test_names = list(members)
-    if len(members[x_name].shape) == 3:
-        _, channels, length = members[x_name].shape
-        report(
-            f"{x_name} has shape [N, {channels}, {length}]: taken as {channels} channels of length {length}; "
-            "images of one channel need shape [N, 1, H, W]"
-        )
+    members, notes = _checked_headers(path)
     arrays = _read(path, members)
     check_unchanged(path, [before])
-    labels = [array for name, array in arrays.items() if name.startswith("y")]
     classes = _classes(path, arrays)
-    y = [np.searchsorted(classes, label).astype(np.int64) for label in labels]
+    as_bytes = all(array.dtype == np.uint8 for role, array in arrays.items() if role.startswith("x"))
+    for role, member in members.items():
+        if role.startswith("y"):
+            arrays[role] = np.searchsorted(classes, arrays[role].reshape(-1)).astype(np.int64)
+        else:
+            x = arrays.pop(role)
+            arrays[role] = repaired(x if as_bytes else _as_float(path, member.name, x), member.repair)
+    n_test = 0 if "x_test" in arrays else val_size(len(arrays["x_train"]), TEST_SHARE)
+    x_test, y_test, x_val, y_val = (arrays.get(role) for role in ("x_test", "y_test", "x_val", "y_val"))
     names = tuple(str(value) for value in classes.tolist())
-    as_bytes = all(arrays[name].dtype == np.uint8 for name in arrays if name.startswith("x"))
-    x = arrays.pop(x_name) if as_bytes else _as_float(path, x_name, arrays.pop(x_name))
-    if not test_names:
-        return Arrays(x, y[0], names, n_test=val_size(len(x), TEST_SHARE))
-    x_test = arrays[test_names[0]] if as_bytes else _as_float(path, test_names[0], arrays[test_names[0]])
-    return Arrays(x, y[0], names, x_test, y[1])
+    return Arrays(arrays["x_train"], arrays["y_train"], names, x_test, y_test, n_test, x_val, y_val, notes=tuple(notes))
 
 
-def _checked_headers(path: Path) -> dict[str, Member]:
-    """The arrays to use, x before y and training before test, with everything checked that headers tell."""
-    found = _headers(path)
-    names = next((names for names in NAMES if all(name in found for name in names)), None)
-    if names is None:
-        there = short(", ".join(sorted(found)[:100]), 200) or "none"
-        raise DataError(f"{path} lacks arrays: it should hold x and y, or x_train, y_train, x_test and y_test, and it holds {there}.")
-    members = {name: found[name] for name in names}
-    for name, member in members.items():
-        _check_member(path, name, member)
-    for x, y in zip(names[::2], names[1::2], strict=True):
-        if members[x].shape[0] != members[y].shape[0]:
-            raise DataError(f"{path} has {members[x].shape[0]} examples in {x} and {members[y].shape[0]} labels in {y}; they should agree.")
-        if members[x].shape[1:] != members[names[0]].shape[1:]:
-            shapes = f"{list(members[names[0]].shape[1:])} in {names[0]} and {list(members[x].shape[1:])} in {x}"
+def _checked_headers(path: Path) -> tuple[dict[str, Member], list[str]]:
+    """The arrays to use by `x_train`, `y_train`, `x_val`, ..., with all checked that headers tell; and what is to be said of them."""
+    members, notes = chosen(path, _headers(path))
+    for role, member in members.items():
+        check_member(path, role, member)
+    first = members["x_train"]
+    for x, y in zip(list(members.values())[::2], list(members.values())[1::2], strict=True):
+        if x.shape[0] != y.shape[0]:
+            raise DataError(f"{path} has {x.shape[0]} examples in {x.name} and {y.shape[0]} labels in {y.name}; they should agree.")
+        if x.example != first.example:
+            shapes = f"{list(first.example)} in {first.name} and {list(x.example)} in {x.name}"
             raise DataError(f"{path} has examples of shape {shapes}; they should agree.")
-    stored = sum(m.bytes if m.dtype == np.uint8 else 4 * math.prod(m.shape) for n, m in members.items() if n.startswith("x"))
+    xs, ys = ([member for role, member in members.items() if role.startswith(axis)] for axis in "xy")
+    stored = sum(m.bytes if m.dtype == np.uint8 else 4 * math.prod(m.shape) for m in xs)
     raw = sum(member.bytes for member in members.values())
-    raw += sum(24 * math.prod(member.shape) for name, member in members.items() if name.startswith("y"))  # numbered, and sorted for that
-    check_memory(stored + max(raw, stored), f"{path} (x of shape {list(members[names[0]].shape)})", "put fewer examples into the file")
-    return members
-
-
-def _check_member(path: Path, name: str, member: Member) -> None:
-    if member.dtype.hasobject:
-        raise DataError(f"{path} holds pickled Python objects in {name}, which are never loaded; save it as an array of numbers.")
-    kinds, wanted = ("iub", "whole numbers") if name.startswith("y") else ("iubf", "whole numbers or floats")
-    if member.dtype.kind not in kinds:
-        raise DataError(f"{path} holds {member.dtype} in {name}; it should be {wanted}.")
-    if name.startswith("y") and len(member.shape) != 1:
-        raise DataError(f"{path} has {name} of shape {list(member.shape)}; it should be [N], one label an example.")
-    if name.startswith("x") and len(member.shape) < 2:
-        raise DataError(f"{path} has {name} of shape {list(member.shape)}; it should be [N, C, ...] or [N, features].")
-    if math.prod(member.shape) == 0:
-        raise DataError(f"{path} has {name} of shape {list(member.shape)}, which is empty.")
+    raw += sum(24 * math.prod(member.shape) for member in ys)  # numbered, and sorted for that
+    check_memory(stored + max(raw, stored), f"{path} (x of shape {list(first.shape)})", "put fewer examples into the file")
+    if first.repair is not None:
+        notes.append(f"{first.name} has shape [N, {first.sides}]: taken as {first.name}{first.repair}")
+    elif len(first.shape) == 3 and first.shape[1] > 1:
+        notes.append(
+            f"{first.name} has shape [N, {first.sides}]: taken as {first.shape[1]} channels of length {first.shape[2]}; "
+            "images of one channel need shape [N, 1, H, W]"
+        )
+    return members, notes
 
 
 def _headers(path: Path) -> dict[str, Member]:
@@ -153,7 +122,7 @@ def _headers(path: Path) -> dict[str, Member]:
             for name, info in _stored(archive).items():
                 with archive.open(info) as file:
                     shape, dtype = _header(file)
-                    members[name] = Member(shape, dtype)
+                    members[name] = Member(shape, dtype, name)
                     if not dtype.hasobject and 0 <= info.file_size - file.tell() != members[name].bytes < 2**40:
                         raise ValueError(f"{name} is cut short")
     except UNREADABLE as error:
@@ -178,10 +147,9 @@ def _stored(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
         ValueError: an array that may be used is there twice, or packed in a way that NumPy does not write.
     """
     found: dict[str, zipfile.ZipInfo] = {}
-    used = {name for names in NAMES for name in names}
     for info in archive.infolist():
         name = info.filename.removesuffix(".npy")
-        if name in used and (name == info.filename or name in found):
+        if role_of(name) is not None and (name == info.filename or name in found):
             raise ValueError(f"it holds more than one {name}" if name in found else f"{name} is no .npy file")
         if name != info.filename:
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unfold by the gigabyte before one can stop
@@ -205,19 +173,20 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
 
 
 def _read(path: Path, members: dict[str, Member]) -> dict[str, Array]:
-    """The arrays whose headers were checked: the very files of these, which `numpy.load` does not promise."""
+    """The arrays whose headers were checked, by their roles: the very files of these, which `numpy.load` does not promise."""
     found = {}
     try:
         with _opened(path) as archive:
             stored = _stored(archive)
-            for name, member in members.items():
+            for role, member in members.items():
+                name = member.name
                 if name not in stored:
                     raise ValueError(f"{name} is gone")
                 with archive.open(stored[name]) as file:
-                    if Member(*_header(file)) != member:
+                    if Member(*_header(file), name) != member:
                         raise ValueError(f"{name} changed while it was read")
                 with archive.open(stored[name]) as file:
-                    found[name] = np.lib.format.read_array(file, allow_pickle=False)
+                    found[role] = np.lib.format.read_array(file, allow_pickle=False)
                     if file.read(1):  # at its end the checksum is compared
                         raise ValueError(f"{name} is longer than its header says")
     except UNREADABLE as error:
@@ -231,8 +200,8 @@ def _unreadable(path: Path, error: Exception) -> DataError:
 
 
 def _classes(path: Path, arrays: dict[str, Array]) -> Array:
-    """The distinct labels, sorted, over training and test."""
-    classes = np.unique(np.concatenate([np.unique(array) for name, array in arrays.items() if name.startswith("y")]))
+    """The distinct labels, sorted, over all parts."""
+    classes = np.unique(np.concatenate([np.unique(array) for role, array in arrays.items() if role.startswith("y")]))
     if len(classes) < 2:
         raise DataError(f"{path} has one class: every label is {classes[0]}; at least 2 are needed.")
     return classes

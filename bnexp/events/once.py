@@ -26,7 +26,7 @@ def shared(config: Config, data: Dataset) -> tuple[list[Summary.Value], GraphDef
     train = data.train
     count = min(EXAMPLES, len(train))
     index = (torch.arange(count) * len(train) // count).to(train.x.device)
-    picture = pictures.examples(train.x[index].cpu().numpy(), [data.classes[label] for label in train.y[index].tolist()])
+    picture = pictures.examples(train.x[index].cpu().numpy(), train.y[index].tolist(), data.classes)
     return [layout(), pictures.value("examples/train", picture)], graph(config.model, data.shape, len(data.classes))
 
 

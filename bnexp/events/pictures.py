@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from tensorboard.compat.proto.summary_pb2 import Summary
+
+from bnexp.events import letters
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -40,8 +42,8 @@ def value(tag: str, picture: Array) -> Summary.Value:
     return Summary.Value(tag=tag, image=encoded)
 
 
-def examples(x_NC: Array, labels: Sequence[str]) -> Array:
-    """Examples x_[N, C, *map] as they are stored, each over its label: series as curves, volumes by their middle slice.
+def examples(x_NC: Array, y: Sequence[int], classes: Sequence[str]) -> Array:
+    """Examples x_[N, C, *map] as they are stored, each over the name of its class y_[N]: series as curves, volumes by their middle slice.
 
     All share one scale: from 0 (uint8) or the least value to the largest. Three channels of an image are its colours; other
     channels stand side by side.
@@ -52,7 +54,8 @@ def examples(x_NC: Array, labels: Sequence[str]) -> Array:
     x = np.nan_to_num((x - low) / ((high - low) or 1.0), posinf=1, neginf=0).clip(0, 1)
     if x.ndim == 5:
         x = x[:, :, x.shape[2] // 2]
-    return _grid([_tile(one, curves=True) for one in x], labels)
+    file, names = letters.labels(classes)
+    return _grid([_tile(one, curves=True) for one in x], [names[label] for label in y], file=file)
 
 
 def filters(weight_OI: Array) -> Array | None:
@@ -80,13 +83,19 @@ def confusion(counts_KK: Sequence[Sequence[int]], classes: Sequence[str]) -> Arr
     """
     counts = np.asarray(counts_KK)
     written = len(counts) <= 20
-    font, names = _font(12), [name if len(name) <= 10 else name[:9] + "…" for name in classes]
+    file, readable = letters.labels(classes) if written else (None, [])
+    font, names = letters.font(file, 12), [name if len(name) <= 10 else name[:9] + "…" for name in readable]
+    legend = "No font here has the letters of some classes: they have numbers." if readable != list(classes)[: len(readable)] else ""
     cell = max(30, 8 + max(_width(font, str(count)) for count in counts.ravel())) if written else max(1, 480 // len(counts))
     labels = max(_width(font, name) for name in names) + 8 if written else 0
     left, top = labels + 18, 18 + (labels if written and labels > cell else 18 * written)
     size = cell * len(counts)
-    image = Image.new("RGB", (left + size + 6, top + size + 6), "white")
+    width, height = left + max(size, (size + _width(font, "predicted class")) // 2) + 6, top + size + 6
+    if legend:
+        width, height = max(width, _width(font, legend) + 8), height + 18
+    image = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(image)
+    draw.text((4, height - 4), legend, "black", font, anchor="ls")
     _upright(image, "true class", font, (2, top + size // 2))
     draw.text((left + size // 2, 2), "predicted class", "black", font, anchor="ma")
     share = np.sqrt(counts / counts.sum(1, keepdims=True).clip(min=1))
@@ -149,7 +158,12 @@ def _enlarged(x: Array) -> Array:
     return x.repeat(times, 0).repeat(times, 1)
 
 
-def _grid(tiles: Sequence[Array], labels: Sequence[str] | None = None, background: tuple[int, int, int] = (255, 255, 255)) -> Array:
+def _grid(
+    tiles: Sequence[Array],
+    labels: Sequence[str] | None = None,
+    background: tuple[int, int, int] = (255, 255, 255),
+    file: str | None = None,
+) -> Array:
     """Tiles of one size in rows, somewhat wider than high, with a label under each: a large one, as TensorBoard shows 350 pixels."""
     height, width = tiles[0].shape[:2]
     caption = CAPTION if labels else 0
@@ -158,7 +172,7 @@ def _grid(tiles: Sequence[Array], labels: Sequence[str] | None = None, backgroun
     columns = min(nearby, key=lambda count: (-len(tiles) % count, abs(count - wanted)))  # as few empty places as can be
     rows = math.ceil(len(tiles) / columns)
     image = Image.new("RGB", (columns * (width + GAP) + GAP, rows * (height + caption + GAP) + GAP), background)
-    draw, font = ImageDraw.Draw(image), _font(14)
+    draw, font = ImageDraw.Draw(image), letters.font(file, 14)
     for index, tile in enumerate(tiles):
         x, y = GAP + index % columns * (width + GAP), GAP + index // columns * (height + caption + GAP)
         image.paste(Image.fromarray(tile), (x, y))
@@ -191,6 +205,3 @@ def _width(font: Any, text: str) -> int:
 def _range(x: Array) -> tuple[float, float]:
     finite = x[np.isfinite(x)]
     return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-
-
-_font: Callable[[int], Any] = ImageFont.load_default

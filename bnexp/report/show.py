@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bnexp.analysis import fairness_audit
 from bnexp.analysis.words import count
+from bnexp.data.contents import contents_of
 from bnexp.report import outside, within
 from bnexp.report.answers import all_runs, answer, numbers
 from bnexp.report.content import Section, Shown
@@ -30,4 +31,5 @@ def shown(view: View) -> Shown:
     if len(chapter.arms) > 1:
         audit = fairness_audit(chapter.rows, chapter.baseline, arm_of=chapter.arm_of, treatment=chapter.treatment)
     there = tuple(section for section in sections if section.pictures or section.table)
-    return Shown(chapter.title, question, tuple(answers), tuple(dict.fromkeys(notes)), there, audit)
+    data = dict.fromkeys(filter(None, map(contents_of, chapter.rows)))  # one, but where files changed between runs
+    return Shown(chapter.title, question, (*answers, *(f"Data: {one}." for one in data)), tuple(dict.fromkeys(notes)), there, audit)

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bnexp.analysis.rows import Row, is_result, val_loss
+from bnexp.data.contents import contents_of
 from bnexp.runs_folder import flatten
 from bnexp.sparkline import LOST, sparkline
 from bnexp.tables.listing import Column, Listing
@@ -54,8 +55,7 @@ def run_table(summary: dict[str, Any], folder: str, curves: Mapping[str, Curve])
         return Group(title, table, *[Text(f"Note: {note}", style="yellow") for note in notes(summary)])
     network = f"{_said(row('config.model.name'))} {_said(row('config.model.widths'))}, norm {_said(row('config.model.norm'))}"
     table.add_row("network", f"{network}, {count(row('parameters'))} parameters")
-    training, validation, test = (count(row(f"data.{part}")) for part in ("train", "val", "test"))
-    table.add_row("data", f"{_said(row('data.name'))}: {training} training, {validation} validation, {test} test")
+    table.add_row("data", contents_of(flatten(summary)) or _said(row("data.name")))
     table.add_row(
         "training",
         f"{count(row('steps'))} steps ({_short(row('epochs'))} epochs), batch {_said(row('config.train.batch_size'))}, "

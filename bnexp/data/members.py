@@ -1,0 +1,129 @@
+"""The arrays of an .npz file: which of them are x and y of which part, and whether their shapes and types will do."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bnexp.data.axes import repair, repaired_shape
+from bnexp.data.parts import part_of
+from bnexp.errors import DataError, short
+
+IMAGES = frozenset(("image", "images", "img", "imgs"))
+"""Words for x that say what it is: MedMNIST has `train_images` [N, H, W] or [N, H, W, 3]."""
+WORDS = {"x": IMAGES | {"x", "data", "features", "inputs"}, "y": frozenset(("y", "label", "labels", "target", "targets"))}
+"""What arrays are called, in any case, before or after the name of a part or without one."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """An array as its .npy header describes it, and its name in the file."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+    name: str = ""
+
+    @property
+    def bytes(self) -> int:
+        """Its size in memory."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def holds_images(self) -> bool:
+        """Whether its name says so."""
+        return not IMAGES.isdisjoint(_words(self.name))
+
+    @property
+    def sides(self) -> str:
+        """The shape of an example, in words."""
+        return ", ".join(map(str, self.shape[1:]))
+
+    @property
+    def repair(self) -> str | None:
+        """What brings its axes in order, see `axes`."""
+        return repair(self.shape, images=self.holds_images)
+
+    @property
+    def example(self) -> tuple[int, ...]:
+        """The shape of an example, in order."""
+        return repaired_shape(self.shape, self.repair)[1:]
+
+
+def role_of(name: str) -> str | None:
+    """`x_train` for `train_images`, `X_train` or `x_train`; `x` for `images` or `X`; None: no array of ours."""
+    words = _words(name)
+    axes = [axis for axis, known in WORDS.items() for word in words if word in known]
+    parts = [part_of(word) for word in words if not any(word in known for known in WORDS.values())]
+    if len(axes) != 1 or len(parts) > 1 or None in parts:
+        return None
+    return "_".join([*axes, *filter(None, parts)])
+
+
+def _words(name: str) -> list[str]:
+    return re.split(r"[\W_]+", name.lower())
+
+
+def chosen(path: Path, found: Mapping[str, Member]) -> tuple[dict[str, Member], list[str]]:
+    """The arrays that are used, x before y in each part, and a note on those that are not.
+
+    Raises:
+        DataError: x or y of the training data, or one half of a part, is not there; or two arrays have the same meaning.
+    """
+    roles: dict[str, Member] = {}
+    for name, member in found.items():
+        role = role_of(name)
+        if role is not None and role in roles:
+            raise DataError(f"{path} holds {roles[role].name} and {name}, which mean the same; leave one of them out.")
+        if role is not None:
+            roles[role] = member
+    train = "_train" if {"x_train", "y_train"} & roles.keys() else ""
+    wanted = {"x_train": f"x{train}", "y_train": f"y{train}"}
+    for part in ("val", "test"):
+        if {f"x_{part}", f"y_{part}"} & roles.keys():
+            wanted |= {f"{axis}_{part}": f"{axis}_{part}" for axis in "xy"}
+    if missing := [name for name in wanted.values() if name not in roles]:
+        there = short(", ".join(sorted(found)[:100]), 200) or "none"
+        lacks = "arrays" if len(missing) > 1 else missing[0]
+        raise DataError(
+            f"{path} lacks {lacks}: it should hold x and y, or x_train, y_train, x_test and y_test (and x_val, y_val where "
+            f"there is a validation part), and it holds {there}."
+        )
+    members = {role: roles[name] for role, name in wanted.items()}
+    unused = [name for name in found if name not in {member.name for member in members.values()}]
+    return members, [f"Left alone: the arrays {short(', '.join(unused[:20]), 200)} of the file"] * bool(unused)
+
+
+def check_member(path: Path, role: str, member: Member) -> None:
+    name, dtype, shape = member.name, member.dtype, list(member.shape)
+    if dtype.hasobject:
+        raise DataError(f"{path} holds pickled Python objects in {name}, which are never loaded; save it as an array of numbers.")
+    if math.prod(shape) == 0:
+        raise DataError(f"{path} has {name} of shape {shape}, which is empty.")
+    if role.startswith("y"):
+        if shape[1:] not in ([], [1]):
+            hint = f" ({name}.argmax(1), if they are one-hot)" if len(shape) == 2 else ""
+            raise DataError(f"{path} has {name} of shape {shape}; it should be [N], one label an example{hint}.")
+        if dtype.kind not in "iub":
+            whole = f"{name}.astype(int)" if dtype.kind == "f" else f"numpy.unique({name}, return_inverse=True)[1]"
+            raise DataError(f"{path} holds {dtype} in {name}; it should be whole numbers: save {whole}.")
+        return
+    if dtype.kind not in "iubf":
+        raise DataError(f"{path} holds {dtype} in {name}; it should be whole numbers or floats.")
+    if len(shape) < 2:
+        raise DataError(f"{path} has {name} of shape {shape}; it should be [N, C, ...] or [N, features].")
+    if member.repair is not None and not member.holds_images:
+        raise DataError(_misread(path, member))
+
+
+def _misread(path: Path, member: Member) -> str:
+    """The sentence on axes that stand in another order."""
+    name, (channels, *rest) = member.name, member.shape[1:]
+    read = f"{channels} channels of {'length ' if len(rest) == 1 else ''}{'x'.join(map(str, rest))}"
+    kept = f"{name}[:, :, None]" if len(rest) == 1 else f"{name}.swapaxes(-1, -2)"
+    repairs = f"save {name}{member.repair}, or {kept} if the channels do come first"
+    return f"{path} has {name} of shape [N, {member.sides}], which would be {read}: {repairs}."
