@@ -13,7 +13,7 @@ import torch
 from bnexp.checkpoint import load_checkpoint, save_checkpoint, save_model
 from bnexp.config import Config, check_fits, to_mapping
 from bnexp.data import Dataset, fingerprint, load
-from bnexp.errors import BnexpError, Interrupted, UsageError
+from bnexp.errors import BnexpError, Interrupted, UsageError, refused_as_usage
 from bnexp.evaluate import STATS, Scores, evaluate, norm_layers, precise_statistics, train_part
 from bnexp.events import once
 from bnexp.events.histograms import named_tensors
@@ -357,6 +357,7 @@ def load_data(config: Config, device: torch.device, terminal: Display, download:
         terminal.advance(done, f"{done:,} of {total:,}")
 
     try:
-        return load(config.data, device, terminal.say, progress, download=download)
+        with refused_as_usage():
+            return load(config.data, device, terminal.say, progress, download=download)
     finally:
         terminal.end()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 
 
 class BnexpError(Exception):
@@ -19,6 +20,18 @@ class UsageError(BnexpError):
 
 class DataError(BnexpError):
     """A file that is there cannot be used, or a download failed. Exit code 1."""
+
+
+@contextlib.contextmanager
+def refused_as_usage() -> Iterator[None]:
+    """To be put around the reading of the user's own data before anything is started: data that were read, and are refused for what they
+    are, are wrong usage. A file that could not be read, which another error led to, stays a DataError."""
+    try:
+        yield
+    except DataError as error:
+        if error.__cause__ is None:
+            raise UsageError(str(error)) from None
+        raise
 
 
 class Interrupted(BnexpError):

@@ -16,6 +16,7 @@ from difflib import get_close_matches
 from typing import Any, Literal, Union
 
 from bnexp.errors import UsageError, did_you_mean, one_of, short
+from bnexp.other_names import OTHER_NAMES
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Key:
     low: float
     high: float
     above: bool
+    meant: Mapping[str, str]
+    """Words that people type for one of the choices, with that choice."""
     types: tuple[Any, ...]
     """The types that it takes, as annotations: a union's members, or the one."""
 
@@ -43,10 +46,18 @@ class Key:
 
 
 def key(
-    doc: str, default: Any, *, choices: tuple[str, ...] = (), low: float = -math.inf, high: float = math.inf, above: bool = False
+    doc: str,
+    default: Any,
+    *,
+    choices: tuple[str, ...] = (),
+    low: float = -math.inf,
+    high: float = math.inf,
+    above: bool = False,
+    meant: Mapping[str, str] = types.MappingProxyType({}),
 ) -> Any:
     """A field that is a config key; the arguments are those of `Key`."""
-    return field(default=default, metadata={"doc": doc, "choices": choices, "low": low, "high": high, "above": above})
+    metadata = {"doc": doc, "choices": choices, "low": low, "high": high, "above": above, "meant": meant}
+    return field(default=default, metadata=metadata)
 
 
 @functools.cache
@@ -79,13 +90,14 @@ def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def check_name(name: str, known: Mapping[str, Key]) -> None:
-    """Raises UsageError with the nearest key when `name` is none of the `known` ones."""
+    """Raises UsageError with the key that was meant, or the nearest one, when `name` is none of the `known` ones."""
     if name in known:
         return
     inside = [full for full in known if full.startswith(f"{name}.")]
     if inside:
         raise UsageError(f"'{name}' is a group of keys; set one of them, for example {inside[0]}=...")
-    hint = did_you_mean(name, known)
+    other = OTHER_NAMES.get(name.rpartition(".")[2].lower())
+    hint = f" Did you mean '{other}'?" if other else did_you_mean(name, known)
     if not hint:  # the last part alone: lr for optim.lr
         last = {full.rpartition(".")[2]: full for full in known}
         near = get_close_matches(name.rpartition(".")[2][:80], last, n=1)
@@ -152,7 +164,9 @@ def _type_name(option: Any) -> str:
 def check_range(name: str, value: Any, known: Key) -> None:
     """Raises UsageError when `value` is none of the key's choices, or out of its range."""
     if known.choices and value not in known.choices:
-        raise UsageError(f"{name}={show(value)} is not one of {one_of(known.choices)}.{did_you_mean(str(value), known.choices)}")
+        meant = known.meant.get(str(value).lower())
+        hint = f" Did you mean '{meant}'?" if meant else did_you_mean(str(value), known.choices)
+        raise UsageError(f"{name}={show(value)} is not one of {one_of(known.choices)}.{hint}")
     low, high = known.low, known.high
     for number in value if isinstance(value, tuple) else (value,):
         if not isinstance(number, (int, float)) or isinstance(number, bool):

@@ -68,7 +68,9 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="Train finished runs again;
 def sweep(
     kind: Annotated[Kind, typer.Argument(help="What to go through; grid takes comma lists and range() in OVERRIDES.")],
     overrides: Overrides = None,
-    values: Annotated[str | None, typer.Option("--values", metavar="A,B,...", help="Values to go through, instead of the usual.")] = None,
+    values: Annotated[
+        list[str] | None, typer.Option("--values", metavar="A,B,...", help="Values to go through, instead of the usual.")
+    ] = None,
     seeds: Seeds = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
@@ -138,7 +140,7 @@ def compare(
         list[str] | None, typer.Option("--norm", metavar="NAME", help="Compare with this norm; more than once for more.")
     ] = None,
     lrs: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--lrs", metavar="A,B,...", help="Learning rates that each arm is tried with.", show_default="half-decades 0.003 to 3"
         ),

@@ -58,24 +58,25 @@ def list_images(config: DataConfig) -> Listing:
     if not is_folder(root):
         wrong = "is a file" if is_there(root) else "is not there"
         raise UsageError(f"data.root={short(str(config.root), 300)} {wrong}; data=folder needs a folder with one folder of images a class.")
+    real = None if config.follow_links else os.path.realpath(root)
     try:
         top = _folders(root)
         if "train" not in top or "test" not in top:
             if "train" in top and not _has_images(root / "train"):
                 raise DataError(f"{root} has a folder train and no folder test; give it both, or one folder a class and nothing else.")
             classes = _class_folders(root, top)
-            found = list(_images_of(root, "", classes))
+            found = list(_images_of(root, "", classes, real))
             n_train = None
         else:
             for part in ("train", "test"):
-                _check_inside(str(root / part), os.path.realpath(root))
+                _check_inside(str(root / part), real)
             classes, others = _class_folders(root / "train"), _class_folders(root / "test")
             if classes != others:
                 odd = sorted(set(classes) ^ set(others))
                 raise DataError(f"{root}: train and test have different classes; only one of them has {', '.join(odd[:5])}.")
-            found = list(_images_of(root, "train", classes))
+            found = list(_images_of(root, "train", classes, real))
             n_train = len(found)
-            found += _images_of(root, "test", classes)
+            found += _images_of(root, "test", classes, real)
     except OSError as error:
         raise DataError(f"{error.filename} cannot be read ({error.strerror}).") from error
     if len(classes) < 2:
@@ -144,14 +145,14 @@ def _folders(root: Path) -> list[str]:
         return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _images_of(root: Path, part: str, classes: tuple[str, ...]) -> Iterator[tuple[Stamp, int]]:
-    """The stamps of the images below root/part/<class>, at any depth and in order of their paths, each with its class."""
-    real = os.path.realpath(root)
+def _images_of(root: Path, part: str, classes: tuple[str, ...], real: str | None) -> Iterator[tuple[Stamp, int]]:
+    """The stamps of the images below root/part/<class>, at any depth and in order of their paths, each with its class. `real` is the real
+    path of `root`, which no link leads out of; None: links may lead anywhere."""
     for label, name in enumerate(classes):
         top = root / part / name
         _check_inside(str(top), real)
         # plain strings: with a Path for each, listing 60,000 images takes four times as long
-        names = (f"{folder}/{file}" for folder, _, files in os.walk(top) for file in files if _is_image(file))
+        names = (f"{folder}/{file}" for folder, files in _walk(top, real is None) for file in files if _is_image(file))
         below = str(Path(part, name))
         stamps = sorted(_image_stamp(file, below + file[len(str(top)) :], real) for file in names)
         if not stamps:
@@ -161,8 +162,22 @@ def _images_of(root: Path, part: str, classes: tuple[str, ...]) -> Iterator[tupl
             yield item, label
 
 
-def _image_stamp(path: str, relative: str, root: str) -> Stamp:
-    """The stamp of a regular file that is in `root` (a real path). Only links are followed up: for 60,000 files that would take seconds.
+def _walk(top: Path, follow_links: bool) -> Iterator[tuple[str, list[str]]]:
+    """Each folder below `top` with the names of its files, those that links lead to with `follow_links`.
+
+    Raises:
+        DataError: a link leads back to a folder on the way to it, and would be followed without end.
+    """
+    for folder, inner, files in os.walk(top, followlinks=follow_links):
+        for path in (Path(folder, name) for name in inner) if follow_links else ():
+            if path.is_symlink() and any(Path(on_the_way).resolve().is_relative_to(path.resolve()) for on_the_way in path.parents):
+                raise DataError(f"{path} is a link to a folder that it is in; remove it.")
+        yield folder, files
+
+
+def _image_stamp(path: str, relative: str, root: str | None) -> Stamp:
+    """The stamp of a regular file that is in `root` (a real path; None: anywhere). Only links are followed up: for 60,000 files that would
+    take seconds.
 
     Raises:
         DataError: it is a link that leads out of `root`, no regular file (a FIFO would be waited for, a device read without end), or longer
@@ -179,11 +194,13 @@ def _image_stamp(path: str, relative: str, root: str) -> Stamp:
     return relative, status.st_size, status.st_mtime_ns
 
 
-def _check_inside(path: str, root: str) -> None:
-    """Refuses a link that leads out of data.root: the files there are others', and no part of what was given as data."""
+def _check_inside(path: str, root: str | None) -> None:
+    """Refuses a link that leads out of data.root: the files there are others', and no part of what was given as data, unless that is said."""
+    if root is None:
+        return
     real = os.path.realpath(path)
     if real != root and not real.startswith(root.rstrip("/") + "/"):
-        raise DataError(f"{path} is a link that leads out of data.root; copy what it names, or remove it.")
+        raise DataError(f"{path} is a link that leads out of data.root; give data.follow_links=true, copy what it names, or remove it.")
 
 
 def _check_utf8(root: Path, relative: str) -> None:
