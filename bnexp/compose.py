@@ -12,6 +12,7 @@ import itertools
 import math
 import os
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,9 +108,9 @@ def given(overrides: Sequence[str]) -> dict[str, bool]:
     """
     parsed = _parse(overrides)
     for override in parsed:
-        if override.key_or_group == "data.root" and override.is_sweep_override():
-            if os.path.exists(os.path.expanduser(_said(override))):  # noqa: PTH110, PTH111 (Path's own raise errors)
-                raise UsageError(f"'{_echo(override)}' names several paths.{_one_value(override)}")
+        listed = override.key_or_group == "data.root" and override.is_sweep_override()
+        if listed and os.path.exists(os.path.expanduser(_said(override))):  # noqa: PTH110, PTH111 (Path's own raise errors)
+            raise UsageError(f"'{_echo(override)}' names several paths.{_one_value(override)}")
     return {override.key_or_group: override.is_sweep_override() for override in parsed}
 
 
@@ -203,7 +204,8 @@ def _parse_one(parser: OverridesParser, text: str) -> Override:
     except (HydraException, ValueError) as error:  # ValueError: a number of more digits than Python reads
         if key not in TEXTS:
             reason = short((str(error).splitlines() or ["syntax error"])[0])
-            raise UsageError(f"'{short(text)}' cannot be read as key=value: {reason}.") from None
+            spaces = " No space stands around the =." if key != key.strip() else ""
+            raise UsageError(f"'{short(text)}' cannot be read as key=value: {reason}.{spaces}") from None
     except RecursionError:
         raise UsageError(f"'{short(text)}' cannot be read: its brackets are nested too deeply.") from None
     return parser.parse_override(as_it_is)
@@ -256,6 +258,9 @@ def _checked_folder(config_dir: str | Path | None) -> Path | None:
 def _check_file(file: Path, folder: Path) -> None:
     """Refuses what a group file may not do, before Hydra reads it: be large, lead out of the folder, change Hydra's own settings."""
     text, where = plain_yaml.read_small(file, folder), short(str(file), 200)
+    if re.match(r"\ufeff\s*#\s*@package\b", text):
+        mend = f"sed -i '1s/^\\xEF\\xBB\\xBF//' {shlex.quote(str(file))}"
+        raise UsageError(f"{where} begins with a byte order mark, behind which its `# @package` is not seen; take it away: {mend}")
     node = plain_yaml.compose(text, where)
     top = [(key.value, value) for key, value in node.value] if isinstance(node, MappingNode) else []
     if isinstance(node, MappingNode) and any(key.tag == MERGE for key, _ in node.value):

@@ -98,7 +98,12 @@ class ModelConfig:
 
     name: str = key("network; chosen with model=NAME", "blocknet", choices=MODELS)
     widths: tuple[int, ...] = key("channels of each two-conv block; mlp: units of each hidden layer", (16, 32, 64), low=1, high=4096)
-    norm: str = key("normalization layer", "batch", choices=NORMS, meant={"bn": "batch", "batchnorm": "batch", "off": "none", "no": "none"})
+    norm: str = key(
+        "normalization layer",
+        "batch",
+        choices=NORMS,
+        meant={"bn": "batch", "batchnorm": "batch", **dict.fromkeys(("off", "no", "false", "null"), "none")},
+    )
     placement: str = key("order of convolution (mlp: linear layer), norm and ReLU", "conv-norm-relu", choices=PLACEMENTS)
     activation: str = key("nonlinearity of the mlp; blocknet is always relu", "relu", choices=ACTIVATIONS)
     bn_momentum: float = key("weight of the newest batch in the running statistics", 0.1, low=0, high=1)

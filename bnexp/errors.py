@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterable, Iterator
 
 
@@ -34,6 +35,13 @@ def refused_as_usage() -> Iterator[None]:
         raise
 
 
+def more_files(error: OSError, runs: int = 1) -> str:
+    """What allows more open files, as a sentence, where these were too few; `runs` are those that were trained at once."""
+    if error.errno != errno.EMFILE:
+        return ""
+    return f" `ulimit -n {4 * runs + 200}` before the command allows more{', or lower --seeds' if runs > 1 else ''}."
+
+
 class Interrupted(BnexpError):
     """Ctrl-C or another signal (`stop.SIGNALS`): the state is saved. Exit code 130."""
 
@@ -41,11 +49,12 @@ class Interrupted(BnexpError):
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """` Did you mean 'x'?`, or nothing when no choice is close to `word`."""
+    """` Did you mean 'x'?`, or nothing when no choice is close to `word`, in whatever case."""
     from difflib import get_close_matches
 
-    close = get_close_matches(word[:80], list(choices), n=1, cutoff=0.6)
-    return f" Did you mean '{close[0]}'?" if close else ""
+    by_lower = {choice.lower(): choice for choice in choices}
+    close = get_close_matches(word[:80].lower(), list(by_lower), n=1, cutoff=0.6)
+    return f" Did you mean '{by_lower[close[0]]}'?" if close else ""
 
 
 def one_of(choices: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bnexp.config import MOST_THREADS, Config
 from bnexp.data import header
-from bnexp.errors import DataError, Interrupted, UsageError, one_line
+from bnexp.errors import DataError, Interrupted, one_line
 from bnexp.identity import identify, identify_saved, with_absolute_root
 from bnexp.plan import Planned, check_room, plan
 from bnexp.run import Run, drop_spent_plans, locked, planned_with, stored_stacks, tidy

@@ -7,6 +7,7 @@ OTHER_NAMES = {
     **dict.fromkeys(("batch", "bs", "batches"), "train.batch_size"),
     **dict.fromkeys(("dataset", "datasets"), "data"),
     **dict.fromkeys(("optimizer", "optimiser", "opt"), "optim"),
+    **dict.fromkeys(("scheduler", "lr_scheduler"), "optim.schedule"),
     **dict.fromkeys(("network", "net", "arch", "architecture"), "model"),
     **dict.fromkeys(("data_dir", "datadir", "path", "dir"), "data.root"),
     **dict.fromkeys(("num_epochs", "n_epochs", "max_epochs"), "train.epochs"),
@@ -17,5 +18,5 @@ OTHER_NAMES = {
     **dict.fromkeys(("normalization", "bn", "batch_norm", "batchnorm"), "model.norm"),
 }
 """Other names of keys and groups, by the last part of what was typed."""
-OPTIONS = {name: f"--{name}" for name in ("seeds", "workers", "values", "lrs", "out", "scheduler")} | {"runs_dir": "--runs-dir"}
+OPTIONS = {name: f"--{name}" for name in ("seeds", "workers", "values", "lrs", "out")} | {"runs_dir": "--runs-dir"}
 """Options of commands that are typed as if they were keys."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnexp.cli.app import app
+from bnexp.cli.cautions import caution
 from bnexp.cli.options import (
     RUNS,
     ConfigDir,
@@ -101,6 +102,7 @@ def sweep(
 
     _check_machine(workers, scheduler)
     asked = sweeps.ask(kind.value, overrides or [], values=listed(values, "--values"), seeds=seeds, config_dir=config_dir)
+    caution(asked.configs, quiet)
     if not dry_run:
         check_out(out)
     widths = widths_here(Terminal(quiet), dry_run=dry_run) if scheduler is None else None
@@ -190,6 +192,7 @@ def compare(
             raise UsageError("Say what to compare: --no-bn, --norm NAME, or two or more runs.")
         _check_machine(workers, scheduler)
         configs = compares.ask(overrides, norm or [], no_bn=no_bn, lrs=listed(lrs, "--lrs"), seeds=seeds, config_dir=config_dir)
+        caution(configs, quiet)
         check_out(out)
         widths = widths_here(Terminal(quiet)) if scheduler is None else None
         prepared = prepare(configs, runs_dir, fresh=fresh, widths=widths)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnexp.cli.app import app
+from bnexp.cli.cautions import caution
 from bnexp.cli.options import (
     RUNS,
     ConfigDir,
@@ -59,6 +60,7 @@ def train(
     from bnexp.launch import launch
 
     config = compose(overrides or [], config_dir)
+    caution([config], quiet)
     outcome = launch(_seeds(config, seeds), runs_dir, fresh=fresh, quiet=quiet)
     _print_outcome(outcome, json, quiet)
 

@@ -195,7 +195,8 @@ def _image_stamp(path: str, relative: str, root: str | None) -> Stamp:
 
 
 def _check_inside(path: str, root: str | None) -> None:
-    """Refuses a link that leads out of data.root: the files there are others', and no part of what was given as data, unless that is said."""
+    """Refuses a link that leads out of data.root: the files there are others', and no part of what was given as data; `root` is None where
+    data.follow_links says that they are."""
     if root is None:
         return
     real = os.path.realpath(path)
