@@ -72,7 +72,8 @@ class Commands(TyperGroup):
             raise typer.Exit(error.exit_code) from None
         except OSError as error:
             where = f": {error.filename}" if error.filename else ""
-            say(f"Error: {error.strerror or error}{where}.{more_files(error)}")
+            more = more_files(error)
+            say(f"Error: {error.strerror or error}{where}{'.' if more else ''}{more}")
             raise typer.Exit(BnexpError.exit_code) from None
         except KeyboardInterrupt as error:
             say(f"Interrupted by {error}." if str(error) else "Interrupted.")
