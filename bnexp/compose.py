@@ -12,6 +12,7 @@ import itertools
 import math
 import os
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,13 +23,20 @@ from bnexp import plain_yaml
 from bnexp.config import KEYS, Config, check_key, from_mapping
 from bnexp.errors import UsageError, did_you_mean, one_of, short
 from bnexp.keys import show
+from bnexp.other_names import OPTIONS
+from bnexp.quoting import quoted, typed
 
 if TYPE_CHECKING:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import Override
 
 GROUPS = ("data", "model", "optim", "metrics", "experiment")
 BY_GROUP = {"data.name": "data", "model.name": "model"}
 """Keys that are set by choosing a group: `data=mnist`, never `data.name=mnist`, which would leave out what else data/mnist.yaml says."""
+TEXTS = ("data.root", "name")
+"""Keys whose values are any text. What Hydra's grammar does not read as text (`~/photos`, `2024`) is taken as it was typed."""
+PLACE = ("data.root", "data.follow_links")
+"""Keys that say where data are, and nothing of what they are: those of a saved run may have moved."""
 MOST_CELLS = 100_000
 MOST_LETTERS = 10_000
 """Of one override: Hydra's parser takes a second for so many, and a hundred times as long for ten times as many."""
@@ -62,7 +70,8 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
     for override in parsed:
         _check(override, folder)
         if override.is_sweep_override():
-            raise UsageError(f"'{_echo(override)}' names several values; this command takes one, and `bnexp sweep grid` takes grids.")
+            hint = _one_value(override) if override.key_or_group in TEXTS else ""
+            raise UsageError(f"'{_echo(override)}' names several values; this command takes one, and `bnexp sweep grid` takes grids.{hint}")
     return _build(parsed, folder, {})
 
 
@@ -95,9 +104,27 @@ def given(overrides: Sequence[str]) -> dict[str, bool]:
     """The keys and groups that `overrides` name, each with whether it is given several values.
 
     Raises:
-        UsageError: an override that cannot be parsed.
+        UsageError: an override that cannot be parsed, or one that lists paths where its whole text is the path of something.
     """
-    return {override.key_or_group: override.is_sweep_override() for override in _parse(overrides)}
+    parsed = _parse(overrides)
+    for override in parsed:
+        listed = override.key_or_group == "data.root" and override.is_sweep_override()
+        if listed and os.path.exists(os.path.expanduser(_said(override))):  # noqa: PTH110, PTH111 (Path's own raise errors)
+            raise UsageError(f"'{_echo(override)}' names several paths.{_one_value(override)}")
+    return {override.key_or_group: override.is_sweep_override() for override in parsed}
+
+
+def placement(overrides: Sequence[str]) -> dict[str, Any]:
+    """The keys of `PLACE` that overrides beside a saved run give it.
+
+    Raises:
+        UsageError: an override that cannot be parsed, or that names another key: the run has its own config.
+    """
+    for override in _parse(overrides):
+        if override.key_or_group not in PLACE:
+            raise UsageError(f"'{_echo(override)}' is too much: a run has its own config, of which only {one_of(PLACE)} can be given anew.")
+    config = compose(overrides)
+    return {key: getattr(config.data, key.removeprefix("data.")) for key in given(overrides)}
 
 
 def _values(override: Override) -> list[Override]:
@@ -121,6 +148,15 @@ def _echo(override: Override) -> str:
     return short(override.input_line or "")
 
 
+def _said(override: Override) -> str:
+    """The text of its value, as it was typed."""
+    return (override.input_line or "").partition("=")[2]
+
+
+def _one_value(override: Override) -> str:
+    return f" If it is one, with a comma in it, type {typed(override.key_or_group, _said(override))}."
+
+
 def _build(cell: Sequence[Override], folder: Path | None, composed: dict[tuple[str, ...], dict[str, Any]]) -> Config:
     """One config: Hydra composes the groups (once for each choice of them, kept in `composed`), the values go on top."""
     choices = tuple(f"{override.key_or_group}={override.value()}" for override in cell if override.key_or_group in GROUPS)
@@ -142,24 +178,37 @@ def _build(cell: Sequence[Override], folder: Path | None, composed: dict[tuple[s
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
 
-    parser, parsed = OverridesParser.create(), []
+    parser = OverridesParser.create()
+    parsed: list[Override] = []
     for text in overrides:
         if len(text) > MOST_LETTERS:
             raise UsageError(f"'{short(text)}' has {len(text):,} characters; {MOST_LETTERS:,} are the most (range() writes long lists).")
         if "=" not in text and not text.startswith("~"):
-            raise UsageError(f"'{short(text)}' is not an override; write key=value, for example optim.lr=0.3.")
-        try:
-            parsed.append(parser.parse_override(text))
-        except (HydraException, ValueError) as error:  # ValueError: a number of more digits than Python reads
-            reason = short((str(error).splitlines() or ["syntax error"])[0])
-            raise UsageError(
-                f"'{short(text)}' cannot be read as key=value: {reason}. Quote special characters, as in 'name=\"a b\"'."
-            ) from None
-        except RecursionError:
-            raise UsageError(f"'{short(text)}' cannot be read: its brackets are nested too deeply.") from None
+            before = parsed[-1] if parsed and parsed[-1].key_or_group == "data.root" else None
+            hint = f" If it belongs to the path before it, type {typed('data.root', f'{_said(before)} {text}')}." if before else ""
+            raise UsageError(f"'{short(text)}' is not an override; write key=value, for example optim.lr=0.3.{hint}")
+        parsed.append(_parse_one(parser, text))
     return parsed
+
+
+def _parse_one(parser: OverridesParser, text: str) -> Override:
+    from hydra.errors import HydraException
+
+    key, _, value = text.partition("=")
+    as_it_is = f"{key}={quoted(value)}"
+    try:
+        found = parser.parse_override(text)
+        if key not in TEXTS or found.is_sweep_override() or isinstance(found.value(), str | None):
+            return found
+    except (HydraException, ValueError) as error:  # ValueError: a number of more digits than Python reads
+        if key not in TEXTS:
+            reason = short((str(error).splitlines() or ["syntax error"])[0])
+            spaces = " No space stands around the =." if key != key.strip() else ""
+            raise UsageError(f"'{short(text)}' cannot be read as key=value: {reason}.{spaces}") from None
+    except RecursionError:
+        raise UsageError(f"'{short(text)}' cannot be read: its brackets are nested too deeply.") from None
+    return parser.parse_override(as_it_is)
 
 
 def _check(override: Override, config_dir: Path | None) -> None:
@@ -179,6 +228,8 @@ def _check(override: Override, config_dir: Path | None) -> None:
         said = short((override.input_line or "").partition("=")[2])
         raise UsageError(f"'{text}' is refused: write {BY_GROUP[key]}={said or 'NAME'}.")
     if key not in GROUPS:
+        if key in OPTIONS:
+            raise UsageError(f"There is no config key '{key}'. Did you mean the option {OPTIONS[key]} {_said(override) or 'VALUE'}?")
         check_key(key)
     if key in GROUPS and not override.is_sweep_override():
         value, choices = override.value(), group_choices(key, config_dir)
@@ -207,6 +258,9 @@ def _checked_folder(config_dir: str | Path | None) -> Path | None:
 def _check_file(file: Path, folder: Path) -> None:
     """Refuses what a group file may not do, before Hydra reads it: be large, lead out of the folder, change Hydra's own settings."""
     text, where = plain_yaml.read_small(file, folder), short(str(file), 200)
+    if re.match(r"\ufeff\s*#\s*@package\b", text):
+        mend = f"sed -i '1s/^\\xEF\\xBB\\xBF//' {shlex.quote(str(file))}"
+        raise UsageError(f"{where} begins with a byte order mark, behind which its `# @package` is not seen; take it away: {mend}")
     node = plain_yaml.compose(text, where)
     top = [(key.value, value) for key, value in node.value] if isinstance(node, MappingNode) else []
     if isinstance(node, MappingNode) and any(key.tag == MERGE for key, _ in node.value):

@@ -95,6 +95,7 @@ class DataConfig:
         "use only so many training images (validation is split off these), stratified; null: all", None, low=2, high=10**9
     )
     augment: str = key("augmentation of training batches: crop pads by 1/8 and crops, crop_flip mirrors too", "none", choices=AUGMENTATIONS)
+    follow_links: bool = key("data=folder: follow links that lead out of data.root", False)
     image_size: int = key("data=folder: images are brought to this many pixels a side", 32, low=4, high=1024)
 
 
@@ -104,7 +105,12 @@ class ModelConfig:
 
     name: str = key("network; chosen with model=NAME", "blocknet", choices=MODELS)
     widths: tuple[int, ...] = key("channels of each two-conv block; mlp: units of each hidden layer", (16, 32, 64), low=1, high=4096)
-    norm: str = key("normalization layer", "batch", choices=NORMS)
+    norm: str = key(
+        "normalization layer",
+        "batch",
+        choices=NORMS,
+        meant={"bn": "batch", "batchnorm": "batch", **dict.fromkeys(("off", "no", "false", "null"), "none")},
+    )
     placement: str = key("order of convolution (mlp: linear layer), norm and ReLU", "conv-norm-relu", choices=PLACEMENTS)
     activation: str = key("nonlinearity of the mlp; blocknet is always relu", "relu", choices=ACTIVATIONS)
     bn_momentum: float = key("weight of the newest batch in the running statistics", 0.1, low=0, high=1)
@@ -193,8 +199,15 @@ class Config:
     train: TrainConfig = TrainConfig()
     metrics: MetricsConfig = MetricsConfig()
     name: str | None = key("name of the run; null: made from norm, batch size, lr and seed", None)
-    device: str = key("where to compute; auto: cuda where there is a GPU, else cpu", "auto", choices=DEVICES)
-    precision: str = key("arithmetic; bf16: autocast, with BN statistics and the loss in fp32", "fp32", choices=PRECISIONS)
+    device: str = key(
+        "where to compute; auto: cuda where there is a GPU, else cpu", "auto", choices=DEVICES, meant={"gpu": "cuda", "nvidia": "cuda"}
+    )
+    precision: str = key(
+        "arithmetic; bf16: autocast, with BN statistics and the loss in fp32",
+        "fp32",
+        choices=PRECISIONS,
+        meant={**dict.fromkeys(("32", "float32", "full"), "fp32"), **dict.fromkeys(("16", "fp16", "half", "bfloat16", "amp"), "bf16")},
+    )
     compile: bool = key("compile the step (torch.compile): some seconds before training for faster steps, and other rounding", False)
     threads: int | Literal["auto"] = key("CPU threads; auto: 1 for small steps, else the cores", "auto", low=1, high=MOST_THREADS)
     seed: int = key("seed of initialization, data order and augmentation, each with a generator of its own", 0, low=0, high=2**31 - 1)
@@ -283,7 +296,7 @@ class Config:
 KEYS: Mapping[str, Key] = keys_of(Config)
 """Every key that an override may name."""
 
-APART = frozenset(("name", "device", "threads", "data.root", "train.checkpoint_every"))
+APART = frozenset(("name", "device", "threads", "data.root", "data.follow_links", "train.checkpoint_every"))
 """Keys that change no result; the content of the user's own data is part of the recipe, and not where it lies."""
 
 MATTERS: Mapping[str, Callable[[Config], bool]] = {

@@ -13,7 +13,7 @@ import torch
 from bnexp.checkpoint import load_checkpoint, save_checkpoint, save_model
 from bnexp.config import Config, check_fits, to_mapping
 from bnexp.data import Dataset, fingerprint, load
-from bnexp.errors import BnexpError, Interrupted, UsageError
+from bnexp.errors import BnexpError, Interrupted, UsageError, more_files, refused_as_usage
 from bnexp.evaluate import STATS, Scores, evaluate, norm_layers, precise_statistics, train_part
 from bnexp.events import once
 from bnexp.events.histograms import named_tensors
@@ -46,7 +46,7 @@ def train_stack(planned: Planned, terminal: Display, stop: Stop, threads: int | 
     """
     written = [None if run.done or run.id in planned.unwritten else run for run in planned.runs]
     keep_memory()
-    with memory_in_one_sentence():
+    with memory_in_one_sentence(len(planned.runs)):
         config = planned.configs[0]
         device = resolve_device(config)
         allow_open_files(len(planned.runs))
@@ -109,7 +109,8 @@ def _run(job: _Job, stop: Stop) -> bool:
         job.fail(error)
         why = error.strerror or error
         where = error.filename or job.folder.runs_dir  # a failed write names no file
-        raise BnexpError(f"Writing the run failed: {why} ({where}). `bnexp resume` goes on afterwards.") from error
+        more = more_files(error, job.stack.runs)
+        raise BnexpError(f"Writing the run failed: {why} ({where}).{more} `bnexp resume` goes on afterwards.") from error
     except BaseException as error:
         job.fail(error)
         raise
@@ -119,13 +120,16 @@ def _run(job: _Job, stop: Stop) -> bool:
 
 
 @contextmanager
-def memory_in_one_sentence() -> Iterator[None]:
-    """Raises BnexpError where there was not enough memory, whoever noticed it first."""
+def memory_in_one_sentence(runs: int = 1) -> Iterator[None]:
+    """Raises BnexpError where there was not enough memory for so many runs at once, whoever noticed it first."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error):
-            raise BnexpError("There is not enough memory for this run; lower train.batch_size, model.widths or --seeds.") from error
+            what, lower = "this run", "train.batch_size or model.widths"
+            if runs > 1:
+                what, lower = f"{runs} runs at once", "train.batch_size, model.widths or --seeds"
+            raise BnexpError(f"There is not enough memory for {what}; lower {lower}.") from error
         raise
 
 
@@ -357,6 +361,7 @@ def load_data(config: Config, device: torch.device, terminal: Display, download:
         terminal.advance(done, f"{done:,} of {total:,}")
 
     try:
-        return load(config.data, device, terminal.say, progress, download=download)
+        with refused_as_usage():
+            return load(config.data, device, terminal.say, progress, download=download)
     finally:
         terminal.end()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import errno
+from collections.abc import Iterable, Iterator
 
 
 class BnexpError(Exception):
@@ -21,6 +23,25 @@ class DataError(BnexpError):
     """A file that is there cannot be used, or a download failed. Exit code 1."""
 
 
+@contextlib.contextmanager
+def refused_as_usage() -> Iterator[None]:
+    """To be put around the reading of the user's own data before anything is started: data that were read, and are refused for what they
+    are, are wrong usage. A file that could not be read, which another error led to, stays a DataError."""
+    try:
+        yield
+    except DataError as error:
+        if error.__cause__ is None:
+            raise UsageError(str(error)) from None
+        raise
+
+
+def more_files(error: OSError, runs: int = 1) -> str:
+    """What allows more open files, as a sentence, where these were too few; `runs` are those that were trained at once."""
+    if error.errno != errno.EMFILE:
+        return ""
+    return f" `ulimit -n {4 * runs + 200}` before the command allows more{', or lower --seeds' if runs > 1 else ''}."
+
+
 class Interrupted(BnexpError):
     """Ctrl-C or another signal (`stop.SIGNALS`): the state is saved. Exit code 130."""
 
@@ -28,11 +49,12 @@ class Interrupted(BnexpError):
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """` Did you mean 'x'?`, or nothing when no choice is close to `word`."""
+    """` Did you mean 'x'?`, or nothing when no choice is close to `word`, in whatever case."""
     from difflib import get_close_matches
 
-    close = get_close_matches(word[:80], list(choices), n=1, cutoff=0.6)
-    return f" Did you mean '{close[0]}'?" if close else ""
+    by_lower = {choice.lower(): choice for choice in choices}
+    close = get_close_matches(word[:80].lower(), list(by_lower), n=1, cutoff=0.6)
+    return f" Did you mean '{by_lower[close[0]]}'?" if close else ""
 
 
 def one_of(choices: Iterable[str]) -> str:

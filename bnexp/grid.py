@@ -13,10 +13,11 @@ from bnexp.calibration import Calibrated, StepTimes
 from bnexp.cluster import local_workers
 from bnexp.config import Config
 from bnexp.cost import Header
+from bnexp.errors import refused_as_usage
 from bnexp.estimate import Estimate, estimate
 from bnexp.group import Group, group_of
-from bnexp.identity import identify
-from bnexp.launch import Outcome, with_absolute_root
+from bnexp.identity import identify, with_absolute_root
+from bnexp.launch import Outcome, check_device
 from bnexp.live import Live
 from bnexp.plan import Planned, check_room, plan
 from bnexp.run import Run
@@ -145,14 +146,12 @@ def train_all(
     stacks, ids = prepared.stacks, [run.id for run in prepared.runs]
     drop_left(prepared.group.runs_dir)
     members = parts or {"": prepared.runs}
+    if scheduler is None:
+        check_device(prepared.configs)
     if not stacks:
         with suppress(OSError):  # all is there: a folder that cannot be written is no reason not to show it
             prepared.group.store_members(kind, members, arms)
         return Outcome(list(prepared.runs), frozenset(ids))
-    for config in {config.device: config for config in prepared.configs if config.device == "cuda" and scheduler is None}.values():
-        from bnexp.machine import resolve_device
-
-        resolve_device(config)
     for stack in stacks if scheduler is None else ():  # others' machines may have more memory
         check_room(stack.configs[0], stack.header, len(stack.runs))
     missing = {run.id for stack in stacks for run in stack.runs if not run.done}
@@ -174,5 +173,6 @@ def read_once(configs: Sequence[Config], live: Live) -> None:
 
         from bnexp.data import load
 
-        for note in load(data, torch.device("cpu"), live.say, lambda done, total: None).notes:
-            live.say(note)
+        with refused_as_usage():
+            for note in load(data, torch.device("cpu"), live.say, lambda done, total: None).notes:
+                live.say(note)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bnexp.config import Config, check_fits
 from bnexp.data import fingerprint, header
-from bnexp.errors import UsageError
+from bnexp.data.root import is_there, user_path
+from bnexp.errors import BnexpError, UsageError, refused_as_usage, short
 from bnexp.run import Run, check_rooms
 
 
@@ -15,17 +17,53 @@ def identify(configs: Sequence[Config], runs_dir: Path) -> list[Run]:
     """The runs that these configs are (they share their data), after the checks that need the header of the user's own data.
 
     Raises:
-        UsageError, DataError: the data are not there, cannot be used, or do not fit the config.
+        UsageError: the data are not there, cannot be trained on, or do not fit the config.
+        DataError: a file cannot be read.
     """
     check_rooms(runs_dir)
     data = configs[0].data
-    if data.name in ("folder", "npz"):
-        shape, train, classes = header(data)
-        for config in configs:
-            check_fits(config, shape, train, classes)
-    content = fingerprint(data)
+    with refused_as_usage():
+        if data.name in ("folder", "npz"):
+            shape, train, classes = header(data)
+            for config in configs:
+                check_fits(config, shape, train, classes)
+        content = fingerprint(data)
     runs = [Run(runs_dir, config.run_id(content)) for config in configs]
     for run in runs:
         if run.folder.is_symlink():
             raise UsageError(f"{run.folder} is a link, and bnexp follows none inside a runs folder; remove it, or use another --runs-dir.")
     return runs
+
+
+def identify_saved(members: Sequence[tuple[Run, Config]], place: Mapping[str, Any]) -> list[Config]:
+    """The configs of saved runs that share their data, which lie where `place` says now (`compose.PLACE`), and are the same as before.
+
+    Raises:
+        UsageError: the data are not there, or other data; or the runs' configs or the results version changed since.
+        DataError: as `identify`.
+    """
+    first, root = members[0][0], members[0][1].data.root
+    if root is not None and "data.root" not in place and not is_there(user_path(root)):
+        raise UsageError(f"The data of {first.id} are not at {short(root, 300)} any more; add data.root=PATH, where they are now.")
+    configs = [with_absolute_root(config.replace(**place)) for _, config in members]
+    for (run, _), config, now in zip(members, configs, identify(configs, first.runs_dir), strict=True):
+        if now.id != run.id:
+            what = "its config or the results version of bnexp changed since"
+            if _recorded_fingerprint(run) not in (None, fingerprint(config.data)):
+                what = f"{short(str(config.data.root), 300)} holds other data than those that it was trained on"
+            raise UsageError(f"{run.id} cannot be used again: {what}.")
+    return configs
+
+
+def with_absolute_root(config: Config) -> Config:
+    """A saved run must find its data from any folder."""
+    root = config.data.root
+    return config if root is None else config.replace(**{"data.root": str(user_path(root).absolute())})
+
+
+def _recorded_fingerprint(run: Run) -> object:
+    """What the run's summary says of its data's content; None where there is no summary, or it says nothing."""
+    try:
+        return (run.summary()["data"] or {}).get("fingerprint")
+    except BnexpError:
+        return None

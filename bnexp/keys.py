@@ -16,6 +16,7 @@ from difflib import get_close_matches
 from typing import Any, Literal, Union
 
 from bnexp.errors import UsageError, did_you_mean, one_of, short
+from bnexp.other_names import OTHER_NAMES
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Key:
     low: float
     high: float
     above: bool
+    meant: Mapping[str, str]
+    """Words that people type for one of the choices, with that choice."""
     types: tuple[Any, ...]
     """The types that it takes, as annotations: a union's members, or the one."""
 
@@ -43,10 +46,18 @@ class Key:
 
 
 def key(
-    doc: str, default: Any, *, choices: tuple[str, ...] = (), low: float = -math.inf, high: float = math.inf, above: bool = False
+    doc: str,
+    default: Any,
+    *,
+    choices: tuple[str, ...] = (),
+    low: float = -math.inf,
+    high: float = math.inf,
+    above: bool = False,
+    meant: Mapping[str, str] = types.MappingProxyType({}),
 ) -> Any:
     """A field that is a config key; the arguments are those of `Key`."""
-    return field(default=default, metadata={"doc": doc, "choices": choices, "low": low, "high": high, "above": above})
+    metadata = {"doc": doc, "choices": choices, "low": low, "high": high, "above": above, "meant": meant}
+    return field(default=default, metadata=metadata)
 
 
 @functools.cache
@@ -79,17 +90,20 @@ def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def check_name(name: str, known: Mapping[str, Key]) -> None:
-    """Raises UsageError with the nearest key when `name` is none of the `known` ones."""
+    """Raises UsageError with the key that was meant, or the nearest one, when `name` is none of the `known` ones."""
     if name in known:
         return
     inside = [full for full in known if full.startswith(f"{name}.")]
     if inside:
         raise UsageError(f"'{name}' is a group of keys; set one of them, for example {inside[0]}=...")
-    hint = did_you_mean(name, known)
-    if not hint:  # the last part alone: lr for optim.lr
-        last = {full.rpartition(".")[2]: full for full in known}
-        near = get_close_matches(name.rpartition(".")[2][:80], last, n=1)
-        hint = f" Did you mean '{last[near[0]]}'?" if near else ""
+    last = name.rpartition(".")[2]
+    same = [full for full in known if full.rpartition(".")[2] == last]  # lr, or train.lr, for optim.lr
+    other = OTHER_NAMES.get(last.lower()) or (same[0] if len(same) == 1 else None)
+    hint = f" Did you mean '{other}'?" if other else did_you_mean(name, known)
+    if not hint:
+        lasts = {full.rpartition(".")[2]: full for full in known}
+        near = get_close_matches(last[:80], lasts, n=1)
+        hint = f" Did you mean '{lasts[near[0]]}'?" if near else ""
     raise UsageError(f"There is no config key '{short(name)}'.{hint} `bnexp config` prints them all.")
 
 
@@ -137,8 +151,17 @@ def _convert(name: str, value: Any, known: Key) -> Any:
             return tuple(_convert(name, item, each) for item in value)
         if option is str and name == "name" and isinstance(value, (int, float)) and not isinstance(value, bool):
             return _text(value)  # name=1 reads as a number
-    wanted = f"one of {one_of(known.choices)}" if known.choices else one_of([_type_name(option) for option in known.types])
-    raise UsageError(f"{name}={show(value)} is not {wanted}.")
+    if known.choices:
+        raise _no_choice(name, value, known)
+    raise UsageError(f"{name}={show(value)} is not {one_of([_type_name(option) for option in known.types])}.")
+
+
+def _no_choice(name: str, value: Any, known: Key) -> UsageError:
+    """That the value is none of the key's choices, with the one that may have been meant."""
+    text = _text(value)
+    meant = known.meant.get(text.lower())
+    hint = f" Did you mean '{meant}'?" if meant else did_you_mean(text, known.choices)
+    return UsageError(f"{name}={show(value)} is not one of {one_of(known.choices)}.{hint}")
 
 
 def _type_name(option: Any) -> str:
@@ -152,7 +175,7 @@ def _type_name(option: Any) -> str:
 def check_range(name: str, value: Any, known: Key) -> None:
     """Raises UsageError when `value` is none of the key's choices, or out of its range."""
     if known.choices and value not in known.choices:
-        raise UsageError(f"{name}={show(value)} is not one of {one_of(known.choices)}.{did_you_mean(str(value), known.choices)}")
+        raise _no_choice(name, value, known)
     low, high = known.low, known.high
     for number in value if isinstance(value, tuple) else (value,):
         if not isinstance(number, (int, float)) or isinstance(number, bool):

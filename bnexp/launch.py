@@ -6,13 +6,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from bnexp.config import MOST_THREADS, Config
 from bnexp.data import header
-from bnexp.data.root import user_path
-from bnexp.errors import DataError, Interrupted, UsageError, one_line
-from bnexp.identity import identify
+from bnexp.errors import DataError, Interrupted, one_line
+from bnexp.identity import identify, identify_saved, with_absolute_root
 from bnexp.plan import Planned, check_room, plan
 from bnexp.run import Run, drop_spent_plans, locked, planned_with, stored_stacks, tidy
 from bnexp.stop import Stop
@@ -59,11 +59,8 @@ def launch(
     runs = identify(configs, runs_dir)
     stop = Stop()
     trained: set[str] = set()
+    check_device(configs)
     stacks = plan(configs, runs, one_stack=True, fresh=fresh)
-    if any(config.device == "cuda" for planned in stacks for config in planned.configs):
-        from bnexp.machine import resolve_device  # torch, which a finished run does not need
-
-        resolve_device(next(config for config in configs if config.device == "cuda"))
     for planned in stacks:
         check_room(planned.configs[0], planned.header, len(planned.runs))
     for planned in stacks:
@@ -71,10 +68,18 @@ def launch(
     return Outcome(runs, frozenset(run.id for run in runs) - trained)
 
 
-def with_absolute_root(config: Config) -> Config:
-    """A saved run must find its data from any folder."""
-    root = config.data.root
-    return config if root is None else config.replace(**{"data.root": str(user_path(root).absolute())})
+def check_device(configs: Sequence[Config]) -> None:
+    """Refuses a GPU that is not there, also where nothing is to be trained: the runs that are there may be another device's.
+
+    Raises:
+        UsageError: a config asks for one.
+    """
+    for config in configs:
+        if config.device == "cuda":
+            from bnexp.machine import resolve_device  # torch, which a finished run does not need
+
+            resolve_device(config)
+            return
 
 
 def work(
@@ -114,10 +119,11 @@ def work(
         raise Interrupted("Interrupted while waiting for another process; nothing was started.") from None
 
 
-def resume(run: Run, terminal: Display | None = None, *, quiet: bool = False) -> Outcome:
+def resume(run: Run, terminal: Display | None = None, *, quiet: bool = False, place: Mapping[str, Any] = MappingProxyType({})) -> Outcome:
     """Goes on with an unfinished run, or the unfinished successor of a finished one, and all that were started in one stack with it.
 
-    A member that was removed since is trained along, for the sake of the others' bits, and leaves nothing.
+    A member that was removed since is trained along, for the sake of the others' bits, and leaves nothing. `place` says where the data are
+    now (`compose.PLACE`), if they moved.
 
     Raises:
         UsageError: the run's config, its data or this program have changed since, so that its numbers could not be continued; or they
@@ -132,15 +138,10 @@ def resume(run: Run, terminal: Display | None = None, *, quiet: bool = False) ->
     if run.done and not any(not member.done and member.folder.exists() for member, _ in members):
         return Outcome([run], frozenset([run.id]))
     members = members or [(run, run.trained_config())]
-    for (member, _), now in zip(members, identify([config for _, config in members], run.runs_dir), strict=True):
-        if now.id != member.id:
-            raise UsageError(
-                f"{member.id} cannot go on: its config, its data or the results version of bnexp changed since. Train it anew."
-            )
+    configs = identify_saved(members, place)
     removed = frozenset(member.id for member, _ in members if not member.folder.exists())
-    config = members[0][1]
-    check_room(config, header(config.data), len(members))  # it may be a stranger's, or from a larger machine
-    planned = Planned(tuple(member for member, _ in members), tuple(config for _, config in members), removed)
+    check_room(configs[0], header(configs[0].data), len(members))  # it may be a stranger's, or from a larger machine
+    planned = Planned(tuple(member for member, _ in members), tuple(configs), removed)
     trained = work(planned, terminal, Stop(), quiet=quiet, threads=_threads_before(run), download=False)
     runs = [Run(member.runs_dir, member.id) for member, _ in members if member.id not in removed]
     return Outcome(runs, frozenset(one.id for one in runs) - trained)

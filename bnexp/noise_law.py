@@ -8,8 +8,9 @@ is exact. Batches are drawn with replacement from the training images.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -73,13 +74,13 @@ class LayerLaw:
     lines: tuple[Line, ...]
 
 
-def of_run(run: Run, batch_sizes: Sequence[int], terminal: Display) -> dict[str, Any]:
-    """The law at the weights of a saved run.
+def of_run(run: Run, batch_sizes: Sequence[int], terminal: Display, place: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """The law at the weights of a saved run; `place` says where its data are now (`compose.PLACE`), if they moved.
 
     Raises:
         UsageError, DataError: the run or its data cannot be used, or have changed; its weights are not finite.
     """
-    config, network = load_saved(run)
+    config, network = load_saved(run, place)
     if not all(param.isfinite().all() for param in network.parameters()):
         raise DataError(f"{run.id} diverged: its weights are not finite, and have no statistics to measure.")
     device = resolve_device(config)

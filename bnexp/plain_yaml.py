@@ -6,9 +6,11 @@ Loaders (and OmegaConf, which copies what an alias names) do not.
 
 from __future__ import annotations
 
+import codecs
 import errno
 import math
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +28,21 @@ MOST_VALUES = 5_000
 
 def read_small(file: Path, inside: Path) -> str:
     """The text of a regular file, at most `MOST_BYTES` long, that is in the folder `inside` (a real path) or below it; a link may lead
-    there, and nowhere else. What is not UTF-8 is replaced.
+    there, and nowhere else.
 
     Raises:
-        UsageError: it leads out of `inside`, is too long, no file, or cannot be read.
+        UsageError: it leads out of `inside`, is too long, no file, not UTF-8, or cannot be read.
     """
     where = short(str(file), 200)
     real = Path(os.path.realpath(file))
     if not real.is_relative_to(inside):
         raise UsageError(f"{where} is a link that leads out of {short(str(inside), 200)}; put the file itself there.")
     try:
-        return read_plain(Path(real), MOST_BYTES).decode(errors="replace")
+        data = read_plain(Path(real), MOST_BYTES)
+        return data.decode()
+    except UnicodeDecodeError:
+        encoding = "UTF-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "ISO-8859-1"
+        raise UsageError(f"{where} is not UTF-8; mend it: iconv -f {encoding} -t UTF-8 {shlex.quote(str(file))} > NEW.yaml") from None
     except OSError as error:
         if error.errno == errno.EFBIG:
             many = f"{where} has more than {MOST_BYTES // 1024} KiB"

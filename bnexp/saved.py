@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,10 +15,10 @@ from bnexp.checkpoint import load_network
 from bnexp.config import Config
 from bnexp.data import Dataset
 from bnexp.engine import load_data
-from bnexp.errors import BnexpError, UsageError
+from bnexp.errors import BnexpError
 from bnexp.evaluate import evaluate, fold, shared_inputs
 from bnexp.files import finite
-from bnexp.identity import identify
+from bnexp.identity import identify_saved
 from bnexp.machine import resolve_device, set_threads
 from bnexp.models import memory_format
 from bnexp.run import Run
@@ -29,20 +30,20 @@ REPETITIONS = 15
 SPEED_IMAGES = 256
 
 
-def load_saved(run: Run) -> tuple[Config, nn.Sequential]:
-    """A saved run's config, for whatever device is here, and its network.
+def load_saved(run: Run, place: Mapping[str, Any]) -> tuple[Config, nn.Sequential]:
+    """A saved run's config, for whatever device is here, and its network; `place` says where its data are now, if they moved.
 
     Raises:
         UsageError: its config, its data or the results version changed since.
         DataError: its files cannot be used.
     """
-    config = run.config().replace(device="auto")
-    if identify([config], run.runs_dir)[0].id != run.id:
-        raise UsageError(f"{run.id} cannot be used again: its config, its data or the results version of bnexp changed since.")
+    (config,) = identify_saved([(run, run.config().replace(device="auto"))], place)
     return config, load_network(run)
 
 
-def evaluate_saved(run: Run, stats: Sequence[str], folded: bool, terminal: Terminal) -> dict[str, Any]:
+def evaluate_saved(
+    run: Run, stats: Sequence[str], folded: bool, terminal: Terminal, place: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
     """`{id, images, test: {stats: {loss, accuracy}}, folded?}` on the run's test data.
 
     Raises:
@@ -50,7 +51,7 @@ def evaluate_saved(run: Run, stats: Sequence[str], folded: bool, terminal: Termi
         DataError: the run or its data cannot be used.
         BnexpError: the folded network's outputs differ from the network's.
     """
-    config, network = load_saved(run)
+    config, network = load_saved(run, place)
     if folded:
         fold(network, config)  # refuse before the data are read
     device = resolve_device(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
@@ -201,7 +202,14 @@ class _Row:
 
 def watched(console: Console) -> bool:
     """Whether somebody may watch: a terminal that can be drawn on again, whatever FORCE_COLOR says of pipes."""
-    return console.is_terminal and not console.is_dumb_terminal and not console.quiet and console.file.isatty()
+    redrawn = console.is_terminal and not console.is_dumb_terminal and console.file.isatty() and not in_notebook()
+    return redrawn and not console.quiet
+
+
+def in_notebook() -> bool:
+    """Whether this was started from a cell of a notebook (`!bnexp`, `%%bash`), which may look like a terminal and keeps each line that is
+    drawn again. Jupyter's and Colab's kernels set these variables; every kernel of Python names its inline backend for figures."""
+    return any(name.startswith(("JPY_", "COLAB_")) for name in os.environ) or "inline" in os.environ.get("MPLBACKEND", "")
 
 
 def extend(curve: list[tuple[int, float]], step: int, value: float) -> None:

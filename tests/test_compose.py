@@ -77,7 +77,7 @@ def test_overrides(overrides: list[str], changes: dict[str, object]) -> None:
         ("", "'' is not an override"),
         ("=3", "There is no config key ''"),
         ("optim.lr=[1", "cannot be read as key=value"),
-        ("name=a b=c", "cannot be read as key=value"),
+        ("name=a b=c", "name=a b=c is not usable"),
         ("~optim.lr", "keys cannot be deleted"),
         ("~data", "keys cannot be deleted"),
         ("data@train=mnist", "packages (@) are not supported"),
@@ -248,8 +248,8 @@ def test_folders_that_are_refused(tmp_path: Path, files: dict[str, str], message
 
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     write(tmp_path, data__mine="name: digits")
-    (tmp_path / "data" / "mine.yaml").write_bytes(b"name: \xff\xfe")
-    with pytest.raises(UsageError, match="cannot be composed"):
+    (tmp_path / "data" / "mine.yaml").write_bytes(b"\xff\xfen\0")
+    with pytest.raises(UsageError, match=r"mine\.yaml is not UTF-8; mend it: iconv -f UTF-16"):
         compose(["data=mine"], tmp_path)
 
 

@@ -18,7 +18,7 @@ from bnexp.run import to_yaml
 
 OTHER: dict[str, Any] = {
     "data.name": "mnist", "data.root": "x", "data.val_fraction": 0.2, "data.split_seed": 1, "data.subset": 500,
-    "data.augment": "crop_flip", "data.image_size": 64,
+    "data.augment": "crop_flip", "data.follow_links": True, "data.image_size": 64,
     "model.name": "mlp", "model.widths": [16, 32], "model.norm": "none", "model.placement": "conv-relu-norm",
     "model.activation": "sigmoid", "model.bn_momentum": 0.2, "model.bn_eps": 1e-3, "model.bn_affine": False, "model.bn_freeze_at": 7,
     "optim.name": "adam", "optim.lr": 0.10000001, "optim.momentum": 0.8, "optim.nesterov": True, "optim.beta2": 0.9, "optim.eps": 1e-6,
@@ -41,7 +41,7 @@ NEEDS: dict[str, dict[str, Any]] = {
     "optim.gamma": {"optim.schedule": "step"},
 }
 """Keys that have an effect only beside others."""
-NOT_HASHED = {"name", "device", "threads", "data.root", "train.checkpoint_every"}
+NOT_HASHED = {"name", "device", "threads", "data.root", "data.follow_links", "train.checkpoint_every"}
 
 
 @pytest.mark.parametrize("key", keys())
@@ -72,7 +72,8 @@ def test_what_a_norm_reads_is_known_of_every_norm() -> None:
 DEFAULTS: dict[int, dict[str, Any]] = {
     1: {
         "data": {
-            "name": "digits", "root": None, "val_fraction": 0.1, "split_seed": 0, "subset": None, "augment": "none", "image_size": 32,
+            "name": "digits", "root": None, "val_fraction": 0.1, "split_seed": 0, "subset": None, "augment": "none",
+            "follow_links": False, "image_size": 32,
         },
         "model": {
             "name": "blocknet", "widths": [16, 32, 64], "norm": "batch", "placement": "conv-norm-relu", "activation": "relu",

@@ -31,7 +31,11 @@ AT_CHANCE = 3.0
 NORM = ("config.model.norm",)
 """The config keys that define the arms, unless the caller says otherwise."""
 IGNORED = frozenset(
-    f"config.{key}" for key in ("name", "seed", "device", "threads", "data.root", "optim.lr", "train.checkpoint_every", "data.fingerprint")
+    f"config.{key}"
+    for key in (
+        *("name", "seed", "device", "threads", "data.root", "data.follow_links", "data.fingerprint"),
+        *("optim.lr", "train.checkpoint_every"),
+    )
 )
 """Config keys in which compared runs may differ: the learning rate and the seed are the grid, the others change no numbers."""
 BUDGET = ("config.train.epochs", "config.train.steps")

@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 from bnexp import __version__
 from bnexp.cli.glance import at_a_glance
 from bnexp.cli.streams import outlive_readers, say
-from bnexp.errors import BnexpError, one_line
+from bnexp.errors import BnexpError, more_files, one_line
 from bnexp.stop import INTERRUPTED, interrupt, leave
 
 ORDER = ("train", "sweep", "compare", "evaluate", "resume", "runs", "stats", "report", "config", "tensorboard")
@@ -45,7 +45,7 @@ class Commands(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
         at_a_glance(self, ctx)
-        return super().parse_args(ctx, args)
+        return super().parse_args(ctx, [_as_meant(arg) for arg in args])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
@@ -72,12 +72,30 @@ class Commands(TyperGroup):
             raise typer.Exit(error.exit_code) from None
         except OSError as error:
             where = f": {error.filename}" if error.filename else ""
-            say(f"Error: {error.strerror or error}{where}")
+            more = more_files(error)
+            say(f"Error: {error.strerror or error}{where}{'.' if more else ''}{more}")
             raise typer.Exit(BnexpError.exit_code) from None
         except KeyboardInterrupt as error:
             say(f"Interrupted by {error}." if str(error) else "Interrupted.")
             raise typer.Exit(INTERRUPTED) from None
         return result
+
+
+def _as_meant(arg: str) -> str:
+    """The argument with its ~ replaced, which shells leave as it is in `--runs-dir=~/runs` and inside quotes.
+
+    Raises:
+        click.UsageError: it holds a carriage return, which only the line ends of a Windows editor bring there.
+    """
+    if "\r" in arg:
+        raise WRONG_USAGE(
+            "An argument ends in a carriage return: the script that it is from has the line ends of Windows. "
+            "Mend it: sed -i 's/\\r$//' SCRIPT"
+        )
+    if arg.startswith("~/"):
+        return os.path.expanduser(arg)  # noqa: PTH111 (Path's own raises an error where there is no home)
+    option, equals, value = arg.partition("=")
+    return f"{option}={os.path.expanduser(value)}" if equals and arg.startswith("--") else arg  # noqa: PTH111 (as above)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnexp.cli.app import app
+from bnexp.cli.cautions import caution
 from bnexp.cli.options import (
     RUNS,
     ConfigDir,
@@ -68,7 +69,9 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="Train finished runs again;
 def sweep(
     kind: Annotated[Kind, typer.Argument(help="What to go through; grid takes comma lists and range() in OVERRIDES.")],
     overrides: Overrides = None,
-    values: Annotated[str | None, typer.Option("--values", metavar="A,B,...", help="Values to go through, instead of the usual.")] = None,
+    values: Annotated[
+        list[str] | None, typer.Option("--values", metavar="A,B,...", help="Values to go through, instead of the usual.")
+    ] = None,
     seeds: Seeds = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
@@ -99,6 +102,7 @@ def sweep(
 
     _check_machine(workers, scheduler)
     asked = sweeps.ask(kind.value, overrides or [], values=listed(values, "--values"), seeds=seeds, config_dir=config_dir)
+    caution(asked.configs, quiet)
     if not dry_run:
         check_out(out)
     widths = widths_here(Terminal(quiet), dry_run=dry_run) if scheduler is None else None
@@ -138,7 +142,7 @@ def compare(
         list[str] | None, typer.Option("--norm", metavar="NAME", help="Compare with this norm; more than once for more.")
     ] = None,
     lrs: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--lrs", metavar="A,B,...", help="Learning rates that each arm is tried with.", show_default="half-decades 0.003 to 3"
         ),
@@ -209,6 +213,7 @@ def compare(
             raise UsageError("Say what to compare: --no-bn, --norm NAME, or two or more runs.")
         _check_machine(workers, scheduler)
         configs = compares.ask(overrides, norm or [], no_bn=no_bn, lrs=listed(lrs, "--lrs"), seeds=seeds, config_dir=config_dir)
+        caution(configs, quiet)
         check_out(out)
         widths = widths_here(Terminal(quiet)) if scheduler is None else None
         arms = compares.arms_by_norm(configs)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnexp.cli.app import app
+from bnexp.cli.cautions import caution
 from bnexp.cli.options import (
     RUNS,
     ConfigDir,
@@ -17,10 +18,12 @@ from bnexp.cli.options import (
     NoQuiet,
     NoRunsDir,
     Overrides,
+    Place,
     Quiet,
     RunName,
     RunsDir,
     complete_runs_and_sweeps,
+    placed,
     print_json,
 )
 from bnexp.cli.streams import say
@@ -57,6 +60,7 @@ def train(
     from bnexp.launch import launch
 
     config = compose(overrides or [], config_dir)
+    caution([config], quiet)
     outcome = launch(_seeds(config, seeds), runs_dir, fresh=fresh, quiet=quiet)
     _print_outcome(outcome, json, quiet)
 
@@ -73,6 +77,7 @@ class Stats(StrEnum):
 @app.command()
 def evaluate(
     run: RunName,
+    place: Place = None,
     stats: Annotated[Stats, typer.Option("--stats", help="Which statistics the norm layers use.")] = Stats.RUNNING,
     folded: Annotated[
         bool, typer.Option("--folded", help="Also fold each batch norm into the layer before it; compare outputs, speed.")
@@ -88,13 +93,14 @@ def evaluate(
     Examples:
       bnexp evaluate last --stats all
       bnexp evaluate last --folded
+      bnexp evaluate last data.root=photos-moved
     """
     from bnexp.runs_folder import find_run
     from bnexp.saved import evaluate_saved
     from bnexp.terminal import Terminal
 
     which = ("running", "precise", "batch") if stats is Stats.ALL else (stats.value,)
-    result = evaluate_saved(find_run(run, runs_dir), which, folded, Terminal(quiet))
+    result = evaluate_saved(find_run(run, runs_dir), which, folded, Terminal(quiet), placed(place))
     if json:
         print_json(result)
     else:
@@ -104,7 +110,14 @@ def evaluate(
 
 
 @app.command()
-def resume(run: RunName, runs_dir: RunsDir = RUNS, config_dir: NoConfigDir = None, json: Json = False, quiet: Quiet = False) -> None:
+def resume(
+    run: RunName,
+    place: Place = None,
+    runs_dir: RunsDir = RUNS,
+    config_dir: NoConfigDir = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
     """Goes on with an interrupted run from its last checkpoint, and with all that were started in one stack with it.
 
     On a CPU the result is the same, bit for bit, as without the interruption.
@@ -116,7 +129,7 @@ def resume(run: RunName, runs_dir: RunsDir = RUNS, config_dir: NoConfigDir = Non
     from bnexp.launch import resume as go_on
     from bnexp.runs_folder import find_run
 
-    _print_outcome(go_on(find_run(run, runs_dir), quiet=quiet), json, quiet)
+    _print_outcome(go_on(find_run(run, runs_dir), quiet=quiet, place=placed(place)), json, quiet)
 
 
 @app.command()

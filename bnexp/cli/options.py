@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from bnexp.errors import UsageError
+from bnexp.errors import UsageError, short
+from bnexp.quoting import typed
 
 
 def complete_overrides(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -38,6 +40,10 @@ Overrides = Annotated[
     typer.Argument(help="Config values as key=value, e.g. data=mnist optim.lr=0.3 model.norm=none.", autocompletion=complete_overrides),
 ]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="An id, its beginning, a path, or last.", autocompletion=complete_runs)]
+Place = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="data.root=PATH", help="Where the run's data are now, if they moved.", autocompletion=complete_overrides),
+]
 RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Folder of the runs.", file_okay=False)]
 ConfigDir = Annotated[
     Path | None,
@@ -53,11 +59,32 @@ NoQuiet = Annotated[bool, typer.Option("--quiet", "-q", hidden=True)]
 
 
 def runs_and_overrides(items: list[str] | None) -> tuple[list[str], list[str]]:
-    """What names runs, and what are config values. A folder whose name has an `=` in it is a run."""
-    from bnexp.data.root import is_folder
+    """What names runs, and what are config values. A folder whose name has an `=` in it is a run.
+
+    Raises:
+        UsageError: the shell has split a path of data.root at its spaces.
+    """
+    from bnexp.data.root import is_folder, is_there, user_path
 
     overrides = [item for item in items or [] if ("=" in item or item.startswith("~")) and not is_folder(Path(item))]
+    for first, second in itertools.pairwise(items or []):
+        root = first.removeprefix("data.root=")
+        if root != first and second not in overrides and is_there(user_path(f"{root} {second}")):
+            raise UsageError(f"{short(first, 300)} and {short(second)} came as two words; type {typed('data.root', f'{root} {second}')}.")
     return [item for item in items or [] if item not in overrides], overrides
+
+
+def placed(overrides: list[str] | None) -> dict[str, Any]:
+    """Where a run's data are now, as overrides beside it say.
+
+    Raises:
+        UsageError: an override says something else.
+    """
+    if not overrides:
+        return {}
+    from bnexp.compose import placement  # Hydra
+
+    return placement(overrides)
 
 
 def complete_items(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -65,14 +92,17 @@ def complete_items(ctx: typer.Context, incomplete: str) -> list[str]:
     return [*complete_runs(ctx, incomplete), *complete_overrides(ctx, incomplete)]
 
 
-def listed(text: str | None, option: str) -> list[str] | None:
+def listed(texts: list[str] | None, option: str) -> list[str] | None:
     """The values of a comma list.
 
     Raises:
-        UsageError: one of several is empty.
+        UsageError: the option is given more than once, or one of several values is empty.
     """
-    if text is None:
+    if not texts:
         return None
+    if len(texts) > 1:
+        raise UsageError(f"{option} is given {len(texts)} times; give all values at once: {option} {','.join(texts)}.")
+    (text,) = texts
     values = [value.strip() for value in text.split(",")] if text.strip() else []
     if not all(values):
         raise UsageError(f"{option} {text} has an empty value; write {option} A,B,C.")

@@ -21,7 +21,7 @@ def stats(
         typer.Argument(metavar="RUN|OVERRIDE", help="A run, or config values for fresh weights.", autocompletion=complete_items),
     ] = None,
     batch_sizes: Annotated[
-        str | None, typer.Option("--batch-sizes", metavar="A,B,...", help="Batch sizes to measure.", show_default="1,2,4,...,512")
+        list[str] | None, typer.Option("--batch-sizes", metavar="A,B,...", help="Batch sizes to measure.", show_default="1,2,4,...,512")
     ] = None,
     out: Out = None,
     runs_dir: RunsDir = RUNS,
@@ -37,24 +37,25 @@ def stats(
     Examples:
       bnexp stats
       bnexp stats last --batch-sizes 2,8,32
+      bnexp stats last data.root=photos-moved
       bnexp stats data=waveforms model.placement=norm-conv-relu
     """
-    from bnexp.compose import compose
+    from bnexp.compose import compose, placement
     from bnexp.runs_folder import find_run
     from bnexp.terminal import Terminal
 
     names, overrides = runs_and_overrides(items)
-    if names and (overrides or len(names) > 1):
-        other = overrides[0] if overrides else names[1]
-        raise UsageError(f"{names[0]} names a run, which has its own config, and {other} is too much; give one run, or OVERRIDES.")
+    if len(names) > 1:
+        raise UsageError(f"{names[0]} names a run, and {names[1]} is too much; give one run, or OVERRIDES.")
     sizes = _sizes(batch_sizes)
     check_out(out)
+    place = placement(overrides) if names and overrides else {}
     run, config = (find_run(names[0], runs_dir), None) if names else (None, compose(overrides, config_dir))
     from bnexp.noise_law import BATCH_SIZES, of_config, of_run
 
     terminal = Terminal(quiet)
     if run is not None:
-        result = of_run(run, sizes or BATCH_SIZES, terminal)
+        result = of_run(run, sizes or BATCH_SIZES, terminal, place)
     else:
         assert config is not None
         result = of_config(config, sizes or BATCH_SIZES, terminal)
@@ -73,13 +74,13 @@ def stats(
     end(stored)
 
 
-def _sizes(text: str | None) -> list[int] | None:
+def _sizes(texts: list[str] | None) -> list[int] | None:
     """The batch sizes of `--batch-sizes`, in ascending order, each once.
 
     Raises:
         UsageError: one is no whole number from 1 to `LARGEST`.
     """
-    values = listed(text, "--batch-sizes")
+    values = listed(texts, "--batch-sizes")
     if values is None:
         return None
     if not values:

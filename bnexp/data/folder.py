@@ -64,6 +64,7 @@ def list_images(config: DataConfig) -> Listing:
     if not is_folder(root):
         wrong = "is a file" if is_there(root) else "is not there"
         raise UsageError(f"data.root={short(str(config.root), 300)} {wrong}; data=folder needs a folder with one folder of images a class.")
+    real = None if config.follow_links else os.path.realpath(root)
     left: Counter[str] = Counter()
     try:
         parts, notes = find_parts(root)
@@ -71,14 +72,14 @@ def list_images(config: DataConfig) -> Listing:
         sizes: dict[str, int] = {}
         classes: tuple[str, ...] = ()
         for part, name in parts.items():
-            _check_inside(str(root / name), os.path.realpath(root))
+            _check_inside(str(root / name), real)
             count_loose(root / name, left)
             own = _class_folders(root / name)
             if classes and own != classes:
                 odd = ", ".join(sorted(set(classes) ^ set(own))[:5])
                 raise DataError(f"{root}: {parts['train']} and {name} have different classes; only one of them has {odd}.")
             classes = own
-            images = list(_images_of(root, name, classes, left))
+            images = list(_images_of(root, name, classes, left, real))
             sizes[part] = len(images)
             found += images
     except OSError as error:
@@ -168,14 +169,14 @@ def _class_folders(root: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _images_of(root: Path, part: str, classes: tuple[str, ...], left: Counter[str]) -> Iterator[tuple[Stamp, int]]:
-    """The stamps of the images below root/part/<class>, at any depth and in order of their paths, each with its class."""
-    real = os.path.realpath(root)
+def _images_of(root: Path, part: str, classes: tuple[str, ...], left: Counter[str], real: str | None) -> Iterator[tuple[Stamp, int]]:
+    """The stamps of the images below root/part/<class>, at any depth and in order of their paths, each with its class. `real` is the real
+    path of `root`, which no link leads out of; None: links may lead anywhere."""
     for label, name in enumerate(classes):
         top = root / part / name
         _check_inside(str(top), real)
         below = str(Path(part, name))
-        stamps = sorted(_image_stamp(file, below + file[len(str(top)) :], real) for file in images_below(top, left))
+        stamps = sorted(_image_stamp(file, below + file[len(str(top)) :], real) for file in images_below(top, left, follow_links=real is None))
         if not stamps:
             raise DataError(f"The class folder {top} has no images ({', '.join(sorted(SUFFIXES))}); fill it or remove it.")
         for item in stamps:
@@ -183,8 +184,9 @@ def _images_of(root: Path, part: str, classes: tuple[str, ...], left: Counter[st
             yield item, label
 
 
-def _image_stamp(path: str, relative: str, root: str) -> Stamp:
-    """The stamp of a regular file that is in `root` (a real path). Only links are followed up: for 60,000 files that would take seconds.
+def _image_stamp(path: str, relative: str, root: str | None) -> Stamp:
+    """The stamp of a regular file that is in `root` (a real path; None: anywhere). Only links are followed up: for 60,000 files that would
+    take seconds.
 
     Raises:
         DataError: it is a link that leads out of `root`, no regular file (a FIFO would be waited for, a device read without end), or longer
@@ -201,11 +203,14 @@ def _image_stamp(path: str, relative: str, root: str) -> Stamp:
     return relative, status.st_size, status.st_mtime_ns
 
 
-def _check_inside(path: str, root: str) -> None:
-    """Refuses a link that leads out of data.root: the files there are others', and no part of what was given as data."""
+def _check_inside(path: str, root: str | None) -> None:
+    """Refuses a link that leads out of data.root: the files there are others', and no part of what was given as data; `root` is None where
+    data.follow_links says that they are."""
+    if root is None:
+        return
     real = os.path.realpath(path)
     if real != root and not real.startswith(root.rstrip("/") + "/"):
-        raise DataError(f"{path} is a link that leads out of data.root; copy what it names, or remove it.")
+        raise DataError(f"{path} is a link that leads out of data.root; give data.follow_links=true, copy what it names, or remove it.")
 
 
 def _check_utf8(root: Path, relative: str) -> None:

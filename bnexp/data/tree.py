@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from bnexp.errors import short
+from bnexp.errors import DataError, short
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".jfif", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif", ".avif"))
 """Files with other names are left alone: folders hold lists, licences and thumbnails."""
@@ -31,13 +31,22 @@ def count_loose(root: Path, left: Counter[str]) -> None:
                 left["hidden or system folders"] += 1
 
 
-def images_below(top: Path, left: Counter[str]) -> Iterator[str]:
-    """The paths of the images below `top`, and in `left` how many files and folders are none or are not looked into."""
+def images_below(top: Path, left: Counter[str], *, follow_links: bool = False) -> Iterator[str]:
+    """The paths of the images below `top`, and in `left` how many files and folders are none or are not read; with `follow_links` also those
+    in folders that links lead to.
+
+    Raises:
+        DataError: a link leads back to a folder on the way to it, and would be followed without end.
+    """
     # plain strings: with a Path for each, listing 60,000 images takes four times as long
-    for folder, folders, files in os.walk(top):
+    for folder, folders, files in os.walk(top, followlinks=follow_links):
         seen = [name for name in folders if not _is_system(name)]
         links = [name for name in seen if os.path.islink(f"{folder}/{name}")]  # noqa: PTH114 (as above)
-        for kind, count in (("hidden or system folders", len(folders) - len(seen)), ("links to folders", len(links))):
+        for path in (Path(folder, name) for name in links) if follow_links else ():
+            if any(on_the_way.resolve().is_relative_to(path.resolve()) for on_the_way in path.parents):
+                raise DataError(f"{path} is a link to a folder that it is in; remove it.")
+        skipped = 0 if follow_links else len(links)
+        for kind, count in (("hidden or system folders", len(folders) - len(seen)), ("links to folders", skipped)):
             if count:
                 left[kind] += count
         folders[:] = seen

@@ -19,7 +19,7 @@ from bnexp.tables.text import FASTER, LOST, Whole, difference, mean_std, picks, 
 if TYPE_CHECKING:
     from bnexp.sweep import Result  # data sets and numpy, which a list of runs need not wait for
 
-SAME_IMAGES = ("config.data.augment", "config.data.root")
+SAME_IMAGES = ("config.data.augment", "config.data.root", "config.data.follow_links")
 """What of the data does not change the validation images."""
 LISTED = 3
 """Cells that a note names before it only counts them."""
