@@ -12,6 +12,7 @@ import itertools
 import math
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -159,6 +160,12 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
             ) from None
         except RecursionError:
             raise UsageError(f"'{short(text)}' cannot be read: its brackets are nested too deeply.") from None
+        except AttributeError:  # Hydra reads functions and dictionaries with what stands in its asserts
+            if not sys.flags.optimize:
+                raise
+            raise UsageError(
+                f"'{short(text)}' cannot be read by an optimized Python: unset PYTHONOPTIMIZE (or leave out -O), or write all values out."
+            ) from None
     return parsed
 
 

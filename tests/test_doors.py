@@ -75,8 +75,8 @@ def test_an_open_scheduler_warns_in_one_sentence(tmp_path: Path) -> None:
 
 
 def test_workers_that_cannot_be_started_are_1_and_one_sentence(tmp_path: Path) -> None:
-    """Here Dask's own configuration asks for keys that are not there."""
-    env = {**os.environ, "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True"}
+    """Here Dask's own configuration has them import a module that is not there."""
+    env = {**os.environ, "DASK_DISTRIBUTED__WORKER__PRELOAD": "no_such_module"}
     command = [*BNEXP, *GRID, "--workers", "2", "--quiet", "--runs-dir", str(tmp_path)]
     result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 1
