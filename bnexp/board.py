@@ -196,7 +196,7 @@ def _launch(folder: Path, host: str, port: int | None) -> str:
 
 
 def _server(app: Any, flags: Any) -> Any:
-    """TensorBoard's server, which refuses requests for hosts that are not its own: a page of a stranger's, open in the user's browser, could
+    """TensorBoard's server, which refuses requests for hosts that are not its own: a stranger's page, open in the user's browser, could
     have its own name lead to this machine, and read the runs (DNS rebinding)."""
     from tensorboard.program import WerkzeugServer
 

@@ -52,11 +52,14 @@ class _Worker(Worker):
 
 class _Nanny(Nanny):
     async def instantiate(self) -> Status:
-        """Starts the worker process; once more if it is killed before it can work, which would otherwise end the whole cluster."""
+        """Starts the worker process; once more if it dies while the cluster starts, which would otherwise end all of that. One that dies
+        later is started again by Dask."""
         status = await super().instantiate()
         for _ in range(STARTS - 1):
-            if status != Status.running:
+            if status != Status.running and self.status in (Status.init, Status.starting):
                 status = await super().instantiate()
+        if status != Status.running:
+            raise RuntimeError(f"a worker process died {STARTS} times while it started: killed, or out of memory")
         return status
 
 

@@ -8,7 +8,6 @@ import logging
 import sys
 from pathlib import Path
 
-
 if "matplotlib" not in sys.modules:
     # It tells of its caches ("building the font cache", a folder that cannot be written) on stderr, where --quiet promises silence.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
