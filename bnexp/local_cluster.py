@@ -69,11 +69,11 @@ def local_cluster(workers: int) -> SpecCluster:
     Raises:
         Exception: the workers cannot be started; its kind is as Dask's configuration, or the system, has it.
     """
+    _check_threads(workers * THREADS_A_WORKER)
     security = Security.temporary()
     place = {"host": "127.0.0.1", "protocol": "tls://", "security": security}
     # Without a memory limit of its own a worker is neither paused nor killed for a large stack; the system's limit holds.
     options = {**place, "nthreads": 1, "memory_limit": 0, "dashboard": False, "silence_logs": logging.CRITICAL, "worker_class": _Worker}
-    _check_threads(workers * THREADS_A_WORKER)
     with deaf(), _without_stderr():
         return SpecCluster(
             scheduler={"cls": _Scheduler, "options": {**place, "port": 0, "dashboard": False}},
