@@ -8,13 +8,14 @@ import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
 from fnmatch import fnmatch
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from bnexp.doors import is_own_name
 from bnexp.errors import BnexpError, UsageError, short
 from bnexp.events.files import PATTERN
 from bnexp.group import Group
@@ -186,12 +187,26 @@ def _launch(folder: Path, host: str, port: int | None) -> str:
     for candidate in [port] if port is not None else range(FIRST_PORT, FIRST_PORT + 100):
         if not _is_free(host, candidate):
             continue
-        board = program.TensorBoard(plugins=_plugins())
+        board = program.TensorBoard(plugins=_plugins(), server_class=_server)
         options = ["--logdir", str(folder), "--host", host, "--port", str(candidate), "--reload_interval", str(RELOAD_S)]
         board.configure(argv=["tensorboard", *options])
         with suppress(program.TensorBoardPortInUseError), redirect_stderr(StringIO()):  # an advertisement; what fails is raised
             return str(board.launch())  # somebody may have taken the port since it was free
     raise UsageError(f"Port {port} is taken; leave out --port for the first free one." if port else "No port from 6006 to 6105 is free.")
+
+
+def _server(app: Any, flags: Any) -> Any:
+    """TensorBoard's server, which refuses requests for hosts that are not its own: a stranger's page, open in the user's browser, could
+    have its own name lead to this machine, and read the runs (DNS rebinding)."""
+    from tensorboard.program import WerkzeugServer
+
+    def checked(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if is_own_name(environ.get("HTTP_HOST", ""), flags.host):
+            return app(environ, start_response)  # type: ignore[no-any-return]
+        start_response("403 Forbidden", [("Content-Type", "text/plain; charset=utf-8")])
+        return [b"This server answers to its own names only, such as localhost, and not to the host that was asked for.\n"]
+
+    return WerkzeugServer(checked, flags)
 
 
 def _check_host(host: str) -> None:

@@ -18,7 +18,8 @@ from typing import Any
 from bnexp.config import Config
 from bnexp.cost import Header
 from bnexp.data.cache import cache_home
-from bnexp.files import open_log, read_checked_json, reason, write_checked_json
+from bnexp.errors import reason
+from bnexp.files import open_log, read_checked_json, write_checked_json
 from bnexp.hardware import machine, on_gpu
 from bnexp.plan import GPU_WIDEST, group_seconds, structure, widest
 

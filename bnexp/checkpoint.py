@@ -13,8 +13,8 @@ from typing import IO, Any
 import torch
 from torch import Tensor, nn
 
-from bnexp.errors import DataError
-from bnexp.files import atomic_write, make_folder, open_plain, reason, sync_folder
+from bnexp.errors import DataError, reason
+from bnexp.files import atomic_write, make_folder, open_plain, sync_folder
 from bnexp.models import build
 from bnexp.run import Run
 
@@ -161,7 +161,7 @@ def load_model(path: Path, most: int | None = None) -> dict[str, Tensor]:
         DataError: it is missing, truncated, larger, or holds anything but tensors.
     """
     if not path.exists():
-        raise DataError(f"{path} is not there; the run has no trained model yet. `bnexp resume` goes on with it.")
+        raise DataError(f"{path} is not there; the run has no trained model yet. `bnexp resume {path.parent.name}` goes on with it.")
     state = _read(path, most)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise DataError(f"{path} does not hold a state_dict.")

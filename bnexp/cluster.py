@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnexp import __version__
-from bnexp.errors import BnexpError, UsageError, short
+from bnexp.errors import BnexpError, UsageError, reason, short, shortage
 from bnexp.files import flag_name
 from bnexp.hardware import on_gpu, visible_gpus
-from bnexp.stop import deaf
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -30,10 +29,12 @@ def connected(device: str, stacks: int, workers: int | None, scheduler: str | No
 
     Raises:
         UsageError: the scheduler does not answer, or not without keys.
+        UsageError: Dask's configuration files cannot be used.
         BnexpError: no workers can be started on this machine.
     """
+    _import_dask()
     import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
     for name in ("distributed", "distributed.client"):  # Dask gives the second a level of its own
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what happens to workers is told in our own words
@@ -49,36 +50,17 @@ def connected(device: str, stacks: int, workers: int | None, scheduler: str | No
         with client:
             yield client
         return
-    settings = {
-        "distributed.scheduler.allowed-failures": 0,
-        "distributed.worker.daemon": True,
-        # The trainer shares its process with Dask, whose profiler alone (a hundred samples a second) took 2 to 4 % of its time.
-        "distributed.worker.profile.enabled": False,
-        "distributed.admin.tick.interval": "1s",
-        "distributed.admin.system-monitor.interval": "5s",
-        # Dask keeps the last so many messages, events and transitions in a dozen places. With its own 1,000 and more this process grew
-        # by 50 kB a stack of eight runs.
-        "distributed.admin.low-level-log-length": 50,
-        "distributed.admin.system-monitor.log-length": 50,
-        "distributed.diagnostics.computations.max-history": 10,
-    }
-    with dask.config.set(settings):
+    from bnexp.local_cluster import SETTINGS, local_cluster
+
+    with dask.config.set(SETTINGS):
         try:
-            with deaf():
-                cluster = LocalCluster(
-                    n_workers=min(workers or local_workers(device), stacks),
-                    threads_per_worker=1,
-                    memory_limit=0,  # else a worker is paused or killed for a large stack; the system's own limit holds
-                    dashboard_address="127.0.0.1:0",  # None would serve pages on port 8787 of every interface
-                    scheduler_kwargs={"dashboard": False},
-                    host="127.0.0.1",
-                    silence_logs=logging.CRITICAL,
-                )
-        except (RuntimeError, OSError, TypeError) as error:  # no memory, no processes, keys that Dask's configuration asks for
+            cluster = local_cluster(min(workers or local_workers(device), stacks))
+        except Exception as error:  # no memory, no processes, or whatever a value in Dask's configuration leads to
             cause: BaseException = error
             while cause.__cause__ is not None:
                 cause = cause.__cause__
-            raise BnexpError(f"The workers could not be started ({short(str(cause), 200)}); --workers 0 trains without them.") from None
+            said = shortage(cause) or short(reason(cause), 200)
+            raise BnexpError(f"The workers could not be started ({said}); --workers 0 trains without them.") from None
         with cluster, Client(cluster) as client:
             try:
                 yield client
@@ -88,6 +70,23 @@ def connected(device: str, stacks: int, workers: int | None, scheduler: str | No
                     with contextlib.suppress(OSError, TypeError):  # it is gone, or was never there
                         os.kill(nanny.pid, signal.SIGKILL)
                 raise
+
+
+def _import_dask() -> None:
+    """Imports Dask, which reads its configuration files as it is imported.
+
+    Raises:
+        UsageError: one of them is no YAML, or has a value that Dask stumbles over.
+    """
+    try:
+        import distributed  # noqa: F401
+    except (ImportError, MemoryError):
+        raise
+    except Exception as error:  # of any kind, as the value has it
+        said = short(" ".join(reason(error).split()), 300)
+        raise UsageError(
+            f"Dask's configuration cannot be used ({said}). Mend its files, in ~/.config/dask unless DASK_CONFIG names others."
+        ) from None
 
 
 def address_of(scheduler: str) -> str:

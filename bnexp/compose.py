@@ -13,6 +13,7 @@ import math
 import os
 import re
 import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -208,6 +209,12 @@ def _parse_one(parser: OverridesParser, text: str) -> Override:
             raise UsageError(f"'{short(text)}' cannot be read as key=value: {reason}.{spaces}") from None
     except RecursionError:
         raise UsageError(f"'{short(text)}' cannot be read: its brackets are nested too deeply.") from None
+    except AttributeError:  # Hydra reads functions and dictionaries with what stands in its asserts
+        if not sys.flags.optimize:
+            raise
+        raise UsageError(
+            f"'{short(text)}' cannot be read by an optimized Python: unset PYTHONOPTIMIZE (or leave out -O), or write all values out."
+        ) from None
     return parser.parse_override(as_it_is)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from urllib.parse import urlsplit
 
 
 def is_loopback(host: str) -> bool:
@@ -22,3 +23,18 @@ def is_open(address: str) -> bool:
     if kind in ("tls", "wss", "inproc"):
         return False
     return not is_loopback(re.sub(r"(:\d+)?/?$", "", rest).strip("[]"))
+
+
+def is_own_name(header: str, host: str) -> bool:
+    """Whether a request's `Host` header names a server that listens on `host`: as `localhost`, a loopback address or `host` itself, and on
+    a network also as any address, or by this machine's name. Any other name may be one that a stranger makes lead here."""
+    try:
+        name = urlsplit(f"//{header}").hostname or ""
+    except ValueError:
+        return False
+    if name in ("localhost", host.lower()):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback or not is_loopback(host)
+    except ValueError:
+        return name in (socket.gethostname().lower(), socket.getfqdn().lower()) and not is_loopback(host)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from bnexp.checkpoint import load_checkpoint, save_checkpoint, save_model
 from bnexp.config import Config, check_fits, to_mapping
 from bnexp.data import Dataset, fingerprint, load
-from bnexp.errors import BnexpError, Interrupted, UsageError, more_files, refused_as_usage
+from bnexp.errors import BnexpError, Interrupted, UsageError, failure, lacks_memory, more_files, refused_as_usage
 from bnexp.evaluate import STATS, Scores, evaluate, norm_layers, precise_statistics, train_part
 from bnexp.events import once
 from bnexp.events.histograms import named_tensors
@@ -66,12 +66,18 @@ def train_stack(planned: Planned, terminal: Display, stop: Stop, threads: int | 
             terminal.say(f"No CUDA graph could be recorded ({stack.update.failed}); the steps ran one by one, which is slower.")
     if not whole:
         names = planned.runs[0].id if stack.runs == 1 else f"{stack.runs} runs"
-        first = next(run.id for run in written if run is not None)
-        raise Interrupted(f"Interrupted at step {stack.step} of {stack.total}; {names}: state saved. `bnexp resume {first}` goes on.")
+        raise Interrupted(
+            f"Interrupted at step {stack.step} of {stack.total}; {names}: state saved. `bnexp resume {_first(written)}` goes on."
+        )
     for run in written:
         if run is not None and run.fresh:
             run.promote()
     planned.folder.remove()
+
+
+def _first(runs: Sequence[Run | None]) -> str:
+    """The id of the first member that is written: to resume it resumes all of its stack."""
+    return next(run.id for run in runs if run is not None)
 
 
 def _stack(planned: Planned, written: list[Run | None], data: Dataset, device: torch.device, terminal: Display) -> Stack:
@@ -107,10 +113,9 @@ def _run(job: _Job, stop: Stop) -> bool:
         raise
     except OSError as error:
         job.fail(error)
-        why = error.strerror or error
-        where = error.filename or job.folder.runs_dir  # a failed write names no file
+        said = failure(error) if error.filename else f"{failure(error)}: {job.folder.runs_dir}"  # a failed write names no file
         more = more_files(error, job.stack.runs)
-        raise BnexpError(f"Writing the run failed: {why} ({where}).{more} `bnexp resume` goes on afterwards.") from error
+        raise BnexpError(f"Writing the run failed: {said}.{more} `bnexp resume {_first(job.runs)}` goes on afterwards.") from error
     except BaseException as error:
         job.fail(error)
         raise
@@ -125,7 +130,7 @@ def memory_in_one_sentence(runs: int = 1) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error):
+        if isinstance(error, torch.OutOfMemoryError) or lacks_memory(error):
             what, lower = "this run", "train.batch_size or model.widths"
             if runs > 1:
                 what, lower = f"{runs} runs at once", "train.batch_size, model.widths or --seeds"
@@ -242,7 +247,7 @@ class _Job:
         """Marks the members as failed, as far as the disk allows."""
         self.close()  # gives back the files that the summaries may need
         with suppress(OSError):
-            self.settle("failed", error=f"{type(error).__name__}: {error}")
+            self.settle("failed", error=failure(error))
 
     def settle(self, status: str, **more: Any) -> None:
         """Writes each summary with `status`, as far as the runs have come."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
+import re
+import resource
 from collections.abc import Iterable, Iterator
 
 
@@ -75,3 +78,42 @@ def one_line(text: str, limit: int = 2000) -> str:
     is escaped, and what goes on and on is cut in the middle, so that both ends of the sentence stay."""
     line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
     return line if len(line) <= limit else f"{line[: limit * 3 // 4 - 5]} ... {line[-limit // 4 :]}"
+
+
+def reason(error: BaseException) -> str:
+    """What an error says, without Python's number and the path, which the sentence about it names; never nothing."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
+    said = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return re.sub(r"\[Errno -?\d+\] ", "", said) or type(error).__name__
+
+
+def failure(error: BaseException) -> str:
+    """Why something failed, for a summary or as a sentence of its own: `reason` with the file that an OSError names; the first line, with
+    the kind of error, of what the program did not expect."""
+    if isinstance(error, OSError) and error.strerror:
+        name = error.filename
+        return reason(error) + (f": {os.fsdecode(name)}" if isinstance(name, (str, bytes, os.PathLike)) else "")
+    first = reason(error).splitlines()[0][:300]
+    expected = isinstance(error, (BnexpError, OSError, MemoryError)) or first == type(error).__name__
+    return first if expected else f"{type(error).__name__}: {first}"
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether there was not enough memory: libraries have words of their own for it, PyTorch's import among them."""
+    said = re.search("allocate memory|failed to map segment|could not create a primitive", str(error))
+    return isinstance(error, MemoryError) or said is not None
+
+
+def shortage(error: BaseException) -> str | None:
+    """What a process did not get, memory or threads, with the limits of its shell if there are any; None for other errors."""
+    if "start new thread" in str(error):
+        return f"no more threads can be started{_limit(resource.RLIMIT_NPROC, '-u', 1)}{_limit(resource.RLIMIT_AS, '-v', 1024)}"
+    if lacks_memory(error):
+        return f"there is not enough memory{_limit(resource.RLIMIT_AS, '-v', 1024)}"
+    return None
+
+
+def _limit(what: int, option: str, unit: int) -> str:
+    soft, _ = resource.getrlimit(what)
+    return "" if soft == resource.RLIM_INFINITY else f"; ulimit {option} is {soft // unit}"

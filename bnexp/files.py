@@ -228,11 +228,6 @@ def digest(path: Path, most: int | None = None) -> str:
     return found.hexdigest()
 
 
-def reason(error: Exception) -> str:
-    """What an error says, without Python's number and the path, which the sentence about it names."""
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
-
-
 def write_json(path: Path, value: Any) -> None:
     """`value` as indented JSON, atomically."""
     with atomic_write(path) as file:

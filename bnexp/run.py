@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from bnexp.config import Config, from_mapping, to_mapping
-from bnexp.errors import BnexpError, DataError, UsageError
-from bnexp.files import atomic_write, digest, make_folder, read_checked_json, reason, sync_folder, write_checked_json
+from bnexp.errors import BnexpError, DataError, UsageError, reason
+from bnexp.files import atomic_write, digest, make_folder, read_checked_json, sync_folder, write_checked_json
 from bnexp.summary_shape import check_summary
 
 FORMAT = 1

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from bnexp.cluster import check_workers, connected
 from bnexp.config import to_mapping
-from bnexp.errors import BnexpError, Interrupted, UsageError
+from bnexp.errors import BnexpError, Interrupted, UsageError, failure
 from bnexp.files import drop_flags, flag_name
 from bnexp.launch import work
 from bnexp.plan import Planned
@@ -217,11 +217,8 @@ def _work(planned: Planned, terminal: _Told, stop: Stop, wait: bool) -> Answer:
         return INTERRUPTED, frozenset()
     except InWork:
         return HELD, frozenset()
-    except OSError as error:
-        return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""), frozenset()
     except Exception as error:
-        reason = str(error).splitlines()[0][:300] if str(error) else ""
-        return reason if isinstance(error, BnexpError) and reason else f"{type(error).__name__}: {reason}", frozenset()
+        return failure(error), frozenset()
 
 
 def _task(planned: Planned, stop_file: str, topic: str, wait: bool) -> Answer:
@@ -309,8 +306,7 @@ def _distribute(
                     else:
                         finish(one.planned, (f"its worker process died {TRIES} times (killed, or out of memory)", frozenset()))
                 else:
-                    error = one.future.exception()
-                    finish(one.planned, (f"{type(error).__name__}: {str(error)[:200]}", frozenset()))
+                    finish(one.planned, (failure(one.future.exception()), frozenset()))
             with contextlib.suppress(Empty):
                 while True:
                     tell(events.get_nowait())

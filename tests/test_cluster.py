@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import psutil
 import pytest
 from test_process import BNEXP, finish, start, wait_for
 
+from bnexp.cluster import connected
 from bnexp.config import Config
 from bnexp.errors import UsageError
 from bnexp.grid import prepare, train_all
@@ -254,3 +256,93 @@ def scheduler_pid(file: Path) -> int:
             if b"scheduler" in words and str(file).encode() in words:
                 return int(process.name)
     raise AssertionError("no such process")
+
+
+STRANGER = """
+import asyncio, json, os, sys
+from distributed.core import connect
+from distributed.security import Security
+
+given = json.loads(sys.stdin.read())
+if os.getuid() == 0:  # another user, who finds the ports where everybody can read them
+    os.setgroups([]), os.setgid(65534), os.setuid(65534)
+listed = [line.split() for line in open("/proc/net/tcp").readlines()[1:]]
+listed = {int(words[1].split(":")[1], 16) for words in listed if words[3] == "0A"}
+
+async def kind(address, security):
+    arguments = security.get_connection_args("client") if security else {}
+    try:
+        comm = await connect(address, timeout=2, **arguments)
+        await comm.write({"op": "identity"})
+        return (await comm.read())["type"].lstrip("_")
+    except Exception as error:
+        return "refused"
+
+async def page(port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.0\\r\\n\\r\\n")
+    try:
+        return "HTTP" if b"HTTP" in await asyncio.wait_for(reader.read(100), 2) else "refused"
+    except OSError:
+        return "refused"
+
+async def main():
+    owner, ports = Security(require_encryption=True, **given["keys"]), given["ports"]
+    for security, scheme in ((None, "tcp"), (Security.temporary(), "tls"), (owner, "tls")):
+        yield await asyncio.gather(*(kind(f"{scheme}://127.0.0.1:{port}", security) for port in ports))
+    yield await asyncio.gather(*map(page, ports))
+
+async def collect():
+    return [answers async for answers in main()]
+
+print(json.dumps([sorted(set(given["ports"]) & listed), *asyncio.run(collect())]))
+"""
+"""Asks each port what it is: without a key, with a key of its own, with the sweep's key, and as a browser does."""
+
+
+def listening() -> set[int]:
+    """The ports on which this process and all that it began listen."""
+    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    sockets = [one for process in processes for one in process.net_connections("inet")]
+    return {one.laddr.port for one in sockets if one.status == psutil.CONN_LISTEN}
+
+
+def test_who_has_no_key_gets_nothing_from_a_sweeps_own_cluster() -> None:
+    before = listening()
+    with connected("cpu", 2, 2, None) as client:
+        ports = sorted(listening() - before)
+        keys = {name: getattr(client.security, name) for name in ("tls_ca_file", "tls_client_cert", "tls_client_key")}
+        given = json.dumps({"ports": ports, "keys": keys})
+        stranger = subprocess.run([sys.executable, "-c", STRANGER], input=given, capture_output=True, text=True, check=True)
+        listed, *answers, pages = json.loads(stranger.stdout)
+        assert sorted(client.nthreads().values()) == [1, 1]  # the owner's connection outlives all that
+    assert len(ports) == 5  # the scheduler, two nannies, two workers, and no HTTP server
+    assert listed == ports
+    assert answers[:2] == [["refused"] * 5] * 2
+    assert sorted(answers[2]) == ["Nanny", "Nanny", "Scheduler", "Worker", "Worker"]
+    assert pages == ["refused"] * 5
+
+
+def test_a_worker_that_is_killed_while_it_starts_is_started_again() -> None:
+    """It would end the whole sweep, of which nothing was trained yet."""
+    killed: list[int] = []
+
+    def kill() -> None:
+        while not killed:
+            for child in psutil.Process().children():
+                if "spawn_main" in " ".join(child.cmdline()):
+                    killed.append(child.pid)
+                    child.kill()
+                    return
+            time.sleep(0.001)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        with connected("cpu", 2, 2, None) as client:
+            assert sorted(client.nthreads().values()) == [1, 1]
+            assert killed[0] not in client.run(os.getpid).values()
+    finally:
+        killed.append(0)  # ends the thread, whatever happened
+        thread.join()
+    assert killed[0] != 0

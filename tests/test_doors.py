@@ -20,7 +20,7 @@ import psutil
 import pytest
 from test_process import BNEXP, finish, start, wait_for
 
-from bnexp.doors import is_loopback, is_open
+from bnexp.doors import is_loopback, is_open, is_own_name
 from bnexp.files import write_checked_json
 from bnexp.runs_folder import list_runs
 
@@ -43,6 +43,26 @@ def test_all_else_is_a_network(host: str) -> None:
     assert is_open(f"tcp://{address}:8786")
     assert is_open(f"ws://{address}:8786/")
     assert not is_open(f"tls://{address}:8786")
+
+
+@pytest.mark.parametrize("header", ["localhost:6006", "LOCALHOST", "127.0.0.1:6006", "[::1]:6006", "127.0.0.2"])
+def test_a_servers_own_names(header: str) -> None:
+    assert is_own_name(header, "127.0.0.1")
+    assert is_own_name(header, "0.0.0.0")
+
+
+@pytest.mark.parametrize(
+    "header", ["", "evil.example", "evil.example:6006", "localhost.evil.example", "127.0.0.1.evil.example", "[::1", "@"]
+)
+def test_other_names_may_be_a_strangers(header: str) -> None:
+    assert not is_own_name(header, "127.0.0.1")
+    assert not is_own_name(header, "0.0.0.0")
+
+
+def test_on_a_network_any_address_and_this_machines_name_are_a_servers_own() -> None:
+    for header in ("192.0.2.7:6006", f"{socket.gethostname()}:6006"):
+        assert is_own_name(header, "0.0.0.0")
+    assert not is_own_name("192.0.2.7:6006", "127.0.0.1")
 
 
 def listening(pid: int) -> dict[str, set[str]]:
@@ -75,8 +95,8 @@ def test_an_open_scheduler_warns_in_one_sentence(tmp_path: Path) -> None:
 
 
 def test_workers_that_cannot_be_started_are_1_and_one_sentence(tmp_path: Path) -> None:
-    """Here Dask's own configuration asks for keys that are not there."""
-    env = {**os.environ, "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True"}
+    """Here Dask's own configuration has them import a module that is not there."""
+    env = {**os.environ, "DASK_DISTRIBUTED__WORKER__PRELOAD": "no_such_module"}
     command = [*BNEXP, *GRID, "--workers", "2", "--quiet", "--runs-dir", str(tmp_path)]
     result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 1
@@ -112,9 +132,11 @@ def served(runs_dir: Path, temporary: Path, *args: str) -> Iterator[tuple[subpro
         process.communicate()
 
 
-def get(url: str) -> tuple[int, str]:
+def get(url: str, host: str | None = None) -> tuple[int, str]:
+    """The status and the text of a page; `host`: asked for under this name, as a browser would that was led here by it."""
+    request = urllib.request.Request(url, headers={} if host is None else {"Host": host})
     try:
-        with urllib.request.urlopen(url, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:
             return answer.status, answer.read().decode(errors="replace")
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode(errors="replace")
@@ -137,9 +159,14 @@ def test_tensorboard_serves_no_file_that_a_strangers_run_names_and_listens_here_
                 wanted = f"data/plugin/projector/{route}?run={name}&name=x"
                 answers[wanted] = get(url + wanted)
         plugins = json.loads(get(url + "data/plugins_listing")[1])
+        foreign = [get(url + page, "evil.example:6006") for page in ("", "data/runs", "data/plugin/scalars/tags")]
+        own = get(url + "data/runs", url.split("/")[2].replace("127.0.0.1", "localhost"))
         found = listening(process.pid)
     assert {code for code, _ in answers.values()} == {404}
     assert not any("s3cret" in body for _, body in answers.values())
+    assert {code for code, _ in foreign} == {403}
+    assert not any(run.id in body for _, body in foreign)
+    assert own[0] == 200
     assert set(plugins) == {
         *("timeseries", "scalars", "custom_scalars", "images", "graphs", "distributions", "histograms", "text", "hparams")
     }

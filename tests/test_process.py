@@ -178,6 +178,53 @@ def test_tensorboard_serves_the_runs(tmp_path: Path) -> None:
     finish(process)
 
 
+def test_too_little_memory_for_pytorch_is_one_sentence(tmp_path: Path) -> None:
+    words = ["bash", "-c", 'ulimit -v 350000 && exec "$@"', "bash", *BNEXP, "train", "train.steps=1", "--runs-dir", str(tmp_path)]
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # which else takes memory for each core
+    result = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    assert (result.returncode, result.stderr) == (1, "Error: There is not enough memory; ulimit -v is 350000.\n")
+
+
+NO_THREADS = """
+import os, resource
+from bnexp import cluster, local_cluster
+
+if os.getuid() == 0:  # whom no such limit holds
+    os.setgroups([]), os.setgid(65534), os.setuid(65534)
+resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+try:
+    with cluster.connected("cpu", 1, 1, None):
+        pass
+except cluster.BnexpError as error:
+    print(error)
+"""
+
+
+def test_too_few_threads_for_workers_are_one_sentence() -> None:
+    result = subprocess.run([sys.executable, "-c", NO_THREADS], capture_output=True, text=True, timeout=100, check=True)
+    said = "The workers could not be started (no more threads can be started; ulimit -u is 1); --workers 0 trains without them.\n"
+    assert (result.stdout, result.stderr) == (said, "")
+
+
+def test_a_dask_configuration_that_is_no_yaml_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "dask.yaml").write_text("distributed: [\n  a: : b\n")
+    command = ["sweep", "grid", "data=waveforms", "train.steps=1", "--seeds", "1", "--workers", "1", "--quiet", "--runs-dir", str(tmp_path)]
+    environment = {**os.environ, "DASK_CONFIG": str(tmp_path)}
+    result = subprocess.run([*BNEXP, *command], env=environment, capture_output=True, text=True, timeout=100, check=False)
+    assert result.returncode == 2
+    assert re.fullmatch(r"Error: Dask's configuration cannot be used \(.*dask\.yaml.*\)\. Mend its files, .*\n", result.stderr)
+
+
+def test_what_an_optimized_python_cannot_read_is_refused(tmp_path: Path) -> None:
+    """Hydra's parser needs its asserts."""
+    command = ["sweep", "grid", "seed=range(2)", "--dry-run", "--runs-dir", str(tmp_path)]
+    result = subprocess.run([sys.executable, "-O", "-m", "bnexp", *command], capture_output=True, text=True, timeout=100, check=False)
+    assert result.returncode == 2
+    assert result.stderr == (
+        "Error: 'seed=range(2)' cannot be read by an optimized Python: unset PYTHONOPTIMIZE (or leave out -O), or write all values out.\n"
+    )
+
+
 def test_completion_offers_keys_choices_and_runs(tmp_path: Path) -> None:
     (tmp_path / "runs" / "some-run-12345678").mkdir(parents=True)
     (tmp_path / "runs" / "some-run-12345678" / "summary.json").write_text("{}")

@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 from bnexp import __version__
 from bnexp.cli.glance import at_a_glance
 from bnexp.cli.streams import outlive_readers, say
-from bnexp.errors import BnexpError, more_files, one_line
+from bnexp.errors import BnexpError, failure, more_files, one_line, shortage
 from bnexp.stop import INTERRUPTED, interrupt, leave
 
 ORDER = ("train", "sweep", "compare", "evaluate", "resume", "runs", "stats", "report", "config", "tensorboard")
@@ -71,9 +71,13 @@ class Commands(TyperGroup):
             say(("Error: " if error.exit_code != INTERRUPTED else "") + str(error))
             raise typer.Exit(error.exit_code) from None
         except OSError as error:
-            where = f": {error.filename}" if error.filename else ""
             more = more_files(error)
-            say(f"Error: {error.strerror or error}{where}{'.' if more else ''}{more}")
+            say(f"Error: {failure(error)}{'.' if more else ''}{more}")
+            raise typer.Exit(BnexpError.exit_code) from None
+        except (MemoryError, ImportError, RuntimeError) as error:
+            if (missing := shortage(error)) is None:
+                raise
+            say(f"Error: {missing[0].upper()}{missing[1:]}.")
             raise typer.Exit(BnexpError.exit_code) from None
         except KeyboardInterrupt as error:
             say(f"Interrupted by {error}." if str(error) else "Interrupted.")

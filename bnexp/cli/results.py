@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnexp.cli.streams import say
-from bnexp.errors import BnexpError, UsageError, short
+from bnexp.errors import BnexpError, UsageError, failure, reason, short
 
 if TYPE_CHECKING:
     from bnexp.analysis import Arms, Row, StepMs
@@ -40,7 +40,7 @@ def check_out(out: Path | None) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"--out {short(str(out), 300)} cannot be a folder ({error.strerror}).") from None
+        raise UsageError(f"--out {short(str(out), 300)} cannot be a folder ({reason(error)}).") from None
     finally:
         for path in missing:
             with suppress(OSError):
@@ -59,7 +59,7 @@ def store_results(
             store(folder, name, plain, rows, csv)
             written.append(folder)
         except OSError as error:
-            say(f"Error: the results could not be written to {folder} ({error.strerror or error}).")
+            say(f"Error: the results could not be written to {folder} ({reason(error)}).")
     return written[0] if written else None
 
 
@@ -70,7 +70,7 @@ def store_means(group: Group, runs: Sequence[Run]) -> None:
     try:
         write_means(group, runs)
     except OSError as error:
-        say(f"Warning: TensorBoard's means over seeds could not be written ({error.strerror or error}).")
+        say(f"Warning: TensorBoard's means over seeds could not be written ({reason(error)}).")
 
 
 def report_on(
@@ -98,7 +98,7 @@ def try_report(stored: Path | None, write: Callable[[Path], Path], quiet: bool) 
     try:
         path = write(stored)
     except (BnexpError, OSError) as error:
-        say(f"No report: {error}")
+        say(f"No report: {failure(error)}")
         path = stored
     if not quiet:
         say(f"Report, rows and results: {path}")

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from bnexp.errors import DataError
+from bnexp.errors import DataError, reason
 from bnexp.files import atomic_write
 
 Stamp = tuple[str, int, int]
@@ -44,7 +44,9 @@ def cache_folder() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         what = "" if folder is None else f" {folder}"
-        raise DataError(f"The cache folder{what} cannot be made ({error}); set XDG_CACHE_HOME to a folder you may write to.") from error
+        raise DataError(
+            f"The cache folder{what} cannot be made ({reason(error)}); set XDG_CACHE_HOME to a folder you may write to."
+        ) from error
     return folder
 
 
@@ -88,7 +90,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         with atomic_write(path) as file:
             write(file)
     except OSError as error:
-        raise DataError(f"{path} cannot be written ({error}); make room there, or set XDG_CACHE_HOME to another folder.") from error
+        raise DataError(f"{path} cannot be written ({reason(error)}); make room there, or set XDG_CACHE_HOME to another folder.") from error
     for old in path.parent.glob(f"{path.name.rpartition('-')[0]}-*{path.suffix}"):
         if old != path:
             old.unlink(missing_ok=True)

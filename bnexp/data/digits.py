@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from bnexp.data.arrays import Arrays
-from bnexp.errors import DataError
+from bnexp.errors import DataError, reason
 
 N_TEST = 360
 
@@ -31,5 +31,5 @@ def load_digits() -> Arrays:
         with gzip.open(path, "rt") as file:
             table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
     except (OSError, EOFError, ValueError) as error:
-        raise DataError(f"The digits cannot be read from {path} ({error}); reinstall scikit-learn.") from error
+        raise DataError(f"The digits cannot be read from {path} ({reason(error)}); reinstall scikit-learn.") from error
     return Arrays(x=table[:, :-1].reshape(-1, 1, 8, 8), y=table[:, -1].astype(np.int64), classes=tuple("0123456789"), n_test=N_TEST)

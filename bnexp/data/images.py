@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from bnexp.data.arrays import Array, Progress, available_memory
 from bnexp.data.pixels import LOW_BITS, Span, as_bytes, has_wide_colours, over_all, scale, to_rgb, wide_values
-from bnexp.errors import DataError
+from bnexp.errors import DataError, reason
 
 BLOCK_BYTES = 64 * 2**20
 DECODED_BYTES = 28 * 90_000_000
@@ -135,10 +135,8 @@ def read_image(path: Path, side: int, span: Span | None = None) -> Decoded:
         limit = f"{Image.MAX_IMAGE_PIXELS:,} pixels"
         raise DataError(f"The image {path} claims more than {limit} and is not decoded; make it smaller or remove it.") from error
     except Exception as error:  # PIL's decoders let nearly anything through on damaged files: SyntaxError, struct.error, IndexError, ...
-        reason = (
-            "not an image, or its header is damaged" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
-        )
-        raise DataError(f"The image {path} cannot be read ({reason}); replace it or remove it.") from error
+        said = "not an image, or its header is damaged" if isinstance(error, UnidentifiedImageError) else reason(error)
+        raise DataError(f"The image {path} cannot be read ({said}); replace it or remove it.") from error
     return Decoded(np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1)), wide, upper)
 
 

@@ -32,8 +32,8 @@ def count_loose(root: Path, left: Counter[str]) -> None:
 
 
 def images_below(top: Path, left: Counter[str], *, follow_links: bool = False) -> Iterator[str]:
-    """The paths of the images below `top`, and in `left` how many files and folders are none or are not read; with `follow_links` also those
-    in folders that links lead to.
+    """The paths of the images below `top`, and in `left` how many files and folders are none or are not read; with `follow_links` also
+    those in folders that links lead to.
 
     Raises:
         DataError: a link leads back to a folder on the way to it, and would be followed without end.

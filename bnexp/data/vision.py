@@ -23,7 +23,7 @@ from bnexp.data.arrays import Array, Arrays, Report, human_bytes
 from bnexp.data.cache import cache_folder
 from bnexp.data.root import is_folder, is_there, user_path
 from bnexp.data.torchvision_guard import torchvision_datasets
-from bnexp.errors import DataError, UsageError, short
+from bnexp.errors import DataError, UsageError, reason, short
 
 CLASSES = {
     "mnist": "MNIST",
@@ -107,9 +107,9 @@ def _download(cls: Any, name: str, folder: Path, missing: Path, report: Report) 
                 if not file.endswith(ARCHIVES):  # unpacked by now
                     Path(parent, file).replace(place / file)
     except Exception as error:  # of the network, of archives, of reading: each of its own kind
-        reason = re.sub(r"<urlopen error (.*?)>", r"\1", " ".join(str(error).split())).rstrip(".:") or type(error).__name__
+        said = re.sub(r"<urlopen error (.*?)>", r"\1", " ".join(reason(error).split())).rstrip(".:")
         raise DataError(
-            f"data={name} is not in {folder} ({missing.relative_to(folder)} is missing) and cannot be downloaded ({reason}); "
+            f"data={name} is not in {folder} ({missing.relative_to(folder)} is missing) and cannot be downloaded ({said}); "
             "connect to the network and try again, or set data.root to a folder that holds it."
         ) from error
     finally:
