@@ -176,8 +176,9 @@ def _images_of(root: Path, part: str, classes: tuple[str, ...], left: Counter[st
         top = root / part / name
         _check_inside(str(top), real)
         below = str(Path(part, name))
-        stamps = sorted(_image_stamp(file, below + file[len(str(top)) :], real) for file in images_below(top, left, follow_links=real is
-        None)) if not stamps:
+        images = images_below(top, left, follow_links=real is None)
+        stamps = sorted(_image_stamp(file, below + file[len(str(top)) :], real) for file in images)
+        if not stamps:
             raise DataError(f"The class folder {top} has no images ({', '.join(sorted(SUFFIXES))}); fill it or remove it.")
         for item in stamps:
             _check_utf8(root, item[0])
