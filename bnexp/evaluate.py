@@ -60,6 +60,15 @@ def shared_inputs(network: nn.Sequential, data: Dataset, x: Tensor) -> Tensor:
     return x.to(dtype).contiguous(memory_format=memory_format(x.dim() - 2, x.device))
 
 
+def training_inputs(network: nn.Sequential, data: Dataset, config: Config, index: Tensor, generator: torch.Generator) -> Tensor:
+    """The training images of `index` as every run of the stack sees them, x_[B, R*C, *map], augmented as in training by `generator`."""
+    x = shared_inputs(network, data, data.train.x[index.to(data.train.x.device)])
+    if config.data.augment == "none":
+        return x
+    draws = draw_crop_flip(generator, len(index), data.shape, flip=config.data.augment == "crop_flip")
+    return crop_flip(x, *(draw.to(x.device) for draw in draws))
+
+
 def train_part(data: Dataset) -> Split:
     """The training images that the training accuracy is counted on, without augmentation: all, or `TRAIN_IMAGES` of them.
 
@@ -159,10 +168,7 @@ def precise_statistics(network: nn.Sequential, data: Dataset, config: Config) ->
     try:
         with _own_statistics(network), _mode(network, training=False):
             for index in order[: count * batch].view(count, batch):
-                x = shared_inputs(network, data, data.train.x[index.to(data.train.x.device)])
-                if config.data.augment != "none":
-                    draws = draw_crop_flip(generator, batch, data.shape, flip=config.data.augment == "crop_flip")
-                    x = crop_flip(x, *(draw.to(x.device) for draw in draws))
+                x = training_inputs(network, data, config, index, generator)
                 with autocast(config, x.device):
                     network(x)
     finally:

@@ -1,29 +1,37 @@
 """The statistics-noise law without training: how the batch's mean and variance vary with the batch size, at frozen weights.
 
-Weights are those of a saved run, or fresh. The norms below a layer use precise statistics (pooled over training data, as constants), so
-that what a layer sees of an image does not depend on the other images of the batch, and the law of independent images (`metrics.batch_law`)
-is exact. Batches are drawn with replacement from the training images.
+Weights are those of a saved run, or fresh. There are two modes:
+
+- `train`: batches pass the network as in training. Each is drawn without replacement from the training images and augmented, and every norm
+  uses the batch's statistics, so that below a norm the images of a batch are not independent: it centres every batch. What the variance is
+  there is measured; the law of independent images (`metrics.batch_law`) stands beside it at the first layer only.
+- `frozen`: the norms below a layer use precise statistics (pooled over training data, as constants), so that what a layer sees of an image
+  does not depend on the other images of the batch. Batches are drawn with replacement, images are not augmented, and the law is exact.
+
+Without norm there is nothing in which a layer's images depend on each other, so that the law stands beside every layer in both modes.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from bnexp.config import Config, check_fits, to_mapping
+from bnexp.config import NORM_KEYS, Config, check_fits, map_sizes, to_mapping
 from bnexp.data import Dataset
 from bnexp.engine import load_data
-from bnexp.errors import DataError
+from bnexp.errors import DataError, UsageError
 from bnexp.evaluate import evaluation_batch, precise_statistics, shared_inputs, train_part, using
 from bnexp.files import finite
 from bnexp.machine import environment, resolve_device, set_threads
-from bnexp.metrics import batch_law
+from bnexp.metrics.batch_noise import Draws, draw
+from bnexp.metrics.layer_law import Batches, LayerLaw, WithoutReplacement, WithReplacement, layer_law
+from bnexp.metrics.twin import Twin
 from bnexp.models import anatomy, build, init, memory_format
 from bnexp.plan import check_room
 from bnexp.run import Run
@@ -31,67 +39,33 @@ from bnexp.saved import load_saved
 from bnexp.seeds import derive
 from bnexp.terminal import Display
 
+Mode = Literal["train", "frozen"]
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-DRAWS = 200
-CHUNK = 2**22
-"""Numbers that are gathered at once."""
+DRAWS, IMAGES = 200, 1600
+"""At least so many batches of a size, and so many images: the means of small batches have longer tails."""
 
 
-@dataclass(frozen=True)
-class Line:
-    """One layer at one batch size: `DRAWS` random batches measured, and what the law says. Means over channels, each in units of its own
-    variance s2 (or standard deviation); None where a batch has no such number."""
-
-    batch: int
-    mean_variance: float
-    """Var[mu_B] / s2."""
-    mean_variance_theory: float
-    sample_size: float
-    """M_eff = s2 / Var[mu_B]."""
-    sample_size_theory: float
-    variance_variance: float
-    """Var[s2_B] / s2^2."""
-    variance_variance_theory: float
-    running_var: float | None
-    """What PyTorch's running_var tends to, over s2."""
-    running_var_theory: float | None
-    outlier_sensitivity: float | None
-    """max_i |mu_B - mu_{B without i}| / sigma."""
-
-
-@dataclass(frozen=True)
-class LayerLaw:
-    """One layer: its map's size, how many of its channels vary, the correlation rho of pixels within an image, and the log-log slope of
-    Var[mu_B] against B with its standard error (theory: -1; None with fewer than two batch sizes, the error with fewer than three)."""
-
-    layer: str
-    pixels: int
-    channels: int
-    alive: int
-    correlation: float
-    slope: float | None
-    slope_se: float | None
-    lines: tuple[Line, ...]
-
-
-def of_run(run: Run, batch_sizes: Sequence[int], terminal: Display, place: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
-    """The law at the weights of a saved run; `place` says where its data are now (`compose.PLACE`), if they moved.
+def of_run(
+    run: Run, batch_sizes: Sequence[int] | None, mode: Mode, terminal: Display, place: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
+    """The law at the weights of a saved run; `batch_sizes` are those of `BATCH_SIZES` that fit by default; `place` says where its data are
+    now (`compose.PLACE`), if they moved.
 
     Raises:
-        UsageError, DataError: the run or its data cannot be used, or have changed; its weights are not finite.
+        UsageError, DataError: the run or its data cannot be used, or have changed; its weights are not finite; a batch size does not fit.
     """
     config, network = load_saved(run, place)
     if not all(param.isfinite().all() for param in network.parameters()):
         raise DataError(f"{run.id} diverged: its weights are not finite, and have no statistics to measure.")
     device = resolve_device(config)
-    return _result(config, network, load_data(config, device, terminal), device, batch_sizes, f"those of {run.id}", terminal)
+    return _result(config, network, load_data(config, device, terminal), device, batch_sizes, mode, f"those of {run.id}", terminal)
 
 
-def of_config(config: Config, batch_sizes: Sequence[int], terminal: Display) -> dict[str, Any]:
+def of_config(config: Config, batch_sizes: Sequence[int] | None, mode: Mode, terminal: Display) -> dict[str, Any]:
     """The law at the weights that a run of this config begins with.
 
     Raises:
-        UsageError, DataError: the config does not fit its data, or these cannot be used.
+        UsageError, DataError: the config does not fit its data, or these cannot be used; a batch size does not fit.
     """
     device = resolve_device(config)
     data = load_data(config, device, terminal, download=True)
@@ -99,23 +73,36 @@ def of_config(config: Config, batch_sizes: Sequence[int], terminal: Display) -> 
     check_room(config, (data.shape, len(data.train) + len(data.val), len(data.classes)))
     network = build(config.model, data.shape, len(data.classes))
     init(network, config.model, [derive(config.seed, "init")])
-    return _result(config, network, data, device, batch_sizes, f"fresh ones of seed {config.seed}", terminal)
+    return _result(config, network, data, device, batch_sizes, mode, f"fresh ones of seed {config.seed}", terminal)
 
 
 def _result(
-    config: Config, network: nn.Sequential, data: Dataset, device: torch.device, sizes: Sequence[int], weights: str, terminal: Display
+    config: Config,
+    network: nn.Sequential,
+    data: Dataset,
+    device: torch.device,
+    sizes: Sequence[int] | None,
+    mode: Mode,
+    weights: str,
+    terminal: Display,
 ) -> dict[str, Any]:
+    sizes = check_sizes(sizes, data, config, mode)
     set_threads(config, data.shape, 1)
     network.to(device=device, memory_format=memory_format(len(data.shape) - 1, device))  # type: ignore[call-overload]
-    terminal.say(f"Measuring {DRAWS} random batches of each size ...")
-    laws = law(network, data, config, sizes)
+    terminal.say(
+        f"Measuring at least {DRAWS} random batches of each size, {'in train mode' if mode == 'train' else 'below frozen norms'} ..."
+    )
+    laws = law(network, data, config, sizes, mode)
+    below = {"train": "normalized with the batch's statistics, as in training", "frozen": "precise statistics, as constants"}[mode]
     return finite(
         {
             "weights": weights,
             "norm": config.model.norm,
-            "layers_below": "precise statistics, as constants" if config.model.norm != "none" else "no norm",
+            "mode": mode,
+            "layers_below": below if NORM_KEYS[config.model.norm] else "no norm",
+            "drawn": "without replacement, as in training" if mode == "train" else "with replacement",
             "data": data.name,
-            "images": len(train_part(data)),
+            "images": len(data.train if mode == "train" else train_part(data)),
             "draws": DRAWS,
             "layers": [asdict(one) for one in laws],
             "config": {**to_mapping(config), "name": config.run_name},
@@ -124,15 +111,68 @@ def _result(
     )
 
 
-def law(network: nn.Sequential, data: Dataset, config: Config, batch_sizes: Sequence[int]) -> list[LayerLaw]:
+def check_sizes(asked: Sequence[int] | None, data: Dataset, config: Config, mode: Mode) -> Sequence[int]:
+    """The batch sizes to measure; by default those of `BATCH_SIZES` that the mode can draw, up to half of the training images.
+
+    Raises:
+        UsageError: one that was asked for is too large to be drawn without replacement, or too small to be normalized.
+    """
+    if mode == "frozen":
+        return asked or BATCH_SIZES
+    last = () if config.model.name == "mlp" else map_sizes(data.shape[1:], len(config.model.widths))[-1]
+    least = 2 if NORM_KEYS[config.model.norm] and math.prod(last) == 1 else 1
+    images = len(data.train)
+    if asked is None:
+        return [size for size in BATCH_SIZES if least <= size <= max(least, images // 2)]
+    if max(asked) > images:
+        raise UsageError(
+            f"A batch of {max(asked):,} cannot be drawn without replacement from {images:,} training images; give --batch-sizes up to "
+            f"{images:,}, or --mode frozen, which draws with replacement."
+        )
+    if min(asked) < least:
+        raise UsageError(
+            "--batch-sizes 1 gives batch norm one value a channel here, which has no variance; give 2 or more, or --mode frozen, in which "
+            "nothing is normalized with the batch's statistics."
+        )
+    return asked
+
+
+def law(network: nn.Sequential, data: Dataset, config: Config, batch_sizes: Sequence[int], mode: Mode = "train") -> list[LayerLaw]:
     """The law of each hidden layer, where its norm is, or would be."""
-    indices = {size: _batches(size, len(train_part(data))) for size in dict.fromkeys(batch_sizes)}
-    return [_layer(name, pixels, mean, square, indices) for name, pixels, mean, square in _image_moments(network, data, config)]
+    sizes = list(dict.fromkeys(batch_sizes))
+    if mode == "frozen":
+        indices = [with_replacement(size, len(train_part(data))) for size in sizes]
+        return [
+            layer_law(name, pixels, [images.batches(index) for index in indices], images)
+            for name, pixels, images in _image_moments(network, data, config)
+        ]
+    twin = Twin(network, config)
+    drawn = [draw(twin, data, size, draws_of(size), derive(0, "train batches", size)) for size in sizes]
+    layout, source, norms = drawn[0].layout, WithoutReplacement(len(data.train)), NORM_KEYS[config.model.norm]
+    return [
+        layer_law(name, layout.pixels[place], [_at_layer(one, place) for one in drawn], source if place == 0 or not norms else None)
+        for place, name in enumerate(layout.names)
+    ]
+
+
+def draws_of(size: int) -> int:
+    """How many batches of a size are measured."""
+    return max(DRAWS, IMAGES // size)
+
+
+def _at_layer(drawn: Draws, place: int) -> Batches:
+    """One layer of a single run's draws."""
+    start, channels = sum(drawn.layout.channels[:place]), drawn.layout.channels[place]
+
+    def own(values: Tensor) -> Tensor:
+        return values[..., 0, start : start + channels].double().cpu()
+
+    return Batches(drawn.batch, *map(own, (drawn.mean_DRT, drawn.var_DRT, drawn.distance_DRT, drawn.s2_RT, drawn.v_RT)))
 
 
 @torch.inference_mode()
-def _image_moments(network: nn.Sequential, data: Dataset, config: Config) -> Iterator[tuple[str, int, Tensor, Tensor]]:
-    """(layer, pixels, mean_[N, C] of each image's map, mean_[N, C] of its squares), float64 on the CPU, of each hidden layer."""
+def _image_moments(network: nn.Sequential, data: Dataset, config: Config) -> Iterator[tuple[str, int, WithReplacement]]:
+    """(layer, pixels of its map, its images) of each hidden layer."""
     parts, images = anatomy(network, config.model.placement), train_part(data).x
     found: dict[str, list[tuple[Tensor, Tensor]]] = {layer.name: [] for layer in parts.hidden}
     sizes: dict[str, int] = {}
@@ -147,64 +187,9 @@ def _image_moments(network: nn.Sequential, data: Dataset, config: Config) -> Ite
                     sizes[sites[place]] = x_NCP.shape[2]
                 x = module(x)
     for name, moments in found.items():
-        yield name, sizes[name], torch.cat([mean for mean, _ in moments]), torch.cat([square for _, square in moments])
+        yield name, sizes[name], WithReplacement(*(torch.cat(parts) for parts in zip(*moments, strict=True)))
 
 
-def _batches(size: int, images: int) -> Tensor:
-    """`DRAWS` batches with replacement, [DRAWS, size]; the same for every layer."""
-    return torch.randint(images, (DRAWS, size), generator=torch.Generator().manual_seed(derive(0, "batches", size)))
-
-
-def _layer(name: str, pixels: int, mean_NC: Tensor, square_NC: Tensor, indices: dict[int, Tensor]) -> LayerLaw:
-    centre_C = mean_NC.mean(0)
-    z_NC = mean_NC - centre_C
-    u_NC = square_NC - 2 * centre_C * mean_NC + centre_C.square()
-    s2_C = u_NC.mean(0)
-    alive_C = s2_C > 1e-12 * square_NC.mean(0)  # the rest is rounding of a constant
-    z_NC, u_NC, s2_C = z_NC[:, alive_C], u_NC[:, alive_C], s2_C[alive_C]
-    v_C, map_size = z_NC.square().mean(0), torch.tensor(pixels)
-    lines = tuple(_line(z_NC, u_NC, s2_C, v_C, map_size, index) for index in indices.values() if len(s2_C))
-    slope, error = log_log_slope([line.batch for line in lines], [line.mean_variance for line in lines])
-    correlation = batch_law.correlation(s2_C, v_C, map_size).mean() if len(s2_C) else math.nan
-    return LayerLaw(name, pixels, len(alive_C), int(alive_C.sum()), float(correlation), slope, error, lines)
-
-
-def _line(z_NC: Tensor, u_NC: Tensor, s2_C: Tensor, v_C: Tensor, pixels: Tensor, index: Tensor) -> Line:
-    batch = index.shape[1]
-    means, variances, sensitivities = [], [], []
-    for part in index.split(max(1, CHUNK // (batch * max(1, z_NC.shape[1])))):
-        z = z_NC[part]  # [draws, B, C]
-        mu = z.mean(1)
-        means.append(mu)
-        variances.append(u_NC[part].mean(1) - mu.square())
-        if batch > 1:
-            sensitivities.append(batch_law.outlier_sensitivity(z, s2_C.sqrt()))
-    mean_variance = float((torch.cat(means).var(0) / s2_C).mean())
-    theory = float((v_C / (batch * s2_C)).mean())
-    n, s2_BC = batch * int(pixels), torch.cat(variances)
-    bias = batch_law.running_var_bias(s2_C, v_C, batch, pixels)
-    var_theory = batch_law.variance_of_variance(z_NC, u_NC, batch)
-    return Line(
-        batch,
-        mean_variance,
-        theory,
-        1 / mean_variance if mean_variance else math.inf,
-        1 / theory if theory else math.inf,
-        float((s2_BC.var(0) / s2_C.square()).mean()),
-        float((var_theory / s2_C.square()).mean()),
-        float((n / (n - 1) * s2_BC.mean(0) / s2_C).mean()) if n > 1 else None,
-        float(bias.mean()) if n > 1 else None,
-        float(torch.cat(sensitivities).mean()) if batch > 1 else None,
-    )
-
-
-def log_log_slope(x: Sequence[float], y: Sequence[float]) -> tuple[float | None, float | None]:
-    """The least-squares slope of log y against log x, and its standard error; None with too few positive points."""
-    points = [(math.log(a), math.log(b)) for a, b in zip(x, y, strict=True) if a > 0 and b > 0 and math.isfinite(b)]
-    if len({a for a, _ in points}) < 2:
-        return None, None
-    mean_x, mean_y = (sum(values) / len(points) for values in zip(*points, strict=True))
-    spread = sum((a - mean_x) ** 2 for a, _ in points)
-    slope = sum((a - mean_x) * (b - mean_y) for a, b in points) / spread
-    left = sum((b - mean_y - slope * (a - mean_x)) ** 2 for a, b in points)
-    return slope, math.sqrt(left / (len(points) - 2) / spread) if len(points) > 2 else None
+def with_replacement(size: int, images: int) -> Tensor:
+    """Batches with replacement, [D, size]; the same for every layer."""
+    return torch.randint(images, (draws_of(size), size), generator=torch.Generator().manual_seed(derive(0, "batches", size)))

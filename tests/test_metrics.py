@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bnexp.config import LIGHT, METRICS, NORMS, SAMPLED, Config, MetricsConfig, from_mapping
 from bnexp.data import Dataset
-from bnexp.metrics import LOOKED, Measured, Observer
+from bnexp.metrics import LOOKED, Measured, Observer, batch_noise
 from bnexp.metrics import SAMPLED as REGISTRY
 from bnexp.metrics.schedule import MOST_SAMPLES, log_spaced, sampled_steps
 from bnexp.stack import Stack
@@ -52,8 +52,9 @@ def everything(stack: Stack) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("kind", SHAPES)
-def test_metrics_touch_nothing(tiny: Tiny, kind: str, norm: str) -> None:
+def test_metrics_touch_nothing(tiny: Tiny, kind: str, norm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of them at every step, against none: weights, running statistics and momentum are the same bits, and no generator moved."""
+    monkeypatch.setattr(batch_noise, "APART", 4)
     data = tiny(SHAPES[kind])
     full = {**FULL, "log_spaced": 12, "every": 1}
     changes = {"optim": {"lr": 0.1, "weight_decay": 0.01, "nesterov": True}}
@@ -102,7 +103,10 @@ def test_every_metric_says_something_finite(tiny: Tiny, norm: str, placement: st
             assert abs(value) < float("inf"), (step, key)
     layers = {key.split("/")[1] for key in seen if key.startswith(("percentiles", "drift"))}
     assert layers == {"block1.conv1", "block1.conv2", "block2.conv1", "block2.conv2"}
-    assert ("batch_stats/block1.conv1/xhat_mean" in seen) == (norm == "batch")
+    for what in ("xhat_mean", "batch_mean_variance", "effective_sample_size", "running_var_bias"):
+        assert (f"batch_stats/block1.conv1/{what}" in seen) == (norm == "batch")
+    theory = {key.split("/")[1] for key in seen if key.endswith("_theory") and "xhat" not in key}
+    assert theory == ({"block1.conv1"} if norm == "batch" else set())  # below a norm images are not independent
     assert ("relu_balance/block1.conv1/predicted" in seen) == (norm == "batch" and placement == "conv-norm-relu")
     assert "ics/head/l2" in seen
     assert "ics/block1.conv1/l2" not in seen  # nothing comes before the first layer
@@ -124,8 +128,9 @@ def test_a_diverged_run_is_measured_as_such_and_harms_nobody(tiny: Tiny) -> None
 
 @pytest.mark.parametrize("stop_at", [0, 1, 4, 5, 7, 11])
 @pytest.mark.parametrize("norm", ["batch", "noisy", "frozen"])
-def test_a_resumed_run_measures_what_a_whole_one_does(tiny: Tiny, norm: str, stop_at: int) -> None:
-    """Bit for bit: what drift remembers is in the checkpoint, and when a metric is due depends on the step alone."""
+def test_a_resumed_run_measures_what_a_whole_one_does(tiny: Tiny, norm: str, stop_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit for bit: what drift remembers is in the checkpoint, and when a metric is due depends on the steps alone."""
+    monkeypatch.setattr(batch_noise, "APART", 4)
     data, own = tiny(SHAPES["2d"]), [config(SHAPES["2d"], norm, seed=seed) for seed in (0, 1)]
     expected = run(Stack(own, data, CPU), data)
     first = Stack(own, data, CPU)
@@ -141,7 +146,7 @@ def test_a_resumed_run_measures_what_a_whole_one_does(tiny: Tiny, norm: str, sto
             assert value == pytest.approx(other[key], rel=0, abs=0, nan_ok=True), (step, key)
 
 
-def test_when_the_cheap_ones_are_due(tiny: Tiny) -> None:
+def test_when_the_cheap_ones_are_due(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     data = tiny((3,))
 
     def steps(key: str, **metrics: Any) -> list[int]:
@@ -158,6 +163,10 @@ def test_when_the_cheap_ones_are_due(tiny: Tiny) -> None:
     assert steps("gradients/head/growth", gradients=True) == []
     assert steps("gradients/layer1/growth", gradients=True) == [0]
     assert steps("gradients/layer1/gradient_norm", gradients=True) == [5, 10, 12]
+    assert steps("batch_stats/layer1/effective_sample_size", batch_stats=True, every=2) == [12]  # the run is short, and they are not cheap
+    monkeypatch.setattr(batch_noise, "APART", 6)
+    assert steps("batch_stats/layer1/effective_sample_size", batch_stats=True, every=2) == [6, 12]
+    assert steps("batch_stats/layer1/effective_sample_size", batch_stats=True) == [10, 12]  # at initialization and at step 5 it is not due
 
 
 @pytest.mark.parametrize("total", [1, 2, 7, 400, 1687, 16_870, 10**6])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -14,6 +15,13 @@ from bnexp.errors import UsageError, short
 LARGEST = 2**16
 
 
+class Mode(StrEnum):
+    """What `--mode` takes."""
+
+    TRAIN = "train"
+    FROZEN = "frozen"
+
+
 @app.command()
 def stats(
     items: Annotated[
@@ -23,6 +31,9 @@ def stats(
     batch_sizes: Annotated[
         list[str] | None, typer.Option("--batch-sizes", metavar="A,B,...", help="Batch sizes to measure.", show_default="1,2,4,...,512")
     ] = None,
+    mode: Annotated[
+        Mode, typer.Option("--mode", help="What the norms below a layer use: the batch's statistics, as training does, or frozen ones.")
+    ] = Mode.TRAIN,
     out: Out = None,
     runs_dir: RunsDir = RUNS,
     config_dir: ConfigDir = None,
@@ -31,13 +42,16 @@ def stats(
 ) -> None:
     """Measures how noisy the batch's mean and variance are for each batch size, at frozen weights, against what theory says.
 
-    200 random batches of each size are drawn with replacement from the training images; the norms below a layer use precise statistics.
+    At least 200 random batches of each size are measured. In train mode they are drawn and normalized as in training, and theory, which is
+    of independent images, holds at the first layer only. In frozen mode the norms below a layer use precise statistics as constants and
+    batches are drawn with replacement, so that theory holds at every layer.
 
     \b
     Examples:
       bnexp stats
       bnexp stats last --batch-sizes 2,8,32
       bnexp stats last data.root=photos-moved
+      bnexp stats last --mode frozen
       bnexp stats data=waveforms model.placement=norm-conv-relu
     """
     from bnexp.compose import compose, placement
@@ -51,14 +65,14 @@ def stats(
     check_out(out)
     place = placement(overrides) if names and overrides else {}
     run, config = (find_run(names[0], runs_dir), None) if names else (None, compose(overrides, config_dir))
-    from bnexp.noise_law import BATCH_SIZES, of_config, of_run
+    from bnexp.noise_law import of_config, of_run
 
     terminal = Terminal(quiet)
     if run is not None:
-        result = of_run(run, sizes or BATCH_SIZES, terminal, place)
+        result = of_run(run, sizes, mode.value, terminal, place)
     else:
         assert config is not None
-        result = of_config(config, sizes or BATCH_SIZES, terminal)
+        result = of_config(config, sizes, mode.value, terminal)
     if json:
         print_json(result)
     else:

@@ -4,7 +4,10 @@ The B images are independent, a map's P pixels are not. Of one channel, let s2 b
 v = Var(m_i), u_i image i's mean squared distance from the channel's mean, and n = B P. All of it follows from the moments of independent
 images; nothing is assumed to be Gaussian. With the intra-image correlation rho of pixels, v = s2 (rho + (1 - rho) / P).
 
-    Var[mu_B] = v / B
+It holds at the first norm of a network, and at the others where those below use constants. In train mode a norm centres every batch, so
+that what comes after it depends on all images of the batch: `batch_noise` measures it there.
+
+    Var[mu_B] = v / B; v / B (N - B) / (N - 1), where the B images are drawn from N without replacement, as in training
     M_eff = s2 / Var[mu_B] = B / (rho + (1 - rho) / P), the number of independent values that B images are worth
     E[s2_B] = s2 - v / B, and PyTorch's running_var tends to n / (n - 1) (s2 - v / B) = n / (n - 1) s2 (1 - 1 / M_eff): the correction
         n / (n - 1) takes the pixels of a map for independent, so that running_var is too small for small B
@@ -21,10 +24,15 @@ import torch
 from torch import Tensor
 
 
-def running_var_bias(s2: Tensor, v: Tensor, batch: int, pixels: Tensor) -> Tensor:
-    """E[PyTorch's running_var] / s2; NaN where a batch has one value a channel."""
+def mean_variance(v: Tensor, batch: int, images: int | None = None) -> Tensor:
+    """Var[mu_B], drawn without replacement from so many images; with replacement by default."""
+    return v / batch if images is None else v / batch * ((images - batch) / max(1, images - 1))
+
+
+def running_var_bias(share: Tensor, batch: int, pixels: Tensor) -> Tensor:
+    """E[PyTorch's running_var] / s2, where `share` is Var[mu_B] / s2; NaN where a batch has one value a channel."""
     n = batch * pixels
-    return torch.where(n > 1, n / (n - 1).clamp(min=1) * (1 - v / (batch * s2)), torch.nan)
+    return torch.where(n > 1, n / (n - 1).clamp(min=1) * (1 - share), torch.nan)
 
 
 def correlation(s2: Tensor, v: Tensor, pixels: Tensor) -> Tensor:

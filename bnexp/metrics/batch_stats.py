@@ -1,11 +1,9 @@
-"""Batch statistics: what the norm makes of a layer's inputs, how noisy the batch's statistics are, and how far running ones are off.
+"""Batch statistics: what the norm makes of a layer's inputs, what a single image can do, and how far running statistics are off.
 
-Formulas and symbols are those of `batch_law`; s2 and v are estimated from the probe batch (v without bias, s2 as E[s2_N] + v/N), B is the
-training batch size. What a norm normalizes, or would normalize were there one, is measured; a channel without variance is left out.
+How noisy the batch's statistics are is in `batch_noise`. What a norm normalizes, or would normalize were there one, is measured on the
+probe batch of N images; B is the training batch size, and s2 is estimated as E[s2_N] + v/N with the unbiased variance v of image means. A
+channel without variance is left out.
 
-    batch_stats/<layer>/batch_mean_variance    v / (B s2): variance of the batch mean in units of s2, mean over channels
-    batch_stats/<layer>/effective_sample_size  M_eff, the inverse of that mean
-    batch_stats/<layer>/running_var_bias       E[PyTorch's running_var] / s2, mean over channels
     batch_stats/<layer>/outlier_sensitivity    max_i |mu_B - mu_{B without i}| / sigma over groups of min(B, probe) images; mean
 
 With batch norm also, in train mode (Ioffe and Szegedy 2015, Alg. 1), before gamma and beta, which are undone:
@@ -41,25 +39,19 @@ NAME = "batch_stats"
 
 def measure(seen: Seen) -> dict[str, Tensor]:
     """`batch_stats/<layer>/<what>` -> [R]."""
-    return {**_noise(seen), **_normalized(seen)}
+    return {**_outliers(seen), **_normalized(seen)}
 
 
-def _noise(seen: Seen) -> dict[str, Tensor]:
-    at, layout, batch = seen.site_moments, seen.site_layout, seen.batch_size
+def _outliers(seen: Seen) -> dict[str, Tensor]:
+    at, layout = seen.site_moments, seen.site_layout
     images = len(at.image_mean_NRT)
-    v = (at.image_mean_NRT - at.mean_RT).square().sum(0) / (images - 1)
-    s2 = at.var_RT + v / images
-    values = {"batch_mean_variance": v / (batch * s2), "running_var_bias": batch_law.running_var_bias(s2, v, batch, layout.pixels_T)}
-    group = min(batch, images)
-    if group > 1:
-        groups = at.image_mean_NRT[: images // group * group].unflatten(0, (-1, group))
-        values["outlier_sensitivity"] = batch_law.outlier_sensitivity(groups, s2.sqrt()).mean(0)
-    means = layout.means(values, s2 > 0)  # which NaN is not either
-    found = layout.named(NAME, {**means, "effective_sample_size": 1 / means["batch_mean_variance"]})
-    single = [name for name, pixels in zip(layout.names, layout.pixels, strict=True) if batch * pixels == 1]
-    for name in single:  # one value a channel has no variance
-        del found[f"{NAME}/{name}/running_var_bias"]
-    return found
+    group = min(seen.batch_size, images)
+    if group == 1:
+        return {}
+    s2 = at.var_RT + (at.image_mean_NRT - at.mean_RT).square().sum(0) / (images - 1) / images
+    groups = at.image_mean_NRT[: images // group * group].unflatten(0, (-1, group))
+    values = {"outlier_sensitivity": batch_law.outlier_sensitivity(groups, s2.sqrt()).mean(0)}
+    return layout.named(NAME, layout.means(values, s2 > 0))  # which NaN is not either
 
 
 def _normalized(seen: Seen) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from bnexp.config import LIGHT, Config
 from bnexp.data import Dataset
 from bnexp.evaluate import shared_inputs
-from bnexp.metrics import batch_stats, gradients, ics, landscape, noise_scale, percentiles, relu_balance, sharpness, test_curve
+from bnexp.metrics import batch_noise, batch_stats, gradients, ics, landscape, noise_scale, percentiles, relu_balance, sharpness, test_curve
 from bnexp.metrics.drift import Drift, check_snapshots
 from bnexp.metrics.probe import Seen, look
 from bnexp.metrics.sample import Sample
@@ -89,6 +89,10 @@ class Observer:
         every = self.metrics.every
         return self.looks and (step in (0, self.total) or (evaluated if every == "auto" else step % every == 0))
 
+    def _noise_due(self, step: int) -> bool:
+        """At the end, and at the first look of every `APART` steps."""
+        return step == self.total or step // batch_noise.APART > max(0, self.looked_at) // batch_noise.APART
+
     def next_pause(self, step: int) -> int:
         """The next step after `step` at which something is due, apart from evaluations; a sampled step has another before it."""
         later = [at for sampled in self.sampled for at in (sampled - 1, sampled) if at > step]
@@ -118,6 +122,8 @@ class Observer:
                     values |= measure(seen)
             if "drift" in self.on:
                 values |= self.drift.measure(seen)
+            if "batch_stats" in self.on and self._noise_due(step):
+                values |= batch_noise.measure(seen.twin, self.data, step)
             if step.bit_length() > max(0, self.looked_at).bit_length() or self.looked_at < 0 or step == self.total:
                 distributions = self._distributions(seen)
             self.looked_at = step

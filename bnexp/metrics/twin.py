@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnexp.config import Config
 from bnexp.evaluate import autocast
-from bnexp.models import CountedBatchNorm, anatomy, losses, runs_in, work_in_place
+from bnexp.models import CountedBatchNorm, NoisyBatchNorm, anatomy, losses, runs_in, work_in_place
 
 
 class Twin:
@@ -46,6 +46,12 @@ class Twin:
         """Takes the weights alone."""
         with torch.no_grad():
             torch._foreach_copy_(self.params, list(network.parameters()))
+
+    def draw_noise_anew(self) -> None:
+        """Lets noisy norms draw the next step's noise from here on, until `copy_from`."""
+        for module in self.network.modules():
+            if isinstance(module, NoisyBatchNorm):
+                module.batches += 1
 
     def run(self, x: Tensor, start: int = 0, end: int | None = None, *, training: bool = True, full: bool = False) -> Tensor:
         """x through the modules from `start` to before `end` of the chain, in the run's precision or in full."""

@@ -155,7 +155,8 @@ def observed_and_predicted(name: str, arms: Sequence[Arm], palette: Sequence[str
 
 
 def noise_law(name: str, law: Mapping[str, Any], measure: str, y: str, title: str, caption: str) -> Picture | None:
-    """A statistic of random batches against their size, on log-log axes: points are measured, lines are theory (`<measure>_theory`)."""
+    """A statistic of random batches against their size, on log-log axes: points are measured, lines are theory (`<measure>_theory`), where
+    it holds."""
     layers = [layer for layer in law["layers"] if any(_positive(line.get(measure)) for line in layer["lines"])]
     if not layers:
         return None
@@ -169,7 +170,7 @@ def noise_law(name: str, law: Mapping[str, Any], measure: str, y: str, title: st
             x, y_ = [line["batch"] for line in lines], [line[measure] for line in lines]
             marker = MARKERS[index % len(MARKERS)]
             axes.plot(x, y_, linestyle="", marker=marker, markersize=4.5, color=colour, label=layer["layer"])
-        if any(f"{measure}_theory" in line for line in layers[0]["lines"]):
+        if any(_positive(line.get(f"{measure}_theory")) for layer in layers for line in layer["lines"]):
             axes.plot([], [], color=FAINT, linewidth=1.1, label="theory")
         axes.set_xscale("log", base=2)
         log_axis(axes.yaxis)
@@ -179,7 +180,7 @@ def noise_law(name: str, law: Mapping[str, Any], measure: str, y: str, title: st
         axes.minorticks_off()
         axes.set_xlabel("batch size (images)")
         axes.set_ylabel(y)
-        axes.set_title(f"{title} (n = {law['draws']} batches of each size)", loc="left")
+        axes.set_title(f"{title} (n = {law['draws']} batches of each size or more)", loc="left")
         legend(figure, axes, columns=3)
     slopes = [layer["slope"] for layer in layers if layer.get("slope") is not None]
     said = (

@@ -16,14 +16,14 @@ PICTURES = (
         "mean_variance",
         "Var[batch mean] / s²",
         "Noise of the batch mean",
-        "Points: measured; lines: theory, 1/M_eff with the pixels' correlation. Mean over channels.",
+        "Points: measured; lines: theory, 1/M_eff with the pixels' correlation, where images are independent. Mean over channels.",
     ),
     (
         "noise_law_variance",
         "variance_variance",
         "Var[batch variance] / s⁴",
         "Noise of the batch variance",
-        "Points: measured; lines: theory. Mean over channels.",
+        "Points: measured; lines: theory, where images are independent and drawn with replacement. Mean over channels.",
     ),
     (
         "noise_law_sample_size",
@@ -56,9 +56,12 @@ def law_shown(law: Mapping[str, Any]) -> Shown:
         for layer in law["layers"]
         for line in layer["lines"]
     )
-    facts = f"Weights: {law['weights']}. Norm: {law['norm']}. Data: {law['data']}, {law['images']:,} images. "
+    facts = (
+        f"Weights: {law['weights']}. Norm: {law['norm']}. Data: {law['data']}, {law['images']:,} images, drawn {law['drawn']}. "
+        f"Mode: {law['mode']}; below each layer: {law['layers_below']}."
+    )
     sections = (
-        Section("Batch statistics at frozen weights", (f"{facts}Below each layer: {law['layers_below']}.",), there(pictures)),
+        Section("Batch statistics at frozen weights", (facts,), there(pictures)),
         Section("Every number", table=Table(COLUMNS, rows), folded=True),
     )
     return Shown("", f"How noisy are batch statistics on {law['data']}?", (_answer(law),), (), sections)
@@ -68,14 +71,19 @@ def _answer(law: Mapping[str, Any]) -> str:
     layers = [layer for layer in law["layers"] if layer["slope"] is not None]
     if not layers:
         return "There are fewer than two batch sizes: no slope to tell. The table has what was measured."
-    slopes, draws = [layer["slope"] for layer in layers], f"{law['draws']} random batches of each size"
-    text = ", ".join(
-        f"{layer['layer']} {layer['slope']:.3f}" + ("" if layer["slope_se"] is None else f" ± {layer['slope_se']:.3f}") for layer in layers
-    )
+    slopes, draws = [layer["slope"] for layer in layers], f"at least {law['draws']} random batches of each size"
+    text = ", ".join(_slope(layer) for layer in layers)
     return (
-        f"The variance of the batch mean goes as B to the power {statistics.median(slopes):.3f} (median of the layers' log-log slopes; "
-        f"theory: -1). By layer, ± standard error: {text}; {draws}."
+        f"In {law['mode']} mode the variance of the batch mean goes as B to the power {statistics.median(slopes):.3f} (median of the "
+        f"layers' log-log slopes). By layer, ± standard error: {text}; {draws}. Theory is that of independent images: -1, and steeper "
+        "where batches are drawn without replacement."
     )
+
+
+def _slope(layer: Mapping[str, Any]) -> str:
+    error = "" if layer["slope_se"] is None else f" ± {layer['slope_se']:.3f}"
+    theory = "" if layer["slope_theory"] is None else f" (theory: {layer['slope_theory']:.3f})"
+    return f"{layer['layer']} {layer['slope']:.3f}{error}{theory}"
 
 
 def _short(value: float | None) -> str:

@@ -28,7 +28,7 @@ ACTIVATIONS: Columns = {
 }
 STATISTICS: Columns = {
     "x-hat var": (("batch_stats/{}/xhat_var",), "x-hat var: variance before gamma and beta"),
-    "M_eff": (("batch_stats/{}/effective_sample_size",), "M_eff: independent values that a training batch is worth"),
+    "M_eff": (("batch_stats/{}/effective_sample_size",), "M_eff: independent values that a training batch is worth, from 16 batches"),
     "running var": (("batch_stats/{}/running_var_ratio",), "running var: over the precise variance, at the end"),
     "|dL/dW|": (("gradients/{}/gradient_norm",), ""),
     "|W|": (("gradients/{}/weight_norm",), ""),

@@ -16,18 +16,19 @@ COLUMNS = {
     "Var[var]": "variance_variance",
     "running_var": "running_var",
 }
-"""Each with what theory says of it in parentheses."""
+"""Each with what theory says of it in parentheses, where it holds."""
 
 
 def law_table(result: dict[str, Any]) -> RenderableType:
     """What `bnexp stats` found: a line for each layer, then one for each layer and batch size."""
-    title = f"Batch statistics at frozen weights ({result['weights']}; norm {result['norm']}) on {result['data']}"
+    title = f"Batch statistics at frozen weights ({result['weights']}; norm {result['norm']}; {result['mode']} mode) on {result['data']}"
     slopes = Table(title=Text(title, style="bold"), title_justify="left")
-    for name in ("layer", "map pixels", "channels", "pixel correlation", "slope of Var[mean] (theory -1)"):
+    for name in ("layer", "map pixels", "channels", "pixel correlation", "slope of Var[mean]"):
         slopes.add_column(Text(name), justify="left" if name == "layer" else "right")
     for layer in result["layers"]:
         error = "" if layer["slope_se"] is None else f" ± {layer['slope_se']:.3f}"
-        slope = "n/a" if layer["slope"] is None else f"{layer['slope']:.3f}{error}"
+        theory = "" if layer["slope_theory"] is None else f" ({layer['slope_theory']:.3f})"
+        slope = "n/a" if layer["slope"] is None else f"{layer['slope']:.3f}{error}{theory}"
         channels = str(layer["channels"]) if layer["alive"] == layer["channels"] else f"{layer['alive']} of {layer['channels']}"
         slopes.add_row(layer["layer"], str(layer["pixels"]), channels, _number(layer["correlation"]), slope)
     parts: list[RenderableType] = [Whole(slopes)]
@@ -39,21 +40,27 @@ def law_table(result: dict[str, Any]) -> RenderableType:
             cells = [_against(line[key], line[f"{key}_theory"]) for key in COLUMNS.values()]
             table.add_row(f"{line['batch']:,}", *cells, _number(line["outlier_sensitivity"]))
         parts.append(Whole(table))
-    below = f"norms below a layer: {result['layers_below']}" if result["norm"] != "none" else "no norms"
+    below = f"Below a layer: {result['layers_below']}. " if result["norm"] != "none" else "No norms. "
     parts.append(
         Text(
-            f"n = {result['draws']} random batches a size, drawn with replacement from {result['images']:,} training images; {below}. "
-            "Theory in parentheses. Means over channels, in units of the channel's variance s2. Var[mean] and Var[var]: variance of the "
-            "batch's mean and of its variance; M_eff: independent values that a batch is worth; running_var: what PyTorch's running_var "
-            "tends to, over s2; outlier: the most that leaving out one image moves the mean, in sigma (it falls as 1/batch). The slope is "
-            "fitted log-log, ± its standard error."
+            f"{result['mode']} mode: n = {result['draws']} random batches a size or more, from {result['images']:,} training images, drawn "
+            f"{result['drawn']}. {below}Theory, in parentheses, is that of independent images"
+            f"{', which only the first layer gets' if _partly(result) else ''}. Means over channels, in units of the channel's variance "
+            "s2. Var[mean] and Var[var]: variance of the batch's mean and of its variance; M_eff: independent values that a batch is "
+            "worth; running_var: what PyTorch's running_var tends to, over s2; outlier: the most that leaving out one image moves the "
+            "mean, in sigma. The slope is fitted log-log, ± its standard error, from resampling the batches."
         )
     )
     return Group(*parts)
 
 
+def _partly(result: dict[str, Any]) -> bool:
+    """Whether theory holds at some layers only."""
+    return any(line["mean_variance_theory"] is None for layer in result["layers"] for line in layer["lines"])
+
+
 def _against(measured: float | None, theory: float | None) -> str:
-    return "" if measured is None else f"{_number(measured)} ({_number(theory)})"
+    return _number(measured) if theory is None else f"{_number(measured)} ({_number(theory)})"
 
 
 def _number(value: float | None) -> str:
