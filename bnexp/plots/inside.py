@@ -180,7 +180,7 @@ def noise_law(name: str, law: Mapping[str, Any], measure: str, y: str, title: st
         axes.minorticks_off()
         axes.set_xlabel("batch size (images)")
         axes.set_ylabel(y)
-        axes.set_title(f"{title} (n = {law['draws']} batches of each size or more)", loc="left")
+        axes.set_title(f"{title} (n ≥ {law['draws']} batches a size)", loc="left")
         legend(figure, axes, columns=3)
     slopes = [layer["slope"] for layer in layers if layer.get("slope") is not None]
     said = (
