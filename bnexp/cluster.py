@@ -56,11 +56,7 @@ def connected(device: str, stacks: int, workers: int | None, scheduler: str | No
         try:
             cluster = local_cluster(min(workers or local_workers(device), stacks))
         except Exception as error:  # no memory, no processes, or whatever a value in Dask's configuration leads to
-            cause: BaseException = error
-            while cause.__cause__ is not None:
-                cause = cause.__cause__
-            said = shortage(cause) or short(reason(cause), 200)
-            raise BnexpError(f"The workers could not be started ({said}); --workers 0 trains without them.") from None
+            raise BnexpError(f"The workers could not be started ({_why(error)}); --workers 0 trains without them.") from None
         with cluster, Client(cluster) as client:
             try:
                 yield client
@@ -70,6 +66,17 @@ def connected(device: str, stacks: int, workers: int | None, scheduler: str | No
                     with contextlib.suppress(OSError, TypeError):  # it is gone, or was never there
                         os.kill(nanny.pid, signal.SIGKILL)
                 raise
+
+
+def _why(error: BaseException) -> str:
+    """What began a chain of errors: memory or threads that were not there, which others often hide; else the first cause."""
+    chain = [error]
+    while (before := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(before)
+    cause = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    return next((said for one in chain if (said := shortage(one))), None) or short(reason(cause), 200)
 
 
 def _import_dask() -> None:

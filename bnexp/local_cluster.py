@@ -90,12 +90,14 @@ def _check_threads(count: int) -> None:
         RuntimeError: there cannot be so many.
     """
     release, started = threading.Event(), []
+    usual = threading.stack_size(2**18)  # all of them are in this process here, whose memory may have a limit of its own
     try:
         for _ in range(count):
             thread = threading.Thread(target=release.wait, daemon=True)
             thread.start()
             started.append(thread)
     finally:
+        threading.stack_size(usual)
         release.set()
         for thread in started:
             thread.join()

@@ -16,7 +16,7 @@ DATABASES = ("pypi", "osv")
 """Of pip-audit: PyPI's own, and Google's."""
 ALLOWED = {
     *("0BSD", "Apache-2.0", "BSD", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0", "HPND", "ISC", "MIT", "MIT-CMU", "PSF-2.0"),
-    *("Unlicense", "Zlib"),
+    *("MIT-0", "Unlicense", "Zlib"),
     "MPL-2.0",  # of a file's changes alone; nothing of it is copied here
 }
 """SPDX names of licences that let an MIT-licensed program be used and passed on together with what has them."""

@@ -81,6 +81,7 @@ def test_a_disk_that_fills_keeps_the_checkpoint_and_the_same_command_goes_on(sma
     filler = fill(small_disk)
     err = ended(process, code=1)
     assert is_one_sentence(err, "No space left on device"), err
+    assert f"`bnexp resume {list_runs(runs_dir)[0].id}` goes on" in err
     step = saved(runs_dir)
     assert step
     assert step % 10 == 0
