@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 
-from bnexp.config import DataConfig
+from bnexp.config import LIGHT, DataConfig, from_mapping
 from bnexp.data import Dataset, header, load
 from bnexp.data.parts import part_of
 from bnexp.errors import DataError
+from bnexp.grid import prepare, train_all
+from bnexp.launch import launch
+from bnexp.report.chapters import chapters
+from bnexp.report.show import shown
+from bnexp.runs_folder import flatten
+from bnexp.tables.runs import run_table
 
 
 @pytest.fixture(autouse=True)
@@ -172,3 +180,23 @@ def test_mirrored_digits_are_told(tmp_path: Path) -> None:
     assert not told(DataConfig(augment="crop"))
     assert told(config(fill(tmp_path / "digits", classes=("0", "1")), "crop_flip"))
     assert not told(config(fill(tmp_path / "pets"), "crop_flip"))
+
+
+def test_the_line_on_the_data_comes_once_in_every_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever the number of seeds and stacks; then in the run's table and on the page."""
+    fill(tmp_path / "s/train")
+    fill(tmp_path / "s/test", 20, 4)
+    line, runs_dir = "2 classes: cat, dog; 18 training, 2 validation, 8 test images", tmp_path / "runs"
+    settings = {"data": {"name": "folder", "root": str(tmp_path / "s"), "image_size": 4}, "model": {"widths": [2]}}
+    tiny = from_mapping({**settings, "train": {"batch_size": 4, "steps": 2}}).replace(**{f"metrics.{name}": False for name in LIGHT})
+    run, _ = launch([tiny, tiny.replace(seed=1)], runs_dir).runs
+    assert capsys.readouterr().err.count(line) == 1
+    arms = [tiny.replace(**{"model.norm": norm, "seed": 2}) for norm in ("batch", "none")]
+    outcome = train_all(prepare(arms, runs_dir), workers=0)
+    assert not outcome.failed
+    assert capsys.readouterr().err.count(line) == 1
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(run_table(run.summary(), "", {}))
+    assert console.export_text().count(f"folder: {line}") == 1
+    (chapter,) = chapters({"": [flatten(run.summary())]})
+    assert [answer for answer in shown(chapter, lambda run_id: {}).answers if line in answer] == [f"Data: folder: {line}."]

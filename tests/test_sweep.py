@@ -5,6 +5,7 @@ import itertools
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -97,6 +98,13 @@ def test_equal_steps_count_the_images_that_are_trained_on() -> None:
     again = equal_steps(configs)
     assert [(c.train.steps, c.train.epochs) for c in again] == [(15, None), (None, 3), (15, None)]  # 80 images // 16 * 3
     assert budget(again) == "15 steps or 3 epochs"
+
+
+def test_a_batch_larger_than_ones_own_data_is_named(tmp_path: Path) -> None:
+    """It said that train.steps=0 is out of range, which nobody had set."""
+    np.savez(tmp_path / "a.npz", x=np.random.default_rng(0).normal(size=(100, 2, 9)), y=np.arange(100) % 2)
+    with pytest.raises(UsageError, match=r"train\.batch_size=80 is larger than the 72 training images"):
+        ask("batch-size", ["data=npz", f"data.root={tmp_path / 'a.npz'}"], values=["16", "80"])
 
 
 def test_a_sweep_trains_reuses_writes_a_csv_and_says_it_as_json(tmp_path: Path) -> None:
