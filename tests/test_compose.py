@@ -77,7 +77,7 @@ def test_overrides(overrides: list[str], changes: dict[str, object]) -> None:
         ("", "'' is not an override"),
         ("=3", "There is no config key ''"),
         ("optim.lr=[1", "cannot be read as key=value"),
-        ("name=a b=c", "name=a b=c is not usable"),
+        ("name=a b=c", "name='a b=c' is not usable"),
         ("~optim.lr", "keys cannot be deleted"),
         ("~data", "keys cannot be deleted"),
         ("data@train=mnist", "packages (@) are not supported"),
