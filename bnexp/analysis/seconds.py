@@ -100,7 +100,7 @@ def in_seconds(steps: Ratio, cost: StepCost) -> Ratio:
     """
     logs = tuple((mid - math.log(cost.factor), least - math.log(cost.high), most - math.log(cost.low)) for mid, least, most in steps.logs)
     if steps.method != "t":
-        return ratio(logs, steps.dropped, by_sign=steps.method == "sign")
+        return replace(ratio(logs, by_sign=steps.method == "sign"), misses=steps.misses, dropped=steps.dropped)
     assert steps.factor is not None
     assert steps.low is not None
     assert steps.high is not None
