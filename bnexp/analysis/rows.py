@@ -78,8 +78,9 @@ def is_diverged(row: Row) -> bool:
 
 
 def is_cold(row: Row) -> bool:
-    """Whether the initial (0, 1) still weighs in the running statistics; where that is not recorded, or there are none, it does not."""
-    return row.get("running_statistics.warm") is False
+    """Whether the initial (0, 1) still weighs in a run's running statistics; where that is not recorded, or there are none, it does not.
+    Those of a diverged run are not read."""
+    return not is_diverged(row) and row.get("running_statistics.warm") is False
 
 
 def is_failure(row: Row) -> bool:
@@ -134,9 +135,9 @@ def val_loss(row: Row) -> float:
 
 
 def steps_to_target(row: Row) -> float:
-    """Updates until validation accuracy first reached the target: infinite for a miss and for a diverged run."""
+    """Updates until validation accuracy first reached the target: infinite for a miss and for a diverged run. No step is below 1."""
     value = None if is_diverged(row) else number(row, "target.reached_step")
-    return math.inf if value is None else value
+    return math.inf if value is None or value < 1 else value
 
 
 def target_interval(row: Row) -> tuple[float, float]:
@@ -144,7 +145,7 @@ def target_interval(row: Row) -> tuple[float, float]:
     they are. Both infinite for a miss; both the step where the one before is not recorded."""
     reached = steps_to_target(row)
     before = number(row, "target.previous_step")
-    return (reached, reached) if math.isinf(reached) or before is None else (min(before, reached), reached)
+    return (reached, reached) if math.isinf(reached) or before is None else (min(max(before, 0.0), reached), reached)
 
 
 def gap(row: Row) -> float | None:

@@ -140,12 +140,12 @@ def ratio(logs: tuple[tuple[float, float, float], ...], *, by_sign: bool = False
         return Ratio(n, p, factor=factor, low=_exp(low), high=_exp(high), method="sign", detectable_share=share, logs=logs)
     mean = statistics.fmean(middle)
     if n == 1:
-        return Ratio(1, None, factor=math.exp(mean), logs=logs, dropped=dropped)
+        return Ratio(1, None, factor=math.exp(mean), logs=logs)
     # Reached somewhere in a bracket: the spread of the ratios is not taken below that of two such brackets, as of rounded values.
     rounding = statistics.fmean([((high - low) ** 2) / 24 for _, low, high in logs])
     ses = [math.sqrt(max(statistics.variance(side), rounding) / n) for side in (least, most)]
     if 0 in ses:
-        return Ratio(n, None, factor=math.exp(mean), logs=logs, dropped=dropped)
+        return Ratio(n, None, factor=math.exp(mean), logs=logs)
     lower, upper = (from_t(n, statistics.fmean(side), se, n - 1) for side, se in zip((least, most), ses, strict=True))
     assert lower.low is not None
     assert upper.high is not None
