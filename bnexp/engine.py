@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import numpy as np
 import torch
 
 from bnexp.checkpoint import load_checkpoint, save_checkpoint, save_model
@@ -285,18 +287,31 @@ class _Job:
             with suppress(OSError):
                 log.close()
 
+    def tested(self, index: int, test: dict[str, Scores] | None) -> dict[str, Any]:
+        """What summary.json says under `test`. The argmax of outputs that are not numbers is the first class: a diverged run has neither a
+        confusion matrix nor right answers."""
+        found: dict[str, Any] = {stats: {"loss": None, "accuracy": None} for stats in STATS}
+        found["batch"] |= {"accuracy_std": None, "shuffles": None}
+        found |= dict.fromkeys(("per_class_accuracy", "confusion", "correct"))
+        found["chance"] = int(self.data.test.y.bincount().max()) / len(self.data.test)
+        if test is None:
+            return found
+        for stats, scores in test.items():
+            found[stats] |= {"loss": float(scores.loss[index]), "accuracy": float(scores.accuracy[index])}
+        found["batch"] |= {"accuracy_std": float(test["batch"].accuracy_std[index]), "shuffles": test["batch"].shuffles}
+        if self.stack.tracks[index].diverged_at_step is None and math.isfinite(found["running"]["accuracy"]):
+            confusion, correct = test["running"].confusion[index], test["running"].correct[index].bool()
+            found["per_class_accuracy"] = (confusion.diagonal().double() / confusion.sum(1).clamp(min=1)).tolist()
+            found["confusion"] = confusion.tolist()
+            found["correct"] = base64.b64encode(np.packbits(correct.cpu().numpy()).tobytes()).decode()
+        return found
+
     def summary(self, index: int, status: str, test: dict[str, Scores] | None = None, train: Scores | None = None) -> dict[str, Any]:
         """What summary.json says, non-finite numbers still in it."""
         stack, config, track = self.stack, self.stack.configs[index], self.stack.tracks[index]
         run = self.runs[index]
         assert run is not None
         steps = track.diverged_at_step or track.stopped_at_step or stack.step
-        scores: dict[str, Any] = {stats: {"loss": None, "accuracy": None} for stats in STATS}
-        if test is not None:
-            scores = {stats: {"loss": float(s.loss[index]), "accuracy": float(s.accuracy[index])} for stats, s in test.items()}
-            confusion = test["running"].confusion[index]
-            scores["per_class_accuracy"] = (confusion.diagonal().double() / confusion.sum(1).clamp(min=1)).tolist()
-            scores["confusion"] = confusion.tolist()
         trained: dict[str, Any] = {"loss": None, "accuracy": None, "images": None}
         if train is not None:
             images = int(train.confusion[index].sum())
@@ -312,7 +327,7 @@ class _Job:
             "epochs": round(steps / stack.batches.per_epoch, 4),
             "diverged_at_step": track.diverged_at_step,
             "parameters": parameters_a_run(stack.network, stack.runs),
-            "test": scores,
+            "test": self.tested(index, test),
             "train": trained,
             "val": {
                 "loss": track.val_loss,

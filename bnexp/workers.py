@@ -135,7 +135,9 @@ def mark_failed(planned: Planned, reason: str) -> None:
 
 def empty_summary(run: Run) -> dict[str, Any]:
     """The summary of a run that never began."""
-    scores = {stats: {"loss": None, "accuracy": None} for stats in ("running", "precise", "batch")}
+    scores: dict[str, Any] = {stats: {"loss": None, "accuracy": None} for stats in ("running", "precise", "batch")}
+    scores["batch"] |= {"accuracy_std": None, "shuffles": None}
+    scores |= dict.fromkeys(("per_class_accuracy", "confusion", "correct", "chance"))
     keys = dict.fromkeys(("parameters", "epochs", "diverged_at_step", "data", "environment", "audit"))
     groups = {
         "train": ("loss", "accuracy", "images"),
