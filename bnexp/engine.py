@@ -98,7 +98,16 @@ def _run(job: _Job, stop: Stop) -> bool:
     """The training itself; False if it was interrupted. However it ends, the summaries say how."""
     try:
         job.start()
-        whole = fit(job.stack, job.data, record=job.record, measured=job.measured, tick=job.tick, save=job.save, stop=stop)
+        whole = fit(
+            job.stack,
+            job.data,
+            record=job.record,
+            record_extra=job.record_extra,
+            measured=job.measured,
+            tick=job.tick,
+            save=job.save,
+            stop=stop,
+        )
         if whole:
             job.finish()
         else:
@@ -201,6 +210,15 @@ class _Job:
                 f"val loss {mean['val/loss']:.4f}  val accuracy {mean['val/accuracy']:.4f}"
             )
             self.recorded = []
+
+    def record_extra(self, index: int, values: dict[str, float]) -> None:
+        """One line of a run's log, of an evaluation that it alone had."""
+        stack, log = self.stack, self.logs.get(index)
+        if log is not None:
+            log.record(stack.step, stack.step / stack.batches.per_epoch, values)
+            if index in stack.stopped:
+                log.say(f"reached the target at step {stack.step} and stops")
+        self.expected = stack.alive
 
     def look(self) -> Look:
         """What the evaluation found that was recorded last."""
@@ -338,6 +356,7 @@ class _Job:
             "target": {
                 "accuracy": config.train.target,
                 "reached_step": track.reached_step,
+                "previous_step": track.previous_step,
                 "reached_train_s": track.reached_train_s if stack.runs == 1 else None,
             },
             "audit": self.audit[index],

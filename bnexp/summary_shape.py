@@ -41,7 +41,7 @@ _OURS: dict[str, Any] = {
     },
     "train": {**_SCORE, "images": _WHOLE},
     "val": {**_SCORE, "best_accuracy": _NUMBER, "best_step": _WHOLE},
-    "target": {"accuracy": _NUMBER, "reached_step": _WHOLE, "reached_train_s": _NUMBER},
+    "target": {"accuracy": _NUMBER, "reached_step": _WHOLE, "previous_step": _WHOLE, "reached_train_s": _NUMBER},
     "audit": {
         **dict.fromkeys(("initial_weights", "batch_order"), _TEXT),
         "batch_order_epochs": _WHOLE,

@@ -142,7 +142,7 @@ def empty_summary(run: Run) -> dict[str, Any]:
     groups = {
         "train": ("loss", "accuracy", "images"),
         "val": ("loss", "accuracy", "best_accuracy", "best_step"),
-        "target": ("accuracy", "reached_step", "reached_train_s"),
+        "target": ("accuracy", "reached_step", "previous_step", "reached_train_s"),
         "budget": ("steps", "until_target"),
         "speed": ("train_s", "compile_s", "eval_s", "metrics_s", "images_per_s", "step_ms_median"),
     }

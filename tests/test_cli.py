@@ -42,7 +42,7 @@ def test_json_is_one_document_with_the_contracts_keys(runs_dir: Path) -> None:
     for stats in ("running", "precise"):
         assert set(summary["test"][stats]) == {"loss", "accuracy"}
     assert set(summary["test"]["batch"]) == {"loss", "accuracy", "accuracy_std", "shuffles"}
-    assert set(summary["target"]) == {"accuracy", "reached_step", "reached_train_s"}
+    assert set(summary["target"]) == {"accuracy", "reached_step", "previous_step", "reached_train_s"}
     assert {"train_s", "eval_s", "metrics_s", "images_per_s", "step_ms_median"} <= set(summary["speed"])
     assert summary["stack"]["width"] == 1
     assert sum(map(sum, summary["test"]["confusion"])) == 360
