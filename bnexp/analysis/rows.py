@@ -273,12 +273,14 @@ def setting(row: Row, key: str) -> Any:
 def tidy(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """One flat row a run for a CSV file: scalars only, the same columns in the same order in every row, sorted by id.
 
-    Lists in the config are joined by commas; other lists (the confusion matrix) are left out. `steps_to_target` is added: `inf` for a
-    result that missed, empty (None) for a run that is no result. All other values are as recorded: see `status` for diverged runs.
+    Lists in the config are joined by commas; other lists (the confusion matrix) and `test.correct` are left out. `steps_to_target` is
+    added: `inf` for a result that missed, empty (None) for a run that is no result. All other values are as recorded: see `status` for
+    diverged runs.
     """
     found = []
     for row in rows:
-        flat = {key: _scalar(key, value) for key, value in row.items() if not isinstance(value, (list, tuple)) or key.startswith("config.")}
+        shown = {key: value for key, value in row.items() if not isinstance(value, (list, tuple)) or key.startswith("config.")}
+        flat = {key: _scalar(key, value) for key, value in shown.items() if key != "test.correct"}
         found.append({**flat, "steps_to_target": steps_to_target(row) if is_result(row) else None})
     columns = [*LEADING, *sorted({key for row in found for key in row} - set(LEADING))]
     return [{key: row.get(key) for key in columns} for row in sorted(found, key=lambda row: str(row["id"]))]
