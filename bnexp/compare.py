@@ -111,5 +111,4 @@ def compared(runs: Sequence[Run], arms: Arms, terminal: Display) -> Compared:
     except BnexpError as error:  # the data moved, the GPU is another machine's, or so is the memory: the rest needs none of them
         terminal.say(f"No seconds: {error}")
         return Compared(comparison, audit, {}, None)
-    ms = {arm: (time.median_ms, time.low_ms, time.high_ms) for arm, time in times.items()}
-    return Compared(comparison, audit, times, seconds_to_target(comparison, ms))
+    return Compared(comparison, audit, times, seconds_to_target(comparison, {arm: time.ms for arm, time in times.items()}))

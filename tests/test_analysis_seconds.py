@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy.stats import bootstrap
 from test_analysis_rows import make_row
 
 from bnexp.analysis import Seconds, StepMs, compare_arms, seconds_to_target
 
-MS: dict[str, StepMs] = {"batch": (2.7, 2.6, 2.8), "none": (2.0, 1.9, 2.1)}
+MS = {"batch": StepMs(2.7, 2.6, 2.8, (2.7, 2.565, 2.7)), "none": StepMs(2.0, 1.9, 2.1, (2.0, 1.9, 2.0))}
 
 
 def study(batch: list[int | None], none: list[int | None]) -> list[dict[str, Any]]:
@@ -41,12 +45,51 @@ def test_seconds_are_steps_times_the_median_step() -> None:
     assert versus.seconds.low == pytest.approx(versus.steps.low * 2.0 / 2.7)
     assert (versus.seconds.p, versus.seconds.bound) == (versus.steps.p, "exact")
     cost = versus.step_cost
-    assert (cost.factor, cost.low, cost.high) == pytest.approx((1.35, 2.6 / 2.1, 2.8 / 1.9))
+    assert (cost.factor, cost.low, cost.high, cost.turns) == pytest.approx((1.35, 1.35, 1.35, 3))
     assert versus.sentence == (
-        "a step of batch takes 1.35 times one of none (median of solo steps; quartiles allow 1.24 to 1.47); "
+        "a step of batch takes 1.35 times one of none (3 alternating turns; 95 % interval 1.35 to 1.35); "
         "to the target, by medians, batch is 2.05 times faster in steps and 1.52 times in seconds."
     )
     assert "does not include" in found.note
+
+
+def turns(batch: Sequence[float], none: Sequence[float]) -> dict[str, StepMs]:
+    return {arm: StepMs(median(ms), min(ms), max(ms), tuple(ms)) for arm, ms in (("batch", batch), ("none", none))}
+
+
+def test_the_interval_of_a_steps_cost_against_scipys_bootstrap() -> None:
+    generator = np.random.default_rng(3)
+    none = generator.lognormal(0.7, 0.2, 25)
+    batch = none * generator.lognormal(0.3, 0.05, 25)
+    cost = in_seconds([50], [50], turns(batch.tolist(), none.tolist())).versus["batch"].step_cost
+    logs = np.log(batch / none)
+    twin = bootstrap((logs,), np.mean, n_resamples=20_000, method="percentile", rng=generator).confidence_interval
+    assert cost.factor == pytest.approx(math.exp(logs.mean()))
+    assert cost.low is not None
+    assert cost.high is not None
+    assert math.log(cost.low) == pytest.approx(twin.low, abs=0.001)
+    assert math.log(cost.high) == pytest.approx(twin.high, abs=0.001)
+    assert cost.low < math.exp(0.3) < cost.high
+
+
+def test_the_interval_holds_the_true_cost_as_often_as_it_says() -> None:
+    """Whatever slows the machine down slows both arms' turns down; each also has noise of its own. 20 turns are the fewest there are."""
+    generator, held = np.random.default_rng(0), 0
+    for _ in range(200):
+        machine = np.exp(np.cumsum(generator.normal(0, 0.2, 20)))
+        none, batch = (true * machine * generator.lognormal(0, 0.05, 20) for true in (2.0, 2.2))
+        cost = in_seconds([50], [50], turns(batch.tolist(), none.tolist())).versus["batch"].step_cost
+        assert cost.low is not None
+        assert cost.high is not None
+        held += cost.low <= 1.1 <= cost.high
+    assert 0.88 <= held / 200 <= 0.98
+
+
+def test_a_measurement_from_before_there_were_turns_has_no_interval() -> None:
+    old = {"batch": StepMs(2.7, 2.6, 2.8), "none": StepMs(2.0, 1.9, 2.1)}
+    versus = in_seconds([50], [50], old).versus["batch"]
+    assert (versus.step_cost.factor, versus.step_cost.low, versus.step_cost.high) == (1.35, None, None)
+    assert "takes 1.35 times one of none (medians of solo steps)" in versus.sentence
 
 
 def test_misses_stay_infinite() -> None:
@@ -91,7 +134,7 @@ def test_a_step_time_must_be_there_and_make_sense() -> None:
     with pytest.raises(ValueError, match="no step time of the arm 'none'"):
         in_seconds([1], [1], {"batch": MS["batch"]})
     with pytest.raises(ValueError, match="wanted are median, lower and upper quartile"):
-        in_seconds([1], [1], {**MS, "none": (1.0, 2.0, 3.0)})
+        in_seconds([1], [1], {**MS, "none": StepMs(1.0, 2.0, 3.0)})
 
 
 def test_an_arm_without_results_needs_no_step_time() -> None:

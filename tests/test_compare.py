@@ -1,7 +1,9 @@
 """`bnexp compare`: the arms it trains, what it refuses, and what it says of real runs."""
 
 import json
+import math
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -98,8 +100,11 @@ def test_seconds_are_steps_times_the_solo_step(compared: tuple[Path, dict]) -> N
         assert step["steps"] >= 20
         assert (seconds is None) if steps is None else seconds == pytest.approx(steps * step["median_ms"] / 1e3)
     versus = found["seconds"]["versus"]["batch"]
-    cost = found["step_times"]["batch"]["median_ms"] / found["step_times"]["none"]["median_ms"]
+    turns = [found["step_times"][arm]["turns_ms"] for arm in ("batch", "none")]
+    cost = math.exp(fmean(math.log(a / b) for a, b in zip(*turns, strict=True)))
     assert versus["step_cost"]["factor"] == pytest.approx(cost)
+    assert versus["step_cost"]["low"] <= cost <= versus["step_cost"]["high"]
+    assert versus["step_cost"]["turns"] == len(turns[0]) >= 20
 
 
 @pytest.mark.slow

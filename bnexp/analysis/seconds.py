@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from bnexp.analysis import words
 from bnexp.analysis.compare import Comparison
@@ -15,18 +16,28 @@ from bnexp.analysis.target import Quartiles, Ratio
 
 NOTE = "The interval of a ratio in seconds is that of the ratio in steps: it does not include the uncertainty of the step times."
 
-StepMs = tuple[float, float, float]
-"""Median, lower and upper quartile of an arm's step, in ms."""
+RESAMPLES = 10_000
+
+
+class StepMs(NamedTuple):
+    """Median, lower and upper quartile of an arm's step, in ms, and the median step of each of its turns: turn i of every arm was measured
+    at about the same time. An older measurement has no turns."""
+
+    median: float
+    low: float
+    high: float
+    turns: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class StepCost:
-    """An arm's step time over the baseline's. `factor` is the quotient of the medians."""
+    """An arm's step time over the baseline's: the geometric mean of the ratio over the paired turns (of the medians, where there are no
+    turns), with its 95 % interval over `turns` of them; None with fewer than two."""
 
     factor: float
-    low: float
-    """The arm's lower quartile over the baseline's upper one; `high` the other way round: the widest that the quartiles allow."""
-    high: float
+    low: float | None
+    high: float | None
+    turns: int
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,7 @@ def seconds_to_target(comparison: Comparison, step_ms: Mapping[str, StepMs]) -> 
     """s = steps to target x median step time / 1000, for the arms that have results.
 
     Args:
-        step_ms: of each arm, the median, lower and upper quartile of its solo step in ms, at the comparison's batch size.
+        step_ms: of each arm, its solo step in ms, at the comparison's batch size.
 
     Raises:
         ValueError: an arm with results has no step time, or one that is not 0 < lower quartile <= median <= upper quartile.
@@ -68,7 +79,7 @@ def seconds_to_target(comparison: Comparison, step_ms: Mapping[str, StepMs]) -> 
     for arm in headline.arms:
         if arm not in step_ms:
             raise ValueError(f"no step time of the arm '{arm}'")
-        median, low, high = step_ms[arm]
+        median, low, high, _ = step_ms[arm]
         if not 0 < low <= median <= high < math.inf:
             raise ValueError(f"step_ms['{arm}'] = {step_ms[arm]}: wanted are median, lower and upper quartile, all above 0")
     versus = {}
@@ -87,7 +98,17 @@ def seconds_to_target(comparison: Comparison, step_ms: Mapping[str, StepMs]) -> 
 
 
 def _cost(arm: StepMs, baseline: StepMs) -> StepCost:
-    return StepCost(arm[0] / baseline[0], arm[1] / baseline[2], arm[2] / baseline[1])
+    """The interval is the percentile bootstrap's over turns, whose ratios hardly depend on each other: what slows the machine down for a
+    while is in both arms' turns (Efron and Tibshirani 1993, chapter 13)."""
+    import numpy as np  # a list of runs need not wait for it
+
+    logs = np.log([a / b for a, b in zip(arm.turns, baseline.turns, strict=True)])
+    if len(logs) < 2:
+        return StepCost(arm.median / baseline.median, None, None, len(logs))
+    generator = np.random.default_rng(0)
+    means = np.concatenate([generator.choice(logs, (RESAMPLES // 10, len(logs))).mean(1) for _ in range(10)])  # few at once, for memory
+    low, high = np.quantile(means, (0.025, 0.975))
+    return StepCost(math.exp(logs.mean()), math.exp(low), math.exp(high), len(logs))
 
 
 def _scaled(ratio: Ratio, scale: float) -> Ratio:

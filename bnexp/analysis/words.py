@@ -174,10 +174,9 @@ def _to_target(arm: str, baseline: str, speedup: Ratio) -> str:
 def in_seconds(found: InSeconds) -> str:
     """What a step of the arm costs, and who is at the target sooner, in steps and in seconds."""
     arm, baseline, cost = found.arm, found.baseline, found.step_cost
-    text = (
-        f"a step of {arm} takes {cost.factor:.3g} times one of {baseline} "
-        f"(median of solo steps; quartiles allow {cost.low:.3g} to {cost.high:.3g})"
-    )
+    interval = "no interval" if cost.low is None or cost.high is None else f"95 % interval {cost.low:.3g} to {cost.high:.3g}"
+    how = f"{cost.turns} alternating turns; {interval}" if cost.turns else "medians of solo steps"
+    text = f"a step of {arm} takes {cost.factor:.3g} times one of {baseline} ({how})"
     steps, seconds = found.steps.factor, found.seconds.factor
     if found.steps.bound == "unknown":
         return f"{text}; neither reaches the target in the median run."

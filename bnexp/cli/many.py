@@ -204,7 +204,7 @@ def compare(
         from bnexp.tables import comparison_tables, show
 
         show(comparison_tables(found))
-    step_ms = {arm: (time.median_ms, time.low_ms, time.high_ms) for arm, time in found.step_times.items()}
+    step_ms = {arm: time.ms for arm, time in found.step_times.items()}
     parts = {"": rows_of(outcome.runs)}
     store_means(group, outcome.runs)
     try_report(stored, lambda folder: report_on(folder, "compare", outcome.runs, parts, arms=arms, step_ms=step_ms), quiet)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from bnexp.cli.app import app
 from bnexp.cli.options import RUNS, Json, NoConfigDir, Quiet, RunsDir, complete_runs_and_sweeps, print_json
 from bnexp.cli.results import check_out, report_on
 from bnexp.errors import UsageError, one_line
+
+if TYPE_CHECKING:
+    from bnexp.analysis import StepMs
 
 LONGEST_MS = 1e9
 
@@ -73,13 +76,22 @@ def report(
         print(one_line(str(path)) if sys.stdout.isatty() else path)
 
 
-def _step_ms(stored: Path) -> Mapping[str, tuple[float, float, float]]:
+def _step_ms(stored: Path) -> Mapping[str, StepMs]:
     """The step times that a comparison of these runs measured; none where there was none."""
     import json
 
     try:
         times = json.loads(stored.read_text())["step_times"]
-        found = {str(arm): (float(time["median_ms"]), float(time["low_ms"]), float(time["high_ms"])) for arm, time in times.items()}
+        found = {str(arm): _step_of(time) for arm, time in times.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return {}
-    return found if all(0 < ms < LONGEST_MS for times in found.values() for ms in times) else {}
+    paired = len({len(time.turns) for time in found.values()}) == 1
+    return found if paired and all(0 < ms < LONGEST_MS for time in found.values() for ms in (*time[:3], *time.turns)) else {}
+
+
+def _step_of(time: Mapping[str, Any]) -> StepMs:
+    """One from before there were turns has none."""
+    from bnexp.analysis import StepMs
+
+    median, low, high = (float(time[key]) for key in ("median_ms", "low_ms", "high_ms"))
+    return StepMs(median, low, high, tuple(map(float, time.get("turns_ms", ()))))

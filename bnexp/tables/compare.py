@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bnexp.analysis import Audit, Comparison, Factor, StableLr
+from bnexp.analysis import Audit, Comparison, Factor, StableLr, StepCost
 from bnexp.tables.marks import BETTER, LOWEST, MARK, better, lowest, marked
 from bnexp.tables.text import FASTER, LOST, Whole, difference, mean_std, quartiles, times_faster
 
@@ -86,10 +86,7 @@ def headline(found: Compared) -> RenderableType:
         row(
             "ms a step alone, median (quartiles)",
             {arm: f"{time.median_ms:.2f} ({time.low_ms:.2f} to {time.high_ms:.2f})" for arm, time in found.step_times.items()},
-            {
-                arm: f"cost {one.step_cost.factor:.3g}x ({one.step_cost.low:.3g} to {one.step_cost.high:.3g})"
-                for arm, one in seconds.versus.items()
-            },
+            {arm: _cost(one.step_cost) for arm, one in seconds.versus.items()},
         )
         row(
             "  forward + backward + optimizer",
@@ -103,9 +100,14 @@ def headline(found: Compared) -> RenderableType:
     row("diverged runs (all learning rates)", {arm: _diverged(comparison, arm) for arm in arms})
     row("parameters", {arm: "n/a" if results[arm].parameters is None else f"{results[arm].parameters:,}" for arm in arms})
     said = [f"{MARK} better: {BETTER.format(baseline)}"] * bool(marks) + [LOST, FASTER]
-    said += ["cost: ratio of the medians (what their quartiles allow)"] * bool(seconds)
+    said += ["cost: mean ratio of alternating turns [95 % interval]"] * bool(seconds)
     table.caption = Text("; ".join(said))
     return Whole(table)
+
+
+def _cost(cost: StepCost) -> str:
+    interval = "" if cost.low is None or cost.high is None else f" [{cost.low:.3g}, {cost.high:.3g}]"
+    return f"cost {cost.factor:.3g}x{interval}"
 
 
 def _parts(time: StepTime) -> str:
