@@ -50,6 +50,7 @@ def test_the_cost_of_a_step_is_a_bootstrap_over_paired_turns() -> None:
     assert found.low == pytest.approx(math.exp(np.quantile(means, 0.025)), rel=0.002)
     assert found.high == pytest.approx(math.exp(np.quantile(means, 0.975)), rel=0.002)
     assert found.low < 1.3 < found.high
+    assert found.turns == 25
     assert found == step_cost(list(arm), list(base))  # the same numbers each time
     assert found.high / found.low < 1.03  # although the turns themselves differ by far more
     with pytest.raises(ValueError, match="turns are paired"):
@@ -75,14 +76,14 @@ def test_the_interval_in_seconds_covers_the_truth_as_simulated() -> None:
 
 def test_a_step_cost_that_is_known_exactly_only_moves_the_ratio() -> None:
     steps = ratio_to_target(*[dict(enumerate((float(s), float(s)) for s in own)) for own in ([200, 240, 190, 260, 210], [100, 110, 90, 130, 100])])
-    found = in_seconds(steps, StepCost(1.25, 1.25, 1.25))
+    found = in_seconds(steps, StepCost(1.25, 1.25, 1.25, 20))
     for mine, other in ((found.factor, steps.factor), (found.low, steps.low), (found.high, steps.high)):
         assert mine is not None
         assert other is not None
         assert mine == pytest.approx(other / 1.25)
-    same = in_seconds(steps, StepCost(1.0, 1.0, 1.0))
+    same = in_seconds(steps, StepCost(1.0, 1.0, 1.0, 20))
     assert (same.p, same.detectable) == (pytest.approx(steps.p), pytest.approx(steps.detectable))
-    assert in_seconds(steps, StepCost(1.25, 1.0, 1.5)).high == pytest.approx(
+    assert in_seconds(steps, StepCost(1.25, 1.0, 1.5, 20)).high == pytest.approx(
         math.exp(math.log((steps.factor or 0) / 1.25) + math.hypot(math.log((steps.high or 0) / (steps.factor or 1)), math.log(1.25)))
     )
 

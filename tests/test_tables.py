@@ -184,7 +184,7 @@ def test_the_answer_comes_first_and_the_step_cost_has_its_interval() -> None:
     assert found.seconds is not None
     cost = found.seconds.versus["batch"].step_cost
     assert f"cost {cost.factor:.3g}x [{cost.low:.3g}x, {cost.high:.3g}x]" in text
-    assert f"A step with BN takes {cost.factor:.3g} times one without BN ({cost.low:.3g} to {cost.high:.3g})" in text
+    assert f"A step with BN takes {cost.factor:.3g} times one without BN (95 % interval {cost.low:.3g} to {cost.high:.3g}, 3 turns)" in text
     assert text.index("A step with BN takes") < text.index("learning rates chosen")
     assert "between " in text[text.index("largest stable learning rate") :] or "at least" in text
     bare = replace(found, seconds=None, step_times={})

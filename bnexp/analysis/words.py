@@ -84,7 +84,8 @@ def about_accuracy(versus: Versus, arms: int = 1, tuned: str = "") -> str:
 def in_seconds(found: InSeconds) -> str:
     """What a step of the arm costs, and which arm is at the target sooner in seconds."""
     cost = found.step_cost
-    text = f"A step {label(found.arm)} takes {cost.factor:.3g} times one {label(found.baseline)} ({cost.low:.3g} to {cost.high:.3g})"
+    evidence = f"95 % interval {cost.low:.3g} to {cost.high:.3g}, {count(cost.turns, 'turn')}"
+    text = f"A step {label(found.arm)} takes {cost.factor:.3g} times one {label(found.baseline)} ({evidence})"
     return f"{text}. {_about_ratio(found.arm, found.baseline, found.seconds, 'seconds')}"
 
 
