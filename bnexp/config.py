@@ -150,7 +150,9 @@ class TrainConfig:
     steps: int | None = key("budget in steps; excludes epochs", None, low=1, high=10**9)
     target: float = key("validation accuracy that 'steps to target' refers to", 0.95, low=0, above=True, high=1)
     until_target: bool = key("stop a run when it reaches train.target; epochs or steps is the limit", False)
-    eval_every: int | Literal["auto"] = key("steps between evaluations; auto: dense early on, then every epoch", "auto", low=1, high=10**9)
+    eval_every: int | Literal["auto"] = key(
+        "steps between evaluations; auto: dense early on and near the target, else every epoch", "auto", low=1, high=10**9
+    )
     checkpoint_every: int | Literal["auto"] = key("steps between checkpoints; auto: about every 20 s", "auto", low=1, high=10**9)
 
 

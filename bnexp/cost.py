@@ -34,6 +34,13 @@ def stack_seconds(config: Config, header: Header, width: int, steps: int) -> flo
     return (EVALUATION + metrics) * steps * step
 
 
+def evaluation_steps(config: Config, header: Header, images: int) -> float:
+    """What an evaluation of so many images costs, in steps of the same run: a forward pass is counted as a third of a step's work.
+    Neither the stack's width nor anything measured is in it, so that it is the same wherever the run is trained."""
+    macs = network_size(config, header)[0]
+    return (STEP_S / 3 + images * macs / MACS_A_S) / (STEP_S + 3 * config.train.batch_size * macs / MACS_A_S)
+
+
 def network_size(config: Config, header: Header) -> tuple[float, float]:
     """Multiply-adds of one image's forward pass (but for a convolutional network's head), and the number of weights."""
     shape, _, classes = header

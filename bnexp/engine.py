@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import numpy as np
 import torch
 
 from bnexp.checkpoint import load_checkpoint, save_checkpoint, save_model
@@ -102,7 +104,16 @@ def _run(job: _Job, stop: Stop) -> bool:
     """The training itself; False if it was interrupted. However it ends, the summaries say how."""
     try:
         job.start()
-        whole = fit(job.stack, job.data, record=job.record, measured=job.measured, tick=job.tick, save=job.save, stop=stop)
+        whole = fit(
+            job.stack,
+            job.data,
+            record=job.record,
+            record_extra=job.record_extra,
+            measured=job.measured,
+            tick=job.tick,
+            save=job.save,
+            stop=stop,
+        )
         if whole:
             job.finish()
         else:
@@ -209,6 +220,15 @@ class _Job:
             )
             self.recorded = []
 
+    def record_extra(self, index: int, values: dict[str, float]) -> None:
+        """One line of a run's log, of an evaluation that it alone had."""
+        stack, log = self.stack, self.logs.get(index)
+        if log is not None:
+            log.record(stack.step, stack.step / stack.batches.per_epoch, values)
+            if index in stack.stopped:
+                log.say(f"reached the target at step {stack.step} and stops")
+        self.expected = stack.alive
+
     def look(self) -> Look:
         """What the evaluation found that was recorded last."""
         stack, tracks = self.stack, [track for track, run in zip(self.stack.tracks, self.runs, strict=True) if run is not None]
@@ -294,18 +314,31 @@ class _Job:
             with suppress(OSError):
                 log.close()
 
+    def tested(self, index: int, test: dict[str, Scores] | None) -> dict[str, Any]:
+        """What summary.json says under `test`. The argmax of outputs that are not numbers is the first class: a diverged run has neither a
+        confusion matrix nor right answers."""
+        found: dict[str, Any] = {stats: {"loss": None, "accuracy": None} for stats in STATS}
+        found["batch"] |= {"accuracy_std": None, "shuffles": None}
+        found |= dict.fromkeys(("per_class_accuracy", "confusion", "correct"))
+        found["chance"] = int(self.data.test.y.bincount().max()) / len(self.data.test)
+        if test is None:
+            return found
+        for stats, scores in test.items():
+            found[stats] |= {"loss": float(scores.loss[index]), "accuracy": float(scores.accuracy[index])}
+        found["batch"] |= {"accuracy_std": float(test["batch"].accuracy_std[index]), "shuffles": test["batch"].shuffles}
+        if self.stack.tracks[index].diverged_at_step is None and math.isfinite(found["running"]["accuracy"]):
+            confusion, correct = test["running"].confusion[index], test["running"].correct[index].bool()
+            found["per_class_accuracy"] = (confusion.diagonal().double() / confusion.sum(1).clamp(min=1)).tolist()
+            found["confusion"] = confusion.tolist()
+            found["correct"] = base64.b64encode(np.packbits(correct.cpu().numpy()).tobytes()).decode()
+        return found
+
     def summary(self, index: int, status: str, test: dict[str, Scores] | None = None, train: Scores | None = None) -> dict[str, Any]:
         """What summary.json says, non-finite numbers still in it."""
         stack, config, track = self.stack, self.stack.configs[index], self.stack.tracks[index]
         run = self.runs[index]
         assert run is not None
         steps = track.diverged_at_step or track.stopped_at_step or stack.step
-        scores: dict[str, Any] = {stats: {"loss": None, "accuracy": None} for stats in STATS}
-        if test is not None:
-            scores = {stats: {"loss": float(s.loss[index]), "accuracy": float(s.accuracy[index])} for stats, s in test.items()}
-            confusion = test["running"].confusion[index]
-            scores["per_class_accuracy"] = (confusion.diagonal().double() / confusion.sum(1).clamp(min=1)).tolist()
-            scores["confusion"] = confusion.tolist()
         trained: dict[str, Any] = {"loss": None, "accuracy": None, "images": None}
         if train is not None:
             images = int(train.confusion[index].sum())
@@ -321,7 +354,7 @@ class _Job:
             "epochs": round(steps / stack.batches.per_epoch, 4),
             "diverged_at_step": track.diverged_at_step,
             "parameters": parameters_a_run(stack.network, stack.runs),
-            "test": scores,
+            "test": self.tested(index, test),
             "train": trained,
             "val": {
                 "loss": track.val_loss,
@@ -332,6 +365,7 @@ class _Job:
             "target": {
                 "accuracy": config.train.target,
                 "reached_step": track.reached_step,
+                "previous_step": track.previous_step,
                 "reached_train_s": track.reached_train_s if stack.runs == 1 else None,
             },
             "audit": self.audit[index],

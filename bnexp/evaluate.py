@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -31,6 +31,8 @@ ACTIVATION_BYTES = 2**25
 """First-layer activations of an evaluation batch stay within this: large enough to keep two threads busy, small beside any memory."""
 PRECISE_IMAGES = 10_000
 """Precise statistics pool so many training images at most; 1e3 to 1e4 suffice (Wu and Johnson 2021, section 3.3)."""
+SHUFFLES = 20
+"""Scores under batch statistics depend on which images share a batch: they are means over so many shuffles of the split."""
 TRAIN_IMAGES = 10_000
 """The training accuracy is counted on so many images at most, as many as the test sets of the usual data hold: it must not cost more."""
 
@@ -40,11 +42,19 @@ Statistics = dict[str, tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Scores:
-    """Mean cross-entropy [R], accuracy [R] and confusion_[R, K, K] (row: the true class) over a split."""
+    """Mean cross-entropy [R], accuracy [R] and confusion_[R, K, K] (row: the true class) over a split, and correct_[R, N], how often each
+    of its examples was predicted right.
+
+    Each example is predicted once, under batch statistics in each of `shuffles` shuffles: loss and accuracy are then means over these,
+    confusion and correct are sums, and accuracy_std [R] is the accuracy's standard deviation (n - 1) over them.
+    """
 
     loss: Tensor
     accuracy: Tensor
     confusion: Tensor
+    correct: Tensor
+    accuracy_std: Tensor
+    shuffles: int = 1
 
 
 def norm_layers(network: nn.Module) -> dict[str, _BatchNorm]:
@@ -86,15 +96,17 @@ def evaluate(
 ) -> Scores:
     """Scores of every run in the stack on a split, under one of `STATS`; `precise` are the precise statistics, where they are known.
 
-    With `batch`, images come shuffled (by a fixed seed) in batches of exactly the training batch size; the last one is filled up
-    with images that are not counted again, so that each image is judged beside as many others as in training.
+    With `batch`, images come in `SHUFFLES` orders (drawn on the CPU by a fixed seed, the same on every device), each in batches of exactly
+    the training batch size; the last one is filled up with images that are not counted again, so that each image is judged beside as many
+    others as in training.
     """
     if stats == "running" or not norm_layers(network):
         return _score(network, data, split, torch.arange(len(split.y)), evaluation_batch(network, data, config), config)
     if stats == "batch":
-        order = torch.randperm(len(split.y), generator=torch.Generator().manual_seed(0))
+        generator = torch.Generator().manual_seed(0)
+        orders = [torch.randperm(len(split.y), generator=generator) for _ in range(SHUFFLES)]
         with _own_statistics(network):
-            return _score(network, data, split, order, config.train.batch_size, config, fill=True)
+            return _pooled([_score(network, data, split, order, config.train.batch_size, config, fill=True) for order in orders])
     with _replaced(network, precise or precise_statistics(network, data, config)):
         return evaluate(network, data, split, config, "running")
 
@@ -116,6 +128,7 @@ def _score(network: nn.Sequential, data: Dataset, split: Split, order: Tensor, b
     runs, classes, device = runs_in(network), len(data.classes), split.x.device
     loss = torch.zeros(runs, dtype=torch.float64, device=device)
     confusion = torch.zeros(runs, classes * classes, dtype=torch.int64, device=device)
+    correct = torch.zeros(runs, len(split.y), dtype=torch.int64, device=device)
     with _mode(network, training=False):
         for start in range(0, len(order), batch):
             index = order[start : start + batch]
@@ -129,12 +142,22 @@ def _score(network: nn.Sequential, data: Dataset, split: Split, order: Tensor, b
             logits_RBK, y = logits_RBK[:, :counted].float(), y[:counted].expand(runs, -1)
             losses = F.cross_entropy(logits_RBK.flatten(0, 1), y.flatten(), reduction="none").view(runs, counted)
             loss += losses.sum(1, dtype=torch.float64)
-            cell = y * classes + logits_RBK.argmax(2)
+            guess = logits_RBK.argmax(2)
+            correct[:, index[:counted]] = (guess == y).long()
+            cell = y * classes + guess
             confusion.scatter_add_(1, cell, torch.ones_like(cell))
     confusion = confusion.view(runs, classes, classes)
     loss /= len(order)
     accuracy = confusion.diagonal(dim1=1, dim2=2).sum(1).double() / len(order)
-    return Scores(loss, accuracy.where(loss.isfinite(), math.nan), confusion)  # NaN outputs predict nothing
+    accuracy = accuracy.where(loss.isfinite(), math.nan)  # NaN outputs predict nothing
+    return Scores(loss, accuracy, confusion, correct, 0 * accuracy)
+
+
+def _pooled(scores: Sequence[Scores]) -> Scores:
+    """The scores of several shuffles as one."""
+    loss, accuracy = (torch.stack([getattr(one, name) for one in scores]) for name in ("loss", "accuracy"))
+    confusion, correct = (torch.stack([getattr(one, name) for one in scores]).sum(0) for name in ("confusion", "correct"))
+    return Scores(loss.mean(0), accuracy.mean(0), confusion, correct, accuracy.std(0), len(scores))
 
 
 @torch.inference_mode()

@@ -44,7 +44,7 @@ def load_saved(run: Run, place: Mapping[str, Any]) -> tuple[Config, nn.Sequentia
 def evaluate_saved(
     run: Run, stats: Sequence[str], folded: bool, terminal: Terminal, place: Mapping[str, Any] = MappingProxyType({})
 ) -> dict[str, Any]:
-    """`{id, images, test: {stats: {loss, accuracy}}, folded?}` on the run's test data.
+    """`{id, images, test: {stats: {loss, accuracy}}, folded?}` on the run's test data; `test.batch` as in summary.json.
 
     Raises:
         UsageError: `folded` does not apply to this network.
@@ -62,6 +62,8 @@ def evaluate_saved(
     for which in stats:
         scores = evaluate(network, data, data.test, config, which)
         result["test"][which] = {"loss": float(scores.loss[0]), "accuracy": float(scores.accuracy[0])}
+        if which == "batch":
+            result["test"][which] |= {"accuracy_std": float(scores.accuracy_std[0]), "shuffles": scores.shuffles}
     if folded:
         result["folded"] = _folded(network, fold(network, config), data, run)
     return finite(result)

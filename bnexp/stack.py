@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bnexp.batches import Batches
 from bnexp.clock import Clock
@@ -62,6 +62,7 @@ class Stack:
         self.tracks = [Track() for _ in configs]
         self.stopped: dict[int, dict[str, Tensor]] = {}
         """The state_dict of each run that stopped at its target, as it was then: its channels are trained on, and replaced at the end."""
+        self._alone: nn.Sequential | None = None
         self.clock = Clock(device)
         self.losses: list[Tensor] = []  # [R] a step, since the last record; read only there
         self.correct: list[Tensor] = []
@@ -104,6 +105,20 @@ class Stack:
         """Stops a run here: what it is now it stays, whatever becomes of its channels."""
         self.tracks[run].stopped_at_step = self.step
         self.stopped[run] = unstack(self.network.state_dict(), self.runs, run)
+
+    def alone(self, run: int) -> nn.Sequential:
+        """The run's network as it is now, to be evaluated without the others: a copy, where there are any."""
+        if self.runs == 1:
+            return self.network
+        if self._alone is None:
+            data, (weight, *_) = self.batches.data, self.network.parameters()
+            network = build(self.config.model, data.shape, len(data.classes), 1)
+            layout = memory_format(len(data.shape) - 1, self.device)
+            self._alone = network.to(device=self.device, dtype=weight.dtype, memory_format=layout)  # type: ignore[call-overload]
+        own = self._alone.state_dict()
+        for name, all_runs in self.network.state_dict().items():
+            own[name].copy_(all_runs if all_runs.dim() == 0 else all_runs.unflatten(0, (self.runs, -1))[run])
+        return self._alone
 
     def put_back(self) -> None:
         """Gives the stopped runs the weights and buffers with which they stopped. Only `num_batches_tracked`, which all share, stays."""

@@ -34,10 +34,14 @@ _OURS: dict[str, Any] = {
     "budget": {"steps": _WHOLE, "until_target": _FLAG},
     **dict.fromkeys(("steps", "diverged_at_step", "parameters"), _WHOLE),
     "epochs": _NUMBER,
-    "test": {"running": _SCORE, "precise": _SCORE, "batch": _SCORE, "per_class_accuracy": [_NUMBER], "confusion": [[_WHOLE]]},
+    "test": {
+        **dict.fromkeys(("running", "precise"), _SCORE),
+        "batch": {**_SCORE, "accuracy_std": _NUMBER, "shuffles": _WHOLE},
+        **{"per_class_accuracy": [_NUMBER], "confusion": [[_WHOLE]], "correct": _TEXT, "chance": _NUMBER},
+    },
     "train": {**_SCORE, "images": _WHOLE},
     "val": {**_SCORE, "best_accuracy": _NUMBER, "best_step": _WHOLE},
-    "target": {"accuracy": _NUMBER, "reached_step": _WHOLE, "reached_train_s": _NUMBER},
+    "target": {"accuracy": _NUMBER, "reached_step": _WHOLE, "previous_step": _WHOLE, "reached_train_s": _NUMBER},
     "audit": {
         **dict.fromkeys(("initial_weights", "batch_order"), _TEXT),
         "batch_order_epochs": _WHOLE,

@@ -7,6 +7,7 @@ meanwhile falls on all of them alike. Nothing is written, and nothing of what is
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from statistics import median, quantiles
 
 import torch
 
+from bnexp.analysis import StepMs
 from bnexp.clock import WARMUP_STEPS
 from bnexp.config import Config, check_fits
 from bnexp.engine import load_data, memory_in_one_sentence
@@ -23,11 +25,11 @@ from bnexp.stack import Stack, train_step
 from bnexp.terminal import Display, Terminal
 
 TURN_STEPS = 5
-"""Timed steps of an arm's turn."""
+"""Timed steps of an arm's turn. Those that take long have fewer, so that `FEWEST_TURNS` turns do not take longer than is asked for."""
 LEAD_STEPS = 1
 """Steps before them that are not timed: the caches still hold the other arm's tensors, and the number of threads may have changed."""
-FEWEST_STEPS = 20
-"""Timed steps of an arm at the least, however long they take."""
+FEWEST_TURNS = 20
+"""Turns of an arm at the least, however long they take: the ratio of two arms is known as well as it agrees from turn to turn."""
 
 Parts = dict[str, float]
 """Seconds of one step's forward, backward and optimizer part (of a replayed step, all under the last); their sum is the step's."""
@@ -42,6 +44,9 @@ class StepTime:
     step's bookkeeping. The parts of a step add up to it, their medians only nearly; they are None where a CUDA graph makes the whole step.
     On CUDA the device is waited for after each part, so that a step here is longer than one of a training, whose kernels are queued while
     Python goes on.
+
+    `turns_ms` has the median step of each of the arm's turns: the i-th turns of all arms came one after another, and share what the
+    machine did then.
     """
 
     median_ms: float
@@ -53,6 +58,7 @@ class StepTime:
     steps: int
     threads: int
     device: str
+    turns_ms: StepMs
 
 
 def step_times(
@@ -93,15 +99,19 @@ def step_times(
     return {label: _summed_up(timed[label], used[label], stack.device) for label, stack in stacks.items()}
 
 
-def take_turns(stacks: Mapping[str, Stack], threads: Mapping[str, int], seconds: float) -> dict[str, list[Parts]]:
-    """The timed steps of each arm: warm-up first, then rounds of one turn an arm until `seconds` are over and there are enough."""
-    timed: dict[str, list[Parts]] = {label: [] for label in stacks}
+def take_turns(stacks: Mapping[str, Stack], threads: Mapping[str, int], seconds: float) -> dict[str, list[list[Parts]]]:
+    """The timed steps of each turn of each arm: warm-up first, then rounds of one turn an arm until `seconds` are over and there are
+    enough. Every other round goes through the arms backwards, so that none always comes first."""
+    timed: dict[str, list[list[Parts]]] = {label: [] for label in stacks}
     begun = time.perf_counter()
-    for label, stack in stacks.items():
-        _turn(stack, threads[label], WARMUP_STEPS)
-    while stacks and (time.perf_counter() - begun < seconds or min(map(len, timed.values())) < FEWEST_STEPS):
-        for label, stack in stacks.items():
-            timed[label] += _turn(stack, threads[label], LEAD_STEPS + TURN_STEPS)[LEAD_STEPS:]
+    warm_s = sum(sum(parts.values()) for label in stacks for parts in _turn(stacks[label], threads[label], WARMUP_STEPS))
+    steps = max(1, min(TURN_STEPS, math.floor(seconds / FEWEST_TURNS / max(warm_s / WARMUP_STEPS, 1e-9)) - LEAD_STEPS))
+    rounds, order = 0, list(stacks)
+    while stacks and (time.perf_counter() - begun < seconds or rounds < FEWEST_TURNS):
+        for label in order:
+            timed[label].append(_turn(stacks[label], threads[label], LEAD_STEPS + steps)[LEAD_STEPS:])
+        order.reverse()
+        rounds += 1
     return timed
 
 
@@ -126,10 +136,15 @@ def _timed_step(stack: Stack) -> Parts:
     return parts
 
 
-def _summed_up(timed: list[Parts], threads: int, device: torch.device) -> StepTime:
-    whole_ms = [1e3 * sum(parts.values()) for parts in timed]
-    low, middle, high = quantiles(whole_ms, n=4, method="inclusive")
+def _summed_up(turns: list[list[Parts]], threads: int, device: torch.device) -> StepTime:
+    timed = [parts for turn in turns for parts in turn]
+    low, middle, high = quantiles([_ms(parts) for parts in timed], n=4, method="inclusive")
     parts: dict[str, float | None] = {"forward_ms": None, "backward_ms": None, "optimizer_ms": None}
     if all("forward" in own for own in timed):
         parts = {f"{name}_ms": 1e3 * median(own[name] for own in timed) for name in ("forward", "backward", "optimizer")}
-    return StepTime(middle, low, high, **parts, steps=len(timed), threads=threads, device=device_name(device))
+    turns_ms = tuple(median(map(_ms, turn)) for turn in turns)
+    return StepTime(middle, low, high, **parts, steps=len(timed), threads=threads, device=device_name(device), turns_ms=turns_ms)
+
+
+def _ms(parts: Parts) -> float:
+    return 1e3 * sum(parts.values())

@@ -135,12 +135,14 @@ def mark_failed(planned: Planned, reason: str) -> None:
 
 def empty_summary(run: Run) -> dict[str, Any]:
     """The summary of a run that never began."""
-    scores = {stats: {"loss": None, "accuracy": None} for stats in ("running", "precise", "batch")}
+    scores: dict[str, Any] = {stats: {"loss": None, "accuracy": None} for stats in ("running", "precise", "batch")}
+    scores["batch"] |= {"accuracy_std": None, "shuffles": None}
+    scores |= dict.fromkeys(("per_class_accuracy", "confusion", "correct", "chance"))
     keys = dict.fromkeys(("parameters", "epochs", "diverged_at_step", "data", "environment", "audit"))
     groups = {
         "train": ("loss", "accuracy", "images"),
         "val": ("loss", "accuracy", "best_accuracy", "best_step"),
-        "target": ("accuracy", "reached_step", "reached_train_s"),
+        "target": ("accuracy", "reached_step", "previous_step", "reached_train_s"),
         "budget": ("steps", "until_target"),
         "speed": ("train_s", "compile_s", "eval_s", "metrics_s", "images_per_s", "step_ms_median"),
     }

@@ -82,4 +82,3 @@ def test_the_sentences_say_what_the_tests_decide() -> None:
                 assert text.startswith("No difference in test accuracy is shown")
                 assert "can show" in text
     assert len(seen) > 1
-

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from test_analysis_rows import make_row
 
-from bnexp.analysis import by_batch_size, compare_arms, small_batch_cost
-from bnexp.analysis.words import STOPPED
+from bnexp.analysis import SmallBatchCost, by_batch_size, compare_arms, small_batch_cost, with_holm, words
+from bnexp.analysis.notes import STOPPED
 from bnexp.errors import UsageError
 from bnexp.files import dump_json, finite
 
@@ -25,7 +25,7 @@ def study(cost: float = 0.05, n: int = 10, sizes: tuple[int, ...] = SIZES, **mor
     for size in sizes:
         for lr in (0.03, 0.1, 0.3):
             for seed in range(n):
-                own = NOISE[(seed * size + 1) % 10] / 2
+                own = random.Random(size).sample(NOISE, 10)[seed] / 2
                 acc = 0.9 + NOISE[seed] + own - 0.1 * abs(lr - 0.1)
                 rows.append(
                     make_row(
@@ -36,15 +36,23 @@ def study(cost: float = 0.05, n: int = 10, sizes: tuple[int, ...] = SIZES, **mor
     return rows
 
 
+def said(found: SmallBatchCost) -> tuple[str, str]:
+    """The two sentences as a command prints them."""
+    return words.small_batches(with_holm(found))
+
+
 def test_the_table_has_every_arm_size_and_rate() -> None:
     rows = study()
     found = by_batch_size(rows)
     assert len(found.table) == 4 * 2 * (1 + 3)
     assert [c.batch_sizes for c in found.comparisons] == [(size,) for size in SIZES]
-    row = next(r for r in found.table if (r.batch_size, r.arm, r.kind) == (8, "batch", "best-lr"))
+    row = next(r for r in found.table if (r.batch_size, r.arm, r.kind) == (8, "batch", "tuned"))
     twin = compare_arms([r for r in rows if r["config.train.batch_size"] == 8], "none").headline
-    assert (row.lr, row.n, row.running, row.steps) == (0.1, 10, twin.arms["batch"].accuracy["running"], twin.arms["batch"].steps)
-    assert row.difference == twin.versus["batch"].accuracy["running"]
+    assert (row.lr, row.picked, row.n) == (None, {0.1: 10}, 10)
+    assert (row.running, row.steps) == (twin.arms["batch"].accuracy["running"], twin.arms["batch"].steps)
+    assert row.difference is not None
+    assert not row.difference.primary  # one of four batch sizes
+    assert row.difference == dataclasses.replace(twin.versus["batch"].accuracy["running"], primary=False)
     assert all(r.difference is None and r.speedup is None for r in found.table if r.arm == "none")
     json.loads(dump_json(finite(dataclasses.asdict(found))))
 
@@ -59,12 +67,18 @@ def test_a_batch_size_without_the_baseline_stands_alone() -> None:
 
 def test_small_batches_that_cost_are_found() -> None:
     found = small_batch_cost(study())
-    best = [cost for cost in found.costs if cost.kind == "best-lr"]
-    assert (found.reference, [cost.batch_size for cost in best]) == (32, [2, 8])
-    assert best[0].pairs.difference == pytest.approx(-0.05, abs=0.01)
-    assert best[0].pairs.p is not None
-    assert best[0].p_holm == pytest.approx(2 * best[0].pairs.p)
-    assert found.answer.startswith("Yes: small batches cost accuracy here (arm batch), namely batch 2; against batch 32")
+    tuned = found.of("tuned")
+    assert (found.reference, [cost.batch_size for cost in tuned]) == (32, [2, 8])
+    assert tuned[0].pairs.difference == pytest.approx(-0.05, abs=0.01)
+    assert (tuned[0].pairs.primary, tuned[0].lr) == (False, None)
+    corrected = with_holm(found).of("tuned")[0].pairs
+    assert corrected.p_holm is not None
+    assert corrected.p is not None
+    assert corrected.p_holm > corrected.p
+    answer, _ = said(found)
+    assert answer.startswith("Small batches cost accuracy with BN, at batch 2; against batch 32")
+    for part in ("on these test images", "each seed at the learning rate that it chose", "batch 8: ", "n = 10 seeds"):
+        assert part in answer
     assert len([cost for cost in found.costs if cost.kind == "same-lr"]) == 3 * 2
     assert "equal epochs (10), not steps: smaller batches make more updates in them." in found.warnings
     shuffled = study()
@@ -72,15 +86,32 @@ def test_small_batches_that_cost_are_found() -> None:
     assert small_batch_cost(shuffled) == found
 
 
-def test_no_cost_is_a_result_too() -> None:
-    assert small_batch_cost(study(cost=0.0)).answer.startswith("No cost of small batches is shown here (arm batch)")
-    assert small_batch_cost(study(), "none").answer.startswith("No cost of small batches is shown here (arm none)")
-    assert small_batch_cost(study(cost=-0.05)).answer.startswith("No: accuracy is even better here (arm batch) at batch 2")
+def test_tuned_costs_let_each_seed_choose_its_rate() -> None:
+    """Odd seeds have their lowest loss at 0.3; the pairs are between what each chose."""
+    rows = [
+        {**r, "val.loss": r["val.loss"] - 0.5 * (r["config.optim.lr"] == 0.3 and r["seed"] % 2 and r["config.train.batch_size"] == 2)}
+        for r in study()
+    ]
+    cost = small_batch_cost(rows).of("tuned")[0]
+
+    def chosen(size: int, seed: int) -> float:
+        own = [r for r in rows if (r["config.model.norm"], r["config.train.batch_size"], r["seed"]) == ("batch", size, seed)]
+        return float(min(own, key=lambda r: r["val.loss"])["test.running.accuracy"])
+
+    assert cost.pairs.difference == pytest.approx(sum(chosen(2, seed) - chosen(32, seed) for seed in range(10)) / 10)
+
+
+def test_no_cost_is_not_shown_with_what_could_have_been() -> None:
+    for answer in (*said(small_batch_cost(study(cost=0.0))), *said(small_batch_cost(study(), "none"))):
+        assert answer.startswith("No difference between batch sizes is shown with")
+        assert "points (with 80 % power)" in answer
+    assert "without BN" in said(small_batch_cost(study(), "none"))[0]
+    assert said(small_batch_cost(study(cost=-0.05)))[0].startswith("Accuracy with BN is better at batch 2; against")
 
 
 def test_few_seeds_say_so() -> None:
-    assert small_batch_cost(study(n=5)).answer.startswith("It looks so, but with 5 seeds not beyond doubt")
-    assert small_batch_cost(study(n=3)).answer.startswith("n = 3 seeds: too few to say")
+    assert said(small_batch_cost(study(n=3)))[0].startswith("n = 3 seeds: too few to say")
+    assert said(small_batch_cost(study(n=5)))[0].startswith("Small batches cost accuracy with BN, at batch 2")
 
 
 def test_the_reference_is_never_chosen_on_test_data() -> None:
@@ -97,23 +128,46 @@ def test_the_smallest_is_compared_even_where_validation_likes_it_best() -> None:
     assert small_batch_cost(rows).reference == 32
 
 
-def test_divergence_and_missing_runs_are_told() -> None:
-    def change(row: dict[str, Any]) -> dict[str, Any]:
-        if row["config.train.batch_size"] == 2 and row["config.model.norm"] == "batch" and row["seed"] < 3:
-            return {**row, "status": "diverged"}
-        return {**row, "status": "failed"} if row["config.train.batch_size"] == 8 and row["seed"] == 9 else row
+def diverged(rows: list[dict[str, Any]], size: int, seeds: int) -> list[dict[str, Any]]:
+    return [
+        {**r, "status": "diverged"}
+        if (r["config.train.batch_size"], r["config.model.norm"]) == (size, "batch") and r["seed"] < seeds
+        else r
+        for r in rows
+    ]
 
-    found = small_batch_cost([change(row) for row in study()])
-    assert found.costs[0].n_diverged == 3
-    assert "3 diverged, counted as 0" in found.answer
+
+def test_failures_and_missing_runs_are_counted_apart_from_accuracy() -> None:
+    rows = [{**r, "status": "failed"} if (r["config.train.batch_size"], r["seed"]) == (8, 9) else r for r in diverged(study(), 2, 3)]
+    found = small_batch_cost(rows)
+    assert (found.costs[0].failures.rate, found.costs[0].failures.baseline_rate, found.costs[0].pairs.n) == (0.3, 0, 7)
+    assert "30 % of its runs failed" in said(found)[0]
+    assert "fails more often" not in said(found)[0]
     assert any("batch 2: diverged runs: 3 of 10 at lr 0.03" in text for text in found.warnings)
     assert any("batch 8: 3 of 30 runs have no result" in text for text in found.warnings)
 
 
+def test_a_batch_size_at_which_nothing_trains_is_said_to_fail() -> None:
+    """No seed pairs there, which must not leave the worst batch size out of the sentence."""
+    for seeds in (8, 10):
+        for answer in said(small_batch_cost(diverged(study(cost=0.0), 2, seeds))):
+            assert answer.startswith("Training fails more often with BN at batch 2; against batch 32")
+            assert f"{10 * seeds} % of its runs failed" in answer
+    only = [r for r in diverged(study(), 2, 10) if r["config.train.batch_size"] in (2, 32)]
+    assert said(small_batch_cost(only, reference=32))[0].startswith("Training fails more often with BN at batch 2")
+
+
+def test_names_of_arms_keep_their_letters() -> None:
+    answer, _ = said(
+        small_batch_cost(study(), "SGD, ModelA", arm_of=lambda row: "SGD, ModelA" if row["config.model.norm"] == "batch" else "x")
+    )
+    assert answer.startswith("Small batches cost accuracy with SGD, ModelA, at batch 2")
+
+
 def test_too_few_batch_sizes() -> None:
-    assert "fewer than two batch sizes" in small_batch_cost(study(sizes=(8,))).answer
-    assert "fewer than two batch sizes" in small_batch_cost([]).answer
-    assert "nothing to compare" in small_batch_cost(study(), reference=2).answer
+    assert "fewer than two batch sizes" in said(small_batch_cost(study(sizes=(8,))))[0]
+    assert "fewer than two batch sizes" in said(small_batch_cost([]))[1]
+    assert "nothing to compare" in said(small_batch_cost(study(), reference=2))[0]
     steps = small_batch_cost(study(config__train__steps=100, config__train__epochs=None))
     assert not any("epochs" in text for text in steps.warnings)
     assert "equal steps (100): smaller batches see fewer images in them." in steps.warnings
@@ -139,24 +193,20 @@ def best_at(size: int, lr: float) -> list[dict[str, Any]]:
 
 def test_both_answers_say_at_which_rates() -> None:
     found = small_batch_cost(best_at(2, 0.3))
-    assert [cost.lr for cost in found.costs if cost.kind == "best-lr"] == [0.3, 0.1]
-    assert "against batch 32, each at its own best learning rate, test accuracy with running statistics: batch 2: " in found.answer
-    assert found.answer_same_lr.startswith(
-        "Yes: small batches cost accuracy here (arm batch), namely batch 2; against batch 32, all at its "
-    )
-    assert "all at its best learning rate 0.1, test accuracy with running statistics: batch 2: " in found.answer_same_lr
-    twins = [cost for cost in found.costs if cost.kind == "same-lr" and cost.lr == 0.1]
-    assert f"{100 * (twins[0].pairs.difference or 0):+.2f} points" in found.answer_same_lr
-    assert "Holm's p over 2 tests" in found.answer_same_lr
+    tuned, same = said(found)
+    assert "against batch 32, each seed at the learning rate that it chose, test accuracy with running statistics" in tuned
+    assert "against batch 32, all at its best learning rate 0.1, test accuracy with running statistics" in same
+    twins = found.of("same-lr")
+    assert [cost.lr for cost in twins] == [0.1, 0.1]
+    assert f"batch 2: {100 * (twins[0].pairs.difference or 0):+.2f} points" in same
+    assert "Holm's p" in same
 
 
 def test_a_batch_size_without_the_reference_rate_is_named() -> None:
     rows = [r for r in study() if (r["config.train.batch_size"], r["config.optim.lr"]) != (2, 0.1)]
-    assert small_batch_cost(rows).answer_same_lr.endswith(". Batch 2 has no result at it.")
+    assert said(small_batch_cost(rows))[1].endswith(" Batch 2 has no result at it.")
     rows = [r for r in rows if (r["config.train.batch_size"], r["config.optim.lr"]) != (8, 0.1)]
-    assert small_batch_cost(rows).answer_same_lr == (
-        "No batch size of batch below the reference 32 has runs to pair with it, all at its best learning rate 0.1: nothing to compare."
-    )
+    assert "nothing to compare" in said(small_batch_cost(rows))[1]
 
 
 def cold_from(size: int) -> list[dict[str, Any]]:
@@ -180,14 +230,11 @@ def test_a_diverged_run_is_not_cold() -> None:
     assert not any("cold" in text for text in small_batch_cost(rows).warnings)
 
 
-def test_runs_that_stopped_at_their_target_do_not_tell_what_small_batches_cost() -> None:
+def test_runs_that_stopped_at_their_target_do_not_say_what_small_batches_cost() -> None:
     found = small_batch_cost(study(budget__until_target=True))
     assert found.costs == small_batch_cost(study()).costs
-    for answer, rates in ((found.answer, "each at its own best"), (found.answer_same_lr, "all at its best")):
-        assert answer.startswith(
-            f"Accuracies of runs that stopped at their target do not tell what small batches cost (arm batch, {rates} learning rate"
-        )
-        assert not any(word in answer for word in ("Yes", "No", "looks so"))
+    for answer in said(found):
+        assert answer.startswith("Accuracies of runs that stopped at their target do not say what small batches cost (with BN, ")
     assert STOPPED in found.warnings
     assert not any("equal epochs" in text for text in found.warnings)
     assert STOPPED not in small_batch_cost(study()).warnings

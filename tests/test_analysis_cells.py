@@ -50,7 +50,8 @@ def test_diverged_missing_and_unreadable_runs() -> None:
     (only,) = found.cells
     assert (found.keys, only.values, found.n_unreadable) == ((), (), 1)
     assert (only.n, only.n_diverged, only.n_missing) == (2, 1, 1)
-    assert (only.accuracy["running"].mean, only.val_loss.mean, only.gap.n) == (pytest.approx(0.45), math.inf, 0)
+    assert (only.accuracy["running"].n, only.accuracy["running"].mean) == (1, pytest.approx(0.9))  # no mean over accuracies and zeros
+    assert (only.val_loss.mean, only.gap.n, only.steps.reached) == (math.inf, 0, 1)
     assert cells([]).cells == ()
 
 

@@ -71,7 +71,7 @@ def test_only_equal_seed_sets_compare() -> None:
 def test_no_result_no_choice() -> None:
     best = select_lr([make_row(status="failed")])
     assert (best.lr, best.mean_val_loss, best.by_lr, best.warnings) == (None, None, (), ("no run has a result",))
-    assert largest_stable_lr([make_row(status="running")]) == StableLr(None, False, None, None, ())
+    assert largest_stable_lr([make_row(status="running")]) == StableLr(None, None, {}, ())
 
 
 ROWS = st.dictionaries(
@@ -92,46 +92,98 @@ def test_the_choice_looks_at_validation_only_and_not_at_the_order(accuracies: Ac
     assert largest_stable_lr(shuffled) == stable
     assert isinstance(best, BestLr)
     assert best.lr in accuracies
-    if stable.lr is not None:
-        assert best.lr is not None
-        assert stable.lr >= best.lr
+    assert stable.by_seed == {seed: bracket_by_loop(accuracies, seed) for seed in best.seeds}
+    assert (stable.lr, stable.unstable_lr) == sorted(stable.by_seed.values())[(len(best.seeds) - 1) // 2]
+
+
+def bracket_by_loop(accuracies: Accuracies, seed: int) -> tuple[float, float]:
+    """Upwards from the seed's best learning rate until one is unstable; a diverged run is none that counts."""
+    score = {lr: -1.0 if (acc := own[seed]) is None else acc for lr, own in sorted(accuracies.items()) if seed < len(own)}
+    compared = [score.lr for score in select_lr(grid(accuracies)).by_lr if score.compared]
+    best = max(compared, key=lambda lr: (score[lr], -lr))
+    if score[best] <= 0:
+        return 0.0, compared[0]
+    stable = best
+    for lr in compared[compared.index(best) + 1 :]:
+        if score[lr] < 0.8 * score[best]:
+            return stable, lr
+        stable = lr
+    return stable, INF
 
 
 @pytest.mark.parametrize(
-    ("accuracies", "lr", "at_edge"),
+    ("accuracies", "bracket"),
     [
-        ({0.01: [0.9] * 5, 0.1: [0.95] * 5, 0.3: [0.8] * 5, 1.0: [0.5] * 5}, 0.3, False),
-        ({0.01: [0.9] * 5, 0.1: [0.95] * 5, 0.3: [0.8] * 5}, 0.3, True),
-        ({0.1: [0.95] * 5, 0.3: [0.5] * 5, 1.0: [0.9] * 5}, 0.1, False),  # a hole: what lies beyond does not count
-        ({0.01: [0.1] * 5, 0.1: [0.95] * 5, 0.3: [0.5] * 5}, 0.1, False),  # one below the best does not matter
-        ({0.1: [0.95] * 5, 0.3: [0.9, 0.9, 0.9, 0.9, None]}, 0.3, True),  # 4 of 5 is 80 %
-        ({0.1: [0.95] * 5, 0.3: [0.9, 0.9, 0.9, 0.7, None]}, 0.1, False),
-        ({0.1: [0.95], 0.3: [None]}, 0.1, False),
-        ({0.1: [0.95]}, 0.1, True),
-        ({0.1: [None] * 5, 0.3: [None] * 5}, None, False),
-        ({0.1: [0.9, 0.9, None], 0.3: [None, None, 0.9]}, None, False),  # not even the best is stable
+        ({0.01: [0.9] * 5, 0.1: [0.95] * 5, 0.3: [0.8] * 5, 1.0: [0.5] * 5}, (0.3, 1.0)),
+        ({0.01: [0.9] * 5, 0.1: [0.95] * 5, 0.3: [0.8] * 5}, (0.3, INF)),  # the edge: the truth lies beyond
+        ({0.1: [0.95] * 5, 0.3: [0.5] * 5, 1.0: [0.9] * 5}, (0.1, 0.3)),  # a hole: what lies beyond does not count
+        ({0.01: [0.1] * 5, 0.1: [0.95] * 5, 0.3: [0.5] * 5}, (0.1, 0.3)),  # one below the best does not matter
+        ({0.1: [0.95] * 5, 0.3: [0.9, 0.9, 0.9, 0.9, None]}, (0.3, INF)),  # the median seed
+        ({0.1: [0.95] * 5, 0.3: [0.9, 0.9, 0.7, 0.7, None]}, (0.1, 0.3)),
+        ({0.1: [0.95], 0.3: [None]}, (0.1, 0.3)),
+        ({0.1: [0.95]}, (0.1, INF)),
+        ({0.1: [None] * 5, 0.3: [None] * 5}, (0.0, 0.1)),  # unstable everywhere
+        ({0.1: [0.9, 0.9, None], 0.3: [None, None, 0.9]}, (0.1, 0.3)),  # each seed by its own best rate
     ],
 )
-def test_the_largest_stable_lr(accuracies: Accuracies, lr: float | None, at_edge: bool) -> None:
+def test_the_bracket_of_the_largest_stable_lr(accuracies: Accuracies, bracket: tuple[float, float]) -> None:
     found = largest_stable_lr(grid(accuracies))
-    assert (found.lr, found.at_edge) == (lr, at_edge)
+    assert (found.lr, found.unstable_lr) == bracket
+    assert found.at_edge == math.isinf(bracket[1])
 
 
 def test_stable_is_measured_against_the_best_accuracy_on_the_way() -> None:
     """What is reached is the end of training; what is to be reached is the best on the way."""
     rows = [make_row(lr=0.1, acc=0.9, val__best_accuracy=0.95), make_row(lr=0.3, acc=0.75, val__best_accuracy=0.9)]
     found = largest_stable_lr(rows)
-    assert (found.best_accuracy, found.threshold) == (0.95, pytest.approx(0.76))
-    assert found.by_lr == (LrReach(0.1, 1, 1, True), LrReach(0.3, 1, 0, False))
+    assert found.by_lr == (LrReach(0.1, 1, 1), LrReach(0.3, 1, 0))
+    assert (found.by_lr[0].stable, found.by_lr[1].stable) == (True, False)
+    assert (found.lr, found.unstable_lr) == (0.1, 0.3)
+    sunk = largest_stable_lr([make_row(lr=0.1, acc=0.7, val__best_accuracy=0.95)])
+    assert (sunk.lr, sunk.unstable_lr) == (0, 0.1)
 
 
-def test_the_factor_of_stable_lrs_carries_the_edges() -> None:
-    def stable(lr: float | None, at_edge: bool = False) -> StableLr:
-        return StableLr(lr, at_edge, 0.9, 0.72, ())
+def test_a_seed_at_chance_is_stable_nowhere() -> None:
+    rows = [make_row(lr=lr, acc=0.1, data__test=360, test__chance=0.1) for lr in (0.1, 0.3)]
+    found = largest_stable_lr(rows)
+    assert (found.lr, found.unstable_lr) == (0, 0.1)
 
-    assert stable_factor(stable(3.0), stable(0.3)).bound == "exact"
-    assert stable_factor(stable(3.0), stable(0.3)).value == pytest.approx(10)
-    assert stable_factor(stable(3.0, True), stable(0.3)).bound == "at_least"
-    assert stable_factor(stable(3.0), stable(0.3, True)).bound == "at_most"
-    assert stable_factor(stable(3.0, True), stable(3.0, True)).bound == "unknown"
-    assert stable_factor(stable(None), stable(0.3)).value is None
+
+def stable(*brackets: tuple[float, float]) -> StableLr:
+    middle = sorted(brackets)[(len(brackets) - 1) // 2]
+    return StableLr(*middle, dict(enumerate(brackets)), ())
+
+
+@pytest.mark.parametrize(
+    ("arm", "baseline", "low", "high"),
+    [
+        ((1.0, 3.0), (0.1, 0.3), 1 / 0.3, 3 / 0.1),  # at least 1 over 0.3, at most 3 over 0.1
+        ((0.1, 0.3), (1.0, 3.0), 0.1 / 3, 0.3),
+        ((3.0, INF), (0.1, 0.3), 10, INF),
+        ((1.0, 3.0), (0.0, 0.003), 1 / 0.003, INF),
+        ((1.0, 3.0), (1.0, 3.0), 1 / 3, 3),
+        ((3.0, INF), (3.0, INF), 0, INF),
+        ((0.0, 0.003), (0.0, 0.003), 0, INF),
+    ],
+)
+def test_the_factor_of_stable_lrs_counts_the_whole_brackets(
+    arm: tuple[float, float], baseline: tuple[float, float], low: float, high: float
+) -> None:
+    found = stable_factor(stable(*[arm] * 10), stable(*[baseline] * 10))
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+    assert found.p == pytest.approx(2 / 2**10 if low > 1 or high < 1 else 1.0)
+    assert found.shown == (low > 1 or high < 1)
+    assert found.method == "sign"
+    assert found.low is not None
+    assert found.high is not None
+    assert found.factor is not None
+    assert found.low <= found.factor <= found.high
+
+
+def test_seeds_that_disagree_or_are_few_show_no_factor() -> None:
+    up, down = (1.0, 3.0), (0.1, 0.3)
+    assert not stable_factor(stable(*[up] * 5), stable(*[down] * 5)).shown  # five signs have p 0.0625
+    assert not stable_factor(stable(*[up] * 8, down, down), stable(*[down] * 8, up, up)).shown
+    assert stable_factor(stable(*[up] * 9, down), stable(*[down] * 10)).shown  # one seed in the same bracket as the baseline
+    nothing = stable_factor(StableLr(None, None, {}, ()), stable(down))
+    assert (nothing.n, nothing.factor, nothing.shown) == (0, None, False)

@@ -55,10 +55,12 @@ def make_row(
     return {**row, **{key.replace("__", "."): value for key, value in more.items()}}
 
 
-def test_a_diverged_run_predicts_nothing_and_reaches_nothing() -> None:
+def test_a_diverged_run_has_no_accuracy_and_reaches_nothing() -> None:
     row = make_row(acc=0.1, status="diverged", target__reached_step=50, train__accuracy=0.1)
-    assert [r.accuracy(row, stats) for stats in r.STATS] == [0.0, 0.0, 0.0]
-    assert r.val_accuracy(row) == 0.0
+    assert [r.accuracy(row, stats) for stats in r.STATS] == [None] * 3
+    assert r.val_accuracy(row) is None
+    assert r.is_failure(row)
+    assert r.target_interval(row) == (math.inf, math.inf)
     assert r.val_loss(row) == math.inf
     assert r.steps_to_target(row) == math.inf
     assert r.gap(row) is None
@@ -82,6 +84,25 @@ def test_a_finished_run_is_what_it_scored() -> None:
     assert r.val_loss(make_row(val__loss=None)) == math.inf
     assert r.steps_to_target(make_row(target__reached_step=None)) == math.inf
     assert r.accuracy(make_row(test__running__accuracy=math.nan)) is None
+
+
+def test_a_run_at_chance_has_no_accuracy_but_a_loss() -> None:
+    row = make_row(acc=0.1, train__accuracy=0.1, data__test=360, test__chance=0.1)
+    assert (r.accuracy(row), r.gap(row), r.val_loss(row)) == (None, None, 0.9)
+
+
+def test_the_target_was_reached_between_two_evaluations() -> None:
+    assert r.target_interval(make_row(target__previous_step=48)) == (48, 50)
+    assert r.target_interval(make_row()) == (50, 50)  # not recorded: what the run says is taken as it is
+    assert r.target_interval(make_row(target__reached_step=None, target__previous_step=None)) == (math.inf, math.inf)
+    assert r.target_interval(make_row(target__previous_step=0)) == (0, 50)
+    strange = (make_row(target__previous_step=80), make_row(target__previous_step=-3), make_row(target__reached_step=-3))
+    assert [r.target_interval(row) for row in strange] == [(50, 50), (0, 50), (math.inf, math.inf)]
+
+
+def test_accuracies_are_told_apart_by_one_image_of_the_smallest_test_set() -> None:
+    assert r.resolution_of([make_row(data__test=360), make_row(data__test=100), make_row()]) == 1 / 100
+    assert r.resolution_of([make_row()]) == r.resolution_of([]) == 0
 
 
 def test_one_run_a_cell_prefers_results_and_refuses_a_mixture() -> None:

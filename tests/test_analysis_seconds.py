@@ -1,15 +1,16 @@
-"""Seconds to target: steps times step time, the cost of a step, and the sentence."""
+"""Seconds to target: steps times step time, the cost of a step from turns, and both uncertainties in one interval."""
 
 from __future__ import annotations
 
 import math
-import statistics
 from typing import Any
 
+import numpy as np
 import pytest
 from test_analysis_rows import make_row
 
-from bnexp.analysis import Seconds, StepMs, compare_arms, seconds_to_target
+from bnexp.analysis import Seconds, StepMs, compare_arms, ratio_to_target, seconds_to_target, step_cost
+from bnexp.analysis.seconds import StepCost, in_seconds
 
 MS: dict[str, StepMs] = {"batch": (2.7, 2.6, 2.8), "none": (2.0, 1.9, 2.1)}
 
@@ -23,75 +24,91 @@ def study(batch: list[int | None], none: list[int | None]) -> list[dict[str, Any
     ]
 
 
-def in_seconds(batch: list[int | None], none: list[int | None], ms: dict[str, StepMs] = MS) -> Seconds:
+def found_of(batch: list[int | None], none: list[int | None], ms: dict[str, StepMs] = MS) -> Seconds:
     return seconds_to_target(compare_arms(study(batch, none), "none"), ms)
 
 
-def test_seconds_are_steps_times_the_median_step() -> None:
-    batch, none = [40, 42, 44, 46, 48], [80, 85, 90, 95, 100]
-    found = in_seconds([*batch], [*none])
+def test_seconds_are_steps_times_the_median_turn() -> None:
+    found = found_of([40, 42, 44, 46, 48], [80, 85, 90, 95, 100])
+    assert found.step_ms == {"none": 2.0, "batch": 2.7}
     assert found.to_target["batch"].median == pytest.approx(44 * 0.0027)
     assert found.to_target["none"].high == pytest.approx(95 * 0.002)
     versus = found.versus["batch"]
-    assert versus.steps.factor == pytest.approx(90 / 44)
-    assert versus.seconds.factor == pytest.approx(90 * 2.0 / (44 * 2.7))
-    twin = math.exp(statistics.fmean(math.log(2.0 * n / (2.7 * b)) for b, n in zip(batch, none, strict=True)))
-    assert versus.seconds.mean == pytest.approx(twin)
-    assert versus.steps.low is not None
-    assert versus.seconds.low == pytest.approx(versus.steps.low * 2.0 / 2.7)
-    assert (versus.seconds.p, versus.seconds.bound) == (versus.steps.p, "exact")
-    cost = versus.step_cost
-    assert (cost.factor, cost.low, cost.high) == pytest.approx((1.35, 2.6 / 2.1, 2.8 / 1.9))
-    assert versus.sentence == (
-        "a step of batch takes 1.35 times one of none (median of solo steps; quartiles allow 1.24 to 1.47); "
-        "to the target, by medians, batch is 2.05 times faster in steps and 1.52 times in seconds."
+    steps = compare_arms(study([40, 42, 44, 46, 48], [80, 85, 90, 95, 100]), "none").headline.versus["batch"].speedup
+    assert steps.factor is not None
+    assert versus.seconds.factor == pytest.approx(steps.factor / versus.step_cost.factor)
+
+
+def test_the_cost_of_a_step_is_a_bootstrap_over_paired_turns() -> None:
+    rng = np.random.default_rng(3)
+    minute = np.exp(rng.normal(0, 0.5, 25))  # the machine's better and worse minutes fall on both
+    arm, base = (ms * minute * np.exp(rng.normal(0, 0.02, 25)) for ms in (2.6, 2.0))
+    found = step_cost(list(arm), list(base))
+    logs = np.log(arm / base)
+    means = [rng.choice(logs, 25).mean() for _ in range(5000)]
+    assert found.factor == pytest.approx(math.exp(logs.mean()))
+    assert found.low == pytest.approx(math.exp(np.quantile(means, 0.025)), rel=0.002)
+    assert found.high == pytest.approx(math.exp(np.quantile(means, 0.975)), rel=0.002)
+    assert found.low < 1.3 < found.high
+    assert found.turns == 25
+    assert found == step_cost(list(arm), list(base))  # the same numbers each time
+    assert found.high / found.low < 1.03  # although the turns themselves differ by far more
+    with pytest.raises(ValueError, match="turns are paired"):
+        step_cost([1.0, 2.0], [1.0])
+
+
+def test_the_interval_in_seconds_covers_the_truth_as_simulated() -> None:
+    """Steps and step times both uncertain: the true ratio of seconds lies in 95 % of the intervals, and p goes with them."""
+    rng, repetitions, hits = np.random.default_rng(0), 400, 0
+    truth = 2.0 / 1.3
+    for _ in range(repetitions):
+        steps = [dict(enumerate((float(s), float(s)) for s in np.exp(rng.normal(math.log(mean), 0.2, 10)))) for mean in (200, 100)]
+        turns = [list(ms * np.exp(rng.normal(0, 0.15, 20))) for ms in (1.3, 1.0)]
+        found = in_seconds(ratio_to_target(*steps), step_cost(*turns))
+        assert found.low is not None
+        assert found.high is not None
+        assert found.p is not None
+        hits += found.low <= truth <= found.high
+        if abs(found.p - 0.05) > 1e-9:
+            assert (found.low > 1 or found.high < 1) == (found.p < 0.05)
+    assert abs(hits / repetitions - 0.95) < 3 * math.sqrt(0.95 * 0.05 / repetitions)
+
+
+def test_a_step_cost_that_is_known_exactly_only_moves_the_ratio() -> None:
+    steps = ratio_to_target(
+        *[dict(enumerate((float(s), float(s)) for s in own)) for own in ([200, 240, 190, 260, 210], [100, 110, 90, 130, 100])]
     )
-    assert "does not include" in found.note
+    found = in_seconds(steps, StepCost(1.25, 1.25, 1.25, 20))
+    for mine, other in ((found.factor, steps.factor), (found.low, steps.low), (found.high, steps.high)):
+        assert mine is not None
+        assert other is not None
+        assert mine == pytest.approx(other / 1.25)
+    same = in_seconds(steps, StepCost(1.0, 1.0, 1.0, 20))
+    assert (same.p, same.detectable) == (pytest.approx(steps.p), pytest.approx(steps.detectable))
+    assert in_seconds(steps, StepCost(1.25, 1.0, 1.5, 20)).high == pytest.approx(
+        math.exp(math.log((steps.factor or 0) / 1.25) + math.hypot(math.log((steps.high or 0) / (steps.factor or 1)), math.log(1.25)))
+    )
 
 
 def test_misses_stay_infinite() -> None:
-    found = in_seconds([40, 41, 42], [None, None, 300])
+    found = found_of([40] * 8, [None] * 6 + [300, 300])
     assert found.to_target["none"].median == math.inf
-    assert (found.versus["batch"].seconds.bound, found.versus["batch"].seconds.low) == ("at_least", None)
-    assert found.versus["batch"].seconds.factor == pytest.approx(400 * 2.0 / (41 * 2.7))
-
-
-@pytest.mark.parametrize(
-    ("batch", "none", "end"),
-    [
-        ([50], [55], "to the target, by medians, batch is 1.1 times faster in steps, but none 1.23 times faster in seconds."),
-        ([55], [50], "to the target, by medians, none is 1.1 times faster in steps and 1.49 times in seconds."),
-        ([50], [50], "to the target, by medians, both need as many steps, but none is 1.35 times faster in seconds."),
-        ([200], [270], "to the target, by medians, batch is 1.35 times faster in steps, but both need as many seconds."),
-        ([None], [None], "; neither reaches the target in the median run."),
-        (
-            [100],
-            [None],
-            "only batch reaches the target in the median run, which makes it at least 4 times as fast in steps and at least 2.96 times in "
-            "seconds.",
-        ),
-        (
-            [None],
-            [100],
-            "only none reaches the target in the median run, which makes it at least 4 times as fast in steps and at least 5.4 times in "
-            "seconds.",
-        ),
-    ],
-)
-def test_the_sentence_says_who_is_sooner(batch: list[int | None], none: list[int | None], end: str) -> None:
-    assert in_seconds(batch, none).versus["batch"].sentence.endswith(end)
-
-
-def test_equal_steps_and_times_are_said_to_be_equal() -> None:
-    sentence = in_seconds([50], [50], {"batch": MS["none"], "none": MS["none"]}).versus["batch"].sentence
-    assert sentence.endswith("to the target, by medians, both need as many steps, and as many seconds.")
+    seconds, cost = found.versus["batch"].seconds, found.versus["batch"].step_cost
+    assert (seconds.method, seconds.misses, seconds.factor) == ("sign", (6, 0), math.inf)
+    assert seconds.low == pytest.approx(300 / 40 / cost.high)
+    assert seconds.p == pytest.approx(2 / 2**8)
+    both = found_of([None] * 6, [None] * 6).versus["batch"].seconds
+    assert (both.p, both.misses, both.shown) == (1.0, (6, 6), False)
 
 
 def test_a_step_time_must_be_there_and_make_sense() -> None:
     with pytest.raises(ValueError, match="no step time of the arm 'none'"):
-        in_seconds([1], [1], {"batch": MS["batch"]})
-    with pytest.raises(ValueError, match="wanted are median, lower and upper quartile"):
-        in_seconds([1], [1], {**MS, "none": (1.0, 2.0, 3.0)})
+        found_of([1], [1], {"batch": MS["batch"]})
+    for wrong in ((1.0, 0.0, 3.0), (1.0, math.inf, 1.0), (1.0, math.nan, 1.0)):
+        with pytest.raises(ValueError, match="step times are above 0"):
+            found_of([1], [1], {**MS, "none": wrong})
+    with pytest.raises(ValueError, match="turns are paired"):
+        found_of([1], [1], {**MS, "none": (2.0, 2.0)})
 
 
 def test_an_arm_without_results_needs_no_step_time() -> None:

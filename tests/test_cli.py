@@ -39,9 +39,10 @@ def test_json_is_one_document_with_the_contracts_keys(runs_dir: Path) -> None:
     assert set(keys.split()) <= set(summary)
     assert summary["status"] == "finished"
     assert summary["steps"] == 24
-    for stats in ("running", "precise", "batch"):
+    for stats in ("running", "precise"):
         assert set(summary["test"][stats]) == {"loss", "accuracy"}
-    assert set(summary["target"]) == {"accuracy", "reached_step", "reached_train_s"}
+    assert set(summary["test"]["batch"]) == {"loss", "accuracy", "accuracy_std", "shuffles"}
+    assert set(summary["target"]) == {"accuracy", "reached_step", "previous_step", "reached_train_s"}
     assert {"train_s", "eval_s", "metrics_s", "images_per_s", "step_ms_median"} <= set(summary["speed"])
     assert summary["stack"]["width"] == 1
     assert sum(map(sum, summary["test"]["confusion"])) == 360

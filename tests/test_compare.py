@@ -1,14 +1,17 @@
 """`bnexp compare`: the arms it trains, what it refuses, and what it says of real runs."""
 
 import json
+import math
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import pytest
 from test_sweep import TINY, bn
 from typer.testing import Result
 
-from bnexp.compare import ask
+from bnexp.analysis import StableLr
+from bnexp.compare import ask, refined
 from bnexp.errors import UsageError
 from bnexp.runs_folder import list_runs
 
@@ -19,9 +22,9 @@ def compare(runs_dir: Path, *args: str, code: int = 0) -> Result:
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
-    """Six rates, both arms and three seeds of a small network, with what --json says of them."""
+    """Four rates, both arms and three seeds of a small network, with what --json says of them."""
     runs_dir = tmp_path_factory.mktemp("compared")
-    args = ["model.widths=[8,8]", "train.epochs=3", "train.target=0.5", "--lrs", "0.01,0.1,1,1e20", "--seeds", "3"]
+    args = ["model.widths=[8,8]", "train.epochs=3", "train.target=0.5", "--lrs", "0.01,0.1,1,1e20", "--seeds", "3", "--margin", "60"]
     result = compare(runs_dir, "--no-bn", *args, "--workers", "0", "--json", "--out", str(runs_dir / "out"))
     return runs_dir, json.loads(result.stdout)
 
@@ -29,7 +32,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
 def test_each_arm_gets_every_rate_and_seed() -> None:
     configs = ask([], [], no_bn=True)
     cells = [(c.model.norm, c.optim.lr, c.seed) for c in configs]
-    assert len(set(cells)) == len(cells) == 2 * 7 * 5
+    assert len(set(cells)) == len(cells) == 2 * 7 * 10
     assert {arm: {cell[1:] for cell in cells if cell[0] == arm} for arm in ("batch", "none")}["batch"] == {
         cell[1:] for cell in cells if cell[0] == "none"
     }
@@ -75,18 +78,25 @@ def test_the_comparison_has_its_parts(compared: tuple[Path, dict]) -> None:
     comparison, arms = found["comparison"], ("batch", "none")
     assert comparison["baseline"] == "none"
     for arm in arms:
-        losses = {
-            score["lr"]: score["mean_val_loss"] for score in comparison["best_lr"][arm]["by_lr"] if score["mean_val_loss"] is not None
-        }
-        assert comparison["best_lr"][arm]["lr"] == min(losses, key=lambda lr: losses[lr])
+        own = [s for s in found["runs"] if s["config"]["model"]["norm"] == arm and s["status"] == "finished"]
+        chosen = [min((s for s in own if s["seed"] == seed), key=lambda s: s["val"]["loss"]) for seed in range(3)]
         result = comparison["headline"]["arms"][arm]
-        own = [s for s in found["runs"] if s["config"]["model"]["norm"] == arm and s["config"]["optim"]["lr"] == result["lr"]]
-        mean = sum(s["test"]["running"]["accuracy"] for s in own) / 3
+        rates = [s["config"]["optim"]["lr"] for s in chosen]
+        assert {float(lr): n for lr, n in result["picked"].items()} == {lr: rates.count(lr) for lr in rates}
+        assert sum(result["fastest"].values()) == result["steps"]["reached"]
+        mean = sum(s["test"]["running"]["accuracy"] for s in chosen) / 3
         assert result["accuracy"]["running"]["mean"] == pytest.approx(mean)
-        gap = sum(s["train"]["accuracy"] - s["test"]["running"]["accuracy"] for s in own) / 3
+        gap = sum(s["train"]["accuracy"] - s["test"]["running"]["accuracy"] for s in chosen) / 3
         assert result["gap"]["mean"] == pytest.approx(gap)
+        assert comparison["stable_lr"][arm]["lr"] >= 0.1
+        assert comparison["stable_lr"][arm]["unstable_lr"] <= 1e20
+    versus = comparison["headline"]["versus"]["batch"]
+    assert versus["over_images"]["n_images"] == 360  # which images were right is recorded
+    assert versus["over_images"]["primary"] is True
+    assert versus["equivalence"]["margin"] == 0.6
+    assert versus["accuracy"]["precise"]["p_holm"] >= versus["accuracy"]["precise"]["p"]
     assert {matchup["lr"] for matchup in comparison["same_lr"]} == {0.01, 0.1, 1, 1e20}
-    assert "3 seeds" in comparison["verdict"]
+    assert "3 seeds" in comparison["verdict"][0]
     assert any("diverged" in warning for warning in comparison["warnings"])
 
 
@@ -96,22 +106,30 @@ def test_seconds_are_steps_times_the_solo_step(compared: tuple[Path, dict]) -> N
         steps = found["comparison"]["headline"]["arms"][arm]["steps"]["median"]
         seconds = found["seconds"]["to_target"][arm]["median"]
         assert step["steps"] >= 20
-        assert (seconds is None) if steps is None else seconds == pytest.approx(steps * step["median_ms"] / 1e3)
+        assert (seconds is None) if steps is None else seconds == pytest.approx(steps * median(step["turns_ms"]) / 1e3)
     versus = found["seconds"]["versus"]["batch"]
-    cost = found["step_times"]["batch"]["median_ms"] / found["step_times"]["none"]["median_ms"]
+    batch, none = (found["step_times"][arm]["turns_ms"] for arm in ("batch", "none"))
+    assert len(batch) == len(none) == versus["step_cost"]["turns"] >= 20
+    cost = math.exp(sum(math.log(a / b) for a, b in zip(batch, none, strict=True)) / len(batch))
     assert versus["step_cost"]["factor"] == pytest.approx(cost)
+    assert versus["step_cost"]["low"] <= cost <= versus["step_cost"]["high"]
 
 
 @pytest.mark.slow
 def test_runs_that_are_there_compare_to_the_same_numbers(compared: tuple[Path, dict]) -> None:
     runs_dir, found = compared
     before = {path: path.stat().st_mtime_ns for run in list_runs(runs_dir) for path in run.folder.iterdir()}
-    again = json.loads(compare(runs_dir, *[run.id for run in list_runs(runs_dir)], "--json").stdout)
+    again = json.loads(compare(runs_dir, *[run.id for run in list_runs(runs_dir)], "--json", "--margin", "60").stdout)
     assert again["comparison"] == found["comparison"]
     assert again["audit"] == found["audit"]
     assert {path: path.stat().st_mtime_ns for path in before} == before
     text = compare(runs_dir, *[run.id for run in list_runs(runs_dir)]).stdout
-    for part in ("Each arm at its own best learning rate", "Fairness audit: passed", "initial weights", "largest stable learning rate"):
+    for part in (
+        "Each seed at the learning rate that it chose",
+        "Fairness audit: passed",
+        "initial weights",
+        "largest stable learning rate",
+    ):
         assert part in text, part
     assert (runs_dir / "out" / "compare.json").exists()
 
@@ -128,11 +146,53 @@ def test_what_cannot_be_compared_is_refused_with_the_reason(compared: tuple[Path
         ([batch], "at least two runs"),
         ([batch, "nosuch"], "no run 'nosuch'"),
         ([batch, none, "--no-bn"], "give runs alone"),
+        ([batch, none, "--refine"], "--refine asks for new ones; give runs alone"),
         ([batch, none, "optim.lr=0.1"], "give runs alone"),
         ([], "Say what to compare"),
     ):
         assert message in " ".join(compare(runs_dir, *args, code=2).stderr.split())
     bn("runs", "rm", other, "--runs-dir", str(runs_dir))
+
+
+@pytest.mark.parametrize("margin", ["0", "-1", "100", "nan"])
+def test_a_margin_is_above_0_and_below_100_points(margin: str, tmp_path: Path) -> None:
+    result = compare(tmp_path / "runs", "--no-bn", *TINY, "--margin", margin, code=2)
+    assert f"--margin {margin} is not a margin in points of accuracy; give one above 0 and below 100, as in --margin 0.5." in " ".join(
+        result.stderr.split()
+    )
+    assert not (tmp_path / "runs").exists()
+
+
+def test_refining_halves_each_bracket_in_every_arm() -> None:
+    configs = ask([*TINY], [], no_bn=True, lrs=["0.01", "0.1", "1"], seeds=2)
+
+    def more(batch: tuple[float, float], none: tuple[float, float]) -> list[tuple[str, float, int]]:
+        stable = {arm: StableLr(*bracket, {}, ()) for arm, bracket in (("batch", batch), ("none", none))}
+        return sorted((c.model.norm, c.optim.lr, c.seed) for c in refined(configs, stable))
+
+    both = [(arm, lr, seed) for arm in ("batch", "none") for lr in (0.0316, 0.316) for seed in range(2)]
+    assert more((0.1, 1.0), (0.01, 0.1)) == both  # the trials stay equal
+    assert more((0.1, 1.0), (0.1, 1.0)) == [one for one in both if one[1] == 0.316]
+    assert more((1.0, math.inf), (0.0, 0.01)) == []  # an open bracket has no middle
+    assert more((0.1, 0.1001), (0.1, 0.1001)) == []  # as fine as three digits are
+    assert refined(configs, {"batch": StableLr(None, None, {}, ())}) == []
+
+
+def test_refine_trains_the_new_rates_in_every_arm_and_again_trains_nothing(tmp_path: Path) -> None:
+    line = ["--no-bn", "model.widths=[8,8]", "train.epochs=3", "--lrs", "0.1,1e20", "--seeds", "2", "--refine", "--workers", "0", "--json"]
+    first = json.loads(compare(tmp_path, *line).stdout)
+    assert first["reused"] == []
+    tried = {arm: {s["config"]["optim"]["lr"] for s in first["runs"] if s["config"]["model"]["norm"] == arm} for arm in ("batch", "none")}
+    assert tried["batch"] == tried["none"] > {0.1, 1e20}
+    assert len(first["runs"]) == 2 * 2 * len(tried["batch"])
+    for found in first["comparison"]["stable_lr"].values():
+        assert found["unstable_lr"] / found["lr"] == pytest.approx(1e21**0.25, rel=0.02)  # two bisections of a factor of 1e21
+    models = {run.id: run.model_pt.stat().st_mtime_ns for run in list_runs(tmp_path)}
+    again = json.loads(compare(tmp_path, *line).stdout)
+    assert sorted(again["reused"]) == sorted(models)
+    assert {run.id: run.model_pt.stat().st_mtime_ns for run in list_runs(tmp_path)} == models
+    for part in ("best_lr", "stable_lr", "warnings"):  # the step times, and so Holm's p, are measured again
+        assert again["comparison"][part] == first["comparison"][part]
 
 
 @pytest.mark.slow

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from statistics import fmean, stdev
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import Tiny
@@ -15,7 +17,7 @@ from torch.nn import functional as F
 from bnexp.config import Config, from_mapping
 from bnexp.data import Dataset, Split
 from bnexp.errors import UsageError
-from bnexp.evaluate import STATS, TRAIN_IMAGES, evaluate, fold, norm_layers, precise_statistics, train_part
+from bnexp.evaluate import SHUFFLES, STATS, TRAIN_IMAGES, evaluate, fold, norm_layers, precise_statistics, train_part
 from bnexp.models import build, init, unstack
 from bnexp.stack import Stack, train_step
 
@@ -55,9 +57,8 @@ def naive(net: nn.Module, data: Dataset, split: Split) -> Naive:
     return loss, right / len(split), confusion
 
 
-def naive_batch_statistics(net: nn.Module, data: Dataset, split: Split, batch: int) -> Naive:
+def naive_shuffle(net: nn.Module, data: Dataset, split: Split, batch: int, order: list[int]) -> Naive:
     """As `naive`, by a twin in train mode: in batches of exactly `batch` images, the last one filled up with the first ones."""
-    order = torch.randperm(len(split), generator=torch.Generator().manual_seed(0)).tolist()
     loss, right, confusion = 0.0, 0, [[0] * len(data.classes) for _ in data.classes]
     for start in range(0, len(order), batch):
         counted = order[start : start + batch]
@@ -70,6 +71,13 @@ def naive_batch_statistics(net: nn.Module, data: Dataset, split: Split, batch: i
             right += y == guess
             confusion[y][guess] += 1
     return loss, right / len(split), confusion
+
+
+def naive_shuffles(net: nn.Module, data: Dataset, split: Split, batch: int) -> list[Naive]:
+    """The same for each of the orders that one generator draws."""
+    generator = torch.Generator().manual_seed(0)
+    orders = [torch.randperm(len(split), generator=generator).tolist() for _ in range(SHUFFLES)]
+    return [naive_shuffle(net, data, split, batch, order) for order in orders]
 
 
 def agree(stack: Stack, data: Dataset, split: Split, stats: str, expected: list[Naive]) -> None:
@@ -103,9 +111,32 @@ def test_every_image_is_counted_whatever_the_evaluation_batch(tiny: Tiny) -> Non
 def test_batch_against_a_twin_in_train_mode(tiny: Tiny, kind: str, images: int) -> None:
     data = tiny(SHAPES[kind], test=images)
     stack = trained(config(SHAPES[kind]), data, (0, 1))
-    expected = [naive_batch_statistics(single(stack, run, data), data, data.test, 8) for run in range(2)]
+    shuffles = [naive_shuffles(single(stack, run, data), data, data.test, 8) for run in range(2)]
+    expected = [
+        (fmean(loss for loss, _, _ in run), fmean(right for _, right, _ in run), np.sum([counts for _, _, counts in run], axis=0).tolist())
+        for run in shuffles
+    ]
     agree(stack, data, data.test, "batch", expected)
+    scores = evaluate(stack.network, data, data.test, stack.config, "batch")
+    spread = [stdev(right for _, right, _ in run) for run in shuffles]
+    assert scores.accuracy_std.tolist() == pytest.approx(spread, abs=1e-12)
+    assert scores.shuffles == SHUFFLES == 20
     assert expected[0][0] != pytest.approx(naive(single(stack, 0, data), data, data.test)[0], rel=1e-3)  # they are not the same thing
+
+
+def test_which_images_are_right_in_the_order_of_the_split(tiny: Tiny) -> None:
+    data = tiny(SHAPES["2d"], test=37)
+    stack = trained(config(SHAPES["2d"]), data, (0, 1))
+    running, batch = (evaluate(stack.network, data, data.test, stack.config, stats) for stats in ("running", "batch"))
+    for run in range(2):
+        net = single(stack, run, data).eval()
+        with torch.no_grad():
+            right = net(data.normalize(data.test.x).double()).argmax(1) == data.test.y
+        assert running.correct[run].tolist() == right.tolist()
+        assert 0 < int(right.sum()) < 37
+    assert batch.correct.double().mean(1).tolist() == pytest.approx((20 * batch.accuracy).tolist())
+    assert batch.accuracy_std.min() > 0
+    assert running.accuracy_std.tolist() == [0, 0]
 
 
 def naive_pooled(batches: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -1,13 +1,15 @@
-"""Which cells are marked as the best: chosen by validation loss, or shown by an interval, and none where there is nothing to choose."""
+"""Which cells are marked as the best: chosen by validation loss, or shown by a test after the correction, and none where there is nothing to choose."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from scipy.stats import ttest_1samp
 from test_analysis_rows import make_row
 from test_tables import compared, printed, result_of, said
 
@@ -23,7 +25,8 @@ Rows = list[dict[str, Any]]
 
 def arm(norm: str, accuracies: Sequence[float], lr: float = 0.1, size: int = 32, **more: Any) -> Rows:
     """One run a seed."""
-    return [{**make_row(norm, lr, seed, size, acc=acc, **more), "train.accuracy": 1.0} for seed, acc in enumerate(accuracies)]
+    rest = {"train.accuracy": 1.0, "data.test": 360}
+    return [{**make_row(norm, lr, seed, size, acc=acc, **more), **rest} for seed, acc in enumerate(accuracies)]
 
 
 def marked_in(text: str) -> list[str]:
@@ -46,22 +49,37 @@ def test_the_lowest_of_losses() -> None:
     assert lowest({"a": math.nan, "b": 0.2, "c": math.inf}) == {"b"}
 
 
-def test_an_arm_is_marked_where_its_interval_excludes_zero() -> None:
+def test_an_arm_is_marked_where_a_difference_is_shown() -> None:
     text = printed(headline(compared([*arm("batch", HIGH), *arm("none", LOW)])))
     assert marked_in(row_of(text, "running statistics")) == ["99.23"]
-    assert "* better: the 95 % interval of the pairs with none excludes no difference" in text
+    assert "* better: a difference from without BN is shown" in text
     text = printed(headline(compared([*arm("batch", LOW), *arm("none", HIGH)])))
     assert marked_in(row_of(text, "running statistics")) == ["99.23"]  # the baseline, which is better
 
 
-def test_no_arm_is_marked_where_the_interval_includes_zero_or_seeds_are_few() -> None:
+def test_no_arm_is_marked_where_nothing_is_shown_or_seeds_are_few() -> None:
     for rows in (
         [*arm("batch", NOISY), *arm("none", LOW)],  # a larger mean, and an interval that includes 0
         [*arm("batch", HIGH), *arm("none", HIGH)],
         [*arm("batch", HIGH[:4]), *arm("none", LOW[:4])],
     ):
-        text = printed(headline(compared(rows)))
+        text = printed(headline(replace(compared(rows), seconds=None, step_times={})))
         assert "*" not in text
+
+
+def test_a_secondary_difference_is_marked_only_where_holm_leaves_it() -> None:
+    """Precise statistics alone differ, with p between 0.01 and 0.05: one of several tests."""
+    gains = [0.012, -0.001, 0.009, 0.011, -0.002]
+    precise = [{**row, "test.precise.accuracy": row["test.precise.accuracy"] + gains[row["seed"]]} for row in arm("batch", HIGH)]
+    found = compare_arms([*precise, *arm("none", HIGH)], "none")
+    pairs = found.headline.versus["batch"].accuracy["precise"]
+    gains_p = ttest_1samp(gains, 0).pvalue
+    assert pairs.p == pytest.approx(gains_p)
+    assert 0.04 < gains_p < 0.13
+    clear = [{**row, "test.precise.accuracy": row["test.precise.accuracy"] - 0.03 + gains[row["seed"]] / 50} for row in arm("batch", HIGH)]
+    text = printed(headline(compared([*clear, *arm("none", HIGH)])))
+    assert marked_in(row_of(text, "precise statistics")) == ["99.23"]
+    assert marked_in(row_of(printed(headline(compared([*precise, *arm("none", HIGH)]))), "precise statistics")) == []
 
 
 def test_of_three_arms_those_are_marked_that_beat_the_baseline() -> None:
@@ -76,15 +94,21 @@ def test_of_three_arms_those_are_marked_that_beat_the_baseline() -> None:
     assert running(LOW, NOISY, HIGH) == []  # it is not shown to beat both
 
 
-def test_steps_to_target_are_marked_by_their_own_interval() -> None:
+def test_steps_to_target_are_marked_by_their_own_test() -> None:
     fast = [{**row, "target.reached_step": 40 + row["seed"]} for row in arm("batch", HIGH)]
     slow = [{**row, "target.reached_step": 90 + row["seed"]} for row in arm("none", HIGH)]
     text = printed(headline(compared([*fast, *slow])))
     assert marked_in(row_of(text, "steps to target")) == ["42"]
+    assert marked_in(row_of(text, "seconds to target")) == ["0.11"]
     assert marked_in(row_of(text, "running statistics")) == []
-    assert marked_in(row_of(text, "seconds to target")) == []
     slow[0]["target.reached_step"] = None
-    assert marked_in(row_of(printed(headline(compared([*fast, *slow]))), "steps to target")) == []  # no interval
+    assert marked_in(row_of(printed(headline(compared([*fast, *slow]))), "steps to target")) == []  # five signs show nothing
+    back = printed(headline(compared([*named(slow, "batch"), *named(fast, "none")])))
+    assert marked_in(row_of(back, "largest stable")) == []
+
+
+def named(rows: Rows, norm: str) -> Rows:
+    return [{**row, "config.model.norm": norm, "id": f"{norm}-{row['id']}"} for row in rows]
 
 
 def test_each_arm_has_its_best_learning_rate_marked_where_it_was_tried_with_several() -> None:
@@ -93,7 +117,7 @@ def test_each_arm_has_its_best_learning_rate_marked_where_it_was_tried_with_seve
     assert marked_in(row_of(text, "│ 0.01")) == marked_in(row_of(text, "│  0.1")) == ["99.23"]
     one = compare_arms([*arm("batch", HIGH), *arm("none", LOW)], "none")
     assert "*" not in printed(same_lr(one))
-    assert "learning rate, best" in printed(comparison_tables(compared([*arm("batch", HIGH), *arm("none", LOW)])))
+    assert "learning rates chosen" in printed(comparison_tables(compared([*arm("batch", HIGH), *arm("none", LOW)])))
 
 
 def test_a_sweep_over_norms_marks_the_lowest_validation_loss_whatever_the_test_says() -> None:

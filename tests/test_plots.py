@@ -193,7 +193,8 @@ def test_a_hole_in_the_stable_range_ends_it() -> None:
 
 
 def test_reached_steps_up_where_runs_arrive_and_misses_never_do() -> None:
-    picture = reached("r", {"batch": [10.0, 20.0, math.inf, 20.0]}, 100, ("batch",), "t", "c")
+    steps = {"batch": [(10.0, 10.0), (12.0, 20.0), (math.inf, math.inf), (15.0, 20.0)]}
+    picture = reached("r", steps, 100, ("batch",), "t", "c")
     assert picture is not None
     (line,) = picture.figure.axes[0].lines
     assert list(zip(line.get_xdata(), line.get_ydata(), strict=True)) == [(0.0, 0.0), (10.0, 0.25), (20.0, 0.75), (100, 0.75)]

@@ -22,7 +22,7 @@ from bnexp.report.chapters import chapters
 from bnexp.run import Run
 from bnexp.runs_folder import list_runs, rows_of
 
-SHORT = ["train.epochs=null", "train.steps=12", "model.widths=[4]", "train.eval_every=4", "device=cpu", "--workers", "0", "--quiet"]
+SHORT = ["train.epochs=null", "train.steps=24", "model.widths=[8]", "train.eval_every=4", "device=cpu", "--workers", "0", "--quiet"]
 SIZE = "sweep batch-size --values 16,32 --seeds 2 optim.lr=0.01,0.1,1e6 metrics=full"
 EVERYTHING = (
     *("training_loss", "validation_accuracy", "curves_by_learning_rate", "accuracy_by_batch_size", "accuracy_by_lr", "steps_to_target"),
@@ -141,7 +141,7 @@ def test_what_was_measured_is_what_is_drawn(runs_dir: Path, sweep: Path) -> None
         by_lr.setdefault(row["config.optim.lr"], []).append(loss)
     best = min(by_lr, key=lambda lr: sum(by_lr[lr]))
     last = [curves(runs_dir / row["id"] / "metrics.jsonl")["val/accuracy"][-1] for row in rows if row["config.optim.lr"] == best]
-    assert {step for step, _ in last} == {12}
+    assert {step for step, _ in last} == {24}
     svg = (sweep / "figures" / "validation_accuracy_bs32.svg").read_text()
     assert f"batch, lr {best:g}: {100 * sum(value for _, value in last) / len(last):.4g} %" in svg
 
@@ -151,7 +151,7 @@ def test_a_section_appears_only_where_its_data_exist(tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = bnexp(f"report last --out {out}", tmp_path)
     assert result.stdout.strip() == str(out / "report.html")
-    assert pictures(out) == ["reached_target", "three_statistics", "training_loss", "validation_accuracy"]
+    assert pictures(out) == ["reached_target", "training_loss", "validation_accuracy"]  # six steps: at chance, without an accuracy
     page = Page(out / "report.html")
     assert "n = 1 seed" in page.text
     assert not any("Inside" in heading or "gamma" in heading or "fair" in heading for heading in page.headings)
@@ -161,23 +161,27 @@ def test_a_section_appears_only_where_its_data_exist(tmp_path: Path) -> None:
     (first, _) = [run.id for run in list_runs(tmp_path)]
     (out / "figures" / "mine.png").write_bytes(b"not the report's")
     bnexp(f"report {first} --out {out}", tmp_path)  # an earlier report's pictures go, others' stay
-    assert pictures(out) == ["reached_target", "three_statistics", "training_loss", "validation_accuracy"]
+    assert pictures(out) == ["reached_target", "training_loss", "validation_accuracy"]
     assert (out / "figures" / "mine.png").exists()
 
 
 @pytest.mark.slow
 def test_a_comparison_tells_its_seconds_and_its_report_can_be_written_again(runs_dir: Path, tmp_path: Path) -> None:
-    line = "compare --no-bn --seeds 2 --lrs 0.01,0.1 metrics=full train.batch_size=32"
+    line = "compare --no-bn --seeds 2 --lrs 0.01,0.1 --margin 5 metrics=full train.batch_size=32"
     result = bnexp(line, runs_dir, *SHORT, "--out", str(tmp_path / "out"))
     assert "batch" in result.stdout
     page = Page(tmp_path / "out" / "report.html")
-    assert "A step of batch takes" in page.text
-    assert "batch against none on digits, batch size 32: which is better, and by how much?" in page.text
+    assert "A step with BN takes" in page.text
+    assert "with BN against without BN on digits, batch size 32: which is better, and by how much?" in page.text
     (group,) = [path.parent for path in runs_dir.glob(".groups/*/compare.json")]
     again = Page(Path(bnexp(f"report {group.name}", runs_dir).stdout.strip()))
-    assert "A step of batch takes" in again.text
+    assert "A step with BN takes" in again.text
     assert again.headings == page.headings
-    assert json.loads((tmp_path / "out" / "compare.json").read_text())["comparison"]["verdict"] in page.text
+    sentences = json.loads((tmp_path / "out" / "compare.json").read_text())["comparison"]["verdict"]
+    assert len(sentences) >= 3
+    for sentence in sentences:  # the margin and the turns of the step times are those of the comparison
+        assert sentence in page.text
+        assert sentence in again.text
 
 
 def test_the_law_has_a_report_with_theory(tmp_path: Path) -> None:
@@ -278,7 +282,7 @@ def test_a_comparison_is_reported_again_with_its_own_arms(tmp_path: Path) -> Non
     bnexp(line, tmp_path, *SHORT)
     (group,) = [path.parent for path in tmp_path.glob(".groups/*/compare.json")]
     page = Page(group / "report.html")
-    assert "noisy - batch" in page.text or "noisy against batch" in page.text
+    assert "with noisy against with BN" in page.text
     again = Page(Path(bnexp(f"report {group.name}", tmp_path).stdout.strip()))
     everything = Page(Path(bnexp("report", tmp_path).stdout.strip()))  # the same runs, without their name
 
@@ -370,14 +374,31 @@ def test_absurd_numbers_of_a_stranger_are_no_traceback(key: str, value: object, 
     assert "digits" in Page(Path(bnexp("report", tmp_path).stdout.strip())).text
 
 
-@pytest.mark.parametrize("time", ["NaN", "Infinity", "0", "-1", "1e308", "1" + "0" * 400, '"x"'])
-def test_absurd_step_times_are_no_seconds(time: str, tmp_path: Path, plain: Path) -> None:
+@pytest.mark.parametrize(
+    ("turns", "shown"),
+    [
+        ("[2, 2.1, 1.9]", True),
+        *((f"[{time}, 2, 3]", False) for time in ("NaN", "Infinity", "0", "-1", "1e308", "1" + "0" * 400, '"x"')),
+        *((turns, False) for turns in ("[2, 2.1]", "[]", "2", "null")),
+    ],
+)
+def test_absurd_step_times_are_no_seconds(turns: str, shown: bool, tmp_path: Path, plain: Path) -> None:
     shutil.copytree(plain, tmp_path, dirs_exist_ok=True)
     bnexp("report", tmp_path)
     (group,) = tmp_path.glob(".groups/*")
-    one = f'{{"median_ms": {time}, "low_ms": 1, "high_ms": 2}}'
-    (group / "compare.json").write_text(f'{{"step_times": {{"batch": {one}, "none": {one}}}}}')
-    assert "A step of" not in Page(Path(bnexp("report", tmp_path).stdout.strip())).text
+    one, other = (f'{{"median_ms": 2, "low_ms": 1, "high_ms": 2, "turns_ms": {found}}}' for found in (turns, "[2, 2, 2]"))
+    stored = f'{{"step_times": {{"batch": {one}, "none": {other}}}, "comparison": {{"headline": {{"versus": {{}}}}}}}}'
+    (group / "compare.json").write_text(stored)
+    assert ("A step with BN takes" in Page(Path(bnexp("report", tmp_path).stdout.strip())).text) is shown
+
+
+def test_step_times_of_older_comparisons_have_no_turns_and_give_no_seconds(tmp_path: Path, plain: Path) -> None:
+    shutil.copytree(plain, tmp_path, dirs_exist_ok=True)
+    bnexp("report", tmp_path)
+    (group,) = tmp_path.glob(".groups/*")
+    one = {"median_ms": 2, "low_ms": 1, "high_ms": 3}
+    (group / "compare.json").write_text(json.dumps({"step_times": {"batch": one, "none": one}}))
+    assert "A step with BN takes" not in Page(Path(bnexp("report", tmp_path).stdout.strip())).text
 
 
 def test_a_report_needs_no_torch(sweep: Path, runs_dir: Path) -> None:

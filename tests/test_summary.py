@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+from bnexp.analysis.rows import tidy
 from bnexp.checkpoint import load_network
 from bnexp.config import Config
 from bnexp.data import load
 from bnexp.engine import train_stack
 from bnexp.errors import Interrupted
+from bnexp.evaluate import evaluate
 from bnexp.launch import launch
 from bnexp.plan import plan
 from bnexp.run import SUMMARY_KEYS, Run
+from bnexp.runs_folder import rows_of
 from bnexp.stop import Stop
 from bnexp.terminal import Terminal
 
@@ -115,3 +120,37 @@ def test_the_display_is_told_the_best_accuracy_and_the_speed(tmp_path: Path) -> 
     assert accuracies[-1] <= max(best)
     assert told[0][3] is None  # no step has been timed yet
     assert all(rate is not None and rate > 0 for *_, rate in told[1:])
+
+
+def test_which_test_images_are_right_and_what_chance_is(tmp_path: Path) -> None:
+    """In the order of the test set, as packed bits; tables of many runs leave them out."""
+    runs = launch([CONFIG.replace(seed=seed) for seed in (0, 1)], tmp_path, quiet=True).runs
+    data = load(CONFIG.data, CPU)
+    for run in runs:
+        test, network = run.summary()["test"], load_network(run)
+        with torch.no_grad():
+            right = network.eval()(data.normalize(data.test.x)).argmax(1) == data.test.y
+        bits = np.unpackbits(np.frombuffer(base64.b64decode(test["correct"]), np.uint8), count=len(data.test))
+        assert (bits != right.numpy()).mean() <= 1 / len(data.test)  # rounding may move one that lies between two classes
+        assert bits.mean() == pytest.approx(test["running"]["accuracy"])
+        assert test["chance"] == max(np.bincount(data.test.y.numpy())) / 360
+        again = evaluate(network, data, data.test, CONFIG, "batch")
+        assert test["batch"]["accuracy"] == pytest.approx(float(again.accuracy[0]), abs=1 / 360)
+        assert test["batch"]["accuracy_std"] == pytest.approx(float(again.accuracy_std[0]), abs=1e-3)
+        assert test["batch"]["shuffles"] == 20
+    rows = rows_of(runs)
+    assert all(isinstance(row["test.correct"], str) for row in rows)
+    assert "test.correct" not in tidy(rows)[0]
+    assert {"test.chance", "test.batch.accuracy_std"} <= tidy(rows)[0].keys()
+
+
+def test_a_diverged_run_predicts_nothing(tmp_path: Path) -> None:
+    """The argmax of outputs that are not numbers is class 0: its confusion matrix once said that all zeros were recognized."""
+    lost, fine = launch([CONFIG.replace(**{"model.norm": "none", "optim.lr": lr}) for lr in (1e30, 0.1)], tmp_path, quiet=True).runs
+    assert lost.summary()["status"] == "diverged"
+    test = lost.summary()["test"]
+    assert all(test[key] is None for key in ("per_class_accuracy", "confusion", "correct"))
+    assert test["batch"] == {"loss": None, "accuracy": None, "accuracy_std": None, "shuffles": 1}
+    assert test["chance"] == fine.summary()["test"]["chance"] > 0.1
+    assert len(fine.summary()["test"]["confusion"]) == 10
+    assert fine.summary()["test"]["batch"]["accuracy_std"] == 0  # without batch norm no image depends on the others

@@ -35,13 +35,13 @@ def test_batch_size_crosses_both_arms_with_learning_rates_and_two_budgets() -> N
     asked = ask("batch-size")
     epochs, steps = asked.parts
     assert (epochs, steps) == ("equal epochs (10 epochs)", "equal steps (400 steps)")
-    cells = itertools.product((2, 4, 8, 16, 32, 64, 128, 256, 512), ("batch", "none"), (0.003, 0.01, 0.03, 0.1), range(5))
+    cells = itertools.product((2, 4, 8, 16, 32, 64, 128, 256, 512), ("batch", "none"), (0.003, 0.01, 0.03, 0.1), range(10))
     for part in asked.parts.values():
         assert sorted((c.train.batch_size, c.model.norm, c.optim.lr, c.seed) for c in part) == sorted(cells := list(cells))
     assert all(config.train.epochs == 10 for config in asked.parts[epochs])
     made = {c.train.batch_size: c.train.steps or (c.train.epochs or 0) * (1293 // c.train.batch_size) for c in asked.parts[steps]}
     assert set(made.values()) == {400}  # updates, the middle batch size's 10 epochs among them
-    assert len(asked.configs) == 2 * len(asked.parts[epochs]) - 40  # those of the middle batch size are the same runs
+    assert len(asked.configs) == 2 * len(asked.parts[epochs]) - 80  # those of the middle batch size are the same runs
 
 
 def test_batch_sizes_stop_at_the_training_set() -> None:
@@ -133,7 +133,7 @@ def test_a_sweep_trains_reuses_writes_a_csv_and_says_it_as_json(tmp_path: Path) 
 
 def test_batch_size_reports_both_arms_at_equal_epochs_and_equal_steps(tmp_path: Path) -> None:
     result = sweep(tmp_path, "batch-size", "model.widths=[4]", "train.epochs=1", "optim.lr=0.03,0.1", "--values", "32,128", "--seeds", "2")
-    for text in ("equal epochs (1 epoch)", "equal steps (10 steps)", "batch stats", "At best lr:", "At same lr:", "95 % interval"):
+    for text in ("equal epochs (1 epoch)", "equal steps (10 steps)", "batch stats", "Tuned: ", "At one learning rate: ", "too few to say"):
         assert text in result.stdout, text
     runs = list_runs(tmp_path)
     assert len(runs) == 2 * 2 * 2 * 3  # arms, rates, seeds; batch 32 twice, batch 128 once
@@ -145,8 +145,11 @@ def test_lr_names_best_and_stable_rates_and_keeps_diverged_runs(tmp_path: Path) 
     assert {score["lr"]: score["n_diverged"] for score in found["comparison"]["best_lr"]["none"]["by_lr"]}[1e20] == 2
     assert json.loads(result.stdout)["failed"] == {}
     text = sweep(tmp_path, "lr", *TINY, "train.batch_size=128", "--values", "0.1,1e20", "--seeds", "2").stdout
-    assert "2 of 2 diverged" in text
-    assert "best learning rate 0.1, on the edge of the grid" in text
+    assert "2 of 2 failed" in text
+    assert "lowest mean validation loss at 0.1, on the edge of the grid; largest stable learning rate" in text
+    assert "Note: " in text
+    (sentences,) = [result["comparison"]["verdict"] for result in json.loads(result.stdout)["results"]]
+    assert all(sentence in " ".join(text.split()) for sentence in sentences)
 
 
 def test_other_keys_with_several_values_are_reported_apart(tmp_path: Path) -> None:
@@ -166,6 +169,7 @@ def test_a_run_that_does_not_read_a_key_stands_in_each_of_its_settings(tmp_path:
     found = json.loads(sweep(tmp_path, "lr", *overrides, "--values", "0.1", "--seeds", "2", "--json").stdout)["results"]
     assert [result["setting"] for result in found] == [{"model.bn_momentum": 0.1}, {"model.bn_momentum": 0.3}]
     for result in found:
+        assert result["comparison"]["headline"]["versus"]["batch"]["accuracy"]["running"]["primary"] is False  # one of two
         arms = result["comparison"]["headline"]["arms"]
         assert {arm: arms[arm]["n"] for arm in arms} == {"batch": 2, "none": 2}
     assert len(list_runs(tmp_path)) == 6  # the runs without norm are the same in both
@@ -199,12 +203,12 @@ def test_results_that_cannot_be_written_are_still_shown(tmp_path: Path) -> None:
 def test_dry_run_trains_nothing_and_says_what_it_would_take(tmp_path: Path) -> None:
     result = sweep(tmp_path / "runs", "batch-size", "--dry-run", "--json")
     plan = json.loads(result.stdout)
-    assert plan["runs"] == 680
+    assert plan["runs"] == 1360
     assert plan["reused"] == 0
-    assert sum(len(stack["runs"]) for stack in plan["stacks"]) == 680
+    assert sum(len(stack["runs"]) for stack in plan["stacks"]) == 1360
     assert plan["steps"] == sum(stack["steps"] for stack in plan["stacks"])
     assert plan["estimate"]["minutes"] > 1
-    assert plan["estimate"]["bytes"] > 680 * 4 * 72_666
+    assert plan["estimate"]["bytes"] > 1360 * 4 * 72_666
     assert not (tmp_path / "runs").exists()
     sweep(tmp_path / "runs", "grid", *TINY, "--seeds", "2")
     plan = json.loads(sweep(tmp_path / "runs", "grid", *TINY, "--seeds", "3", "--dry-run", "--json").stdout)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import math
 import random
 import re
 from collections import Counter
@@ -16,7 +18,6 @@ from test_analysis_rows import make_row
 from bnexp.analysis import (
     Audit,
     Paired,
-    Ratio,
     by_batch_size,
     cells,
     compare_arms,
@@ -24,16 +25,18 @@ from bnexp.analysis import (
     ratio_to_target,
     seconds_to_target,
     small_batch_cost,
+    with_holm,
 )
 from bnexp.compare import Compared
 from bnexp.sweep import Result
 from bnexp.tables import comparison_tables, sweep_tables
-from bnexp.tables.compare import audit_table
-from bnexp.tables.text import Whole, difference, times_faster
+from bnexp.tables.compare import audit_table, headline
+from bnexp.tables.text import Whole, difference, picks, times_faster
 from bnexp.timing import StepTime
 
 WIDTHS = (40, 60, 80, 200)
 MS = {"batch": (2.71, 2.62, 2.84), "group": (3.05, 2.97, 3.31), "none": (2.02, 1.93, 2.11)}
+"""Of three turns."""
 NUMBER = re.compile(r"[-+]?\d[\d.,]*\d|\d")
 
 
@@ -67,8 +70,9 @@ def said(table: RenderableType, width: int = 200) -> str:
 def compared(rows: list[dict[str, Any]]) -> Compared:
     comparison = compare_arms(rows, "none")
     ms = {arm: MS[arm] for arm in comparison.headline.arms}
-    times = {arm: StepTime(*ms[arm], 1.02, 1.21, 0.44, 200, 1, "cpu") for arm in ms}
-    return Compared(comparison, fairness_audit(rows, "none"), times, seconds_to_target(comparison, ms))
+    times = {arm: StepTime(*ms[arm], 1.02, 1.21, 0.44, 200, 1, "cpu", turns_ms=ms[arm]) for arm in ms}
+    found, seconds = with_holm((comparison, seconds_to_target(comparison, ms)))
+    return Compared(found, fairness_audit(rows, "none"), times, seconds)
 
 
 def cells_of(tables: RenderableType) -> list[str]:
@@ -84,11 +88,11 @@ def result_of(kind: str, rows: list[dict[str, Any]]) -> Result:
     if kind == "grid":
         return Result("10 epochs", {}, cells=cells(rows))
     if kind == "lr":
-        return Result("10 epochs", {}, comparison=compare_arms(rows, "none"))
+        return with_holm(Result("10 epochs", {}, comparison=compare_arms(rows, "none")))
     small = tuple(
         small_batch_cost(rows, arm, stats=stats) for arm, stats in (("batch", "running"), ("batch", "batch"), ("none", "running"))
     )
-    return Result("10 epochs", {}, batch_sizes=by_batch_size(rows), small_batches=small)
+    return with_holm(Result("10 epochs", {}, batch_sizes=by_batch_size(rows), small_batches=small))
 
 
 def sweep_of(kind: str, rows: list[dict[str, Any]]) -> Group:
@@ -143,42 +147,68 @@ def test_a_table_that_fits_nowhere_becomes_lines() -> None:
     ]
 
 
-def test_a_factor_stands_outside_the_interval_of_another_statistic() -> None:
-    """The ratio of the medians was printed with the interval of the geometric mean, in which it need not lie."""
-    found = ratio_to_target(dict(enumerate([100.0, 100.0, 400.0, 410.0, 420.0])), dict(enumerate([90.0, 95.0, 100.0, 105.0, 100.0])))
-    assert found.factor == 4
-    assert found.mean is not None
+def test_a_factor_stands_with_the_interval_of_the_same_statistic_and_its_p() -> None:
+    base, arm = ([(step, step) for step in steps] for steps in ([100.0, 110.0, 400.0, 410.0, 420.0], [90.0, 95.0, 100.0, 105.0, 100.0]))
+    found = ratio_to_target(dict(enumerate(base)), dict(enumerate(arm)))
+    assert found.factor is not None
     assert found.low is not None
     assert found.high is not None
-    assert found.low < found.mean < found.high
-    assert times_faster(found) == f"4x; paired {found.mean:.3g}x [{found.low:.3g}, {found.high:.3g}]"
-    outside = Ratio(5, 1.21, "exact", 3.0, 2.0, 4.5, "t", 0.06, ())
-    assert times_faster(outside) == "1.21x; paired 3x [2, 4.5]"
-    alone = replace(outside, mean=None, low=None, high=None)
-    assert times_faster(alone) == "1.21x"
-    assert times_faster(replace(alone, bound="at_least")) == "≥ 1.21x"
-    assert times_faster(replace(alone, factor=None, bound="at_most")) == "only the baseline arrives"
+    assert found.low < found.factor < found.high
+    assert times_faster(found) == f"{found.factor:.3g}x [{found.low:.3g}x, {found.high:.3g}x] p {found.p:.2g}"
+    assert times_faster(replace(found, low=None, high=None, p=None)) == f"{found.factor:.3g}x"
+    assert times_faster(replace(found, p_holm=0.5)).endswith(" p 0.5")  # Holm's decides
+    assert times_faster(replace(found, high=math.inf)).endswith(f", inf] p {found.p:.2g}")
+    assert times_faster(ratio_to_target({}, {})) == "n/a"
+    never = dict(enumerate([(math.inf, math.inf)] * 6))
+    assert times_faster(ratio_to_target(never, never)) == "n/a"
 
 
 def test_a_difference_is_made_of_short_words() -> None:
-    found = Paired(5, -0.1503, -0.3012, 0.0006, "t", 0.0625, 1, 0, 4, ())
-    assert difference(found).split() == ["-15.03", "[-30.12,", "+0.06]", "p", "0.0625"]
+    found = Paired(5, 0.0625, difference=-0.1503, low=-0.3012, high=0.0006)
+    assert difference(found).split() == ["-15.03", "[-30.12,", "+0.06]", "p", "0.062"]
+    assert difference(replace(found, p=1e-7)).endswith(" p < 0.0001")
+    assert difference(replace(found, difference=None)) == "n/a"
 
 
-def test_what_quartiles_allow_is_no_interval() -> None:
+def test_learning_rates_stand_with_how_many_seeds_chose_them() -> None:
+    assert picks({0.03: 4, 0.1: 6, 0.3: 4}) == "0.1 (6), 0.03 (4), 0.3 (4)"
+    assert picks({}) == "n/a"
     text = said(comparison_tables(compared(study())))
-    cost = 2.71 / 2.02
-    assert f"cost {cost:.3g}x ({2.62 / 2.11:.3g} to {2.84 / 1.93:.3g})" in text
-    assert "cost: ratio of the medians (what their quartiles allow)" in text
-    assert "Note: The interval of a ratio in seconds is that of the ratio in steps" in text
-    bare = replace(compared(study()), seconds=None, step_times={})
-    assert "ratio in seconds" not in said(comparison_tables(bare))
+    assert "learning rates chosen (seeds)" in text
+    assert "fastest learning rates (seeds)" in text
 
 
-def test_captions_tell_a_miss_from_a_divergence() -> None:
-    text = said(comparison_tables(compared(study())))
-    assert "a diverged run counts as accuracy 0 and never reaches the target; one that misses it keeps its accuracy" in text
-    assert "a diverged run counts as accuracy 0, one that misses the target keeps its own" in text
+def test_the_answer_comes_first_and_the_step_cost_has_its_interval() -> None:
+    found = compared(study())
+    text = said(comparison_tables(found))
+    assert found.seconds is not None
+    cost = found.seconds.versus["batch"].step_cost
+    assert f"cost {cost.factor:.3g}x [{cost.low:.3g}x, {cost.high:.3g}x]" in text
+    assert f"A step with BN takes {cost.factor:.3g} times one without BN (95 % interval {cost.low:.3g} to {cost.high:.3g}, 3 turns)" in text
+    assert text.index("A step with BN takes") < text.index("learning rates chosen")
+    assert "between " in text[text.index("largest stable learning rate") :] or "at least" in text
+    bare = replace(found, seconds=None, step_times={})
+    assert "ms a step" not in said(comparison_tables(bare))
+
+
+def test_over_images_stands_below_on_these_images() -> None:
+    rows = [
+        {**row, "data.test": 16, "test.correct": base64.b64encode(bytes([255, 255 << row["seed"] % 4 & 255])).decode()} for row in study()
+    ]
+    text = printed(headline(compared(rows)))
+    assert "test accuracy %, running statistics, on these images" in text
+    assert "over seeds and test images" in text
+    assert "over seeds and test images" not in printed(headline(compared(study())))
+
+
+def test_captions_say_whose_accuracy_it_is_and_failures_have_a_row() -> None:
+    lost = [{**row, "status": "diverged"} if row["seed"] < 2 and row["config.model.norm"] == "none" else row for row in study()]
+    text = said(comparison_tables(compared(lost)))
+    assert "accuracies are those of runs that trained; runs that diverged or ended at chance are counted as failures" in text
+    assert re.search(r"runs that failed to train .*2 of 6 \(2 diverged", text)
+    assert "2 of 6 failed" in text  # at the same learning rate
+    whole = [{**row, "status": "finished"} for row in study()]
+    assert "runs that failed to train" not in said(headline(compared(whole)))
 
 
 def cold(rows: list[dict[str, Any]], *sizes: int) -> list[dict[str, Any]]:
@@ -193,17 +223,18 @@ NOTE = "their initial (0, 1) still weighs more than 1 %; see the precise or batc
 def test_batch_sizes_with_cold_statistics_or_few_seeds_have_a_note() -> None:
     rows = study(sizes=(2, 32, 256, 512))
     text = said(sweep_of("batch-size", cold(rows, 256, 512)))
-    assert text.count(f"Note: batch: running statistics are cold at batch 256, 512: {NOTE}") == 1
-    assert "n < 5" not in text
+    assert text.count(f"Note: with BN: running statistics are cold at batch 256, 512: {NOTE}") == 1
+    assert "n < 10" in text
+    assert "n < 10" not in said(sweep_of("batch-size", study(sizes=(2, 32), n=10)))
     assert "cold" not in said(sweep_of("batch-size", rows))
     alone = said(sweep_of("batch-size", cold(study(sizes=(512,)), 512)))  # no small batches to warn of it
-    assert f"Note: batch: running statistics are cold at batch 512: {NOTE}" in alone
+    assert f"Note: with BN: running statistics are cold at batch 512: {NOTE}" in alone
     few = said(sweep_of("batch-size", [row for row in rows if row["seed"] < 3 or row["config.train.batch_size"] == 2]))
-    assert "Note: 6 of 8 rows: n < 5 (at the least 3); a comparison wants 5 or more." in few
+    assert "Note: 8 of 8 rows: n < 10 (at the least 3); a comparison should have 10 or more." in few
 
 
 def test_cells_with_cold_statistics_or_few_seeds_have_a_note() -> None:
-    rows = study(sizes=(8, 32))
+    rows = study(sizes=(8, 32), n=10)
     assert "Note:" not in said(sweep_of("grid", rows))
     text = said(sweep_of("grid", cold(rows, 32)))
     which = "norm=batch, lr=0.003, batch_size=32; norm=batch, lr=0.03, batch_size=32"
@@ -211,7 +242,7 @@ def test_cells_with_cold_statistics_or_few_seeds_have_a_note() -> None:
     many = said(sweep_of("grid", cold(rows, 8, 32)))
     assert f"Note: running statistics are cold in 4 of 8 cells: {NOTE}" in many
     few = said(sweep_of("grid", [row for row in rows if row["seed"] < 4 or row["config.train.batch_size"] == 8]))
-    assert "Note: 4 of 8 cells: n < 5 (at the least 4); a comparison wants 5 or more." in few
+    assert "Note: 4 of 8 cells: n < 10 (at the least 4); a comparison should have 10 or more." in few
     result = result_of("grid", rows)
     assert result.cells is not None
     unreadable = replace(result, cells=replace(result.cells, n_unreadable=2))
@@ -226,8 +257,8 @@ def test_notes_are_yellow_lines() -> None:
 def test_runs_that_stopped_at_their_target_keep_their_table_and_get_no_verdict() -> None:
     text = said(sweep_of("batch-size", study(sizes=(2, 8, 32), budget__until_target=True)))
     assert "accuracy minus that of batch" in text
-    assert "At best lr: Accuracies of runs that stopped at their target do not tell what small batches cost" in text
-    assert "Note: batch: train.until_target: each run stopped where it reached the target" in text
+    assert "Tuned: Accuracies of runs that stopped at their target do not say what small batches cost" in text
+    assert "Note: with BN: train.until_target: each run stopped where it reached the target" in text
 
 
 def test_an_audit_of_nothing_has_not_passed() -> None:

@@ -15,7 +15,7 @@ from bnexp.config import Config, from_mapping
 from bnexp.data import Dataset
 from bnexp.errors import UsageError
 from bnexp.stack import Stack, train_step
-from bnexp.timing import FEWEST_STEPS, LEAD_STEPS, TURN_STEPS, step_times, take_turns
+from bnexp.timing import FEWEST_TURNS, LEAD_STEPS, TURN_STEPS, step_times, take_turns
 
 CPU = torch.device("cpu")
 TINY = Config().replace(**{"model.widths": [4], "train.epochs": None, "train.steps": 5, "device": "cpu"})
@@ -45,8 +45,9 @@ def test_step_times_of_two_arms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     times = step_times(arms, seconds=0.2)
     assert list(times) == list(arms)
     for label, time in times.items():
-        assert time.steps >= FEWEST_STEPS
-        assert time.steps % TURN_STEPS == 0
+        assert len(time.turns_ms) >= FEWEST_TURNS
+        assert time.steps % len(time.turns_ms) == 0
+        assert min(time.turns_ms) <= time.median_ms <= max(time.turns_ms)
         assert 0 < time.low_ms <= time.median_ms <= time.high_ms
         parts = (time.forward_ms, time.backward_ms, time.optimizer_ms)
         assert all(part > 0 for part in parts)
@@ -65,12 +66,13 @@ def test_the_arms_take_turns(tiny: Tiny) -> None:
         stacks[label] = Stack([mlp(norm)], data, CPU)
         stacks[label].batches = Listed(data, mlp(norm), label, log)
     timed = take_turns(stacks, dict.fromkeys(stacks, 1), 0.0)
-    turn, rounds = LEAD_STEPS + TURN_STEPS, FEWEST_STEPS // TURN_STEPS
-    assert log == ["a"] * WARMUP_STEPS + ["b"] * WARMUP_STEPS + (["a"] * turn + ["b"] * turn) * rounds
-    assert [len(steps) for steps in timed.values()] == [FEWEST_STEPS] * 2
-    for steps in timed.values():
-        assert all(list(parts) == ["forward", "backward", "optimizer"] for parts in steps)
-        assert all(seconds > 0 for parts in steps for seconds in parts.values())
+    turn = LEAD_STEPS + 1  # where there is no time
+    back_and_forth = ["a"] * turn + ["b"] * 2 * turn + ["a"] * turn
+    assert log == ["a"] * WARMUP_STEPS + ["b"] * WARMUP_STEPS + back_and_forth * (FEWEST_TURNS // 2)
+    assert [[len(steps) for steps in turns] for turns in timed.values()] == [[1] * FEWEST_TURNS] * 2
+    for turns in timed.values():
+        assert all(list(parts) == ["forward", "backward", "optimizer"] for steps in turns for parts in steps)
+        assert all(seconds > 0 for steps in turns for parts in steps for seconds in parts.values())
 
 
 def test_timed_steps_are_the_steps_of_training(tiny: Tiny) -> None:
@@ -80,15 +82,16 @@ def test_timed_steps_are_the_steps_of_training(tiny: Tiny) -> None:
     take_turns({"a": timed}, {"a": 1}, 0.0)
     for _ in range(timed.step):
         train_step(plain)
-    assert timed.step == WARMUP_STEPS + FEWEST_STEPS // TURN_STEPS * (LEAD_STEPS + TURN_STEPS)
+    assert timed.step == WARMUP_STEPS + FEWEST_TURNS * (LEAD_STEPS + 1)
     expected = plain.network.state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in timed.network.state_dict().items())
     assert timed.losses == timed.correct == []
 
 
 def test_it_goes_on_for_as_long_as_asked(tiny: Tiny) -> None:
-    steps = [len(take_turns({"a": Stack([mlp("batch")], tiny((5,)), CPU)}, {"a": 1}, seconds)["a"]) for seconds in (0.0, 0.5)]
-    assert steps[1] >= steps[0] == FEWEST_STEPS
+    short, long = (take_turns({"a": Stack([mlp("batch")], tiny((5,)), CPU)}, {"a": 1}, seconds)["a"] for seconds in (0.0, 0.5))
+    assert len(long) >= len(short) == FEWEST_TURNS
+    assert {len(turn) for turn in long} <= set(range(1, TURN_STEPS + 1))
 
 
 def test_no_arms_no_times() -> None:

@@ -17,6 +17,7 @@ from bnexp.analysis.rows import (
     is_cold,
     is_result,
     one_each,
+    resolution_of,
     seed_of,
     setting,
     target_interval,
@@ -97,7 +98,7 @@ def _cell(values: tuple[Any, ...], rows: Sequence[Row]) -> GridCell:
         accuracy={stats: accuracy_cell(results, stats) for stats in STATS},
         val_loss=cell(list(by_seed(results, val_loss).values())),
         steps=quartiles_to_target([target_interval(row) for row in results]),
-        gap=cell(list(by_seed(results, gap).values()), DIFFERENCE),
+        gap=cell(list(by_seed(results, gap).values()), DIFFERENCE, resolution=resolution_of(results)),
         ema_warm=not any(map(is_cold, results)),
     )
 

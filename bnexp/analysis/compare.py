@@ -237,7 +237,7 @@ def _arm_result(
         accuracy={stats: accuracy_cell(results, stats) for stats in STATS},
         val_loss=cell(list(by_seed(results, val_loss).values())),
         steps=quartiles_to_target(list(steps.values())),
-        gap=cell(list(by_seed(results, gap).values()), DIFFERENCE),
+        gap=cell(list(by_seed(results, gap).values()), DIFFERENCE, resolution=resolution_of(results)),
         parameters=int(sizes.pop()) if len(sizes) == 1 else None,
         ema_warm=not any(map(is_cold, results)),
     )
@@ -258,7 +258,7 @@ def _matchup(
 
 def accuracy_cell(rows: Sequence[Row], stats: str) -> Cell:
     """Test accuracy under `stats` over the results among `rows` that trained."""
-    return cell(list(by_seed(rows, lambda row: accuracy(row, stats)).values()), SHARE)
+    return cell(list(by_seed(rows, lambda row: accuracy(row, stats)).values()), SHARE, resolution=resolution_of(rows))
 
 
 def accuracy_pairs(rows: Sequence[Row], others: Sequence[Row], stats: str, *, tests: int = 1, primary: bool = False) -> Paired:
@@ -281,5 +281,5 @@ def _versus(arm: str, own: _Side, baseline: str, base: _Side, primary: bool, tes
         failures=compare_failures(own.result.failures, base.result.failures),
         speedup=ratio_to_target(base.steps, own.steps),
         gap=paired(by_seed(rows, gap), by_seed(base_rows, gap), resolution=resolution),
-        equivalence=None if margin is None else equivalence(over_images or pairs["running"], margin),
+        equivalence=None if margin is None else equivalence(over_images or pairs["running"], margin, tests),
     )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bnexp.analysis.pairs import LEVEL, Tested
+from bnexp.analysis.pairs import LEVEL, POWER, Tested
 from bnexp.analysis.rows import Row, is_diverged, is_failure
 
 
@@ -32,6 +32,8 @@ class FailureTest(Tested):
 
     rate: float = 0.0
     baseline_rate: float = 0.0
+    detectable: float | None = None
+    """The smallest rate that is found with 80 % power against the lower of the two; None where so few runs can show none."""
 
 
 def failure_rate(rows: Sequence[Row]) -> FailureRate:
@@ -55,8 +57,27 @@ def compare_failures(a: FailureRate, b: FailureRate) -> FailureTest:
     """Fisher's two-sided exact test, arm a against baseline b: the tables of the same margins that are no more likely than this one."""
     if not a.n or not b.n:
         return FailureTest(min(a.n, b.n), None)
-    total = a.failed + b.failed
-    weights = [math.comb(a.n, k) * math.comb(b.n, total - k) for k in range(total + 1)]
-    own = weights[a.failed]
-    p = sum(weight for weight in weights if weight <= own) / sum(weights)
-    return FailureTest(min(a.n, b.n), p, rate=a.failed / a.n, baseline_rate=b.failed / b.n)
+    low, other = (a, b) if a.failed * b.n <= b.failed * a.n else (b, a)
+    return FailureTest(
+        n=min(a.n, b.n),
+        p=fisher(a.failed, a.n, b.failed, b.n),
+        rate=a.failed / a.n,
+        baseline_rate=b.failed / b.n,
+        detectable=_detectable(low.failed, low.n, other.n),
+    )
+
+
+def fisher(k: int, n: int, other_k: int, other_n: int) -> float:
+    """Two-sided p that k of n and other_k of other_n have one rate, in whole numbers."""
+    total = k + other_k
+    weights = [math.comb(n, index) * math.comb(other_n, total - index) for index in range(total + 1)]
+    return sum(weight for weight in weights if weight <= weights[k]) / sum(weights)
+
+
+def _detectable(low_k: int, low_n: int, n: int) -> float | None:
+    """The rate at which, with 80 % chance, enough of n runs fail to be told from low_k of low_n."""
+    from scipy.special import betaincinv
+
+    more = range(low_k * n // low_n + 1, n + 1)
+    needed = next((k for k in more if fisher(k, n, low_k, low_n) <= LEVEL), None)
+    return None if needed is None else float(betaincinv(needed, n - needed + 1, POWER))

@@ -83,20 +83,22 @@ class Equivalence:
 
     margin: float
     p: float
-    """The larger of the two one-sided p."""
+    """The larger of the two one-sided p; where the question is asked of several arms, times their number (Bonferroni)."""
 
     @property
     def shown(self) -> bool:
         return self.p <= LEVEL
 
 
-def cell(values: Sequence[float], bounds: tuple[float, float] = (-math.inf, math.inf)) -> Cell:
+def cell(values: Sequence[float], bounds: tuple[float, float] = (-math.inf, math.inf), *, resolution: float = 0.0) -> Cell:
     """mean, s = sqrt(sum (x - mean)^2 / (n - 1)), and mean -+ t_{0.975, n-1} s / sqrt(n), in the unit of the values.
 
     One value has a mean only; infinite values make the mean infinite and the rest undefined.
 
     Args:
         bounds: what a mean cannot lie beyond (0 and 1 for shares): the interval is cut there.
+        resolution: the step between two values that can be told apart: the interval takes no s below that of one rounding,
+            resolution / sqrt(12).
     """
     n = len(values)
     mean = math.nan if not n or (math.inf in values and -math.inf in values) else statistics.fmean(values)
@@ -105,7 +107,7 @@ def cell(values: Sequence[float], bounds: tuple[float, float] = (-math.inf, math
     if n == 1:
         return Cell(n, mean, None, None, None)
     std = statistics.stdev(values)
-    half = _quantile(n - 1) * std / math.sqrt(n)
+    half = _quantile(n - 1) * max(std, resolution / math.sqrt(12)) / math.sqrt(n)
     return Cell(n, mean, std, max(bounds[0], mean - half), min(bounds[1], mean + half))
 
 
@@ -148,8 +150,8 @@ def detectable(se: float, df: float, tests: int = 1) -> float:
     return float(nctdtrinc(df, 1 - POWER, _quantile(df, tests))) * se
 
 
-def equivalence(found: Paired, margin: float) -> Equivalence | None:
-    """Whether the difference lies within -+margin: two one-sided t tests. None where there is no standard error.
+def equivalence(found: Paired, margin: float, tests: int = 1) -> Equivalence | None:
+    """Whether the difference lies within -+margin: two one-sided t tests. None where there is no standard error; `tests` as in `paired`.
 
     Raises:
         ValueError: the margin is not above 0.
@@ -160,7 +162,7 @@ def equivalence(found: Paired, margin: float) -> Equivalence | None:
         return None
     from scipy.special import stdtr
 
-    return Equivalence(margin, float(stdtr(found.df, (abs(found.difference) - margin) / found.se)))
+    return Equivalence(margin, min(1.0, tests * float(stdtr(found.df, (abs(found.difference) - margin) / found.se))))
 
 
 def holm(ps: Sequence[float]) -> list[float]:

@@ -82,8 +82,9 @@ def is_diverged(row: Row) -> bool:
 
 
 def is_cold(row: Row) -> bool:
-    """Whether the initial (0, 1) still weighs in the running statistics; where that is not recorded, or there are none, it does not."""
-    return row.get("running_statistics.warm") is False
+    """Whether the initial (0, 1) still weighs in a run's running statistics; where that is not recorded, or there are none, it does not.
+    Those of a diverged run are not read."""
+    return not is_diverged(row) and row.get("running_statistics.warm") is False
 
 
 def is_failure(row: Row) -> bool:
@@ -138,9 +139,9 @@ def val_loss(row: Row) -> float:
 
 
 def steps_to_target(row: Row) -> float:
-    """Updates until validation accuracy first reached the target: infinite for a miss and for a diverged run."""
+    """Updates until validation accuracy first reached the target: infinite for a miss and for a diverged run. No step is below 1."""
     value = None if is_diverged(row) else number(row, "target.reached_step")
-    return math.inf if value is None else value
+    return math.inf if value is None or value < 1 else value
 
 
 def target_interval(row: Row) -> tuple[float, float]:
@@ -148,7 +149,7 @@ def target_interval(row: Row) -> tuple[float, float]:
     they are. Both infinite for a miss; both the step where the one before is not recorded."""
     reached = steps_to_target(row)
     before = number(row, "target.previous_step")
-    return (reached, reached) if math.isinf(reached) or before is None else (min(before, reached), reached)
+    return (reached, reached) if math.isinf(reached) or before is None else (min(max(before, 0.0), reached), reached)
 
 
 def gap(row: Row) -> float | None:
@@ -276,12 +277,14 @@ def setting(row: Row, key: str) -> Any:
 def tidy(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """One flat row a run for a CSV file: scalars only, the same columns in the same order in every row, sorted by id.
 
-    Lists in the config are joined by commas; other lists (the confusion matrix) are left out. `steps_to_target` is added: `inf` for a
-    result that missed, empty (None) for a run that is no result. All other values are as recorded: see `status` for diverged runs.
+    Lists in the config are joined by commas; other lists (the confusion matrix) and `test.correct` are left out. `steps_to_target` is
+    added: `inf` for a result that missed, empty (None) for a run that is no result. All other values are as recorded: see `status` for
+    diverged runs.
     """
     found = []
     for row in rows:
-        flat = {key: _scalar(key, value) for key, value in row.items() if not isinstance(value, (list, tuple)) or key.startswith("config.")}
+        shown = {key: value for key, value in row.items() if not isinstance(value, (list, tuple)) or key.startswith("config.")}
+        flat = {key: _scalar(key, value) for key, value in shown.items() if key != "test.correct"}
         found.append({**flat, "steps_to_target": steps_to_target(row) if is_result(row) else None})
     columns = [*LEADING, *sorted({key for row in found for key in row} - set(LEADING))]
     return [{key: row.get(key) for key in columns} for row in sorted(found, key=lambda row: str(row["id"]))]

@@ -27,6 +27,7 @@ class StepCost:
     factor: float
     low: float
     high: float
+    turns: int
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def step_cost(arm: Sequence[float], baseline: Sequence[float]) -> StepCost:
     logs = np.log(np.asarray(arm) / np.asarray(baseline))
     means = np.random.default_rng(0).choice(logs, (RESAMPLES, len(logs))).mean(1)
     low, high = np.quantile(means, (0.025, 0.975))
-    return StepCost(*(float(math.exp(value)) for value in (logs.mean(), low, high)))
+    return StepCost(*(math.exp(value) for value in (logs.mean(), low, high)), turns=len(logs))
 
 
 def in_seconds(steps: Ratio, cost: StepCost) -> Ratio:
@@ -100,7 +101,7 @@ def in_seconds(steps: Ratio, cost: StepCost) -> Ratio:
     """
     logs = tuple((mid - math.log(cost.factor), least - math.log(cost.high), most - math.log(cost.low)) for mid, least, most in steps.logs)
     if steps.method != "t":
-        return ratio(logs, steps.dropped, by_sign=steps.method == "sign")
+        return replace(ratio(logs, by_sign=steps.method == "sign"), misses=steps.misses, dropped=steps.dropped)
     assert steps.factor is not None
     assert steps.low is not None
     assert steps.high is not None

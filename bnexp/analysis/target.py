@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from bnexp.analysis.pairs import LEVEL, Tested, from_t
+from bnexp.analysis.pairs import LEVEL, POWER, Tested, from_t
 
 Interval = tuple[float, float]
 """The target was reached after the first step and by the second; both infinite for a miss."""
@@ -44,8 +44,12 @@ class Ratio(Tested):
     """`t` on the logarithms; `sign`, the order statistics that belong to the sign test, where a run missed the target; else `none`."""
     detectable: float | None = None
     """The smallest true factor that is found with 80 % power (method `t`)."""
+    detectable_share: float | None = None
+    """Method `sign`: the smallest share of seeds with one arm ahead that is found with 80 % power; None where n is too small for any."""
     logs: tuple[tuple[float, float, float], ...] = ()
     """Of each seed ln(baseline / arm): with the middle of the brackets, at its least, at its most."""
+    misses: tuple[int, int] = (0, 0)
+    """Of the n seeds, how many never reached the target as the baseline and as the arm."""
     dropped: tuple[int, ...] = ()
 
 
@@ -112,10 +116,11 @@ def ratio_to_target(baseline: Mapping[int, Interval], arm: Mapping[int, Interval
     """The steps that the baseline needs over those that the arm needs, by seed. Two misses are a ratio of 1 of which nothing is known."""
     common = sorted(baseline.keys() & arm.keys())
     logs = tuple(_logs(baseline[seed], arm[seed]) for seed in common)
-    return ratio(logs, tuple(sorted(baseline.keys() ^ arm.keys())))
+    missed, missed_too = (sum(math.isinf(side[seed][1]) for seed in common) for side in (baseline, arm))
+    return replace(ratio(logs), misses=(missed, missed_too), dropped=tuple(sorted(baseline.keys() ^ arm.keys())))
 
 
-def ratio(logs: tuple[tuple[float, float, float], ...], dropped: tuple[int, ...] = (), *, by_sign: bool = False) -> Ratio:
+def ratio(logs: tuple[tuple[float, float, float], ...], *, by_sign: bool = False) -> Ratio:
     """The factor of the seeds' log ratios (middle, least, most).
 
     All finite: Student's t on the logarithms, the lower end from the least ratios, the upper end from the largest, so that what lies
@@ -125,20 +130,22 @@ def ratio(logs: tuple[tuple[float, float, float], ...], dropped: tuple[int, ...]
     n = len(logs)
     middle, least, most = ([log[index] for log in logs] for index in range(3))
     if n == 0:
-        return Ratio(0, None, dropped=dropped)
+        return Ratio(0, None)
     if by_sign or not all(math.isfinite(value) for log in logs for value in log):
         k = _order(n)
         low, high = (sorted(least)[k - 1], sorted(most)[n - k]) if k else (None, None)
         p = min(1.0, 2 * min(_tail(n, sum(value <= 0 for value in least)), _tail(n, sum(value >= 0 for value in most))))
-        return Ratio(n, p, factor=_exp(_median(middle)), low=_exp(low), high=_exp(high), method="sign", logs=logs, dropped=dropped)
+        factor = _exp(_median(middle))
+        share = _detectable_share(n, k) if k else None
+        return Ratio(n, p, factor=factor, low=_exp(low), high=_exp(high), method="sign", detectable_share=share, logs=logs)
     mean = statistics.fmean(middle)
     if n == 1:
-        return Ratio(1, None, factor=math.exp(mean), logs=logs, dropped=dropped)
+        return Ratio(1, None, factor=math.exp(mean), logs=logs)
     # Reached somewhere in a bracket: the spread of the ratios is not taken below that of two such brackets, as of rounded values.
     rounding = statistics.fmean([((high - low) ** 2) / 24 for _, low, high in logs])
     ses = [math.sqrt(max(statistics.variance(side), rounding) / n) for side in (least, most)]
     if 0 in ses:
-        return Ratio(n, None, factor=math.exp(mean), logs=logs, dropped=dropped)
+        return Ratio(n, None, factor=math.exp(mean), logs=logs)
     lower, upper = (from_t(n, statistics.fmean(side), se, n - 1) for side, se in zip((least, most), ses, strict=True))
     assert lower.low is not None
     assert upper.high is not None
@@ -155,7 +162,6 @@ def ratio(logs: tuple[tuple[float, float, float], ...], dropped: tuple[int, ...]
         method="t",
         detectable=math.exp(found),
         logs=logs,
-        dropped=dropped,
     )
 
 
@@ -183,6 +189,13 @@ def _order(n: int) -> int:
     while 2 * _tail(n, k) <= LEVEL:
         k += 1
     return k
+
+
+def _detectable_share(n: int, k: int) -> float:
+    """The q of P(Bin(n, q) >= n - k + 1) = 0.8: so many seeds must agree."""
+    from scipy.special import betaincinv
+
+    return float(betaincinv(n - k + 1, k, POWER))
 
 
 def _tail(n: int, k: int) -> float:

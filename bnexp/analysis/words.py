@@ -57,7 +57,7 @@ def about_accuracy(versus: Versus, arms: int = 1, tuned: str = "") -> str:
     if pairs.difference is None:
         return f"No seed trained both {a} and {b}: there is no accuracy to compare."
     over, amount = _over(pairs), f"{points(abs(pairs.difference)).lstrip('+')} points {'above' if pairs.difference > 0 else 'below'}"
-    detail, only_here = evidence(pairs, arms), "" if pairs is here else f"; on these images alone {interval(here)}"
+    detail, only_here = evidence(pairs, arms), "" if pairs is here else f"; on these images alone {interval(here, arms)}"
     equal = versus.equivalence
     if pairs.n < ENOUGH_SEEDS:
         return f"n = {seeds(pairs.n)}: too few to say; test accuracy {a} minus {b} is {points(pairs.difference)} points ({detail}){tuned}."
@@ -66,13 +66,14 @@ def about_accuracy(versus: Versus, arms: int = 1, tuned: str = "") -> str:
         return text + (f" The difference is within the margin of {_margin(equal.margin)}." if equal is not None and equal.shown else "")
     if equal is not None and equal.shown:
         return (
-            f"Test accuracy {a} and {b} is equivalent within the margin of {_margin(equal.margin)} (two one-sided tests, {_p(equal.p)}): "
+            f"Test accuracy {a} and {b} is equivalent within the margin of {_margin(equal.margin)}{over} (two one-sided tests, {_p(equal.p)}): "
             f"the difference is {points(pairs.difference)} points ({detail}){tuned}."
         )
     if here.shown:
         return (
             f"On these {pairs.n_images:,} test images, test accuracy {a} is {amount} that {b} ({evidence(here, arms)}){tuned}; "
-            f"for other images of this kind no difference is shown ({interval(pairs)}), as so few can show {_can(pairs)}."
+            f"for other images of this kind no difference is shown ({interval(pairs, arms)}, {decisive(pairs)}); "
+            f"{seeds(pairs.n)} on so many images can show {_can(pairs)}."
         )
     return (
         f"No difference in test accuracy is shown {a} against {b}{over}: {points(pairs.difference)} points ({detail}{only_here}){tuned}; "
@@ -83,7 +84,8 @@ def about_accuracy(versus: Versus, arms: int = 1, tuned: str = "") -> str:
 def in_seconds(found: InSeconds) -> str:
     """What a step of the arm costs, and which arm is at the target sooner in seconds."""
     cost = found.step_cost
-    text = f"A step {label(found.arm)} takes {cost.factor:.3g} times one {label(found.baseline)} ({cost.low:.3g} to {cost.high:.3g})"
+    evidence = f"95 % interval {cost.low:.3g} to {cost.high:.3g}, {count(cost.turns, 'turn')}"
+    text = f"A step {label(found.arm)} takes {cost.factor:.3g} times one {label(found.baseline)} ({evidence})"
     return f"{text}. {_about_ratio(found.arm, found.baseline, found.seconds, 'seconds')}"
 
 
@@ -166,21 +168,20 @@ def _about_failures(versus: Versus, a: FailureRate, b: FailureRate) -> list[str]
     if versus.failures.shown:
         more = versus.arm if versus.failures.rate > versus.failures.baseline_rate else versus.baseline
         return [f"Training fails more often {label(more)}: {sides}."]
-    return [f"No difference in how often training fails is shown: {sides}."]
+    can, rate = versus.failures.detectable, 100 * min(versus.failures.rate, versus.failures.baseline_rate)
+    found = (
+        "so few runs can show none" if can is None else f"so many runs can show {100 * can:.0f} % against {rate:.0f} % (with 80 % power)"
+    )
+    return [f"No difference in how often training fails is shown: {sides}; {found}."]
 
 
 def _about_ratio(arm: str, baseline: str, ratio: Ratio, unit: str) -> str:
     a, b = label(arm), label(baseline)
-    reached = [sum(log[0] != side for log in ratio.logs) for side in (-math.inf, math.inf)]
-    if ratio.n and all(math.isinf(log[1]) and math.isinf(log[2]) and log[0] == 0 for log in ratio.logs):
-        return f"Neither {a} nor {b} is the target reached by any run."
     if ratio.factor is None:
         return f"No seed has runs both {a} and {b}: there are no {unit} to target to compare."
-    missed = [
-        f"{ratio.n - n} of {seeds(ratio.n)} never reach it {label(side)}"
-        for n, side in zip(reached, (arm, baseline), strict=True)
-        if n < ratio.n
-    ]
+    if ratio.misses == (ratio.n, ratio.n):
+        return f"No run reaches the target, neither {a} nor {b}: there are no {unit} to target to compare."
+    missed = [f"{n} of {seeds(ratio.n)} never reach it {side}" for n, side in zip(ratio.misses, (b, a), strict=True) if n]
     detail = "; ".join([f"n = {seeds(ratio.n)}", *missed, decisive(ratio)])
     if ratio.shown and ratio.low is not None and ratio.high is not None:
         first, low, value, high = (a, ratio.low, ratio.factor, ratio.high)
@@ -194,9 +195,8 @@ def _about_ratio(arm: str, baseline: str, ratio: Ratio, unit: str) -> str:
         amount = f"at least {low:.3g}" if math.isinf(value) or math.isinf(high) else f"{value:.3g}"
         span = "" if math.isinf(value) or math.isinf(high) else f"95 % interval {low:.3g} to {high:.3g}, "
         return f"The target is reached in {amount} times fewer {unit} {first} ({span}{detail}), each seed at its fastest learning rate."
-    found = "" if ratio.detectable is None else f"; {seeds(ratio.n)} can show a factor of {ratio.detectable:.3g}"
     few = "too few to say" if ratio.n < ENOUGH_SEEDS else "no difference shown"
-    return f"{unit.capitalize()} to target: {few} ({factor(ratio)}; {detail}){found}."
+    return f"{unit.capitalize()} to target: {few} ({factor(ratio)}; {detail}); {_can_factor(ratio)}."
 
 
 def _about_stable(arm: str, baseline: str, a: StableLr, b: StableLr, ratio: Ratio) -> list[str]:
@@ -204,7 +204,7 @@ def _about_stable(arm: str, baseline: str, a: StableLr, b: StableLr, ratio: Rati
         return []
     text = f"The largest stable learning rate is {bracket(a)} {label(arm)} and {bracket(b)} {label(baseline)}"
     if not ratio.shown or ratio.low is None or ratio.high is None:
-        return [f"{text}: no difference shown ({decisive(ratio)})."]
+        return [f"{text}: no difference shown ({decisive(ratio)}); {_can_factor(ratio)}."]
     low, high, more = (
         (ratio.low, ratio.high, arm) if ratio.low > 1 else (1 / ratio.high, math.inf if ratio.low == 0 else 1 / ratio.low, baseline)
     )
@@ -213,35 +213,39 @@ def _about_stable(arm: str, baseline: str, a: StableLr, b: StableLr, ratio: Rati
 
 
 def _cost(found: SmallBatchCost, costs: Sequence[BatchCost], rates: str) -> str:
-    known = [cost for cost in costs if cost.pairs.difference is not None]
     arm = label(found.arm)
-    if not known:
+    if not any(cost.pairs.n or cost.failures.n for cost in costs):
         return f"No batch size below the reference {found.reference} has runs {arm} to pair with it, {rates}: nothing to compare."
     if found.stopped:  # all end near the target, whatever the batch size did to them
         return (
             f"Accuracies of runs that stopped at their target do not say what small batches cost ({arm}, {rates}); see the steps to target."
         )
 
-    def each(some: Sequence[BatchCost]) -> str:
-        return ", ".join(
-            f"batch {cost.batch_size}: {points(cost.pairs.difference or 0.0)} points ({evidence(cost.pairs)})" for cost in some
-        )
-
-    against = f"against batch {found.reference}, {rates}, test accuracy with {found.stats} statistics"
-    if (few := min(cost.pairs.n for cost in known)) < ENOUGH_SEEDS:
-        return f"n = {seeds(few)}: too few to say whether small batches cost accuracy {arm}; {against}: {each(known)}."
-    worse, better = ([cost for cost in known if cost.pairs.shown and sign * (cost.pairs.difference or 0.0) > 0] for sign in (-1, 1))
-    fails = [cost for cost in known if cost.failures.shown and cost.failures.rate > cost.failures.baseline_rate]
-    said = [f"small batches cost accuracy {arm}, at batch {_sizes(worse)}"] * bool(worse)
-    said += [f"training fails more often {arm} at batch {_sizes(fails)}"] * bool(fails)
-    said += [f"accuracy {arm} is better at batch {_sizes(better)}"] * bool(better)
+    worse, better = ([cost for cost in costs if cost.pairs.shown and sign * (cost.pairs.difference or 0.0) > 0] for sign in (-1, 1))
+    fails = [cost for cost in costs if cost.failures.shown and cost.failures.rate > cost.failures.baseline_rate]
+    said = [f"Small batches cost accuracy {arm}, at batch {_sizes(worse)}"] * bool(worse)
+    said += [f"Training fails more often {arm} at batch {_sizes(fails)}"] * bool(fails)
+    said += [f"Accuracy {arm} is better at batch {_sizes(better)}"] * bool(better)
+    against = f"against batch {found.reference}, {rates}, test accuracy with {found.stats} statistics on these test images"
+    detail = f"{against}: {', '.join(map(_one_cost, costs))}"
     if said:
-        return f"{' and '.join(said).capitalize().replace('bn', 'BN')}; {against}: {each(known)}."
-    can = max((cost.pairs.detectable or math.inf for cost in known), default=math.inf)
+        return f"{'. '.join(said)}; {detail}."
+    if (most := max(cost.pairs.n for cost in costs)) < ENOUGH_SEEDS:
+        return f"n = {seeds(most)}: too few to say whether small batches cost accuracy {arm}; {detail}."
+    can = max(cost.pairs.detectable or math.inf for cost in costs)
     return (
-        f"No difference between batch sizes is shown {arm}; {against}: {each(known)}; so many seeds can show "
-        f"{'nothing' if math.isinf(can) else f'{100 * can:.2f} points'}."
+        f"No difference between batch sizes is shown {arm}; {detail}; so many seeds can show "
+        f"{'none' if math.isinf(can) else f'{100 * can:.2f} points (with 80 % power)'}."
     )
+
+
+def _one_cost(cost: BatchCost) -> str:
+    """`batch 2: -5.10 points (95 % interval ..., 3 of 10 runs failed, p = 0.21)`."""
+    failed, pairs = cost.failures, cost.pairs
+    lost = f"{100 * failed.rate:.0f} % of its runs failed, {decisive(failed)}" if failed.rate > failed.baseline_rate else ""
+    if pairs.difference is None:
+        return f"batch {cost.batch_size}: no pairs" + f" ({lost})" * bool(lost)
+    return f"batch {cost.batch_size}: {points(pairs.difference)} points ({evidence(pairs)}" + f"; {lost}" * bool(lost) + ")"
 
 
 def _sizes(costs: Sequence[BatchCost]) -> str:
@@ -249,12 +253,21 @@ def _sizes(costs: Sequence[BatchCost]) -> str:
 
 
 def _over(pairs: Paired) -> str:
-    return "" if pairs.n_images is None else f", over seeds and test images ({pairs.n_images:,})"
+    return " on these test images" if pairs.n_images is None else f", over seeds and test images ({pairs.n_images:,})"
 
 
 def _can(pairs: Paired) -> str:
     """What difference so many seeds and images could have shown."""
     return "no difference" if pairs.detectable is None else f"{100 * pairs.detectable:.2f} points (with 80 % power)"
+
+
+def _can_factor(ratio: Ratio) -> str:
+    """What factor so many seeds could have shown; by signs, what share of the seeds must have one arm ahead."""
+    if ratio.detectable is not None:
+        return f"{seeds(ratio.n)} can show a factor of {ratio.detectable:.3g} (with 80 % power)"
+    if ratio.detectable_share is None:
+        return f"{seeds(ratio.n)} can show none"
+    return f"{seeds(ratio.n)} can show that one arm is ahead at {100 * ratio.detectable_share:.0f} % of all seeds (with 80 % power)"
 
 
 def _margin(share: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from bnexp.cli.app import app
 from bnexp.cli.options import RUNS, Json, NoConfigDir, Quiet, RunsDir, complete_runs_and_sweeps, print_json
 from bnexp.cli.results import check_out, report_on
 from bnexp.errors import UsageError, one_line
+
+if TYPE_CHECKING:
+    from bnexp.analysis import StepMs
 
 LONGEST_MS = 1e9
 
@@ -66,20 +69,23 @@ def report(
     rows = {row["id"]: row for row in rows_of(members)}
     check_out(out)
     by_part = {part: [rows[run.id] for run in own] for part, own in parts.items()}
-    path = report_on(out or group.folder, kind, members, by_part, arms, _step_ms(group.folder / "compare.json"))
+    step_ms, margin = _measured(group.folder / "compare.json")
+    path = report_on(out or group.folder, kind, members, by_part, arms, step_ms, margin)
     if json:
         print_json({"report": str(path), "runs": [run.id for run in members]})
     else:
         print(one_line(str(path)) if sys.stdout.isatty() else path)
 
 
-def _step_ms(stored: Path) -> Mapping[str, tuple[float, float, float]]:
-    """The step times that a comparison of these runs measured; none where there was none."""
+def _measured(stored: Path) -> tuple[Mapping[str, StepMs], float | None]:
+    """The step times of each turn and the margin of a comparison of these runs; none where nothing usable was stored."""
     import json
 
     try:
-        times = json.loads(stored.read_text())["step_times"]
-        found = {str(arm): (float(time["median_ms"]), float(time["low_ms"]), float(time["high_ms"])) for arm, time in times.items()}
+        found = json.loads(stored.read_text())
+        turns = {str(arm): tuple(map(float, time["turns_ms"])) for arm, time in found["step_times"].items()}
+        margins = [float(one["equivalence"]["margin"]) for one in found["comparison"]["headline"]["versus"].values() if one["equivalence"]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        return {}
-    return found if all(0 < ms < LONGEST_MS for times in found.values() for ms in times) else {}
+        return {}, None
+    usable = len({len(times) for times in turns.values()}) == 1 and all(0 < ms < LONGEST_MS for times in turns.values() for ms in times)
+    return turns if usable else {}, next((margin for margin in margins if 0 < margin < 1), None)

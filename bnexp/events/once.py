@@ -38,11 +38,12 @@ def opening(config: Config, own: Mapping[str, Tensor], anatomy: Anatomy, shape: 
 def closing(
     summary: Mapping[str, Any], own: Mapping[str, Tensor], anatomy: Anatomy, shape: tuple[int, ...], classes: tuple[str, ...]
 ) -> list[Summary.Value]:
-    """How one run ended, by its summary; its last filters; its confusion matrix on test data with running statistics."""
+    """How one run ended, by its summary; its last filters; its confusion matrix on test data with running statistics, where it has one."""
     diverged = summary["diverged_at_step"] is not None
     reached = None if diverged else summary["target"]["reached_step"]
-    matrix = pictures.value("confusion/test", pictures.confusion(summary["test"]["confusion"], classes))
-    return [*hparams.closing(reached, diverged), *_filters(own, anatomy, shape), matrix]
+    counts = summary["test"]["confusion"]
+    matrix = [] if counts is None else [pictures.value("confusion/test", pictures.confusion(counts, classes))]
+    return [*hparams.closing(reached, diverged), *_filters(own, anatomy, shape), *matrix]
 
 
 def _filters(own: Mapping[str, Tensor], anatomy: Anatomy, shape: tuple[int, ...]) -> list[Summary.Value]:

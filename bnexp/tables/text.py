@@ -157,7 +157,7 @@ def quartiles(found: Quartiles, digits: int = 0) -> str:
 
 def times_faster(ratio: Ratio) -> str:
     """`1.40x [0.78x, 4.3x] p 0.2`: how many times faster, seed by seed, with the 95 % interval."""
-    if ratio.factor is None:
+    if ratio.factor is None or ratio.misses == (ratio.n, ratio.n):
         return "n/a"
     interval = "" if ratio.low is None or ratio.high is None else f" [{times(ratio.low)}, {times(ratio.high)}]"
     return f"{times(ratio.factor)}{interval}{_p(ratio)}"
