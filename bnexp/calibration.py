@@ -6,6 +6,7 @@ The file is `$XDG_CACHE_HOME/bnexp/calibration.json`. Without it, and for what i
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -18,8 +19,9 @@ from typing import Any
 from bnexp.config import Config
 from bnexp.cost import Header
 from bnexp.data.cache import cache_home
-from bnexp.files import open_log, read_checked_json, reason, write_checked_json
+from bnexp.files import read_checked_json, reason, write_checked_json
 from bnexp.hardware import machine, on_gpu
+from bnexp.locks import holding
 from bnexp.plan import GPU_WIDEST, group_seconds, structure, widest
 
 FORMAT = 2
@@ -204,12 +206,14 @@ def save(path: Path, name: str, entry: dict[str, Any]) -> dict[str, dict[str, An
     Raises:
         OSError, NotImplementedError: it cannot be written, or not be locked within `LOCK_S`.
     """
-    from filelock import FileLock
-
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = path.with_name(f"{path.name}.lock")
-    open_log(lock).close()  # no link: what filelock does about them depends on its version
-    with FileLock(lock, timeout=LOCK_S):
+    begun = time.monotonic()
+
+    def wait() -> None:
+        if time.monotonic() - begun > LOCK_S:
+            raise TimeoutError(errno.ETIMEDOUT, "another process holds its lock", str(path))
+
+    with holding(path.with_name(f"{path.name}.lock"), wait):
         try:
             entries = read(path)
         except (OSError, ValueError):
