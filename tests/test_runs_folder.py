@@ -4,6 +4,7 @@ Each of these once lost data, lied, or ended in a traceback.
 """
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from bnexp import launch as launching
+from bnexp import records
 from bnexp.cli import app
 from bnexp.cli.options import print_json
 from bnexp.config import Config
@@ -457,3 +459,28 @@ def test_a_run_twice_in_a_stored_plan_does_not_wait_for_itself(runs_dir: Path, m
     group = Group(runs_dir, "0123abcd")
     group.store_plan([["a-0", "a-0"], ["b-0", "b-1"]])
     assert group.plan() == [["b-0", "b-1"]]
+
+
+@pytest.mark.parametrize("where", ["--runs-dir", "--out", "the working directory"])
+def test_folders_that_are_not_utf8_are_refused_before_anything_starts(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = tmp_path / os.fsdecode(b"odd\xff")
+    odd.mkdir()
+    monkeypatch.chdir(odd if where == "the working directory" else tmp_path)
+    for command in (["train", *TINY], ["compare", "--no-bn", *TINY], ["stats", *TINY], ["report"]):
+        if where == "--out" and command[0] == "train":
+            continue
+        options = [] if where == "the working directory" else [where, str(odd)]
+        result = CliRunner().invoke(app, [*command, *options], prog_name="bnexp")
+        assert result.exit_code == 2, (command, result.exception)
+        assert "odd\\udcff" in result.stderr
+        assert "is not UTF-8" in result.stderr
+    assert list(tmp_path.iterdir()) == [odd]
+    assert list(odd.iterdir()) == []
+
+
+def test_a_bool_is_no_step(tmp_path: Path) -> None:
+    """`resume` once ended in a traceback over it."""
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": true, "val/loss": 1.0}\n{"step": 1, "val/loss": 2.0}\n')
+    assert [record["step"] for _, record in records.read(path)] == [1]
+    assert records.curve(path, "val/loss") == records.curves(path)["val/loss"] == [(1, 2.0)]
