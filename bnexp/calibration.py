@@ -159,7 +159,7 @@ class Calibrated:
         self._table[name] = {"ms": ms, "tried": found.tried, "measured_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "step": step}
         try:
             self._table.update(save(calibration_json(), name, self._table[name]))
-        except (OSError, NotImplementedError) as error:  # a file system without locks
+        except OSError as error:
             if not self._told:
                 self.say(f"Measured stack widths cannot be saved ({reason(error)}); this command uses them, the next measures again.")
             self._told = True
@@ -204,7 +204,7 @@ def save(path: Path, name: str, entry: dict[str, Any]) -> dict[str, dict[str, An
         The file's entries.
 
     Raises:
-        OSError, NotImplementedError: it cannot be written, or not be locked within `LOCK_S`.
+        OSError: it cannot be written, or not be locked within `LOCK_S`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bnexp.errors import UsageError
 from bnexp.files import make_folder
 
 POLL_S = 0.05
@@ -24,8 +23,7 @@ def holding(path: Path, wait: Callable[[], None]) -> Iterator[None]:
     """Holds the lock, made where it is not there; `wait` is called again and again while another process holds it, and may raise.
 
     Raises:
-        UsageError: a link, or something else than a file, is in its place.
-        OSError: it cannot be made or opened.
+        OSError: it cannot be made or opened; ELOOP where a link, or something else than a file, is in its place.
     """
     make_folder(path.parent)
     while (descriptor := _taken(path)) is None:
@@ -84,7 +82,7 @@ def _opened(path: Path) -> int:
     except OSError as error:
         if error.errno not in NO_FILE:
             raise
-    raise UsageError(f"{path} is a link, or no file, and bnexp follows none inside a runs folder; remove it.")
+    raise OSError(errno.ELOOP, "it is a link, or no file, and is not followed", str(path))
 
 
 def _is_named(descriptor: int, path: Path) -> bool:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -250,7 +251,12 @@ def locked(runs: Sequence[Run], waiting: Callable[[str], None] | None, stop: Cal
         check_rooms(runs_dir)
     with ExitStack() as held:
         for run_id, path in sorted({(run.id, run.lock) for run in runs}):  # one order for everybody: no deadlock
-            held.enter_context(holding(path, partial(wait, run_id)))
+            try:
+                held.enter_context(holding(path, partial(wait, run_id)))
+            except OSError as error:
+                if error.errno != errno.ELOOP:
+                    raise
+                raise UsageError(f"{path} is a link, or no file, and bnexp follows none inside a runs folder; remove it.") from None
         yield
 
 
