@@ -210,7 +210,7 @@ def _watched(folder: str, at: int, kill: bool, told: int) -> Iterator[None]:
             raise OSError(number, os.strerror(number), os.fsdecode(path))
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
-        if event == "open" and isinstance(args[0], (str, bytes)):
+        if event == "open" and isinstance(args[0], (str, bytes, os.PathLike)):
             touch("open w" if args[2] & (os.O_WRONLY | os.O_RDWR) else "open r", args[0])
         elif event in CALLS and isinstance(args[0], (str, bytes, os.PathLike)):
             path, where = os.fspath(args[0]), args[1] if event in ("os.remove", "os.rmdir") else -1
