@@ -6,6 +6,7 @@ The file is `$XDG_CACHE_HOME/bnexp/calibration.json`. Without it, and for what i
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -19,8 +20,9 @@ from bnexp.config import Config
 from bnexp.cost import Header
 from bnexp.data.cache import cache_home
 from bnexp.errors import reason
-from bnexp.files import open_log, read_checked_json, write_checked_json
+from bnexp.files import read_checked_json, write_checked_json
 from bnexp.hardware import machine, on_gpu
+from bnexp.locks import holding
 from bnexp.plan import GPU_WIDEST, group_seconds, structure, widest
 
 FORMAT = 2
@@ -158,7 +160,7 @@ class Calibrated:
         self._table[name] = {"ms": ms, "tried": found.tried, "measured_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "step": step}
         try:
             self._table.update(save(calibration_json(), name, self._table[name]))
-        except (OSError, NotImplementedError) as error:  # a file system without locks
+        except OSError as error:
             if not self._told:
                 self.say(f"Measured stack widths cannot be saved ({reason(error)}); this command uses them, the next measures again.")
             self._told = True
@@ -203,14 +205,16 @@ def save(path: Path, name: str, entry: dict[str, Any]) -> dict[str, dict[str, An
         The file's entries.
 
     Raises:
-        OSError, NotImplementedError: it cannot be written, or not be locked within `LOCK_S`.
+        OSError: it cannot be written, or not be locked within `LOCK_S`.
     """
-    from filelock import FileLock
-
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = path.with_name(f"{path.name}.lock")
-    open_log(lock).close()  # no link: what filelock does about them depends on its version
-    with FileLock(lock, timeout=LOCK_S):
+    begun = time.monotonic()
+
+    def wait() -> None:
+        if time.monotonic() - begun > LOCK_S:
+            raise TimeoutError(errno.ETIMEDOUT, "another process holds its lock", str(path))
+
+    with holding(path.with_name(f"{path.name}.lock"), wait):
         try:
             entries = read(path)
         except (OSError, ValueError):

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from bnexp.errors import UsageError
 from bnexp.keys import Key, build, check_name, check_range, key, keys_of, leaves, show
 
-RESULTS_VERSION = 3
+RESULTS_VERSION = 4
 """Part of every run's id. Bump it when a change of code alters numbers (the golden-loss test says when) or what is recorded."""
 
 BN_KEYS = ("bn_momentum", "bn_eps", "bn_affine")

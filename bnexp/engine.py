@@ -26,8 +26,9 @@ from bnexp.machine import allow_open_files, environment, keep_memory, resolve_de
 from bnexp.metrics import Measured, against_precise, tracked
 from bnexp.models import unstack
 from bnexp.plan import Planned
-from bnexp.run import Run, StackFolder
+from bnexp.run import Run
 from bnexp.stack import Stack
+from bnexp.stack_folder import StackFolder
 from bnexp.stop import Stop
 from bnexp.terminal import Display, Look, Seen
 from bnexp.train import fit, parameters_a_run, speed

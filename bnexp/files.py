@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import shutil
 import socket
 import stat
 import uuid
@@ -134,7 +135,7 @@ def open_log(path: Path) -> IO[str]:
     """A text file to append to, made if it is not there.
 
     Raises:
-        OSError: it cannot be, or what is there is a link, has another name (a hard link), or is no file.
+        OSError: it cannot be, or what is there is a link, or is no file.
     """
     return os.fdopen(_open_to_change(path, os.O_APPEND | os.O_CREAT), "a", encoding="utf-8")
 
@@ -149,16 +150,20 @@ def cut_file(path: Path, size: int) -> None:
 
 
 def _open_to_change(path: Path, flags: int) -> int:
-    """A descriptor of a file that is changed where it is, and has no name elsewhere: what is written there would be written here."""
-    descriptor = _opened(path, os.O_WRONLY | flags)
+    """A descriptor of a file that is changed where it is. One that has another name (a hard link, as some backups make) is copied first:
+    it would change under that name as well."""
+    descriptor = _opened(path, os.O_RDWR | flags)
     try:
         _check_plain(descriptor, path)
-        if os.fstat(descriptor).st_nlink > 1:
-            raise OSError(errno.EMLINK, "it has another name (a hard link), under which it would change as well; copy it", str(path))
+        if os.fstat(descriptor).st_nlink == 1:
+            return descriptor
+        with os.fdopen(os.dup(descriptor), "rb") as shared, atomic_write(path) as own:
+            shutil.copyfileobj(shared, own)
     except BaseException:
         os.close(descriptor)
         raise
-    return descriptor
+    os.close(descriptor)
+    return _open_to_change(path, flags)
 
 
 def open_plain(path: Path, most: int | None = None) -> IO[bytes]:

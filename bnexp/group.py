@@ -89,12 +89,13 @@ class Group:
         return {part: [run for run in runs if run.folder.is_dir()] for part, runs in found.items()}
 
     def plan(self) -> list[list[str]]:
-        """The stacks as they were planned the first time, by run id; none where there is no readable plan."""
+        """The stacks as they were planned the first time, by run id; none that has a run twice, or without a readable plan."""
         try:
             stacks = read_checked_json(self.plan_json, FORMAT)["stacks"]
-            return [[str(name) for name in stack] for stack in stacks]
+            found = [[str(name) for name in stack] for stack in stacks]
         except (OSError, ValueError, KeyError, TypeError):
             return []
+        return [stack for stack in found if len(set(stack)) == len(stack)]
 
     def store_plan(self, stacks: Sequence[Sequence[str]]) -> None:
         """Stores what is to be trained now; stacks that were planned before and are done stay, should their runs be removed."""

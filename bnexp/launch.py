@@ -14,7 +14,8 @@ from bnexp.data import header
 from bnexp.errors import DataError, Interrupted, one_line
 from bnexp.identity import identify, identify_saved, with_absolute_root
 from bnexp.plan import Planned, check_room, plan
-from bnexp.run import Run, drop_spent_plans, locked, planned_with, stored_stacks, tidy
+from bnexp.run import Run, locked
+from bnexp.stack_folder import drop_spent, planned_with, tidy
 from bnexp.stop import Stop
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def remove(runs: Sequence[Run]) -> None:
         UsageError: a process is working on one of them; none is deleted.
     """
     with locked(runs, waiting=None):
-        stacks = stored_stacks(runs[0].runs_dir) if runs else {}
         for run in runs:
             run.remove()
-            drop_spent_plans(run, stacks)
+    for runs_dir in {run.runs_dir for run in runs}:
+        drop_spent(runs_dir)

@@ -19,7 +19,8 @@ from bnexp.data import header
 from bnexp.data.arrays import available_memory, human_bytes
 from bnexp.errors import UsageError
 from bnexp.hardware import on_gpu
-from bnexp.run import Run, StackFolder, planned_with, stack_of, tidy
+from bnexp.run import Run
+from bnexp.stack_folder import StackFolder, planned_with, stack_of, tidy
 
 OWN = ("seed", "optim.lr", "optim.momentum", "optim.weight_decay", "name", "train.checkpoint_every", "device", "threads")
 """What the runs of one stack may have of their own; everything else is their structure."""

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from bnexp.files import open_plain
 
@@ -34,7 +34,7 @@ def read(path: Path, most: int | None = None) -> Iterator[tuple[str, dict[str, A
             record: Any = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if isinstance(record, dict) and isinstance(record.get("step"), int) and 0 <= record["step"] < MAX_STEP:
+        if isinstance(record, dict) and _is_step(record.get("step")):
             yield line, record
 
 
@@ -83,10 +83,14 @@ def curve(path: Path, key: str) -> list[tuple[int, float]]:
             except (ValueError, RecursionError):
                 continue
             step, value = (record.get(name, "") for name in ("step", key)) if isinstance(record, dict) else ("", "")
-            if isinstance(step, int) and 0 <= step < MAX_STEP and (value is None or isinstance(value, (int, float))):
+            if _is_step(step) and (value is None or isinstance(value, (int, float))):
                 found.append((step, _number(value)))
                 _check_count(len(found), path)
     return found
+
+
+def _is_step(value: Any) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value < MAX_STEP  # not a bool, which is an int as well
 
 
 def _check_count(count: int, path: Path) -> None:

@@ -1,7 +1,7 @@
 """A run and its folder: id, paths, status. Nothing else knows how the runs folder is laid out.
 
 - RUNS/<id>/                config.yaml summary.json metrics.jsonl model.pt events.out.tfevents.* train.log
-- RUNS/.stacks/<stack id>/  plan.json checkpoint.pt checkpoint.prev.pt, until all members are finished
+- RUNS/.stacks/<stack id>/  plan.json checkpoint.pt checkpoint.prev.pt, until all members are finished: see `stack_folder`
 - RUNS/.fresh/<id>/         the successor of a finished run while it is trained (--fresh)
 - RUNS/.locks/<id>.lock     held while a run is trained or removed
 - RUNS/.groups/<group id>/  what spans runs: see `group`
@@ -9,20 +9,21 @@
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import os
 import re
 import shutil
-import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bnexp.config import Config, from_mapping, to_mapping
 from bnexp.errors import BnexpError, DataError, UsageError, reason
 from bnexp.files import atomic_write, digest, make_folder, read_checked_json, sync_folder, write_checked_json
+from bnexp.locks import holding
 from bnexp.summary_shape import check_summary
 
 FORMAT = 1
@@ -76,6 +77,10 @@ class Run:
     @property
     def train_log(self) -> Path:
         return self.folder / "train.log"
+
+    @property
+    def lock(self) -> Path:
+        return self.runs_dir / ".locks" / f"{self.id}.lock"
 
     @property
     def status(self) -> str | None:
@@ -202,87 +207,6 @@ class Run:
                 shutil.rmtree(run.folder)
 
 
-@dataclass(frozen=True)
-class StackFolder:
-    """Where a stack keeps its plan and its checkpoints until all members are finished."""
-
-    runs_dir: Path
-    id: str
-
-    @property
-    def folder(self) -> Path:
-        return self.runs_dir / ".stacks" / self.id
-
-    @property
-    def plan_json(self) -> Path:
-        return self.folder / "plan.json"
-
-    def start(self, members: Sequence[Run], configs: Sequence[Config]) -> None:
-        """Stores the plan, with the members' configs: a member whose folder was removed is still needed for the others' bits."""
-        make_folder(self.folder)
-        plan = [{"id": run.id, "fresh": run.fresh, "config": to_mapping(config)} for run, config in zip(members, configs, strict=True)]
-        write_checked_json(self.plan_json, {"members": plan}, FORMAT)
-
-    def members(self) -> list[tuple[Run, Config]]:
-        """The stack's runs and configs in their order, or none where no readable plan is stored."""
-        try:
-            plan = read_checked_json(self.plan_json, FORMAT)["members"]
-            found = [(Run(self.runs_dir, member["id"], bool(member["fresh"])), from_mapping(member["config"])) for member in plan]
-        except (OSError, ValueError, KeyError, TypeError, BnexpError):
-            return []
-        return found if all(is_run_id(run.id) for run, _ in found) else []
-
-    def remove(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def stack_of(runs: Sequence[Run]) -> StackFolder:
-    """The stack of exactly these runs in this order; one of successors is another than one of the runs themselves."""
-    text = "\n".join(run.id + "+fresh" * run.fresh for run in runs)
-    return StackFolder(runs[0].runs_dir, hashlib.sha256(text.encode()).hexdigest()[:8])
-
-
-def planned_with(run: Run) -> list[tuple[Run, Config]]:
-    """The runs (and configs) that an unfinished run was started with, itself among them, in their stack's order; none without a plan."""
-    try:
-        stack_id = run.summary()["stack"]["id"]
-    except (BnexpError, KeyError, TypeError):
-        return []
-    planned = StackFolder(run.runs_dir, stack_id).members() if is_run_id(stack_id) else []
-    return planned if run in [member for member, _ in planned] else []
-
-
-def tidy(runs: Sequence[Run]) -> None:
-    """Ends what a killed process left half done about the runs (of one folder); does nothing about one while another process works on it,
-    which will do so itself, or on a disk that cannot be written."""
-    there = [run for run in runs if run.folder.exists() or run.successor.folder.exists()]
-    stacks = stored_stacks(there[0].runs_dir) if there else {}
-    for run in there:
-        with suppress(UsageError, OSError), locked([run], waiting=None):
-            run.settle()
-            drop_spent_plans(run, stacks)
-
-
-def stored_stacks(runs_dir: Path) -> dict[str, list[Run]]:
-    """The members of every stored stack, by its id. A thousand runs ask this once: each plan takes a tenth of a millisecond a member."""
-    return {path.name: [run for run, _ in StackFolder(runs_dir, path.name).members()] for path in (runs_dir / ".stacks").glob("*")}
-
-
-def drop_spent_plans(run: Run, stacks: Mapping[str, Sequence[Run]]) -> None:
-    """Removes each of the stored stacks of this run that no unfinished run goes back to: all are done, or removed, or were started anew."""
-    for name, members in stacks.items():
-        if run.id in [member.id for member in members] and not any(not member.done and stack_id_of(member) == name for member in members):
-            StackFolder(run.runs_dir, name).remove()
-
-
-def stack_id_of(run: Run) -> str | None:
-    """The stack that the run's summary names."""
-    try:
-        return str(run.summary()["stack"]["id"])
-    except (BnexpError, KeyError, TypeError):
-        return None
-
-
 def is_run_id(text: object) -> bool:
     """Whether `text` can be a folder of ours: letters, digits, underscores, hyphens and dots, of which the last two do not come first."""
     return isinstance(text, str) and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}", text) is not None
@@ -312,38 +236,28 @@ def locked(runs: Sequence[Run], waiting: Callable[[str], None] | None, stop: Cal
         UsageError: as `check_rooms`, for the locks, too.
         InterruptedError: `stop` said so.
     """
-    from filelock import FileLock, Timeout
+    told: set[str] = set()
+
+    def wait(run_id: str) -> None:
+        if waiting is None:
+            raise InWork(f"Another process is working on {run_id}; stop it first.")
+        if run_id not in told:
+            waiting(run_id)
+            told.add(run_id)
+        if stop():
+            raise InterruptedError
 
     for runs_dir in {run.runs_dir for run in runs}:
         check_rooms(runs_dir)
     with ExitStack() as held:
-        for run in sorted(runs, key=lambda run: run.id):  # one order for everybody: no deadlock
-            folder = run.runs_dir / ".locks"
-            make_folder(folder)
-            path = folder / f"{run.id}.lock"
-            _check_lock(path)  # here: what filelock does about links, and whether it empties the file, depends on its version
-            lock, told = FileLock(path), False
-            while not lock.is_locked:
-                try:
-                    lock.acquire(timeout=0.2 if told else 0)
-                except Timeout:
-                    if waiting is None:
-                        raise InWork(f"Another process is working on {run.id}; stop it first.") from None
-                    if not told:
-                        waiting(run.id)
-                        told = True
-                    if stop():
-                        raise InterruptedError from None
-            held.callback(lock.release)
+        for run_id, path in sorted({(run.id, run.lock) for run in runs}):  # one order for everybody: no deadlock
+            try:
+                held.enter_context(holding(path, partial(wait, run_id)))
+            except OSError as error:
+                if error.errno != errno.ELOOP:
+                    raise
+                raise UsageError(f"{path} is a link, or no file, and bnexp follows none inside a runs folder; remove it.") from None
         yield
-
-
-def _check_lock(path: Path) -> None:
-    """Raises UsageError where a lock leads to another file, or is one."""
-    with suppress(FileNotFoundError):
-        status = path.lstat()
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-            raise UsageError(f"{path} is a link, or no file of its own, and bnexp follows none inside a runs folder; remove it.")
 
 
 def to_yaml(config: Config) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bnexp.errors import BnexpError, DataError, UsageError, did_you_mean, short
-from bnexp.run import Run, check_rooms, is_run_id, locked
+from bnexp.locks import is_held
+from bnexp.run import Run, check_rooms, is_run_id
 
 
 def list_runs(runs_dir: Path) -> list[Run]:
@@ -115,21 +116,10 @@ def rows_of(runs: Sequence[Run], keys: Iterable[str] | None = None) -> list[dict
             row = flatten(summary) if wanted is None else _picked(summary, wanted)
         except DataError:
             row = {"id": run.id, "status": "unreadable"}
-        if row["status"] == "running" and not in_work(run):
+        if row["status"] == "running" and not is_held(run.lock):
             row["status"] = "interrupted"
         found.append(row)
     return found
-
-
-def in_work(run: Run) -> bool:
-    """Whether some process holds the run's lock."""
-    if not (run.runs_dir / ".locks" / f"{run.id}.lock").exists():  # whoever reads runs makes no files among them
-        return False
-    try:
-        with locked([run], waiting=None):
-            return False
-    except UsageError:
-        return True
 
 
 def flatten(tree: dict[str, Any]) -> dict[str, Any]:

@@ -29,8 +29,8 @@ POINTS = 128
 
 
 def command_line() -> str:
-    """The command as it was typed, quoted so that a shell reads the same again."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """The command as it was typed, quoted so that a shell reads the same again; bytes that are not UTF-8 are escaped."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]).encode(errors="backslashreplace").decode()
 
 
 class LastingConsole(Console):

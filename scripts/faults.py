@@ -1,5 +1,6 @@
-"""Faults and strangers, tried by the dozen: `kill` (faults_kill.py), `hostile` files and run folders (faults_hostile.py,
-faults_hostile_run.py), generated `input` (faults_input.py). No group means all; it takes about a quarter of an hour on two cores.
+"""Faults and strangers, tried by the dozen: `kill` at random moments (faults_kill.py), every touch of a file once (`touches`,
+faults_touches.py), what happens to processes (`process`, faults_process.py), `hostile` files and run folders (faults_hostile.py,
+faults_hostile_run.py), generated `input` (faults_input.py). No group means all; it takes about an hour on two cores.
 
 Exit code 1 if anything was lost, executed, or broke a promise. docs/reliability.md has the figures of the last full run.
 """
@@ -21,17 +22,19 @@ import faults_hostile_data
 import faults_hostile_run
 import faults_input
 import faults_kill
+import faults_process
+import faults_touches
 import torch
 
-GROUPS = ("kill", "hostile", "input")
+GROUPS = ("kill", "touches", "process", "hostile", "input")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("groups", nargs="*", metavar="kill|hostile|input", help="which (default: all)")
+    parser.add_argument("groups", nargs="*", metavar="|".join(GROUPS), help="which (default: all)")
     parser.add_argument("--moments", type=int, default=50, metavar="N", help="kill: how many moments (default: 50)")
     parser.add_argument("--inputs", type=int, default=1500, metavar="N", help="input: how many lines (default: 1500)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the moments and of the input (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the moments, the touches and the input (default: 0)")
     parser.add_argument("--json", action="store_true", help="print JSON on stdout; what is tried goes to stderr")
     options = parser.parse_args()
     if unknown := [name for name in options.groups if name not in GROUPS]:
@@ -46,6 +49,16 @@ def main() -> None:
         killed = faults_kill.try_kills(options.moments, options.seed, say)
         found["kill"] = {**dataclasses.asdict(killed), "tried": killed.count, "minutes": minutes(begun)}
         broken += killed.lost
+    if "touches" in groups:
+        begun = time.monotonic()
+        touches = faults_touches.try_touches(options.seed, say)
+        found["touches"] = {**dataclasses.asdict(touches), "tried": touches.count, "minutes": minutes(begun)}
+        broken += touches.problems
+    if "process" in groups:
+        begun = time.monotonic()
+        processes = faults_process.try_processes(say=say)
+        found["process"] = {**dataclasses.asdict(processes), "minutes": minutes(begun)}
+        broken += processes.problems
     if "hostile" in groups:
         begun = time.monotonic()
         files = faults_hostile.try_payloads([*faults_hostile_config.payloads(), *faults_hostile_data.payloads()])
@@ -79,6 +92,15 @@ def show(found: dict[str, Any]) -> None:
         phases = ", ".join(f"{count} {phase}" for phase, count in sorted(kill["moments"].items()))
         late = f"; {kill['too_late']} came after the end" if kill["too_late"] else ""
         print(f"kill: {kill['tried']} moments tried ({phases}{late}), results lost: {len(kill['lost'])} ({kill['minutes']} min)")
+    if touches := found.get("touches"):
+        commands = ", ".join(f"{count} {command}" for command, count in touches["touches"].items())
+        print(
+            f"touches: {touches['tried']} visited ({commands}), {touches['killed']} with a kill; promises broken: "
+            f"{len(touches['problems'])} ({touches['minutes']} min)"
+        )
+    if process := found.get("process"):
+        kinds = ", ".join(f"{count} {kind}" for kind, count in process["kinds"].items())
+        print(f"process: {kinds}; promises broken: {len(process['problems'])} ({process['minutes']} min)")
     if hostile := found.get("hostile"):
         folders = hostile["folders"]
         print(
@@ -88,7 +110,7 @@ def show(found: dict[str, Any]) -> None:
         )
     if lines := found.get("input"):
         print(
-            f"input: {lines['tried']} lines tried, {lines['refused']} refused, {lines['accepted']} accepted, {lines['trained']} trained; "
+            f"input: {lines['tried']} lines tried, {lines['refused']} refused, {lines['accepted']} accepted, {lines['run']} of them run; "
             f"promises broken: {len(lines['violations'])} ({lines['minutes']} min)"
         )
 

@@ -1,8 +1,8 @@
 """Wrong input by the hundred: generated overrides and command lines, each through the real console entry, in this process.
 
 What must come of each: a valid result, or exit code 2 with one message of fewer than 10 printable lines, no traceback, nothing on stdout,
-and no file or folder that was not there before. A share of the accepted configs is really trained, for one step; other commands are
-stopped where their training, drawing or serving would begin.
+and no file or folder that was not there before. What is accepted is really run then, with the smallest training put behind it; only what
+would serve, or ask another machine, is stopped where that would begin.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import contextlib
 import io
 import os
 import shlex
+import shutil
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
@@ -86,13 +87,20 @@ TINY = (
 
 @dataclass
 class Found:
-    """What came of the inputs: how many were tried, refused and accepted, how many runs were trained, and what broke the promise."""
+    """What came of the inputs: how many were tried, refused and accepted, how many were really run, and what broke the promise."""
 
     tried: int = 0
     refused: int = 0
     accepted: int = 0
-    trained: int = 0
+    run: int = 0
     violations: list[str] = field(default_factory=list)
+
+
+WORK = (
+    *("bnexp.report.write_report", "bnexp.grid.run_stacks", "bnexp.grid.read_once", "bnexp.measure.Measurer.__call__"),
+    *("bnexp.noise_law.law", "bnexp.launch.work"),
+)
+"""Where a command begins to work."""
 
 
 class _Accepted(BaseException):
@@ -116,23 +124,24 @@ def try_inputs(count: int, seed_: int) -> Found:
         suppress_health_check=list(HealthCheck),
     )
     @given(lines())
-    def each(line: tuple[bool, list[str]]) -> None:
-        trained, args = line
+    def each(args: list[str]) -> None:
         found.tried += 1
-        _try(args, trained, found, runs)
+        if not list(runs.glob("runs/*/summary.json")):  # a line has removed it
+            shutil.copytree(runs / "kept", runs / "runs", dirs_exist_ok=True)
+        _try(args, found, runs)
 
     with _sandbox() as runs:
         each()
     return found
 
 
-def lines() -> st.SearchStrategy[tuple[bool, list[str]]]:
-    """(whether it is to be trained in earnest, the arguments of `bnexp`)."""
+def lines() -> st.SearchStrategy[list[str]]:
+    """The arguments of `bnexp`."""
     trained = st.lists(st.one_of(good_overrides(), good_overrides(), overrides()), max_size=3).map(
-        lambda asked: (True, ["train", *asked, *TINY, "--quiet"])
+        lambda asked: ["train", *asked, *TINY, "--quiet"]
     )
-    config = st.lists(overrides(), min_size=1, max_size=3).map(lambda asked: (False, ["config", *asked]))
-    return st.one_of(trained, config, commands().map(lambda args: (False, args)), commands().map(lambda args: (False, args)))
+    config = st.lists(overrides(), min_size=1, max_size=3).map(lambda asked: ["config", *asked])
+    return st.one_of(trained, config, commands(), commands())
 
 
 def commands() -> st.SearchStrategy[list[str]]:
@@ -220,10 +229,6 @@ def _can_be_argument(text: str) -> bool:
 @contextlib.contextmanager
 def _sandbox() -> Iterator[Path]:
     """A working directory with one small finished run in `runs/`; HOME and the cache are in it, and what would take long is stopped."""
-
-    def accepted(*args: object, **kwargs: object) -> None:
-        raise _Accepted
-
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         before = Path.cwd()
         stack.callback(os.chdir, before)
@@ -234,16 +239,32 @@ def _sandbox() -> Iterator[Path]:
         stack.enter_context(mock.patch.dict(os.environ, {"HOME": str(home), "XDG_CACHE_HOME": str(cache), "COLUMNS": "80"}))
         code, _, err, _ = call(["train", *TINY, "model.widths=[2]", "--quiet"])
         assert code == 0, err
-        for place in (
-            "bnexp.board.serve",
-            "bnexp.report.write_report",
-            "bnexp.grid.run_stacks",
-            "bnexp.grid.read_once",
-            "bnexp.measure.Measurer.__call__",
-            "bnexp.noise_law.law",
-        ):
-            stack.enter_context(mock.patch(place, accepted))
+        shutil.copytree("runs", "kept")
+        stack.enter_context(mock.patch("bnexp.board.serve", _accepted))
         yield Path(folder)
+
+
+def _accepted(*args: object, **kwargs: object) -> None:
+    raise _Accepted
+
+
+@contextlib.contextmanager
+def _before_it_works() -> Iterator[None]:
+    """What takes long is stopped where it would begin: all input was taken."""
+    with contextlib.ExitStack() as stack:
+        for place in WORK:
+            stack.enter_context(mock.patch(place, _accepted))
+        yield
+
+
+def in_earnest(args: list[str]) -> list[str] | None:
+    """An accepted line, so that it takes a moment; None where it would ask another machine."""
+    command = next((arg for arg in args if arg in COMMANDS), "")
+    if any(arg.startswith("--scheduler") for arg in args):
+        return None
+    if command in ("sweep", "compare") and "--dry-run" not in args:
+        return [*args, *TINY, "--workers", "0", "--seeds", "1"]
+    return [*args, *TINY] if command == "train" else args
 
 
 def call(args: Sequence[str]) -> tuple[int | None, str, str, str]:
@@ -275,11 +296,10 @@ def call(args: Sequence[str]) -> tuple[int | None, str, str, str]:
     return code, texts[0], texts[1], error
 
 
-def _try(args: list[str], trained: bool, found: Found, folder: Path) -> None:
+def _try(args: list[str], found: Found, folder: Path) -> None:
     """One input, and what is wrong with what came of it."""
     before, start = _listing(folder), time.perf_counter()
-    work: Callable[..., object] = contextlib.nullcontext
-    with work() if trained else mock.patch("bnexp.launch.work", side_effect=_Accepted):
+    with _before_it_works():
         code, out, err, error = call(args)
     seconds = time.perf_counter() - start
     broken = []
@@ -291,13 +311,23 @@ def _try(args: list[str], trained: bool, found: Found, folder: Path) -> None:
         broken += [f"left behind: {name}" for name in sorted(_listing(folder) - before)]
     elif code == 0:
         found.accepted += 1
-        found.trained += trained
+        if (line := in_earnest(args)) is not None:
+            found.run += 1
+            broken += _wrong_end(*call(line))
     else:
         broken.append(f"exit code {code}: {err[:200]}")
     if seconds > SLOW_S:
         broken.append(f"it took {seconds:.0f} s")
     if broken:
         found.violations.append(f"{shlex.join(['bnexp', *(arg[:120] for arg in args)])!r}: {'; '.join(broken)}")
+
+
+def _wrong_end(code: int | None, out: str, err: str, error: str) -> list[str]:
+    """What is wrong with how a line ended that was really run. What was put behind it may make it wrong: then it is refused."""
+    broken = [f"run in earnest, a traceback: {error}"] if error else []
+    if code not in (0, 2, 3) and not error:
+        broken.append(f"run in earnest, exit code {code}: {err[:300]}")
+    return broken + (_wrong_refusal(out, err) if code == 2 else [])
 
 
 def _wrong_refusal(out: str, err: str) -> list[str]:
@@ -325,5 +355,5 @@ def _listing(folder: Path) -> set[str]:
 
 if __name__ == "__main__":
     result = try_inputs(int(sys.argv[1]) if len(sys.argv) > 1 else 150, int(sys.argv[2]) if len(sys.argv) > 2 else 0)
-    print(f"tried {result.tried}, refused {result.refused}, accepted {result.accepted}, trained {result.trained}")
+    print(f"tried {result.tried}, refused {result.refused}, accepted {result.accepted}, run {result.run}")
     print("\n".join(result.violations))

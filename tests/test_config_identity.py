@@ -100,6 +100,7 @@ DEFAULTS[3] = {
     },
     "compile": False,
 }  # fmt: skip
+DEFAULTS[4] = DEFAULTS[3]
 
 
 def test_the_defaults_belong_to_the_results_version() -> None:

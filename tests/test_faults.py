@@ -1,5 +1,6 @@
 """Kills at seeded moments, and run folders of strangers: what scripts/faults tries in full, in part."""
 
+import itertools
 import json
 import os
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 import faults_child
 import faults_hostile_run
 import faults_kill
+import faults_process
 import faults_same
 import pytest
 
@@ -33,6 +35,84 @@ def test_the_moments_are_seeded_and_fall_into_every_phase() -> None:
     assert phases == {*faults_child.PHASES, "a file", "anywhere"}
     assert {moment.command for moment in first if moment.phase == "promotion"} == {"train --fresh"}
     assert {moment.command for moment in first} == set(faults_kill.COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("commands", "every"), [(["train"], 60), pytest.param(["runs", "resume", "report", "runs rm"], 15, marks=pytest.mark.slow)]
+)
+def test_a_fault_at_any_touch_of_a_file_loses_nothing(commands: list[str], every: int) -> None:
+    """In a process of its own, which copies itself for each fault: the one of the tests has threads."""
+    code = f"import json, faults_touches as f\nprint(json.dumps(vars(f.try_touches(commands={commands!r}, every={every}))))"
+    done = subprocess.run([sys.executable, "-c", code], env=FINDS_SCRIPTS, capture_output=True, text=True, timeout=1500)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout)
+    assert found["problems"] == []
+    assert list(found["touches"]) == commands
+    assert found["killed"] > 0
+
+
+def test_touches_of_every_kind_are_seen_and_fail(tmp_path: Path) -> None:
+    """The instrument itself: with a fault at each touch of a small program in turn, exactly that one fails."""
+    code = f"""import json, os, shutil, faults_touches as f
+from pathlib import Path
+place = Path({str(tmp_path)!r})
+def work():
+    (place / "new").mkdir()
+    with open(place / "new" / "a", "xb") as file:
+        file.write(b"x")
+        file.flush()
+        os.fsync(file.fileno())
+    (place / "new" / "a").replace(place / "new" / "b")
+    assert (place / "new" / "b").read_bytes() == b"x"
+    shutil.rmtree(place / "new")
+def tried(at):
+    with open("told", "w") as told, open("out", "w") as out:
+        def watched():
+            with f._watched(str(place), at, False, told.fileno()):
+                work()
+        code = f._forked(watched, out.fileno())
+    shutil.rmtree(place / "new", ignore_errors=True)
+    return code, Path("told").read_text().splitlines(), Path("out").read_text()
+print(json.dumps([tried(at) for at in range(-1, 10)]))"""
+    (beside := tmp_path.parent / f"{tmp_path.name}-beside").mkdir()
+    done = subprocess.run([sys.executable, "-c", code], env=FINDS_SCRIPTS, cwd=beside, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (ended, touches, _), *faults = json.loads(done.stdout)
+    assert ended == 0
+    kinds = [touch.split()[0] for touch in touches]
+    assert kinds[:6] == ["os.mkdir", "open", "write", "fsync", "os.rename", "open"]
+    assert {"read", "os.remove", "os.rmdir"} <= set(kinds)
+    for at, (ended, seen, said) in enumerate(faults[: kinds.index("os.remove")]):
+        assert ended == 70
+        assert seen[at] == touches[at]
+        assert "OSError: [Errno " in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "count"), [("clocks", 1), pytest.param("stops", 1, marks=pytest.mark.slow), pytest.param("workers", 2, marks=pytest.mark.slow)]
+)
+def test_what_happens_to_processes_loses_nothing(kind: str, count: int, tmp_path: Path) -> None:
+    assert [problem for _, problem in itertools.islice(faults_process.KINDS[kind](tmp_path), count)] == [None] * count
+
+
+def test_an_open_port_is_found() -> None:
+    """A Dask scheduler without keys, and a web server."""
+    code = """import asyncio, json, os, subprocess, sys, faults_process as f
+from distributed import Scheduler
+async def main():
+    async with Scheduler(host="127.0.0.1", port=0, dashboard_address="127.0.0.1:0"):
+        said = {}
+        for port in f._ports(os.getpid()):
+            line = [sys.executable, "-c", f.KNOCK, f"tcp://127.0.0.1:{port}"]
+            asked = await asyncio.create_subprocess_exec(*line, stdout=subprocess.PIPE)
+            said[port] = (await asked.communicate())[0].decode()
+        print(json.dumps(list(said.values())))
+asyncio.run(main())"""
+    done = subprocess.run([sys.executable, "-c", code], env=FINDS_SCRIPTS, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = "\n".join(json.loads(done.stdout))
+    assert "answers as Scheduler" in said
+    assert "answers as a web server" in said
 
 
 def test_what_is_lost_is_found(tmp_path: Path) -> None:
@@ -61,6 +141,8 @@ def test_what_is_lost_is_found(tmp_path: Path) -> None:
 QUICK = [
     "model.pt with code, archive",
     "checkpoint.pt with code, pickle of protocol 4",
+    "checkpoint.pt that takes for ever, 60 nested tuples as a key",
+    "model.pt that takes for ever, 60 nested tuples as a key",
     "train.log as a link to a private file",
     "an event file as a second name of a private file",
     "locks, each a link to a private file",

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from test_damage import bn, is_told
 
-from bnexp.files import cut_file, open_log
-from bnexp.run import Run
-from bnexp.runs_folder import list_runs
+from bnexp.files import cut_file, open_log, read_checked_json, write_checked_json
+from bnexp.locks import holding, is_held
+from bnexp.run import Run, locked
+from bnexp.runs_folder import list_runs, rows_of
 
 TINY = ["data.subset=100", "train.batch_size=16", "train.steps=8", "train.checkpoint_every=2", "model.widths=[4]"]
 
@@ -60,54 +61,93 @@ def test_no_log_is_written_under_another_name(run: Run, victim: Path, name: str,
     result = bn(run.runs_dir, "resume", run.id)
     assert victim.read_text() == "what is mine\n"
     assert is_told(result)
-    if name != "metrics.jsonl":  # which is written anew, as a whole
+    if how is led and name != "metrics.jsonl":  # which is written anew, as a whole
         assert result.exit_code == 1
         assert result.stderr.count("Error: ") == 1
-        assert ("it has another name (a hard link)" if how is named_twice else "it is a link, which is not followed") in result.stderr
+        assert "it is a link, which is not followed" in result.stderr
         assert str(path) in result.stderr
 
 
+def test_a_run_that_is_in_a_backup_by_hard_links_goes_on_and_the_backup_stays(run: Run, tmp_path: Path) -> None:
+    """What `cp -al` and rsnapshot make: a second name for each file, locks included."""
+    backup = tmp_path / "backup"
+    shutil.copytree(run.runs_dir, backup, copy_function=os.link)
+    before = {path: path.read_bytes() for path in backup.rglob("*") if path.is_file()}
+    assert bn(run.runs_dir, "resume", run.id).exit_code == 0
+    assert run.done
+    assert {path: path.read_bytes() for path in before} == before
+    assert bn(backup, "resume", run.id).exit_code == 0
+    assert Run(backup, run.id).model_pt.read_bytes() == run.model_pt.read_bytes()
+
+
 def test_what_is_changed_in_place_has_one_name(tmp_path: Path, victim: Path) -> None:
-    named_twice(tmp_path / "second", victim)
-    for change in (lambda: cut_file(tmp_path / "second", 2), lambda: open_log(tmp_path / "second")):
-        with pytest.raises(OSError, match="another name"):
-            change()
-    (tmp_path / "second").unlink()
-    cut_file(victim, 4)
-    with open_log(victim) as file:
+    named_twice(second := tmp_path / "second", victim)
+    cut_file(second, 4)
+    assert second.read_text() == "what"
+    named_twice(second, victim)
+    with open_log(second) as file:
         file.write("ever")
-    assert victim.read_text() == "whatever"
-
-
-class OldLock:
-    """What filelock 3.15 does: it opens, and empties, whatever is there."""
-
-    is_locked = False
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def acquire(self, timeout: float) -> None:
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC))
-        self.is_locked = True
-
-    def release(self) -> None:
-        pass
+    assert second.read_text() == "what is mine\never"
+    assert victim.read_text() == "what is mine\n"
 
 
 @pytest.mark.parametrize("how", [named_twice, led])
 @pytest.mark.parametrize("command", [["resume", "ID"], ["train", *TINY], ["runs", "rm", "ID"], ["runs"]])
-def test_no_lock_leads_elsewhere_whatever_filelock_does(
-    run: Run, victim: Path, command: list[str], how: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lock = run.runs_dir / ".locks" / f"{run.id}.lock"
-    how(lock, victim)
-    monkeypatch.setattr("filelock.FileLock", OldLock)
+def test_no_lock_leads_elsewhere(run: Run, victim: Path, command: list[str], how: Any) -> None:
+    """A link is refused, and a second name, which a backup by hard links gives, taken off: the owner is not locked out."""
+    how(run.lock, victim)
     result = bn(run.runs_dir, *(run.id if word == "ID" else word for word in command))
     assert victim.read_text() == "what is mine\n"
-    if command != ["runs"]:
+    if how is named_twice or command == ["runs"]:
+        assert result.exit_code == 0, result.stderr
+        assert how is led or command == ["runs"] or not run.lock.samefile(victim)
+    else:
         assert result.exit_code == 2
-        assert result.stderr.splitlines()[-1].startswith(f"Error: {lock} is a link, or no file of its own")
+        assert result.stderr.splitlines()[-1].startswith(f"Error: {run.lock} is a link, or no file")
+
+
+def test_a_lock_with_two_names_is_replaced_only_once_nobody_holds_it(tmp_path: Path) -> None:
+    lock, backup = tmp_path / "a.lock", tmp_path / "backup"
+
+    def wait() -> None:
+        raise BlockingIOError
+
+    assert not is_held(lock)
+    with holding(lock, wait):
+        os.link(lock, backup)  # while it is held
+        assert is_held(lock)
+        with pytest.raises(BlockingIOError), holding(lock, wait):
+            pass
+        assert lock.samefile(backup)
+    assert not is_held(lock)
+    backup.write_text("kept")
+    with holding(lock, wait):
+        assert not lock.samefile(backup)
+        assert is_held(lock)
+        assert not is_held(backup)
+    assert backup.read_text() == "kept"
+
+
+def test_who_waits_for_a_lock_takes_the_new_one(tmp_path: Path) -> None:
+    """One that was opened under its name before it got another file is not held for that name."""
+    lock = tmp_path / "a.lock"
+    waited = []
+
+    def replace() -> None:
+        waited.append(lock.unlink())
+
+    with holding(lock, replace), holding(lock, replace):
+        assert is_held(lock)
+    assert len(waited) == 1
+
+
+def test_a_killed_run_whose_lock_is_in_a_backup_is_not_running(run: Run, tmp_path: Path) -> None:
+    summary = read_checked_json(run.summary_json, 1)
+    write_checked_json(run.summary_json, {**summary, "status": "running"}, 1)
+    os.link(run.lock, tmp_path / "backup")
+    assert rows_of([run])[0]["status"] == "interrupted"
+    with locked([run], waiting=None):
+        assert rows_of([run])[0]["status"] == "running"
 
 
 def test_a_comparison_of_runs_that_are_there_writes_nothing_where_a_room_leads(run: Run, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ Each of these once lost data, lied, or ended in a traceback.
 """
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from bnexp import launch as launching
+from bnexp import records
 from bnexp.cli import app
 from bnexp.cli.options import print_json
 from bnexp.config import Config
@@ -20,8 +22,9 @@ from bnexp.engine import train_stack
 from bnexp.identity import identify
 from bnexp.launch import launch
 from bnexp.plan import plan
-from bnexp.run import Run, StackFolder
+from bnexp.run import Run
 from bnexp.runs_folder import list_runs
+from bnexp.stack_folder import StackFolder
 from bnexp.stop import Stop
 from bnexp.terminal import Terminal
 
@@ -384,3 +387,28 @@ def test_a_run_whose_removal_was_cut_short_can_be_named_to_be_removed(runs_dir: 
         bn(copied.runs_dir, "runs", "rm", run.id)
         assert not copied.folder.exists()
         rmtree(copied.runs_dir)
+
+
+@pytest.mark.parametrize("where", ["--runs-dir", "--out", "the working directory"])
+def test_folders_that_are_not_utf8_are_refused_before_anything_starts(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = tmp_path / os.fsdecode(b"odd\xff")
+    odd.mkdir()
+    monkeypatch.chdir(odd if where == "the working directory" else tmp_path)
+    for command in (["train", *TINY], ["compare", "--no-bn", *TINY], ["stats", *TINY], ["report"]):
+        if where == "--out" and command[0] == "train":
+            continue
+        options = [] if where == "the working directory" else [where, str(odd)]
+        result = CliRunner().invoke(app, [*command, *options], prog_name="bnexp")
+        assert result.exit_code == 2, (command, result.exception)
+        assert "odd\\udcff" in result.stderr
+        assert "is not UTF-8" in result.stderr
+    assert list(tmp_path.iterdir()) == [odd]
+    assert list(odd.iterdir()) == []
+
+
+def test_a_bool_is_no_step(tmp_path: Path) -> None:
+    """`resume` once ended in a traceback over it."""
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": true, "val/loss": 1.0}\n{"step": 1, "val/loss": 2.0}\n')
+    assert [record["step"] for _, record in records.read(path)] == [1]
+    assert records.curve(path, "val/loss") == records.curves(path)["val/loss"] == [(1, 2.0)]

@@ -15,7 +15,7 @@ BNEXP = str(Path(sys.executable).parent / "bnexp")
 TINY = ["train.steps=4", "model.widths=[2]", "metrics=off", "device=cpu"]
 MODULES = (
     *("multiprocessing", "json", "logging", "pathlib", "typing", "pickle", "socket", "random", "sitecustomize", "usercustomize"),
-    *("bnexp", "torch", "numpy", "yaml", "dask", "distributed", "tensorboard", "matplotlib", "hydra", "omegaconf", "filelock", "typer"),
+    *("bnexp", "torch", "numpy", "yaml", "dask", "distributed", "tensorboard", "matplotlib", "hydra", "omegaconf", "typer"),
 )
 """What bnexp and Python's own start-up of processes import."""
 

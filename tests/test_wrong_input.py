@@ -44,7 +44,7 @@ def check(found: faults_input.Found, count: int) -> None:
     assert found.tried >= count * 0.9
     assert found.refused > count / 2
     assert found.accepted > count / 20
-    assert found.trained > count / 50
+    assert found.run > count / 50
 
 
 def test_generated_input_is_refused_in_one_message_or_gives_a_valid_result() -> None:

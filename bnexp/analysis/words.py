@@ -66,8 +66,8 @@ def about_accuracy(versus: Versus, arms: int = 1, tuned: str = "") -> str:
         return text + (f" The difference is within the margin of {_margin(equal.margin)}." if equal is not None and equal.shown else "")
     if equal is not None and equal.shown:
         return (
-            f"Test accuracy {a} and {b} is equivalent within the margin of {_margin(equal.margin)}{over} (two one-sided tests, {_p(equal.p)}): "
-            f"the difference is {points(pairs.difference)} points ({detail}){tuned}."
+            f"Test accuracy {a} and {b} is equivalent within the margin of {_margin(equal.margin)}{over} "
+            f"(two one-sided tests, {_p(equal.p)}): the difference is {points(pairs.difference)} points ({detail}){tuned}."
         )
     if here.shown:
         return (

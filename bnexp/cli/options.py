@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,6 +36,23 @@ def complete_runs_and_sweeps(ctx: typer.Context, incomplete: str) -> list[str]:
     return [*complete_runs(ctx, incomplete), *(name for name in sweeps if name.startswith(incomplete))]
 
 
+def named_in_utf8(folder: Path | None) -> Path | None:
+    """A folder that is to be written to, whose path every file that names it can hold.
+
+    Raises:
+        UsageError: the path, or that of the working directory in front of it, is not UTF-8.
+    """
+    if folder is not None:
+        path = str(folder)
+        with suppress(FileNotFoundError):  # the working directory is gone, which is said elsewhere
+            path = str(folder.absolute())
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"The path {short(path, 300)} is not UTF-8, as stored results must be; rename it, or name another.") from None
+    return folder
+
+
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(help="Config values as key=value, e.g. data=mnist optim.lr=0.3 model.norm=none.", autocompletion=complete_overrides),
@@ -44,7 +62,7 @@ Place = Annotated[
     list[str] | None,
     typer.Argument(metavar="data.root=PATH", help="Where the run's data are now, if they moved.", autocompletion=complete_overrides),
 ]
-RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Folder of the runs.", file_okay=False)]
+RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Folder of the runs.", file_okay=False, callback=named_in_utf8)]
 ConfigDir = Annotated[
     Path | None,
     typer.Option("--config-dir", help="Folder with data/, model/, optim/ or experiment/ files of your own; they win over ours."),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnexp.cli.app import app
-from bnexp.cli.options import RUNS, Json, NoConfigDir, Quiet, RunsDir, complete_runs_and_sweeps, print_json
+from bnexp.cli.options import RUNS, Json, NoConfigDir, Quiet, RunsDir, complete_runs_and_sweeps, named_in_utf8, print_json
 from bnexp.cli.results import check_out, report_on
 from bnexp.errors import UsageError, one_line
 
@@ -28,7 +28,9 @@ def report(
             metavar="RUN|SWEEP", help="Runs, or a sweep or comparison by its id; none: all runs.", autocompletion=complete_runs_and_sweeps
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write it there, instead of into the runs folder.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Write it there, instead of into the runs folder.", callback=named_in_utf8)
+    ] = None,
     runs_dir: RunsDir = RUNS,
     config_dir: NoConfigDir = None,
     json: Json = False,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bnexp.cli.options import named_in_utf8
 from bnexp.cli.streams import say
 from bnexp.errors import BnexpError, UsageError, failure, reason, short
 
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from bnexp.run import Run
 
 Out = Annotated[
-    Path | None, typer.Option("--out", metavar="DIR", help="Write the report, the result as JSON and its rows as CSV there, too.")
+    Path | None,
+    typer.Option(
+        "--out", metavar="DIR", help="Write the report, the result as JSON and its rows as CSV there, too.", callback=named_in_utf8
+    ),
 ]
 TITLES = {
     "compare": "Comparison",

@@ -1,0 +1,261 @@
+"""`touches`: every touch of a file below the runs folder (open, read, write, fsync, rename, mkdir, unlink, listing) by small commands,
+visited once: the process is killed there, or the call fails, in turns; a read always fails. Then the same command is given again, and must
+end as if nothing had happened.
+
+Each trial is a copy of this process, which has imported everything already: a thousand take minutes.
+"""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import io
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import matplotlib.backends.backend_agg
+import matplotlib.backends.backend_svg  # noqa: F401 (here and below: so that the copies need not)
+from faults_same import contents, difference
+
+import bnexp.engine
+import bnexp.noise_law
+import bnexp.report
+import bnexp.saved
+import bnexp.tables  # noqa: F401
+from bnexp.cli import main
+
+TINY = ("data.subset=100", "train.batch_size=16", "model.widths=[4]", "train.checkpoint_every=3", "train.eval_every=4", "train.steps=6")
+MADE = ("device=cpu", "threads=1", "metrics=off")
+TRAIN = ("train", *TINY, *MADE, "--seeds", "2")
+ID = "batch-bs16-lr0.1-s0"
+SWEEP = ("sweep", "norm", "--values", "batch,none", "--seeds", "1", "--workers", "0", *TINY, *MADE)
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "train": TRAIN,
+    "train --fresh": (*TRAIN, "--fresh"),
+    "resume": ("resume", ID),
+    "runs rm": ("runs", "rm", ID),
+    "sweep": SWEEP,
+    "runs": ("runs",),
+    "runs show": ("runs", "show", ID),
+    "evaluate": ("evaluate", ID),
+    "stats": ("stats", ID, "--batch-sizes", "4,8"),
+    "report": ("report",),
+}
+BEFORE = dict.fromkeys(("train", "sweep"), "nothing") | {"resume": "interrupted"}
+"""What is there before; else two finished runs."""
+LOOKING = ("runs", "runs show", "evaluate", "stats", "report")
+"""Commands that leave the runs as they are: only their exit codes are compared."""
+READS = ("read", "open r", "os.listdir", "os.scandir")
+CALLS = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink", "os.listdir", "os.scandir")
+LIMIT_S = 120
+
+
+@dataclass
+class Tried:
+    """How many touches were visited, how many of them killed the process, and what was wrong."""
+
+    touches: dict[str, int] = field(default_factory=dict)
+    killed: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        return sum(self.touches.values())
+
+
+def try_touches(seed: int = 0, say: Callable[[str], None] = lambda line: None, commands: Sequence[str] = (), every: int = 1) -> Tried:
+    """Visits each touch of each command (of every `every`-th, from the seed's on). The seed also says at which touches the process is
+    killed, and which fail."""
+    tried = Tried()
+    with tempfile.TemporaryDirectory(prefix="bnexp-touches-") as name:
+        place = Path(name).resolve()
+        befores = _befores(place)
+        for command in commands or COMMANDS:
+            before = befores[BEFORE.get(command, "finished")]
+            whole = _copy(before, place / "whole")
+            said = _run(command, whole)
+            if said.code != 0:
+                tried.problems.append(f"{command}, undisturbed: exit {said.code}: {said.text[-500:]}")
+                continue
+            for at in range(seed % every, len(said.touches), every):
+                touch = said.touches[at]
+                kill = not touch.startswith(READS) and (at // every + seed) % 2 == 0
+                problem = _try(command, before, whole, place / "scene", at, kill)
+                tried.touches[command] = tried.touches.get(command, 0) + 1
+                tried.killed += kill
+                if problem:
+                    tried.problems.append(f"{command}: {'killed at' if kill else 'failing'} touch {at}, {touch}: {problem}")
+                    say(tried.problems[-1])
+            say(f"{command}: {tried.touches.get(command, 0)} of {len(said.touches)} touches")
+    return tried
+
+
+def _try(command: str, before: Path, whole: Path, scene: Path, at: int, kill: bool) -> str | None:
+    """What is wrong with what came of one fault and of the same command after it."""
+    _copy(before, scene)
+    said = _run(command, scene, at, kill)
+    if "Traceback" in said.text or said.code not in (0, 1, 2, 3, *[-signal.SIGKILL] * kill):
+        return f"exit {said.code}: {said.text[-500:]}"
+    again = _run(command, scene)
+    removed = command == "runs rm" and again.code == 2 and "There is no run" in again.text
+    if (again.code != 0 and not removed) or "Traceback" in again.text:
+        return f"the same command again: exit {again.code}: {again.text[-500:]}"
+    return None if command in LOOKING else difference(contents(whole), contents(scene))
+
+
+def _befores(place: Path) -> dict[str, Path]:
+    """The runs folders that commands begin with."""
+    nothing, finished, interrupted = (place / name for name in ("nothing", "finished", "interrupted"))
+    nothing.mkdir()
+    assert _run("train", finished).code == 0
+    with tempfile.TemporaryFile("w+") as out:
+        assert _forked(lambda: _stopped_at(4, interrupted), out.fileno()) == 130
+    return {"nothing": nothing, "finished": finished, "interrupted": interrupted}
+
+
+def _stopped_at(step: int, folder: Path) -> None:
+    import bnexp.stop
+
+    polled = iter([False] * step)
+    bnexp.stop.Stop.__call__ = lambda self: next(polled, True)  # type: ignore[method-assign]
+    main([*TRAIN, "--runs-dir", str(folder)])
+
+
+def _copy(folder: Path, to: Path) -> Path:
+    shutil.rmtree(to, ignore_errors=True)
+    return Path(shutil.copytree(folder, to))
+
+
+@dataclass
+class Said:
+    """What came of a command."""
+
+    code: int
+    text: str
+    touches: list[str]
+
+
+def _run(command: str, folder: Path, at: int = -1, kill: bool = False) -> Said:
+    """The command on a runs folder, with a fault at the touch number `at`."""
+    with tempfile.TemporaryFile("w+", errors="replace") as out, tempfile.TemporaryFile("w+") as told:
+
+        def work() -> None:
+            with _watched(str(folder), at, kill, told.fileno()):
+                main([*COMMANDS[command], "--runs-dir", str(folder)])
+
+        code = _forked(work, out.fileno())
+        out.seek(0)
+        told.seek(0)
+        return Said(code, out.read(), told.read().splitlines())
+
+
+def _forked(work: Callable[[], None], out: int) -> int:
+    """The exit code of a copy of this process that does `work`, and writes to `out`."""
+    child = os.fork()
+    if child == 0:
+        _be(work, out)
+    timer = threading.Timer(LIMIT_S, os.kill, (child, signal.SIGKILL))
+    timer.start()
+    _, status = os.waitpid(child, 0)
+    timer.cancel()
+    timer.join()
+    return os.waitstatus_to_exitcode(status)
+
+
+def _be(work: Callable[[], None], out: int) -> NoReturn:
+    code: Any = 70
+    try:
+        os.dup2(out, 1)
+        os.dup2(out, 2)
+        try:
+            work()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        except BaseException:
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+@contextmanager
+def _watched(folder: str, at: int, kill: bool, told: int) -> Iterator[None]:
+    """Counts the touches of what is below `folder`, a line each in `told`; at the number `at` the call fails, or the process is killed."""
+    count = 0
+
+    def touch(kind: str, path: Any) -> None:
+        nonlocal count
+        if isinstance(path, int):
+            path = os.readlink(f"/proc/self/fd/{path}")  # noqa: PTH115
+        if not os.fsdecode(path).startswith(f"{folder}/"):
+            return
+        count += 1
+        os.write(told, f"{kind} {os.fsdecode(path)[len(folder) + 1 :]}\n".encode())
+        if count == at + 1:
+            if kill:
+                os.kill(os.getpid(), signal.SIGKILL)
+            number = errno.EIO if kind.startswith(READS) else errno.ENOSPC
+            raise OSError(number, os.strerror(number), os.fsdecode(path))
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        if event == "open" and isinstance(args[0], (str, bytes, os.PathLike)):
+            touch("open w" if args[2] & (os.O_WRONLY | os.O_RDWR) else "open r", args[0])
+        elif event in CALLS and isinstance(args[0], (str, bytes, os.PathLike)):
+            path, where = os.fspath(args[0]), args[1] if event in ("os.remove", "os.rmdir") else -1
+            touch(event, path if where < 0 else f"{os.readlink(f'/proc/self/fd/{where}')}/{os.fsdecode(path)}")  # noqa: PTH115
+
+    class Raw(io.FileIO):
+        def write(self, data: Any) -> int:
+            touch("write", self.fileno())
+            return super().write(data)
+
+        def readinto(self, buffer: Any) -> int:
+            touch("read", self.fileno())
+            return super().readinto(buffer)
+
+        def readall(self) -> bytes:
+            touch("read", self.fileno())
+            return super().readall()
+
+    def opened(
+        file: Any,
+        mode: str = "r",
+        buffering: int = -1,
+        encoding: Any = None,
+        errors: Any = None,
+        newline: Any = None,
+        closefd: bool = True,
+        opener: Any = None,
+    ) -> Any:
+        if "+" in mode or buffering == 0:
+            return real_open(file, mode, buffering, encoding, errors, newline, closefd, opener)
+        raw = Raw(file, mode.replace("b", "").replace("t", ""), closefd, opener)
+        buffered = io.BufferedReader(raw) if "r" in mode else io.BufferedWriter(raw)
+        return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding, errors, newline, line_buffering=buffering == 1)
+
+    def fsync(descriptor: Any) -> None:
+        touch("fsync", descriptor if isinstance(descriptor, int) else descriptor.fileno())
+        real_fsync(descriptor)
+
+    real_open, real_fsync = io.open, os.fsync
+    sys.addaudithook(hook)
+    builtins.open = io.open = opened  # type: ignore[assignment]
+    os.fsync = fsync
+    yield
+
+
+if __name__ == "__main__":
+    found = try_touches(say=lambda line: print(line, flush=True), commands=sys.argv[2:], every=int(sys.argv[1]) if len(sys.argv) > 1 else 1)
+    print(f"{found.count} touches visited, {found.killed} kills, problems: {len(found.problems)}")
