@@ -66,6 +66,7 @@ def test_the_readmes_commands_run(line: str, folder: Path, monkeypatch: pytest.M
         args += [*SHORT, *(OFFLINE if re.search(r"data=(mnist|cifar10)\b|ioffe", line) else []), "--workers", "0"]
         args += [] if "seed=" in line else ["--seeds", "1"]
         several = {"batch-size": "--values=32,64", "lr": "--values=0.1,1", "norm": "--values=batch,none", "--no-bn": "--lrs=0.1,1"}
+        args = [word for before, word in zip(["", *args], args, strict=False) if not {before, word} & {"--values", "--lrs"}]
         args += [option for name, option in several.items() if name in args]
     result = CliRunner().invoke(app, args, prog_name="bnexp")
     assert result.exit_code == 0, (result.stdout, result.stderr, result.exception)

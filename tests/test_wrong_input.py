@@ -84,7 +84,7 @@ LONG = "x" * 70_000
         (["runs", "show", "\u202eid"], "no runs"),
         (["report", "--\u202ex"], r"No such option: --\u202ex"),
         (["report", f"--{LONG}"], "No such option"),
-        (["resume", "a", LONG, "b\x1b[2J"], "unexpected extra argument"),
+        (["resume", "a", LONG, "b\x1b[2J"], "70,000 characters"),
         ([LONG], "No such command"),
         (["train", f"--config-dir={LONG}"], "is not a folder"),
         (["train", f"--seeds={LONG}"], "--seeds"),

@@ -100,7 +100,8 @@ def evaluate(
     from bnexp.terminal import Terminal
 
     which = ("running", "precise", "batch") if stats is Stats.ALL else (stats.value,)
-    result = evaluate_saved(find_run(run, runs_dir), which, folded, Terminal(quiet), placed(place))
+    now = placed(place)
+    result = evaluate_saved(find_run(run, runs_dir), which, folded, Terminal(quiet), now)
     if json:
         print_json(result)
     else:
@@ -129,7 +130,8 @@ def resume(
     from bnexp.launch import resume as go_on
     from bnexp.runs_folder import find_run
 
-    _print_outcome(go_on(find_run(run, runs_dir), quiet=quiet, place=placed(place)), json, quiet)
+    now = placed(place)
+    _print_outcome(go_on(find_run(run, runs_dir), quiet=quiet, place=now), json, quiet)
 
 
 @app.command()
