@@ -130,7 +130,9 @@ def test_the_smallest_is_compared_even_where_validation_likes_it_best() -> None:
 
 def diverged(rows: list[dict[str, Any]], size: int, seeds: int) -> list[dict[str, Any]]:
     return [
-        {**r, "status": "diverged"} if (r["config.train.batch_size"], r["config.model.norm"]) == (size, "batch") and r["seed"] < seeds else r
+        {**r, "status": "diverged"}
+        if (r["config.train.batch_size"], r["config.model.norm"]) == (size, "batch") and r["seed"] < seeds
+        else r
         for r in rows
     ]
 
@@ -156,7 +158,9 @@ def test_a_batch_size_at_which_nothing_trains_is_said_to_fail() -> None:
 
 
 def test_names_of_arms_keep_their_letters() -> None:
-    answer, _ = said(small_batch_cost(study(), "SGD, ModelA", arm_of=lambda row: "SGD, ModelA" if row["config.model.norm"] == "batch" else "x"))
+    answer, _ = said(
+        small_batch_cost(study(), "SGD, ModelA", arm_of=lambda row: "SGD, ModelA" if row["config.model.norm"] == "batch" else "x")
+    )
     assert answer.startswith("Small batches cost accuracy with SGD, ModelA, at batch 2")
 
 

@@ -121,7 +121,12 @@ def test_a_difference_that_is_shown_is_stated_with_interval_n_and_p() -> None:
     said = verdict(study())
     pairs = compare_arms(study(), "none").headline.versus["batch"].headline
     assert said.startswith("Test accuracy with BN is ")
-    for part in ("above that without BN on these test images", "95 % interval", "n = 5 seeds", "each seed at the learning rate that it chose"):
+    for part in (
+        "above that without BN on these test images",
+        "95 % interval",
+        "n = 5 seeds",
+        "each seed at the learning rate that it chose",
+    ):
         assert part in said
     assert pairs.p is not None
     assert pairs.p < 1e-4
@@ -174,7 +179,9 @@ def with_images(rows: Rows, share: float = 0.9, images: int = 200) -> Rows:
 def test_the_headline_is_over_seeds_and_images_where_these_are_recorded() -> None:
     rows = with_images(study(10))
     versus = compare_arms(rows, "none").headline.versus["batch"]
-    sides = [{r["seed"]: r for r in rows if (r["config.model.norm"], r["config.optim.lr"]) == cell} for cell in (("batch", 0.1), ("none", 0.03))]
+    sides = [
+        {r["seed"]: r for r in rows if (r["config.model.norm"], r["config.optim.lr"]) == cell} for cell in (("batch", 0.1), ("none", 0.03))
+    ]
     assert versus.over_images == versus.headline == crossed(versus.accuracy["running"], *sides)
     assert versus.headline.n_images == 200
     said = verdict(rows)
@@ -243,7 +250,10 @@ def test_an_arm_that_always_diverges_still_gets_its_sentences() -> None:
 
 
 def test_misses_of_both_arms_are_counted_for_both() -> None:
-    rows = [{**r, "target.reached_step": None} if r["seed"] < 3 or (r["config.model.norm"] == "none" and r["seed"] < 5) else r for r in study(10)]
+    rows = [
+        {**r, "target.reached_step": None} if r["seed"] < 3 or (r["config.model.norm"] == "none" and r["seed"] < 5) else r
+        for r in study(10)
+    ]
     said = verdict(rows)
     assert "5 of 10 seeds never reach it without BN" in said
     assert "3 of 10 seeds never reach it with BN" in said
@@ -260,7 +270,10 @@ def test_both_arms_at_the_target_at_the_first_evaluation_is_not_never() -> None:
 def test_the_largest_stable_lr_is_a_bracket() -> None:
     accuracy = {"batch": {0.1: 0.95, 1.0: 0.94, 3.0: 0.3}, "none": {0.1: 0.9, 1.0: 0.2, 3.0: 0.2}}
     rows = [
-        make_row(norm, lr, seed, acc=acc + NOISE[seed] / 10) for norm, own in accuracy.items() for lr, acc in own.items() for seed in range(10)
+        make_row(norm, lr, seed, acc=acc + NOISE[seed] / 10)
+        for norm, own in accuracy.items()
+        for lr, acc in own.items()
+        for seed in range(10)
     ]
     said = verdict(rows)
     assert "The largest stable learning rate is between 1 and 3 with BN and between 0.1 and 1 without BN" in said

@@ -75,7 +75,9 @@ def test_the_interval_in_seconds_covers_the_truth_as_simulated() -> None:
 
 
 def test_a_step_cost_that_is_known_exactly_only_moves_the_ratio() -> None:
-    steps = ratio_to_target(*[dict(enumerate((float(s), float(s)) for s in own)) for own in ([200, 240, 190, 260, 210], [100, 110, 90, 130, 100])])
+    steps = ratio_to_target(
+        *[dict(enumerate((float(s), float(s)) for s in own)) for own in ([200, 240, 190, 260, 210], [100, 110, 90, 130, 100])]
+    )
     found = in_seconds(steps, StepCost(1.25, 1.25, 1.25, 20))
     for mine, other in ((found.factor, steps.factor), (found.low, steps.low), (found.high, steps.high)):
         assert mine is not None

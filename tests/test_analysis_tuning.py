@@ -37,7 +37,9 @@ def rows_of(grid: dict[float, dict[int, tuple[int, int | None, str]]]) -> Rows:
 
 @given(GRID, st.randoms(use_true_random=False))
 @settings(deadline=None, max_examples=100)
-def test_tuning_is_a_loop_over_seeds_and_learning_rates(grid: dict[float, dict[int, tuple[int, int | None, str]]], rng: random.Random) -> None:
+def test_tuning_is_a_loop_over_seeds_and_learning_rates(
+    grid: dict[float, dict[int, tuple[int, int | None, str]]], rng: random.Random
+) -> None:
     rows = rows_of(grid)
     best = select_lr(rows)
     found = tune(rows, best)

@@ -124,7 +124,12 @@ def test_runs_that_are_there_compare_to_the_same_numbers(compared: tuple[Path, d
     assert again["audit"] == found["audit"]
     assert {path: path.stat().st_mtime_ns for path in before} == before
     text = compare(runs_dir, *[run.id for run in list_runs(runs_dir)]).stdout
-    for part in ("Each seed at the learning rate that it chose", "Fairness audit: passed", "initial weights", "largest stable learning rate"):
+    for part in (
+        "Each seed at the learning rate that it chose",
+        "Fairness audit: passed",
+        "initial weights",
+        "largest stable learning rate",
+    ):
         assert part in text, part
     assert (runs_dir / "out" / "compare.json").exists()
 

@@ -192,7 +192,9 @@ def test_the_answer_comes_first_and_the_step_cost_has_its_interval() -> None:
 
 
 def test_over_images_stands_below_on_these_images() -> None:
-    rows = [{**row, "data.test": 16, "test.correct": base64.b64encode(bytes([255, 255 << row["seed"] % 4 & 255])).decode()} for row in study()]
+    rows = [
+        {**row, "data.test": 16, "test.correct": base64.b64encode(bytes([255, 255 << row["seed"] % 4 & 255])).decode()} for row in study()
+    ]
     text = printed(headline(compared(rows)))
     assert "test accuracy %, running statistics, on these images" in text
     assert "over seeds and test images" in text
