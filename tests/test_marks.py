@@ -1,4 +1,4 @@
-"""Which cells are marked as the best: chosen by validation loss, or shown by a corrected test; none where there is nothing to choose."""
+"""Which cells are marked as the best: chosen by validation loss, or shown by a test, and none where there is nothing to choose."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def step_cost(arm: Sequence[float], baseline: Sequence[float]) -> StepCost:
     logs = np.log(np.asarray(arm) / np.asarray(baseline))
     means = np.random.default_rng(0).choice(logs, (RESAMPLES, len(logs))).mean(1)
     low, high = np.quantile(means, (0.025, 0.975))
-    return StepCost(float(np.exp(logs.mean())), float(np.exp(low)), float(np.exp(high)), len(logs))
+    return StepCost(math.exp(logs.mean()), math.exp(low), math.exp(high), len(logs))
 
 
 def in_seconds(steps: Ratio, cost: StepCost) -> Ratio:

@@ -186,12 +186,7 @@ def _about_ratio(arm: str, baseline: str, ratio: Ratio, unit: str) -> str:
     if ratio.shown and ratio.low is not None and ratio.high is not None:
         first, low, value, high = (a, ratio.low, ratio.factor, ratio.high)
         if ratio.high < 1:
-            first, low, value, high = (
-                b,
-                1 / ratio.high,
-                math.inf if ratio.factor == 0 else 1 / ratio.factor,
-                math.inf if ratio.low == 0 else 1 / ratio.low,
-            )
+            first, low, value, high = b, *map(_inverse, (ratio.high, ratio.factor, ratio.low))
         amount = f"at least {low:.3g}" if math.isinf(value) or math.isinf(high) else f"{value:.3g}"
         span = "" if math.isinf(value) or math.isinf(high) else f"95 % interval {low:.3g} to {high:.3g}, "
         return f"The target is reached in {amount} times fewer {unit} {first} ({span}{detail}), each seed at its fastest learning rate."
@@ -205,9 +200,7 @@ def _about_stable(arm: str, baseline: str, a: StableLr, b: StableLr, ratio: Rati
     text = f"The largest stable learning rate is {bracket(a)} {label(arm)} and {bracket(b)} {label(baseline)}"
     if not ratio.shown or ratio.low is None or ratio.high is None:
         return [f"{text}: no difference shown ({decisive(ratio)}); {_can_factor(ratio)}."]
-    low, high, more = (
-        (ratio.low, ratio.high, arm) if ratio.low > 1 else (1 / ratio.high, math.inf if ratio.low == 0 else 1 / ratio.low, baseline)
-    )
+    low, high, more = (ratio.low, ratio.high, arm) if ratio.low > 1 else (_inverse(ratio.high), _inverse(ratio.low), baseline)
     amount = f"at least {low:.3g}" if math.isinf(high) else f"{low:.3g} to {high:.3g}"
     return [f"{text}: a factor of {amount} in favour of training {label(more)} ({decisive(ratio)})."]
 
@@ -268,6 +261,10 @@ def _can_factor(ratio: Ratio) -> str:
     if ratio.detectable_share is None:
         return f"{seeds(ratio.n)} can show none"
     return f"{seeds(ratio.n)} can show that one arm is ahead at {100 * ratio.detectable_share:.0f} % of all seeds (with 80 % power)"
+
+
+def _inverse(ratio: float) -> float:
+    return 1 / ratio if ratio else math.inf
 
 
 def _margin(share: float) -> str:
