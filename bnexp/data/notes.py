@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from bnexp.analysis.contents import FILES, contents
 from bnexp.config import DataConfig
 from bnexp.data.arrays import Arrays
-from bnexp.data.contents import FILES, contents
 from bnexp.errors import DataError, short
 
 if TYPE_CHECKING:

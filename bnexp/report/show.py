@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bnexp.analysis import StepMs, fairness_audit
+from bnexp.analysis.contents import contents_of
 from bnexp.analysis.words import count
-from bnexp.data.contents import contents_of
 from bnexp.report import outside, within
 from bnexp.report.answers import all_runs, answer, numbers
 from bnexp.report.chapters import Chapter

@@ -10,8 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from bnexp.analysis.contents import contents_of
 from bnexp.analysis.rows import Row, is_result, val_loss
-from bnexp.data.contents import contents_of
 from bnexp.runs_folder import flatten
 from bnexp.sparkline import LOST, sparkline
 from bnexp.tables.listing import Column, Listing
