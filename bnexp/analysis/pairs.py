@@ -106,7 +106,7 @@ def cell(values: Sequence[float], bounds: tuple[float, float] = (-math.inf, math
         return Cell(n, None if math.isnan(mean) else mean, None, None, None)
     if n == 1:
         return Cell(n, mean, None, None, None)
-    std = statistics.stdev(values)
+    std = spread(values)
     half = _quantile(n - 1) * max(std, resolution / math.sqrt(12)) / math.sqrt(n)
     return Cell(n, mean, std, max(bounds[0], mean - half), min(bounds[1], mean + half))
 
@@ -125,7 +125,7 @@ def paired(a: Mapping[int, float], b: Mapping[int, float], *, resolution: float 
     n = len(differences)
     if n < 2:
         return Paired(n, None, difference=differences[0] if n else None, dropped=dropped, primary=primary)
-    std = max(statistics.stdev(differences), resolution / math.sqrt(6))
+    std = max(spread(differences), resolution / math.sqrt(6))
     found = from_t(n, statistics.fmean(differences), std / math.sqrt(n), n - 1, tests)
     return replace(found, dropped=dropped, primary=primary)
 
@@ -206,6 +206,14 @@ def _replaced(tree: Any, change: Any) -> Any:
     if isinstance(tree, (list, tuple)):
         return type(tree)(_replaced(value, change) for value in tree)
     return tree
+
+
+def spread(values: Sequence[float]) -> float:
+    """The sample standard deviation (ddof 1): `statistics.stdev`, which computes with fractions, in a hundredth of its time."""
+    if min(values) == max(values):
+        return 0.0
+    mean = statistics.fmean(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
 def _quantile(df: float, tests: int = 1) -> float:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from bnexp.analysis.pairs import LEVEL, POWER, Tested, from_t
+from bnexp.analysis.pairs import LEVEL, POWER, Tested, from_t, spread
 
 Interval = tuple[float, float]
 """The target was reached after the first step and by the second; both infinite for a miss."""
@@ -143,7 +143,7 @@ def ratio(logs: tuple[tuple[float, float, float], ...], *, by_sign: bool = False
         return Ratio(1, None, factor=math.exp(mean), logs=logs)
     # Reached somewhere in a bracket: the spread of the ratios is not taken below that of two such brackets, as of rounded values.
     rounding = statistics.fmean([((high - low) ** 2) / 24 for _, low, high in logs])
-    ses = [math.sqrt(max(statistics.variance(side), rounding) / n) for side in (least, most)]
+    ses = [math.sqrt(max(spread(side) ** 2, rounding) / n) for side in (least, most)]
     if 0 in ses:
         return Ratio(n, None, factor=math.exp(mean), logs=logs)
     lower, upper = (from_t(n, statistics.fmean(side), se, n - 1) for side, se in zip((least, most), ses, strict=True))
