@@ -114,7 +114,8 @@ def test_the_result_is_plain_json() -> None:
     assert tree["headline"]["arms"]["batch"]["accuracy"]["running"]["n"] == 5
     assert tree["headline"]["arms"]["batch"]["picked"] == {"0.1": 5}
     assert tree["headline"]["versus"]["batch"]["equivalence"]["margin"] == 0.01
-    assert tree["same_lr"][0]["versus"]["batch"]["accuracy"]["running"]["p_holm"] is not None
+    assert tree["headline"]["versus"]["batch"]["accuracy"]["precise"]["p_holm"] is not None
+    assert tree["same_lr"][0]["versus"]["batch"]["accuracy"]["running"]["p_holm"] is None
 
 
 def test_a_difference_that_is_shown_is_stated_with_interval_n_and_p() -> None:
@@ -359,8 +360,23 @@ def test_intervals_of_several_arms_hold_for_all_at_once_and_agree_with_p(gain: f
     assert "simultaneous" not in " ".join(words.verdict(alone))
 
 
+@pytest.mark.parametrize("lrs", [3, 9])
+def test_ten_seeds_that_all_agree_show_a_stable_lr_however_many_rates_were_tried(lrs: int) -> None:
+    """Ten signs have p 0.002: with tests at each of seven rates in the correction no ten seeds could have shown it."""
+    grid = [0.001 * 3**index for index in range(lrs)]
+    rows = [
+        make_row(norm, lr, seed, acc=0.9 + NOISE[seed] / 10 if lr <= most else 0.2)
+        for norm, most in (("batch", grid[-1]), ("none", grid[0]))
+        for lr in grid
+        for seed in range(10)
+    ]
+    found = with_holm(compare_arms(rows, "none")).stable_factor["batch"]
+    assert found.p == pytest.approx(2 / 2**10)
+    assert found.shown
+
+
 def test_a_comparison_has_one_primary_question() -> None:
-    """All else that is computed, at each rate too, goes through one correction of Holm's."""
+    """All else that is stated goes through one correction of Holm's; what stands beside it at each rate has intervals and no test."""
     rows = study(10)
     comparison = compare_arms(rows, "none")
     found, _ = with_holm((comparison, seconds_to_target(comparison, {"batch": (1.0, 1.1, 1.2), "none": (1.0, 1.1, 1.0)})))
@@ -368,8 +384,9 @@ def test_a_comparison_has_one_primary_question() -> None:
     assert versus.headline.primary
     assert versus.headline.p_holm is None
     secondary = [versus.accuracy["precise"], versus.failures, versus.speedup, versus.gap, found.stable_factor["batch"]]
-    secondary += [m.versus["batch"].accuracy["running"] for m in found.same_lr]
     assert all(test.p_holm is not None and test.p is not None and test.p_holm >= test.p for test in secondary)
+    beside = [m.versus["batch"].accuracy["running"] for m in found.same_lr]
+    assert all(test.p is None and not test.shown and test.low is not None for test in beside)
     one_of_many = with_holm(compare_arms(rows, "none", primary=False)).headline.versus["batch"].headline
     assert (one_of_many.primary, one_of_many.p_holm is None) == (False, False)
 

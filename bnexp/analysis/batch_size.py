@@ -101,7 +101,7 @@ class SmallBatchCost:
 
     def of(self, kind: str) -> list[BatchCost]:
         """The costs `tuned`, or at `same_lr`."""
-        return [cost for cost in self.costs if cost.kind == kind and cost.lr in (None, self.same_lr)]
+        return [cost for cost in self.costs if cost.kind == kind]
 
 
 def by_batch_size(
@@ -143,10 +143,9 @@ def small_batch_cost(
     tuned = {size: list(tune(by_size[size], best[size]).runs.values()) for size in sizes}
     costs = _costs("tuned", None, tuned, reference, stats)
     grids = {size: {score.lr for score in best[size].by_lr} for size in sizes}
-    for lr in sorted(grids[reference]):
-        at = {size: [row for row in by_size[size] if lr_of(row) == lr and is_result(row)] for size in sizes if lr in grids[size]}
-        costs += _costs("same-lr", lr, at, reference, stats)
     same_lr = best[reference].lr
+    at = {size: [row for row in by_size[size] if lr_of(row) == same_lr and is_result(row)] for size in sizes if same_lr in grids[size]}
+    costs += _costs("same-lr", same_lr, at, reference, stats)
     stopped = any(until_target(row) for size in sizes for row in by_size[size] if is_result(row))
     warnings = _warnings(by_size, best, stopped)
     if stats == "running":  # the others do not know the initial ones

@@ -1,4 +1,5 @@
-"""Arms against a baseline: each seed at the learning rate that it chose for itself (the headline), and all at the same one (beside it).
+"""Arms against a baseline: each seed at the learning rate that it chose for itself (the headline), and all at the same one (beside it,
+with intervals and without tests: with seven learning rates they would be nine tenths of what is corrected for).
 
 The learning rate is chosen on validation data inside each seed, runs are paired by seed, failures are counted as rates, and whatever makes
 the comparison weaker than it looks stands in `warnings`. What may be stated is decided by `pairs.with_holm` over everything a command
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 from bnexp.analysis import notes
 from bnexp.analysis.failures import FailureRate, FailureTest, compare_failures, failure_rate
 from bnexp.analysis.images import crossed
-from bnexp.analysis.pairs import Cell, Equivalence, Paired, cell, equivalence, paired
+from bnexp.analysis.pairs import Cell, Equivalence, Paired, cell, described, equivalence, paired
 from bnexp.analysis.rates import BestLr, StableLr, largest_stable_lr, select_lr, stable_factor
 from bnexp.analysis.rows import (
     NORM,
@@ -118,6 +119,7 @@ class Comparison:
     best_lr: dict[str, BestLr]
     headline: Matchup
     same_lr: tuple[Matchup, ...]
+    """At each learning rate that all arms were tried with; described, not tested."""
     stable_lr: dict[str, StableLr]
     stable_factor: dict[str, Ratio]
     """Largest stable learning rate of each arm over the baseline's."""
@@ -162,7 +164,7 @@ def compare_arms(
         batch_sizes=tuple(sorted({batch_size_of(row) for row in rows})),
         best_lr=best,
         headline=_matchup("tuned", None, tuned, baseline_arm, primary, margin),
-        same_lr=tuple(_matchup("same-lr", lr, {arm: _at(arm, by_arm[arm], lr) for arm in names}, baseline_arm) for lr in common),
+        same_lr=tuple(described(_matchup("same-lr", lr, {arm: _at(arm, by_arm[arm], lr) for arm in names}, baseline_arm)) for lr in common),
         stable_lr=stable,
         stable_factor={arm: stable_factor(stable[arm], stable[baseline_arm]) for arm in names[1:]},
         warnings=(),

@@ -152,7 +152,7 @@ def same_lr(comparison: Comparison, choose: bool = False) -> RenderableType:
         gaps = [difference(matchup.versus[arm].accuracy["running"]) if arm in matchup.versus else "" for arm in others]
         table.add_row(f"{matchup.lr:g}", *cells, *gaps)
     said = [f"{MARK} the arm's lowest mean validation loss"] * bool(tuned) + [f"{MARK} {LOWEST}"] * bool(chosen)
-    said.append(LOST)
+    said += [LOST, "differences have intervals and are not tested"]
     table.caption = Text("; ".join(said))
     return Whole(table)
 
