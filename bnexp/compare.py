@@ -52,9 +52,14 @@ class Compared:
     step_times: Mapping[str, StepTime]
     seconds: Seconds | None
 
+    @property
+    def sentences(self) -> list[str]:
+        """What the comparison states, in seconds too where steps were timed."""
+        return [*words.verdict(self.comparison), *map(words.in_seconds, self.seconds.versus.values() if self.seconds is not None else ())]
+
     def plain(self) -> dict[str, Any]:
         """As values that JSON takes."""
-        comparison = {**asdict(self.comparison), "verdict": words.verdict(self.comparison)}
+        comparison = {**asdict(self.comparison), "verdict": self.sentences}
         return {**asdict(self), "comparison": comparison, "audit": {**asdict(self.audit), "passed": self.audit.passed}}
 
 
@@ -165,7 +170,7 @@ def compared(runs: Sequence[Run], arms: Arms, terminal: Display, margin: float |
         return Compared(comparison, audit, {}, None)
     from bnexp.timing import step_times
 
-    terminal.say(f"Timing a step of {' and of '.join(at_best)}, with nothing else running ...")
+    terminal.say(f"Timing a step {' and one '.join(map(words.label, at_best))}, with nothing else running ...")
     try:
         times = step_times({arm: run.trained_config() for arm, run in at_best.items()}, terminal=terminal)
     except Interrupted:

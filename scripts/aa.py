@@ -33,7 +33,16 @@ BOUND = 0.06
 ARMS = ("batch", "none")
 GAIN = 0.005
 """Test accuracy that is planted to see the power: half a point."""
-RECORDED = ("test.chance", "test.correct", "target.previous_step", "train.accuracy", "data.test", "budget.steps", "budget.until_target")
+RECORDED = (
+    "test.chance",
+    "test.correct",
+    "target.previous_step",
+    "train.accuracy",
+    "train.images",
+    "data.test",
+    "budget.steps",
+    "budget.until_target",
+)
 KEPT = (
     *("id", "status", "seed", "steps", "config.model.norm", "config.optim.lr", "config.train.batch_size", "config.data.name"),
     *("val.loss", "val.accuracy", "val.best_accuracy", "target.reached_step", "parameters", *RECORDED),

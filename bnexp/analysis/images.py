@@ -65,6 +65,11 @@ def crossed(found: Paired, a: Mapping[int, Row], b: Mapping[int, Row], *, tests:
     by_seeds, by_images = found.se**2, max(0.0, of_images - residual) / (s * i)
     variance = by_seeds + by_images
     df = variance**2 / (by_seeds**2 / (s - 1) + by_images**2 / (i - 1))
-    return replace(
-        from_t(found.n, found.difference, variance**0.5, df, tests), n_images=images, dropped=found.dropped, primary=found.primary
-    )
+    over_both = from_t(found.n, found.difference, variance**0.5, df, tests)
+    if _width(over_both) < _width(found):  # more degrees of freedom, and hardly any more variance: what is added cannot make it narrower
+        over_both = from_t(found.n, found.difference, variance**0.5, s - 1, tests)
+    return replace(over_both, n_images=images, dropped=found.dropped, primary=found.primary)
+
+
+def _width(found: Paired) -> float:
+    return 0.0 if found.low is None or found.high is None else found.high - found.low

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bnexp.analysis.rows import Row, is_diverged, is_failure, is_result, lr_of, number, seed_of, val_accuracy, val_loss
+from bnexp.analysis.rows import Row, is_at_chance, is_diverged, is_result, lr_of, number, seed_of, val_accuracy, val_loss
 from bnexp.analysis.target import Ratio, ratio
 
 STABLE_ACCURACY = 0.8
@@ -124,7 +124,11 @@ def largest_stable_lr(rows: Sequence[Row]) -> StableLr:
     for seed in best.seeds:
         own = {lr: cells[seed, lr] for lr in lrs}
         at = min(own, key=lambda lr: (val_loss(own[lr]), lr))
-        threshold = math.inf if is_failure(own[at]) else STABLE_ACCURACY * (number(own[at], "val.best_accuracy") or math.inf)
+        threshold = (
+            math.inf
+            if is_diverged(own[at]) or is_at_chance(own[at])
+            else STABLE_ACCURACY * (number(own[at], "val.best_accuracy") or math.inf)
+        )
         stable = {lr: (val_accuracy(row) or 0.0) >= threshold for lr, row in own.items()}
         beyond = next((lr for lr in lrs if lr >= at and not stable[lr]), math.inf)
         by_seed[seed] = (max((lr for lr in lrs if lr < beyond and stable[lr]), default=0.0), beyond if math.isfinite(threshold) else lrs[0])

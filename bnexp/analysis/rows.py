@@ -88,20 +88,24 @@ def is_cold(row: Row) -> bool:
 
 
 def is_failure(row: Row) -> bool:
-    """Whether a result did not train: it diverged, or ended at chance.
+    """Whether a result did not train: it diverged, or ended at chance, in training and in the test under each of the three statistics."""
+    return is_diverged(row) or (is_at_chance(row) and _at_chance(row, [f"test.{stats}.accuracy" for stats in STATS], "data.test"))
 
-    At chance: under none of the three statistics does it have more test images right than always naming the largest class would, beyond
-    three standard errors of that share. Where the share of the largest class is not recorded it is taken as one over the classes; where
-    these are not known either, a finished run counts as trained.
-    """
-    if is_diverged(row):
-        return True
-    classes, images = row.get("data.classes"), number(row, "data.test")
+
+def is_at_chance(row: Row) -> bool:
+    """Whether a finished run has no more of its training images right than always naming the largest class would, beyond three standard
+    errors of that share. Where the training accuracy is not recorded it is not known to be so."""
+    return is_result(row) and _at_chance(row, ["train.accuracy"], "train.images")
+
+
+def _at_chance(row: Row, scores: Sequence[str], images: str) -> bool:
+    """The share of the largest class is that of the test set; where it is not recorded, one over the classes."""
+    classes, n = row.get("data.classes"), number(row, images)
     chance = number(row, "test.chance") or (1 / len(classes) if isinstance(classes, (list, tuple)) and classes else None)
-    scores = [score for stats in STATS if (score := number(row, f"test.{stats}.accuracy")) is not None]
-    if chance is None or not images or not scores or not is_result(row):
+    found = [score for name in scores if (score := number(row, name)) is not None]
+    if chance is None or not n or not found:
         return False
-    return max(scores) <= chance + AT_CHANCE * math.sqrt(chance * (1 - chance) / images)
+    return max(found) <= chance + AT_CHANCE * math.sqrt(chance * (1 - chance) / n)
 
 
 def seed_of(row: Row) -> int:

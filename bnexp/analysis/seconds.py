@@ -22,12 +22,21 @@ RESAMPLES = 10_000
 
 @dataclass(frozen=True)
 class StepCost:
-    """An arm's step time over the baseline's: the geometric mean of the turns' ratios, with the 95 % percentile bootstrap over turns."""
+    """An arm's step time over the baseline's: the geometric mean of the turns' ratios, with a 95 % bootstrap interval over turns.
+
+    Percentiles are expanded to those that make the interval as wide as Student's t would (Hesterberg 2015, The American Statistician 69):
+    the plain ones are too narrow by sqrt((n - 1) / n) and by the normal in t's place.
+    """
 
     factor: float
     low: float
     high: float
     turns: int
+
+    @property
+    def shown(self) -> bool:
+        """Whether the interval excludes equal times."""
+        return self.low > 1 or self.high < 1
 
 
 @dataclass(frozen=True)
@@ -84,12 +93,15 @@ def step_cost(arm: Sequence[float], baseline: Sequence[float]) -> StepCost:
         ValueError: the arms have different numbers of turns.
     """
     import numpy as np
+    from scipy.special import ndtr, stdtrit
 
     if len(arm) != len(baseline):
         raise ValueError(f"{len(arm)} turns of the arm and {len(baseline)} of the baseline: turns are paired")
     logs = np.log(np.asarray(arm) / np.asarray(baseline))
     means = np.random.default_rng(0).choice(logs, (RESAMPLES, len(logs))).mean(1)
-    low, high = np.quantile(means, (0.025, 0.975))
+    n = len(logs)
+    tail = float(ndtr(-math.sqrt(n / (n - 1)) * stdtrit(n - 1, 0.975))) if n > 1 else 0.025
+    low, high = np.quantile(means, (tail, 1 - tail))
     return StepCost(math.exp(logs.mean()), math.exp(low), math.exp(high), len(logs))
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bnexp.analysis.seconds import InSeconds
     from bnexp.analysis.target import Ratio
 
+HOLM = "Holm's p"
 LABELS = {"batch": "with BN", "none": "without BN"}
 
 
@@ -33,7 +34,7 @@ def verdict(comparison: Comparison) -> list[str]:
     """What the comparison states of each arm: test accuracy, failures, steps to target, largest stable learning rate; a sentence each."""
     headline, baseline = comparison.headline, comparison.baseline
     if len(comparison.arms) == 1:
-        return [f"There is one arm only ({baseline}): nothing to compare."]
+        return [f"There is one arm only ({label(baseline)}): nothing to compare."]
     if baseline not in headline.arms:
         return [f"No run {label(baseline)} has a result yet: nothing to compare with."]
     said = []
@@ -60,7 +61,8 @@ def about_accuracy(versus: Versus, arms: int = 1, tuned: str = "") -> str:
     detail, only_here = evidence(pairs, arms), "" if pairs is here else f"; on these images alone {interval(here, arms)}"
     equal = versus.equivalence
     if pairs.n < ENOUGH_SEEDS:
-        return f"n = {seeds(pairs.n)}: too few to say; test accuracy {a} minus {b} is {points(pairs.difference)} points ({detail}){tuned}."
+        difference = f"test accuracy {a} minus {b} is {points(pairs.difference)} points ({detail}){tuned}"
+        return f"n = {seeds(pairs.n)}: too few for a statement; {difference}."
     if pairs.shown:
         text = f"Test accuracy {a} is {amount} that {b}{over} ({detail}{only_here}){tuned}."
         return text + (f" The difference is within the margin of {_margin(equal.margin)}." if equal is not None and equal.shown else "")
@@ -83,9 +85,12 @@ def about_accuracy(versus: Versus, arms: int = 1, tuned: str = "") -> str:
 
 def in_seconds(found: InSeconds) -> str:
     """What a step of the arm costs, and which arm is at the target sooner in seconds."""
-    cost = found.step_cost
+    cost, a, b = found.step_cost, label(found.arm), label(found.baseline)
     evidence = f"95 % interval {cost.low:.3g} to {cost.high:.3g}, {count(cost.turns, 'turn')}"
-    text = f"A step {label(found.arm)} takes {cost.factor:.3g} times one {label(found.baseline)} ({evidence})"
+    if cost.shown:
+        text = f"A step {a} takes {cost.factor:.3g} times as long as one {b} ({evidence})"
+    else:
+        text = f"No difference in the time of a step is shown {a} against {b} ({cost.factor:.3g} times; {evidence})"
     return f"{text}. {_about_ratio(found.arm, found.baseline, found.seconds, 'seconds')}"
 
 
@@ -108,9 +113,10 @@ def evidence(pairs: Paired, arms: int = 1) -> str:
 
 
 def decisive(test: Tested) -> str:
-    """`p = 0.021`, or Holm's where that decides."""
-    p = test.decisive_p
-    return "no p" if p is None else _p(p, "p" if p == test.p else "Holm's p")
+    """`p = 0.021`; where Holm's p decides, `p = 0.021, Holm's p = 0.13`."""
+    if test.p is None:
+        return "no p"
+    return _p(test.p) + ("" if test.primary or test.p_holm is None else f", {_p(test.p_holm, HOLM)}")
 
 
 def interval(pairs: Paired, arms: int = 1) -> str:
@@ -170,7 +176,9 @@ def _about_failures(versus: Versus, a: FailureRate, b: FailureRate) -> list[str]
         return [f"Training fails more often {label(more)}: {sides}."]
     can, rate = versus.failures.detectable, 100 * min(versus.failures.rate, versus.failures.baseline_rate)
     found = (
-        "so few runs can show none" if can is None else f"so many runs can show {100 * can:.0f} % against {rate:.0f} % (with 80 % power)"
+        "so few runs can show none"
+        if can is None
+        else f"so many runs can show {100 * can:.0f} % against {rate:.0f} % ({_power(versus.failures)})"
     )
     return [f"No difference in how often training fails is shown: {sides}; {found}."]
 
@@ -190,7 +198,7 @@ def _about_ratio(arm: str, baseline: str, ratio: Ratio, unit: str) -> str:
         amount = f"at least {low:.3g}" if math.isinf(value) or math.isinf(high) else f"{value:.3g}"
         span = "" if math.isinf(value) or math.isinf(high) else f"95 % interval {low:.3g} to {high:.3g}, "
         return f"The target is reached in {amount} times fewer {unit} {first} ({span}{detail}), each seed at its fastest learning rate."
-    few = "too few to say" if ratio.n < ENOUGH_SEEDS else "no difference shown"
+    few = "too few seeds for a statement" if ratio.n < ENOUGH_SEEDS else "no difference shown"
     return f"{unit.capitalize()} to target: {few} ({factor(ratio)}; {detail}); {_can_factor(ratio)}."
 
 
@@ -198,6 +206,8 @@ def _about_stable(arm: str, baseline: str, a: StableLr, b: StableLr, ratio: Rati
     if a.lr is None or b.lr is None:
         return []
     text = f"The largest stable learning rate is {bracket(a)} {label(arm)} and {bracket(b)} {label(baseline)}"
+    if a.at_edge and b.at_edge:
+        return [f"{text}: the largest learning rate tried is stable in both arms, and larger ones would have to be tried to compare them."]
     if not ratio.shown or ratio.low is None or ratio.high is None:
         return [f"{text}: no difference shown ({decisive(ratio)}); {_can_factor(ratio)}."]
     low, high, more = (ratio.low, ratio.high, arm) if ratio.low > 1 else (_inverse(ratio.high), _inverse(ratio.low), baseline)
@@ -224,11 +234,11 @@ def _cost(found: SmallBatchCost, costs: Sequence[BatchCost], rates: str) -> str:
     if said:
         return f"{'. '.join(said)}; {detail}."
     if (most := max(cost.pairs.n for cost in costs)) < ENOUGH_SEEDS:
-        return f"n = {seeds(most)}: too few to say whether small batches cost accuracy {arm}; {detail}."
+        return f"n = {seeds(most)}: too few to state whether small batches cost accuracy {arm}; {detail}."
     can = max(cost.pairs.detectable or math.inf for cost in costs)
     return (
         f"No difference between batch sizes is shown {arm}; {detail}; so many seeds can show "
-        f"{'none' if math.isinf(can) else f'{100 * can:.2f} points (with 80 % power)'}."
+        f"{'none' if math.isinf(can) else f'{100 * can:.2f} points ({_power(costs[0].pairs)})'}."
     )
 
 
@@ -251,16 +261,21 @@ def _over(pairs: Paired) -> str:
 
 def _can(pairs: Paired) -> str:
     """What difference so many seeds and images could have shown."""
-    return "no difference" if pairs.detectable is None else f"{100 * pairs.detectable:.2f} points (with 80 % power)"
+    return "no difference" if pairs.detectable is None else f"{100 * pairs.detectable:.2f} points ({_power(pairs)})"
 
 
 def _can_factor(ratio: Ratio) -> str:
     """What factor so many seeds could have shown; by signs, what share of the seeds must have one arm ahead."""
     if ratio.detectable is not None:
-        return f"{seeds(ratio.n)} can show a factor of {ratio.detectable:.3g} (with 80 % power)"
+        return f"{seeds(ratio.n)} can show a factor of {ratio.detectable:.3g} ({_power(ratio)})"
     if ratio.detectable_share is None:
         return f"{seeds(ratio.n)} can show none"
-    return f"{seeds(ratio.n)} can show that one arm is ahead at {100 * ratio.detectable_share:.0f} % of all seeds (with 80 % power)"
+    return f"{seeds(ratio.n)} can show that one arm is ahead at {100 * ratio.detectable_share:.0f} % of all seeds ({_power(ratio)})"
+
+
+def _power(test: Tested) -> str:
+    """Of which test the smallest detectable difference is: of this one alone, without the correction for the others."""
+    return "with 80 % power" if test.primary or test.p_holm is None else "with 80 % power, before Holm's correction"
 
 
 def _inverse(ratio: float) -> float:

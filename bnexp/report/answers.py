@@ -77,7 +77,7 @@ def numbers(view: View) -> Section:
         "failed to train (diverged, or at chance) are counted beside n and have no accuracy. Differences are from the arm "
         f"{words.label(view.chapter.baseline)}, paired by seed, in points with the 95 % interval and p; where it was recorded which test "
         "images were right, their sampling error is in the interval. Steps: medians (quartiles), each seed at its fastest learning rate. "
-        "Faster: the mean of the seeds' ratios."
+        "Faster: the geometric mean of the seeds' ratios, their median where runs miss the target."
     )
     return Section("In numbers", table=Table(columns, tuple(rows), caption) if rows else None)
 

@@ -1,4 +1,4 @@
-"""A comparison as Rich tables: the arms at their best learning rates, at the same ones, the audit, and the verdict."""
+"""A comparison as Rich tables: what it states, the arms with each seed tuned, the arms at the same learning rates, and the audit."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bnexp.analysis import Audit, Comparison, Ratio
-from bnexp.analysis.words import bracket, decisive, failed, in_seconds, label, times
-from bnexp.analysis.words import verdict as sentences
+from bnexp.analysis.words import bracket, decisive, failed, label, times
 from bnexp.tables.marks import BETTER, LOWEST, MARK, better, lowest, marked
 from bnexp.tables.text import FASTER, LOST, Whole, difference, mean_std, picks, quartiles, times_faster
 
@@ -26,7 +25,7 @@ SIGN = {True: ("ok", "green"), False: ("NO", "red"), None: ("?", "yellow")}
 def comparison_tables(found: Compared) -> RenderableType:
     """Everything that `bnexp compare` says: the answer first."""
     comparison = found.comparison
-    parts: list[RenderableType] = [verdict(found), Text(), headline(found)]
+    parts: list[RenderableType] = [Text("\n".join(found.sentences)), Text(), headline(found)]
     if comparison.same_lr:
         parts += [Text(), same_lr(comparison)]
     return Group(*parts, Text(), audit_table(found.audit), Text(), *notes(comparison.warnings))
@@ -179,12 +178,6 @@ def audit_table(audit: Audit) -> Table:
         mark, style = SIGN[check.passed]
         table.add_row(Text(mark, style=style), Text(check.name), Text(check.detail))
     return table
-
-
-def verdict(found: Compared) -> Text:
-    """What a reader should take home, in sentences."""
-    timed = () if found.seconds is None else found.seconds.versus.values()
-    return Text("\n".join([*sentences(found.comparison), *map(in_seconds, timed)]))
 
 
 def notes(texts: Iterable[str]) -> list[RenderableType]:

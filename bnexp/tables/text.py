@@ -15,13 +15,13 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from bnexp.analysis import Cell, Paired, Quartiles, Ratio, Tested, points
-from bnexp.analysis.words import times
+from bnexp.analysis import Cell, Paired, Quartiles, Ratio, points
+from bnexp.analysis.words import decisive, times
 from bnexp.errors import one_line
 from bnexp.sparkline import BLOCKS, drawable
 from bnexp.sparkline import LOST as DIVERGED
 
-FASTER = "faster: how many times fewer, the mean of the seeds' ratios [95 % interval]"
+FASTER = "faster: how many times fewer, the geometric mean of the seeds' ratios (their median where runs miss the target) [95 % interval]"
 LOST = "accuracies are those of runs that trained; runs that diverged or ended at chance are counted as failures"
 
 
@@ -131,11 +131,11 @@ def mean_std(cell: Cell) -> str:
 
 
 def difference(pairs: Paired) -> str:
-    """`+1.28 [+0.93, +1.62] p 0.0021`: percentage points with the interval and the p that decides, Holm's where there is one."""
+    """`+1.28 [+0.93, +1.62], p = 0.0021`: percentage points with the interval and p, Holm's too where that decides."""
     if pairs.difference is None:
         return "n/a"
     interval = "" if pairs.low is None or pairs.high is None else f" [{points(pairs.low)}, {points(pairs.high)}]"
-    return f"{points(pairs.difference)}{interval}{_p(pairs)}"
+    return ", ".join([f"{points(pairs.difference)}{interval}", *([decisive(pairs)] if pairs.p is not None else [])])
 
 
 def picks(counts: Mapping[float, int]) -> str:
@@ -156,13 +156,8 @@ def quartiles(found: Quartiles, digits: int = 0) -> str:
 
 
 def times_faster(ratio: Ratio) -> str:
-    """`1.40x [0.78x, 4.3x] p 0.2`: how many times faster, seed by seed, with the 95 % interval."""
+    """`1.40x [0.78x, 4.3x], p = 0.2`: how many times faster, seed by seed, with the 95 % interval."""
     if ratio.factor is None or ratio.misses == (ratio.n, ratio.n):
         return "n/a"
     interval = "" if ratio.low is None or ratio.high is None else f" [{times(ratio.low)}, {times(ratio.high)}]"
-    return f"{times(ratio.factor)}{interval}{_p(ratio)}"
-
-
-def _p(test: Tested) -> str:
-    p = test.decisive_p
-    return "" if p is None else " p < 0.0001" if p < 1e-4 else f" p {p:.2g}"
+    return ", ".join([f"{times(ratio.factor)}{interval}", *([decisive(ratio)] if ratio.p is not None else [])])
