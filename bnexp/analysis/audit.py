@@ -27,7 +27,7 @@ from bnexp.analysis.rows import (
     until_target,
     varying,
 )
-from bnexp.analysis.words import count
+from bnexp.analysis.words import count, label
 from bnexp.keys import show
 
 NETWORK = ("config.data.name", "config.data.image_size", "config.model.name", "config.model.widths", "config.model.activation")
@@ -310,7 +310,7 @@ def _short(key: str) -> str:
 
 
 def _each(texts: Mapping[str, str]) -> str:
-    return "; ".join(f"{arm}: {text}" for arm, text in texts.items())
+    return "; ".join(f"{label(arm)}: {text}" for arm, text in texts.items())
 
 
 def _list(values: Sequence[int]) -> str:

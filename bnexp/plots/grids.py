@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.patches import Rectangle
 
-from bnexp.analysis import BatchSizeRow, Cell, GridCell, StableLr, survival
+from bnexp.analysis import BatchSizeRow, Cell, GridCell, StableLr, survival, words
 from bnexp.analysis.target import Interval
 from bnexp.plots.style import FAINT, HEIGHT, INK, PAPER, Picture, colours, drawing, legend, percent_axis, plain_ticks
 
@@ -34,7 +34,7 @@ def accuracy_by_batch_size(name: str, rows: Sequence[BatchSizeRow], palette: Seq
             for stats, (style, marker) in list(STATS.items())[: 1 if same else 3]:
                 cells: list[Cell] = [getattr(row, stats) for row in own]
                 x = [row.batch_size * 10 ** (DODGE * (index - (len(arms) - 1) / 2)) for row in own]
-                label = arm if same else f"{arm}: {stats} statistics"
+                label = words.label(arm) if same else f"{words.label(arm)}: {stats} statistics"
                 y = [math.nan if cell.mean is None else cell.mean for cell in cells]
                 axes.plot(x, y, color=colour[arm], linestyle=style, marker=marker, markersize=4, label=label)
                 if stats == "running":
@@ -49,12 +49,14 @@ def accuracy_by_batch_size(name: str, rows: Sequence[BatchSizeRow], palette: Seq
         legend(figure, axes, columns=2)
     lost = sum(row.failures.failed for row in best)
     one = [row.arm for row in best if row.running == row.precise == row.batch]
-    alike = f"The three statistics of {' and '.join(dict.fromkeys(one))} are one. " if one else ""
+    alike = f"The three statistics are one {' and '.join(map(words.label, dict.fromkeys(one)))}. " if one else ""
     caption = (
         f"Each seed at the learning rate that it chose by validation loss, n = {n} seeds; bars are 95 % intervals of the running "
         f"ones. {f'{lost} runs that failed to train are left out. ' if lost else ''}{alike}"
     )
-    points = "; ".join(f"{row.arm} at batch {row.batch_size}: {_text(row.running)}, precise {_text(row.precise)}" for row in best)
+    points = "; ".join(
+        f"{words.label(row.arm)} at batch {row.batch_size}: {_text(row.running)}, precise {_text(row.precise)}" for row in best
+    )
     return Picture(name, title, caption, f"Test accuracy against batch size. {points}.", figure)
 
 
@@ -74,7 +76,7 @@ def accuracy_by_lr(
             found = [one.accuracy["running"] for _, one in own]
             y = [math.nan if cell.mean is None else cell.mean for cell in found]
             n = max(one.n for _, one in own)
-            axes.plot(x, y, color=colour[arm], marker="o", markersize=4, label=f"{arm} (n = {n})")
+            axes.plot(x, y, color=colour[arm], marker="o", markersize=4, label=f"{words.label(arm)} (n = {n})")
             _intervals(axes, x, found, colour[arm])
             lost = [(at, mean) for at, mean, (_, one) in zip(x, y, own, strict=True) if one.failures.failed and math.isfinite(mean)]
             if lost:
@@ -100,19 +102,19 @@ def accuracy_by_lr(
         low, high = stable_range(stable.get(arm))
         more = ", the largest that it was tried with" if arm in stable and high == grid[-1] else ""
         if low is None:
-            texts.append(f"{arm} has no stable learning rate")
+            texts.append(f"{words.label(arm)} none")
         else:
-            texts.append(f"{arm} is stable {f'at {low:g} alone' if low == high else f'from {low:g} to {high:g}'}{more}")
+            texts.append(f"{words.label(arm)} {f'{low:g} alone' if low == high else f'from {low:g} to {high:g}'}{more}")
     crosses = (
         "Crosses: some of the runs failed to train (diverged, or at chance); the mean is that of the others. "
         if any(o.failures.failed for own in cells.values() for _, o in own)
         else ""
     )
     caption = (
-        f"Shaded, with a bar at the top: where an arm is stable ({'; '.join(texts)}): at least half of its runs end with 0.8 of their "
+        f"Shaded, with a bar at the top: the stable learning rates ({'; '.join(texts)}): at least half of its runs end with 0.8 of their "
         f"seed's best validation accuracy. {crosses}Bars are 95 % intervals."
     )
-    return Picture(name, title, caption, f"Test accuracy against learning rate. {'; '.join(texts)}.", figure)
+    return Picture(name, title, caption, f"Test accuracy against learning rate. Stable: {'; '.join(texts)}.", figure)
 
 
 def stable_range(found: StableLr | None) -> tuple[float | None, float | None]:
@@ -163,7 +165,8 @@ def steps_heat_map(
         axes.set_title(f"{title} (median, n = {n} a cell)", loc="left")
     never = sum(one.steps.median is not None and math.isinf(one.steps.median) for *_, one in cells)
     caption = f"Median updates to the target, n = {n} seeds a cell; hatched cells: the median run never reaches it. Darker is slower."
-    alt = f"Heat map of median steps to target, {arm}, {len(sizes)} batch sizes by {len(lrs)} learning rates; {never} cells are infinite."
+    extent = f"{len(sizes)} batch sizes by {len(lrs)} learning rates"
+    alt = f"Heat map of median steps to target {words.label(arm)}, {extent}; {never} cells are infinite."
     return Picture(name, title, caption, alt, figure)
 
 
@@ -182,9 +185,17 @@ def reached(
                 continue
             times, shares = survival(own)
             end = max(budget, times[-1])
-            axes.plot([*times, end], [*shares, shares[-1]], drawstyle="steps-post", color=colour[arm], label=f"{arm} (n = {len(own)})")
+            axes.plot(
+                [*times, end],
+                [*shares, shares[-1]],
+                drawstyle="steps-post",
+                color=colour[arm],
+                label=f"{words.label(arm)} (n = {len(own)})",
+            )
             arrived = [step for _, step in own if math.isfinite(step)]
-            said.append(f"{arm}: {len(arrived)} of {len(own)} reach it" + (f", from step {min(arrived):,.0f} on" if arrived else ""))
+            said.append(
+                f"{words.label(arm)}: {len(arrived)} of {len(own)} reach it" + (f", from step {min(arrived):,.0f} on" if arrived else "")
+            )
         axes.set_xlabel("training steps")
         axes.set_ylabel("runs at the target (%)")
         axes.set_title(title, loc="left")

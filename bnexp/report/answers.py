@@ -91,6 +91,6 @@ def all_runs(view: View) -> Section:
         step = steps_to_target(row)
         reached = "" if not is_result(row) else "inf" if math.isinf(step) else f"{step:,.0f}"
         scores = [number(row, "test.running.accuracy"), number(row, "val.accuracy")]
-        what = (str(row["id"]), str(row["status"]), arm_of(row), str(batch_size_of(row)), f"{lr_of(row):g}", str(seed_of(row)))
+        what = (str(row["id"]), str(row["status"]), words.label(arm_of(row)), str(batch_size_of(row)), f"{lr_of(row):g}", str(seed_of(row)))
         rows.append((*what, *("" if value is None else f"{100 * value:.2f}" for value in scores), reached))
     return Section("Every run", table=Table(columns, tuple(rows)), folded=True)

@@ -20,6 +20,7 @@ from bnexp.analysis import (
     select_lr,
     small_batch_cost,
     with_holm,
+    words,
 )
 from bnexp.analysis.bands import Track
 from bnexp.analysis.rows import batch_size_of, is_diverged, is_result, lr_of, number, seed_of, until_target
@@ -120,14 +121,15 @@ class View:
         return tuple(found)
 
     def at_best(self, size: int) -> list[Arm]:
-        """The arms' runs of a batch size, each at its own best learning rate; where an arm has no result, the runs that there are."""
+        """The arms' runs of a batch size, each at the learning rate with its lowest mean validation loss; of an arm without results, all runs."""
         found = []
         for arm in self.arms:
             lr = self.best.get((arm, size))
             own = self.tracks(self.rows(arm, size, lr))
             if own:
                 tuned = len({lr_of(row) for row in self.rows(arm, size)}) > 1
-                found.append(Arm(arm, f"{arm}, lr {lr:g}" if lr is not None and tuned else arm, own))
+                name = words.label(arm)
+                found.append(Arm(arm, f"{name}, lr {lr:g}" if lr is not None and tuned else name, own))
         return found
 
     def layers(self, beginning: str, end: str) -> dict[str, str]:

@@ -126,6 +126,7 @@ def _batch_sizes(found: BatchSizes, part: str, small: Sequence[SmallBatchCost]) 
     title = f"Test accuracy % against batch size at {part}, each seed at the learning rate that it chose (± std over seeds)"
     table = Table(title=Text(title, style="bold"), title_justify="left")
     table.add_column("batch", justify="right")
+    compared = any(row.difference is not None for row in found.table)
     for name in (
         "arm",
         "lr (seeds)",
@@ -133,7 +134,7 @@ def _batch_sizes(found: BatchSizes, part: str, small: Sequence[SmallBatchCost]) 
         "running stats",
         "batch stats",
         "steps to target",
-        "minus the arm without BN, running stats [95 %]",
+        *["minus the baseline, running stats [95 %]"] * compared,
     ):
         table.add_column(Text(name), justify="left" if name == "arm" else "right", overflow="fold")
     shown = None
@@ -150,7 +151,7 @@ def _batch_sizes(found: BatchSizes, part: str, small: Sequence[SmallBatchCost]) 
             marked(mean_std(row.running), (row.batch_size, row.arm) in best),
             mean_std(row.batch),
             quartiles(row.steps),
-            "" if row.difference is None else difference(row.difference),
+            *["" if row.difference is None else difference(row.difference)] * compared,
         )
         shown = row.batch_size
     table.caption = Text("; ".join([f"{MARK} the arm's {LOWEST}"] * bool(best) + [LOST]))
