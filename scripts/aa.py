@@ -23,7 +23,7 @@ import numpy as np
 
 from bnexp.analysis import compare_arms, seconds_to_target, small_batch_cost, with_holm
 from bnexp.analysis.pairs import Tested
-from bnexp.analysis.rows import accuracy, norm_of, seed_of
+from bnexp.analysis.rows import accuracy, lr_of, norm_of, seed_of
 from bnexp.analysis.words import small_batches
 
 POOL = Path(__file__).resolve().parent.parent / "tests" / "data" / "aa_pool.json.gz"
@@ -31,8 +31,8 @@ SEEDS = (5, 10, 20)
 BOUND = 0.06
 """The rate of false sentences that is allowed: 5 %, and what 1,000 resamples of 40 seeds may add to it."""
 ARMS = ("batch", "none")
-GAIN = 0.005
-"""Test accuracy that is planted to see the power: half a point."""
+GAIN, FACTOR = 0.005, 1.3
+"""What is planted to see the power: half a point of test accuracy, 1.3 times the steps to target."""
 RECORDED = (
     "test.chance",
     "test.correct",
@@ -49,6 +49,8 @@ KEPT = (
     *(f"test.{stats}.accuracy" for stats in ("running", "precise", "batch")),
 )
 """The keys of a row that the comparisons read."""
+FAILING = {"batch": 3.0, "none": 0.1}
+"""A learning rate at which some runs of the arm fail to train and some do not."""
 Row = dict[str, Any]
 
 
@@ -122,16 +124,23 @@ def stated(one: Sequence[Row], two: Sequence[Row], generator: np.random.Generato
     comparison, seconds = with_holm((comparison, seconds_to_target(comparison, turns)))
     versus = comparison.headline.versus["batch"]
     sized = [*named(one, config__train__batch_size=16), *named(two, config__train__batch_size=32)]
-    cost = with_holm(small_batch_cost(sized, norm_of(one[0])))
+    costs = with_holm([small_batch_cost(sized, norm_of(one[0]), stats=stats) for stats in ("running", "batch")])
+    at_one = [[row for row in side if lr_of(row) == FAILING[norm_of(row)]] for side in (one, two)]
+    alone = compare_arms([*named(at_one[0], config__model__norm="batch"), *named(at_one[1], config__model__norm="none")], "none")
+    worse = named(with_loss(two, GAIN, generator), config__model__norm="none")
+    apart = compare_arms([*named(one, config__model__norm="batch"), *worse], "none", margin=GAIN).headline.versus["batch"].equivalence
     return {
         "accuracy, for images of this kind": versus.headline.shown,
         "accuracy, on these images": versus.accuracy["running"].shown,
         "steps to target": versus.speedup.shown,
         "seconds to target": seconds.versus["batch"].seconds.shown,
+        "time of a step": seconds.versus["batch"].step_cost.shown,
         "largest stable learning rate": comparison.stable_factor["batch"].shown,
-        "failures": versus.failures.shown,
+        "failures, tuned": versus.failures.shown,
+        "failures, at one large learning rate": alone.headline.versus["batch"].failures.shown,
+        "equivalent, at a true difference of the margin": apart is not None and apart.shown,
         "any starred cell, after Holm": any(test.shown and not test.primary for test in tests_in((comparison, seconds))),
-        "small batches cost accuracy": any("No difference" not in sentence for sentence in small_batches(cost)),
+        "small batches cost accuracy": any("No difference" not in sentence for cost in costs for sentence in small_batches(cost)),
     }
 
 
@@ -145,62 +154,76 @@ def rates(pool: Sequence[Row], n: int, arm: str, resamples: int) -> list[Rate]:
     return [Rate(arm, n, sentence, count, resamples) for sentence, count in counts.items()]
 
 
-def planted(rows: Sequence[Row], gain: float, generator: np.random.Generator) -> list[Row]:
-    """The runs with `gain` more test accuracy: so many of the images that a run had wrong, at random, are made right."""
+def with_loss(rows: Sequence[Row], loss: float, generator: np.random.Generator) -> list[Row]:
+    """The runs with `loss` less test accuracy: so many of the images that a run had right, at random, are made wrong."""
     found = []
     for row in rows:
-        bits = row["test.correct"]
+        bits, images = row["test.correct"], row["data.test"]
         if accuracy(row) is None or bits is None:
             found.append(row)
             continue
-        images = row["data.test"]
         right = np.unpackbits(np.frombuffer(base64.b64decode(bits), np.uint8), count=images)
-        wrong = np.flatnonzero(right == 0)
-        more = min(len(wrong), generator.binomial(images, gain))
-        right[generator.permutation(wrong)[:more]] = 1
+        right[generator.permutation(np.flatnonzero(right))[: generator.binomial(images, loss)]] = 0
         scores = {f"test.{stats}.accuracy": float(right.mean()) for stats in ("running", "precise", "batch")}
         found.append({**row, **scores, "test.correct": base64.b64encode(np.packbits(right).tobytes()).decode()})
     return found
 
 
+def slower(rows: Sequence[Row], factor: float) -> list[Row]:
+    """The runs with their steps to target multiplied."""
+    steps = ("target.reached_step", "target.previous_step")
+    return [{**row, **{key: row[key] * factor for key in steps if row.get(key) is not None}} for row in rows]
+
+
 @dataclass(frozen=True)
 class Power:
-    """How often a planted difference is stated, on these images, and how often the noncentral t says it should be."""
+    """How often a planted difference is stated, and how often the noncentral t says it should be."""
 
     arm: str
     n: int
-    gain: float
+    planted: str
     stated: float
     computed: float
-    """At the mean true difference, with the standard deviation over all comparisons."""
+    """At the mean and the standard error over all comparisons."""
 
 
-def power(pool: Sequence[Row], n: int, arm: str, gain: float, resamples: int) -> Power:
-    """The power of the accuracy sentence at a planted gain (a share)."""
-    from scipy.special import nctdtr, stdtrit
-
+def power(pool: Sequence[Row], n: int, arm: str, resamples: int) -> list[Power]:
+    """The power of the sentences on accuracy (on these images) and on steps to target, each against a planted difference."""
     generator = np.random.default_rng([n, ARMS.index(arm), 1])
-    shown, differences, variances = 0, [], []
+    accuracies, steps = [], []
     for _ in range(resamples):
         one, two = drawn(pool, arm, n, generator)
-        rows = [*named(planted(one, gain, generator), config__model__norm="batch"), *named(two, config__model__norm="none")]
-        found = compare_arms(rows, "none").headline.versus["batch"].accuracy["running"]
-        shown += found.shown
-        differences.append(found.difference or 0.0)
-        variances.append((found.se or 0.0) ** 2)
-    shift = statistics.fmean(differences) / statistics.fmean(variances) ** 0.5
+        rows = [
+            *named(one, config__model__norm="batch"),
+            *named(with_loss(slower(two, FACTOR), GAIN, generator), config__model__norm="none"),
+        ]
+        versus = compare_arms(rows, "none").headline.versus["batch"]
+        accuracies.append(
+            (versus.accuracy["running"].difference or 0.0, versus.accuracy["running"].se or 0.0, versus.accuracy["running"].shown)
+        )
+        least = [log[1] for log in versus.speedup.logs]
+        if versus.speedup.method == "t":
+            steps.append((statistics.fmean(least), statistics.stdev(least) / n**0.5, versus.speedup.shown))
+    gains = ((f"{100 * GAIN:g} points of accuracy", accuracies), (f"{FACTOR:g} times the steps", steps))
+    return [_power(arm, n, planted, found) for planted, found in gains if len(found) == resamples]
+
+
+def _power(arm: str, n: int, planted: str, found: Sequence[tuple[float, float, bool]]) -> Power:
+    from scipy.special import nctdtr, stdtrit
+
+    shift = statistics.fmean(one[0] for one in found) / statistics.fmean(one[1] ** 2 for one in found) ** 0.5
     limit = float(stdtrit(n - 1, 0.975))
     computed = 1 - float(nctdtr(n - 1, shift, limit)) + float(nctdtr(n - 1, shift, -limit))
-    return Power(arm, n, gain, shown / resamples, computed)
+    return Power(arm, n, planted, statistics.fmean(one[2] for one in found), computed)
 
 
 def everything(pool: Sequence[Row], resamples: int, seeds: Sequence[int]) -> tuple[list[Rate], list[Power]]:
     """Every rate and power, arm by arm, on all cores."""
     cells = [(n, arm) for arm in ARMS for n in seeds]
     with ProcessPoolExecutor() as workers:
-        powers = [workers.submit(power, pool, n, arm, GAIN, resamples) for n, arm in cells]
+        powers = [workers.submit(power, pool, n, arm, resamples) for n, arm in cells]
         found = [workers.submit(rates, pool, n, arm, resamples) for n, arm in cells]
-        return [rate for part in found for rate in part.result()], [one.result() for one in powers]
+        return [rate for part in found for rate in part.result()], [one for part in powers for one in part.result()]
 
 
 def table(found: Sequence[Rate], powers: Sequence[Power], resamples: int) -> str:
@@ -210,8 +233,8 @@ def table(found: Sequence[Rate], powers: Sequence[Power], resamples: int) -> str
     lines = ["| false sentences, % | " + " | ".join(f"{arm}, n = {n}" for arm, n in columns) + " |", "|---|" + "---|" * len(columns)]
     for sentence in dict.fromkeys(rate.sentence for rate in found):
         lines.append(f"| {sentence} | " + " | ".join(f"{100 * by_cell[sentence, arm, n].share:.1f}" for arm, n in columns) + " |")
-    lines += ["", "| a planted gain | n | stated, % | computed, % |", "|---|---|---|---|"]
-    lines += [f"| {one.arm}, {100 * one.gain:g} points | {one.n} | {100 * one.stated:.0f} | {100 * one.computed:.0f} |" for one in powers]
+    lines += ["", "| planted difference | arm | n | stated, % | computed, % |", "|---|---|---|---|---|"]
+    lines += [f"| {one.planted} | {one.arm} | {one.n} | {100 * one.stated:.0f} | {100 * one.computed:.0f} |" for one in powers]
     return "\n".join(
         [
             f"{resamples:,} comparisons a cell; a rate of 5 % has a standard error of {100 * (0.05 * 0.95 / resamples) ** 0.5:.1f} points.",

@@ -121,7 +121,7 @@ class View:
         return tuple(found)
 
     def at_best(self, size: int) -> list[Arm]:
-        """The arms' runs of a batch size, each at the learning rate with its lowest mean validation loss; of an arm without results, all runs."""
+        """The arms' runs of a batch size, each at the rate with its lowest mean validation loss; of an arm without results, all runs."""
         found = []
         for arm in self.arms:
             lr = self.best.get((arm, size))
