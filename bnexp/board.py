@@ -204,7 +204,7 @@ def _server(app: Any, flags: Any) -> Any:
         if is_own_name(environ.get("HTTP_HOST", ""), flags.host):
             return app(environ, start_response)  # type: ignore[no-any-return]
         start_response("403 Forbidden", [("Content-Type", "text/plain; charset=utf-8")])
-        return [b"This server answers to its own names only, such as localhost, and not to the host that was asked for.\n"]
+        return [b"This server accepts requests for its own addresses, such as localhost; the Host header names another.\n"]
 
     return WerkzeugServer(checked, flags)
 

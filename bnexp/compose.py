@@ -14,14 +14,14 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yaml import MappingNode, Node, SequenceNode, YAMLError
 
 from bnexp import plain_yaml
-from bnexp.config import KEYS, Config, check_key, from_mapping
+from bnexp.config import KEYS, READERS, Config, check_key, from_mapping
 from bnexp.errors import UsageError, did_you_mean, one_of, short
 from bnexp.keys import show
 from bnexp.other_names import OPTIONS
@@ -66,6 +66,13 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
     Raises:
         UsageError: an override that cannot be parsed, an unknown key or choice, a bad value, or something that is refused.
     """
+    config = _composed(overrides, config_dir)
+    _check_place(given(overrides), [config])
+    return config
+
+
+def _composed(overrides: Sequence[str], config_dir: str | Path | None = None) -> Config:
+    """As `compose`, whether or not the data set reads the keys of `PLACE`."""
     folder = _checked_folder(config_dir)
     parsed = _parse(overrides)
     for override in parsed:
@@ -92,7 +99,17 @@ def expand(overrides: Sequence[str] = (), config_dir: str | Path | None = None) 
             _check(value, folder)
     check_cells(math.prod(len(values) for values in axes.values()))
     composed: dict[tuple[str, ...], dict[str, Any]] = {}
-    return [_build(cell, folder, composed) for cell in itertools.product(*axes.values())]
+    configs = [_build(cell, folder, composed) for cell in itertools.product(*axes.values())]
+    _check_place(axes, configs)
+    return configs
+
+
+def _check_place(keys: Collection[str], configs: Sequence[Config]) -> None:
+    """Raises UsageError where an override gives one of `PLACE` and no data set of the configs reads it: `data=folder` may be missing."""
+    for key in PLACE:
+        names = [config.data.name for config in configs if getattr(config.data, key.removeprefix("data."))]
+        if key in keys and names and not set(names) & set(READERS[key]):
+            raise UsageError(f"data={names[0]} does not read {key}; give data={one_of(READERS[key])} with it, or leave it out.")
 
 
 def check_cells(cells: int) -> None:
@@ -124,7 +141,7 @@ def placement(overrides: Sequence[str]) -> dict[str, Any]:
     for override in _parse(overrides):
         if override.key_or_group not in PLACE:
             raise UsageError(f"'{_echo(override)}' is too much: a run has its own config, of which only {one_of(PLACE)} can be given anew.")
-    config = compose(overrides)
+    config = _composed(overrides)
     return {key: getattr(config.data, key.removeprefix("data.")) for key in given(overrides)}
 
 

@@ -76,6 +76,10 @@ DATASETS: Mapping[str, DataSpec | None] = {
     "volumes": DataSpec((1, 8, 8, 8), 6, 2_000),
 }
 """Every data set by name; None where the user's own files say the shape."""
+OWN_FILES = tuple(name for name, spec in DATASETS.items() if spec is None)
+BUILT_IN = ("digits", "waveforms", "volumes")
+READERS = {"data.root": tuple(name for name in DATASETS if name not in BUILT_IN), "data.follow_links": ("folder",)}
+"""The data sets that read these keys. They are ignored beside others, as a config that serves several sets may have them."""
 
 
 @dataclass(frozen=True)
@@ -243,7 +247,7 @@ class Config:
             )
         if self.data.root is not None:
             _check_root(self.data.root)
-        if self.data.name in ("folder", "npz") and self.data.root is None:
+        if self.data.name in OWN_FILES and self.data.root is None:
             what = "the folder of your images" if self.data.name == "folder" else "your .npz file"
             raise UsageError(f"data={self.data.name} needs data.root: the path of {what}.")
         spec = DATASETS[self.data.name]

@@ -54,7 +54,7 @@ def train_stack(planned: Planned, terminal: Display, stop: Stop, threads: int | 
         device = resolve_device(config)
         allow_open_files(len(planned.runs))
         data = load_data(config, device, terminal, download)
-        check_fits(config, data.shape, len(data.train), len(data.classes))  # the files may hold fewer than is known of the set
+        check_fits(config, *data.header)  # the files may hold fewer than is known of the set
         for note in data.notes:
             terminal.note(note)
         threads = set_threads(config, data.shape, len(planned.runs), threads)

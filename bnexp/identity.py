@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bnexp.config import Config, check_fits
+from bnexp.config import OWN_FILES, READERS, Config, check_fits
 from bnexp.data import fingerprint, header
 from bnexp.data.root import is_there, user_path
 from bnexp.errors import BnexpError, UsageError, refused_as_usage, short
@@ -23,7 +23,7 @@ def identify(configs: Sequence[Config], runs_dir: Path) -> list[Run]:
     check_rooms(runs_dir)
     data = configs[0].data
     with refused_as_usage():
-        if data.name in ("folder", "npz"):
+        if data.name in OWN_FILES:
             shape, train, classes = header(data)
             for config in configs:
                 check_fits(config, shape, train, classes)
@@ -39,11 +39,15 @@ def identify_saved(members: Sequence[tuple[Run, Config]], place: Mapping[str, An
     """The configs of saved runs that share their data, which lie where `place` says now (`compose.PLACE`), and are the same as before.
 
     Raises:
-        UsageError: the data are not there, or other data; or the runs' configs or the results version changed since.
+        UsageError: the data are not there, other data, or read from no such place; or the runs' configs or the results version changed
+            since.
         DataError: as `identify`.
     """
-    first, root = members[0][0], members[0][1].data.root
-    if root is not None and "data.root" not in place and not is_there(user_path(root)):
+    first, name, root = members[0][0], members[0][1].data.name, members[0][1].data.root
+    for key in place:
+        if name not in READERS[key]:
+            raise UsageError(f"{first.id} was trained on data={name}, which does not read {key}; leave it out.")
+    if name in OWN_FILES and root is not None and "data.root" not in place and not is_there(user_path(root)):
         raise UsageError(f"The data of {first.id} are not at {short(root, 300)} any more; add data.root=PATH, where they are now.")
     configs = [with_absolute_root(config.replace(**place)) for _, config in members]
     for (run, _), config, now in zip(members, configs, identify(configs, first.runs_dir), strict=True):

@@ -74,7 +74,7 @@ class Measurer:
         torch.set_num_threads(1)
         try:
             data = self._data(config, device)
-            check_fits(config, data.shape, len(data.train) + len(data.val), len(data.classes))
+            check_fits(config, *data.header)
             with memory_in_one_sentence():
                 return calibrate(config, data, device, widths, seconds)
         finally:
@@ -126,7 +126,7 @@ def calibrate(config: Config, data: Dataset, device: torch.device, widths: Seque
 def _warm_stack(config: Config, data: Dataset, device: torch.device, width: int, others: int, budget: Budget) -> Stack | None:
     """A stack of this width after its warm-up; None where there is no memory for it beside stacks of `others` runs."""
     try:
-        check_room(config, (data.shape, len(data.train) + len(data.val), len(data.classes)), width + others)
+        check_room(config, data.header, width + others)
         with memory_in_one_sentence():
             stack = Stack([config.replace(seed=seed) for seed in range(width)], data, device)
             _steps_ms(stack, WARMUP_STEPS, budget)

@@ -69,8 +69,8 @@ def of_config(config: Config, batch_sizes: Sequence[int] | None, mode: Mode, ter
     """
     device = resolve_device(config)
     data = load_data(config, device, terminal, download=True)
-    check_fits(config, data.shape, len(data.train) + len(data.val), len(data.classes))
-    check_room(config, (data.shape, len(data.train) + len(data.val), len(data.classes)))
+    check_fits(config, *data.header)
+    check_room(config, data.header)
     network = build(config.model, data.shape, len(data.classes))
     init(network, config.model, [derive(config.seed, "init")])
     return _result(config, network, data, device, batch_sizes, mode, f"fresh ones of seed {config.seed}", terminal)
@@ -104,6 +104,7 @@ def _result(
             "data": data.name,
             "images": len(data.train if mode == "train" else train_part(data)),
             "draws": DRAWS,
+            "slope_up_to": None if mode == "frozen" else len(data.train) // 2,
             "layers": [asdict(one) for one in laws],
             "config": {**to_mapping(config), "name": config.run_name},
             "environment": environment(device, torch.get_num_threads(), config),
@@ -112,7 +113,7 @@ def _result(
 
 
 def check_sizes(asked: Sequence[int] | None, data: Dataset, config: Config, mode: Mode) -> Sequence[int]:
-    """The batch sizes to measure; by default those of `BATCH_SIZES` that the mode can draw, up to half of the training images.
+    """The batch sizes to measure; by default those of `BATCH_SIZES` that the mode can draw, up to the largest that is fitted.
 
     Raises:
         UsageError: one that was asked for is too large to be drawn without replacement, or too small to be normalized.
@@ -123,7 +124,7 @@ def check_sizes(asked: Sequence[int] | None, data: Dataset, config: Config, mode
     least = 2 if NORM_KEYS[config.model.norm] and math.prod(last) == 1 else 1
     images = len(data.train)
     if asked is None:
-        return [size for size in BATCH_SIZES if least <= size <= max(least, images // 2)]
+        return [size for size in BATCH_SIZES if least <= size <= max(least, largest_fitted(mode, images))]
     if max(asked) > images:
         raise UsageError(
             f"A batch of {max(asked):,} cannot be drawn without replacement from {images:,} training images; give --batch-sizes up to "
@@ -149,10 +150,17 @@ def law(network: nn.Sequential, data: Dataset, config: Config, batch_sizes: Sequ
     twin = Twin(network, config)
     drawn = [draw(twin, data, size, draws_of(size), derive(0, "train batches", size)) for size in sizes]
     layout, source, norms = drawn[0].layout, WithoutReplacement(len(data.train)), NORM_KEYS[config.model.norm]
+    most = largest_fitted("train", len(data.train))
     return [
-        layer_law(name, layout.pixels[place], [_at_layer(one, place) for one in drawn], source if place == 0 or not norms else None)
+        layer_law(name, layout.pixels[place], [_at_layer(one, place) for one in drawn], source if place == 0 or not norms else None, most)
         for place, name in enumerate(layout.names)
     ]
+
+
+def largest_fitted(mode: Mode, images: int) -> float:
+    """The largest batch size that the slope is fitted to. Without replacement the variance has the factor (N - B) / (N - 1), which makes
+    the line steeper, and leaves nothing but rounding at B = N."""
+    return images // 2 if mode == "train" else math.inf
 
 
 def draws_of(size: int) -> int:

@@ -87,9 +87,8 @@ def step_times(
                 if where not in loaded:
                     loaded[where] = load_data(config, where[1], terminal)
                 data = loaded[where]
-                known = data.shape, len(data.train) + len(data.val), len(data.classes)
-                check_fits(config, *known)
-                check_room(config, known)
+                check_fits(config, *data.header)
+                check_room(config, data.header)
                 used[label] = set_threads(config, data.shape, 1, threads)
                 stacks[label] = Stack([config], data, where[1])
                 stacks[label].warm_up()

@@ -124,7 +124,7 @@ def extra_evaluations(stack: Stack) -> int:
     if stack.config.train.eval_every != "auto":
         return 0
     data = stack.batches.data
-    cost = evaluation_steps(stack.config, (data.shape, len(data.train) + len(data.val), len(data.classes)), len(data.val))
+    cost = evaluation_steps(stack.config, data.header, len(data.val))
     others = math.ceil(stack.total / stack.batches.per_epoch) + sum(1 for _ in _early(stack))
     return max(0, math.floor(EVALUATION_SHARE * stack.total / cost) - others)
 

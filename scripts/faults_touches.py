@@ -1,8 +1,8 @@
-"""`touches`: every touch of a file below the runs folder (open, read, write, fsync, rename, mkdir, unlink, listing) by small commands,
-visited once: the process is killed there, or the call fails, in turns; a read always fails. Then the same command is given again, and must
-end as if nothing had happened.
+"""`touches`: touches of files below the runs folder (open, read, write, fsync, rename, mkdir, unlink, listing) by small commands.
+Each kind of touch at each site in the code is visited once: the process is killed there, or the call fails, in turns; a read always fails.
+Then the same command is given again, and must end as if nothing had happened.
 
-Each trial is a copy of this process, which has imported everything already: a thousand take minutes.
+Each trial is a copy of this process, which has imported everything already: some hundred take minutes.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ LOOKING = ("runs", "runs show", "evaluate", "stats", "report")
 READS = ("read", "open r", "os.listdir", "os.scandir")
 CALLS = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink", "os.listdir", "os.scandir")
 LIMIT_S = 120
+DEPTH = 5
+"""Lines of bnexp that tell one site from another: a write of a summary from one of a checkpoint, and from one after a resume."""
 
 
 @dataclass
@@ -74,9 +76,9 @@ class Tried:
 
 
 def try_touches(seed: int = 0, say: Callable[[str], None] = lambda line: None, commands: Sequence[str] = (), every: int = 1) -> Tried:
-    """Visits each touch of each command (of every `every`-th, from the seed's on). The seed also says at which touches the process is
-    killed, and which fail."""
-    tried = Tried()
+    """Visits each kind of touch at each site in the code once (of these every `every`-th, from the seed's on), by the first of the commands
+    that has it. The seed also says at which touches the process is killed, and which fail."""
+    tried, visited = Tried(), set[str]()
     with tempfile.TemporaryDirectory(prefix="bnexp-touches-") as name:
         place = Path(name).resolve()
         befores = _befores(place)
@@ -87,16 +89,18 @@ def try_touches(seed: int = 0, say: Callable[[str], None] = lambda line: None, c
             if said.code != 0:
                 tried.problems.append(f"{command}, undisturbed: exit {said.code}: {said.text[-500:]}")
                 continue
-            for at in range(seed % every, len(said.touches), every):
+            distinct = sorted({site: at for at, site in enumerate(said.sites) if site not in visited}.values())  # of a loop the last
+            visited.update(said.sites)
+            for turn, at in enumerate(distinct[seed % every :: every]):
                 touch = said.touches[at]
-                kill = not touch.startswith(READS) and (at // every + seed) % 2 == 0
+                kill = not touch.startswith(READS) and (turn + seed) % 2 == 0
                 problem = _try(command, before, whole, place / "scene", at, kill)
                 tried.touches[command] = tried.touches.get(command, 0) + 1
                 tried.killed += kill
                 if problem:
                     tried.problems.append(f"{command}: {'killed at' if kill else 'failing'} touch {at}, {touch}: {problem}")
                     say(tried.problems[-1])
-            say(f"{command}: {tried.touches.get(command, 0)} of {len(said.touches)} touches")
+            say(f"{command}: {tried.touches.get(command, 0)} of {len(distinct)} new kinds and sites, {len(said.touches)} touches")
     return tried
 
 
@@ -143,6 +147,8 @@ class Said:
     code: int
     text: str
     touches: list[str]
+    sites: list[str]
+    """Of each touch its kind and the innermost lines of bnexp that it was called through."""
 
 
 def _run(command: str, folder: Path, at: int = -1, kill: bool = False) -> Said:
@@ -156,7 +162,8 @@ def _run(command: str, folder: Path, at: int = -1, kill: bool = False) -> Said:
         code = _forked(work, out.fileno())
         out.seek(0)
         told.seek(0)
-        return Said(code, out.read(), told.read().splitlines())
+        lines = [line.split("\t") for line in told.read().splitlines()]
+        return Said(code, out.read(), [touch for touch, _ in lines], [f"{touch.rpartition(' ')[0]}{site}" for touch, site in lines])
 
 
 def _forked(work: Callable[[], None], out: int) -> int:
@@ -190,6 +197,17 @@ def _be(work: Callable[[], None], out: int) -> NoReturn:
         os._exit(code)
 
 
+def _site() -> str:
+    """The innermost `DEPTH` lines of bnexp that the call came through."""
+    frame: Any = sys._getframe(1)
+    lines: list[str] = []
+    while frame is not None and len(lines) < DEPTH:
+        if f"{os.sep}bnexp{os.sep}" in frame.f_code.co_filename:
+            lines.append(f"{Path(frame.f_code.co_filename).stem}:{frame.f_lineno}")
+        frame = frame.f_back
+    return " ".join(lines)
+
+
 @contextmanager
 def _watched(folder: str, at: int, kill: bool, told: int) -> Iterator[None]:
     """Counts the touches of what is below `folder`, a line each in `told`; at the number `at` the call fails, or the process is killed."""
@@ -202,7 +220,7 @@ def _watched(folder: str, at: int, kill: bool, told: int) -> Iterator[None]:
         if not os.fsdecode(path).startswith(f"{folder}/"):
             return
         count += 1
-        os.write(told, f"{kind} {os.fsdecode(path)[len(folder) + 1 :]}\n".encode())
+        os.write(told, f"{kind} {os.fsdecode(path)[len(folder) + 1 :]}\t{_site()}\n".encode())
         if count == at + 1:
             if kill:
                 os.kill(os.getpid(), signal.SIGKILL)

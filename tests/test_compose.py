@@ -325,7 +325,7 @@ GRIDS = {
     "choice": ["optim.lr=choice(0.3,0.1)", "model.norm=choice(none,batch)"],
     "sorted": ["optim.lr=sort(0.3,0.1,0.2)", "seed=sort(range(3),reverse=true)"],
     "tagged": ["seed=tag(mine,choice(1,2))"],
-    "quoted": ["name='a',\"b\"", "data.root='x, y=z',\"it's\",w\\,v"],
+    "quoted": ["data=npz", "name='a',\"b\"", "data.root='x, y=z',\"it's\",w\\,v"],
     "null and auto": ["train.eval_every=auto,7", "data.subset=null,300", "model.bn_affine=true,false"],
     "lists of lists": ["model.widths=[8],[16,32],[4,4,4]"],
     "groups": ["data=digits,mnist", "seed=0,1", "model=mlp,blocknet", "optim=adam,sgd"],

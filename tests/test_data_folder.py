@@ -100,7 +100,7 @@ def test_the_second_start_decodes_nothing_and_a_change_is_seen(tmp_path: Path, c
     assert len(said) == 2
     assert (1, 1, 2, 3) in colours(third)
     assert fingerprint(config(root)) != print_of_first
-    assert len(list(cache.iterdir())) == 3  # one file of images, one of their hashes and one fingerprint: the older forms are gone
+    assert len(list(cache.iterdir())) == 4  # of images, a note on them, their hashes and a fingerprint: the older forms are gone
 
     images = next(cache.glob("images-*.npy"))
     images.write_bytes(images.read_bytes()[:-10])  # a damaged cache is made anew

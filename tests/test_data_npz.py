@@ -72,13 +72,17 @@ def test_the_fingerprint_follows_the_content(tmp_path: Path) -> None:
 
 def test_signals_of_many_channels_are_told_and_of_one_are_not(tmp_path: Path) -> None:
     said = [loaded(tmp_path, x=x, y=Y).notes[1:] for x in (X, X[:, None], X.reshape(50, -1), np.ones((50, 1, 96)) * X[:, :1, :1])]
-    assert said == [("x has shape [N, 3, 4]: taken as 3 channels of length 4; images of one channel need shape [N, 1, H, W]",), (), (), ()]
+    assert said == [
+        ("x has shape [N, 3, 4]: taken as 3 channels of length 4; if these are pictures of one channel, save x[:, None]",),
+        (),
+        (),
+        (),
+    ]
 
 
 AXES = {
     (28, 28): "x[:, None]",
     (8, 8): "x[:, None]",
-    (24, 32): "x[:, None]",
     (96, 3): "x.transpose(0, 2, 1)",
     (96, 1): "x.transpose(0, 2, 1)",
     (8, 8, 1): "x.transpose(0, 3, 1, 2)",
@@ -96,10 +100,32 @@ def test_axes_in_another_order_are_refused_with_the_line_that_repairs_them(tmp_p
         with pytest.raises(DataError) as caught:
             use(saved(tmp_path, x=x, y=Y))
         assert f": save {AXES[shape]}, or " in str(caught.value)
-    lines = str(caught.value).rpartition(": save ")[2].removesuffix(" if the channels do come first.").split(", or ")
-    shapes = [loaded(tmp_path, x=eval(line, {"x": x}), y=Y).shape for line in lines]  # both of the lines do
-    channels = 1 if AXES[shape] == "x[:, None]" else shape[-1]
-    assert (shapes[0][0], shapes[1][0]) == (channels, shape[0])
+    repaired, kept = str(caught.value).rpartition(": save ")[2].removesuffix(" if the channels do come first.").split(", or ")
+    assert loaded(tmp_path, x=eval(repaired, {"x": x}), y=Y).shape[0] == (1 if AXES[shape] == "x[:, None]" else shape[-1])
+    name, values = ("x", eval(kept, {"x": x})) if len(shape) > 2 else (kept.removeprefix("call it "), x)
+    data = loaded(tmp_path, **{name: values}, y=Y)  # the other line does, too: of signals the network stays one-dimensional
+    assert (data.shape[0], len(data.shape)) == (shape[0], len(shape))
+
+
+@pytest.mark.parametrize("shape", [(64, 128), (24, 32), (128, 96), (12, 9), (306, 200), (5, 6)])
+def test_signals_of_many_channels_are_taken_as_they_are_with_one_note(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    """[N, 64, 128] of an EEG was refused as pictures, and what was offered instead made a network of two dimensions."""
+    x = np.random.default_rng(0).integers(0, 99, (50, *shape))
+    data = loaded(tmp_path, x_train=x, y_train=Y)
+    assert data.shape == shape
+    (note,) = data.notes[1:]
+    taken, sentence = note.split("; ")
+    assert taken == f"x_train has shape [N, {shape[0]}, {shape[1]}]: taken as {shape[0]} channels of length {shape[1]}"
+    pictures = eval(sentence.removeprefix("if these are pictures of one channel, save "), {"x_train": x})
+    assert loaded(tmp_path, x_train=pictures, y_train=Y).shape == (1, *shape)
+
+
+def test_square_signals_are_taken_where_the_array_is_called_so(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 99, (50, 64, 64))
+    with pytest.raises(DataError, match=r"save train_X\[:, None\], or call it train_signals if the channels do come first"):
+        loaded(tmp_path, train_X=x, train_y=Y)
+    data = loaded(tmp_path, train_signals=x, train_y=Y)
+    assert (data.shape, data.notes[1:]) == ((64, 64), ())
 
 
 @pytest.mark.parametrize(
@@ -140,7 +166,7 @@ def test_validation_arrays_are_used_and_what_is_not_used_is_told(tmp_path: Path)
     torch.testing.assert_close(data.val.x, torch.tensor(X[:20] + 50, dtype=torch.float32))
     first, left, _, no_test = data.notes
     assert first == "5 classes: 0, 1, 2, 3, 4; 40 training, 20 validation, 10 test examples"
-    assert left == "Left alone: the arrays ids of the file"
+    assert left == "Not read: 1 array (ids)"
     assert no_test.startswith("There is no test part, so 10 of the training part are the test data")
     assert header(config(tmp_path / "data.npz")) == ((3, 4), 40, 5)
     data = loaded(tmp_path, x=X, y=Y, x_test=X[:10], y_test=Y[:10])

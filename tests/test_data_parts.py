@@ -1,4 +1,4 @@
-"""data=folder as people arrange it: parts by any of their usual names, what is left alone, copies, and what all that is said to be."""
+"""data=folder as people arrange it: parts by any of their usual names, what is not read, copies, and what all that is said to be."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from rich.console import Console
 from bnexp.config import LIGHT, DataConfig, from_mapping
 from bnexp.data import Dataset, header, load
 from bnexp.data.parts import part_of
+from bnexp.data.tree import Left, left_in_words
 from bnexp.errors import DataError
 from bnexp.grid import prepare, train_all
 from bnexp.launch import launch
 from bnexp.report.chapters import chapters
 from bnexp.report.show import shown
+from bnexp.report.view import View
 from bnexp.runs_folder import flatten
 from bnexp.tables.runs import run_table
 
@@ -125,7 +127,7 @@ def test_parts_that_cannot_be_told_from_classes_are_refused_by_name(tmp_path: Pa
             header(config(tmp_path / name))
 
 
-def test_what_is_left_alone_is_told_with_its_number(tmp_path: Path) -> None:
+def test_what_is_not_read_is_told_with_its_number(tmp_path: Path) -> None:
     root = fill(tmp_path / "s")
     for place in ("cat/.ipynb_checkpoints", "dog/deep/@eaDir", ".trash", "__MACOSX/cat"):
         (root / place).mkdir(parents=True)
@@ -137,15 +139,30 @@ def test_what_is_left_alone_is_told_with_its_number(tmp_path: Path) -> None:
     (root / "dog/again").symlink_to(root / "cat")
     data = loaded(root)
     assert sum(sizes(data)) == 20
-    left = set(data.notes[1].removeprefix("Left alone: ").split(", "))
+    left = set(data.notes[1].removeprefix("Not read: ").split(", "))
     assert left == {
-        *("4 hidden or system folders", "1 hidden files", "1 links to folders", "1 images outside class folders"),
-        *("1 .txt files", "1 .heic files"),
+        *("4 hidden or system folders", "1 hidden file", "1 linked folder", "1 image outside class folders"),
+        *("1 .txt file", "1 .heic file"),
     }
     fill(root / "sorted/train")
     fill(root / "sorted/test", 30)
     fill(root / "sorted/spare", 60)
-    assert "Left alone: the folders spare, which are called after no part" in loaded(root / "sorted").notes
+    (root / "sorted/notes").mkdir()
+    (root / "sorted/@eaDir").mkdir()
+    for name in ("labels.csv", "extra.png", "more.png", ".DS_Store", "train/LICENSE"):
+        (root / "sorted" / name).touch()
+    (told,) = loaded(root / "sorted").notes[1:]
+    assert told.startswith("Not read: ")
+    for part in (
+        *("2 folders called after no part (notes, spare)", "2 images outside class folders", "1 .csv file", "1 hidden file"),
+        *("1 hidden or system folder", "1 file without an ending"),
+    ):
+        assert part in told
+
+
+def test_kinds_beyond_the_first_are_counted_together() -> None:
+    left = Left({(f".a{number} file", ""): 20 - number for number in range(10)})
+    assert left_in_words(left).endswith("13 .a7 files, 23 of other kinds")
 
 
 def test_folders_between_classes_and_images_are_told(tmp_path: Path) -> None:
@@ -199,4 +216,4 @@ def test_the_line_on_the_data_comes_once_in_every_output(tmp_path: Path, capsys:
     console.print(run_table(run.summary(), "", {}))
     assert console.export_text().count(f"folder: {line}") == 1
     (chapter,) = chapters({"": [flatten(run.summary())]})
-    assert [answer for answer in shown(chapter, lambda run_id: {}).answers if line in answer] == [f"Data: folder: {line}."]
+    assert [answer for answer in shown(View(chapter, lambda run_id: {})).answers if line in answer] == [f"Data: folder: {line}."]

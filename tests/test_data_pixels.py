@@ -69,9 +69,16 @@ def test_pixels_are_scaled_by_the_range_of_the_set(tmp_path: Path, kind: str) ->
     said: list[str] = []
     data = loaded(saved(tmp_path / "s", stored(greys()), suffix), said)
     assert pictures(data) == sorted(greys().reshape(2 * COUNT, -1).tolist())
-    assert said[1].startswith("20 images have 16 or 32 bits a pixel")
-    assert said[1].endswith(sentence)
-    assert pictures(loaded(tmp_path / "s")) == pictures(data)  # the cache
+    note = data.notes[1]
+    assert note.startswith("20 images have 16 or 32 bits a pixel")
+    assert note.endswith(sentence)
+    again = loaded(tmp_path / "s", said)
+    assert (len(said), pictures(again)) == (1, pictures(data))  # decoded once
+    assert again.notes == data.notes  # and said each time
+    (text,) = (tmp_path / "cache/bnexp/data").glob("images-*.txt")
+    text.unlink()
+    assert loaded(tmp_path / "s", said).notes == data.notes
+    assert len(said) == 2
 
 
 def test_images_of_8_bits_beside_wide_ones_stay_as_they_are(tmp_path: Path) -> None:

@@ -6,17 +6,20 @@ import math
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import Tiny
 
-from bnexp import measure, plan
+from bnexp import measure, noise_law, plan
 from bnexp.batches import MOST_AHEAD
 from bnexp.calibration import has_lost
 from bnexp.config import Config, from_mapping
+from bnexp.errors import UsageError
 from bnexp.measure import LEAD_STEPS, ROUNDS, TURN_STEPS, WARMUP_STEPS, Measurer, calibrate
 from bnexp.stack import Stack
 from bnexp.terminal import Terminal
+from bnexp.timing import step_times
 
 MLP = from_mapping({"model": {"name": "mlp", "widths": [6]}, "train": {"batch_size": 8, "steps": 5}, "device": "cpu"})
 DIGITS = (1, 8, 8), 1437, 10
@@ -77,6 +80,25 @@ def test_the_measurer_reads_the_data_and_leaves_the_threads_alone() -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("command", ["stats", "step times", "widths"])
+def test_a_batch_larger_than_the_training_images_without_validation_is_refused(command: str, tmp_path: Path) -> None:
+    """60 examples: 12 are for the test, 5 for validation. Batches of 45 were accepted, of which there is none in 43."""
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).random((60, 5)), y=np.arange(60) % 2)
+    mapping = {"data": {"name": "npz", "root": str(tmp_path / "x.npz")}, "model": {"name": "mlp", "widths": [4]}, "device": "cpu"}
+    for size in (45, 43):
+        config, terminal = from_mapping(mapping).replace(**{"train.batch_size": size}), Terminal(quiet=True)
+        uses = {
+            "stats": lambda config=config, terminal=terminal: noise_law.of_config(config, [2, 4], "frozen", terminal),
+            "step times": lambda config=config: step_times({"arm": config}, seconds=0.0),
+            "widths": lambda config=config, terminal=terminal: Measurer(terminal)([config], DIGITS, (1,), 60.0),
+        }
+        if size > 43:
+            with pytest.raises(UsageError, match=r"train\.batch_size=45 is larger than the 43 training images"):
+                uses[command]()
+        else:
+            uses[command]()
 
 
 def test_each_stack_is_warm_before_it_is_timed_and_makes_as_many_steps_a_turn(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 from test_damage import bn
 
+from bnexp.compose import compose, expand
 from bnexp.config import DataConfig, from_mapping
-from bnexp.data import fingerprint
+from bnexp.data import fingerprint, load
 from bnexp.data.folder import list_images
-from bnexp.errors import DataError
+from bnexp.errors import DataError, UsageError
+from bnexp.identity import identify_saved
 from bnexp.run import Run
 from bnexp.runs_folder import list_runs
 
@@ -91,6 +94,39 @@ def test_an_interrupted_stack_is_resumed_where_its_data_are_now(place: Path) -> 
     ok("resume", "last", "data.root=b")
     assert {run.id: run.model_pt.read_bytes() for run in list_runs(Path("runs"))} == whole
     assert {run.trained_config().data.root for run in list_runs(Path("runs"))} == {f"{place}/b"}
+
+
+def test_what_a_data_set_does_not_read_is_refused(place: Path) -> None:
+    """A place beside a run on digits was accepted without a word, and `data.root=photos` without data=folder trained on digits."""
+    digits = [*TINY[2:], "train.batch_size=16"]
+    run_id = ok("train", *digits)["id"]
+    for command in ("evaluate last", "stats last"):
+        for key in ("data.root", "data.follow_links"):
+            said = refused(*command.split(), f"{key}=true")
+            assert said == f"Error: {run_id} was trained on data=digits, which does not read {key}; leave it out.\n"
+    ok("evaluate", "last")
+    for command in (["train"], ["sweep", "lr", "--values", "0.1"], ["config"], ["stats"]):
+        said = refused(*command, "data.root=a")
+        assert "data=digits does not read data.root; give data=mnist, " in said
+    assert "data=npz does not read data.follow_links; give data=folder with it" in refused(
+        "train", "data=npz", "data.root=a", "data.follow_links=true"
+    )
+    assert [config.data.name for config in expand(["data=digits,mnist", "data.root=a"])] == ["digits", "mnist"]
+    assert compose(["data.root=null"]).data.root is None
+
+
+def test_only_files_of_ones_own_must_be_where_they_were(place: Path) -> None:
+    """A torchvision set is in the cache folder, or in any that is given: the loader says what is missing."""
+    config = from_mapping({"data": {"name": "mnist", "root": f"{place}/gone"}})
+    run = Run(Path("runs"), config.run_id())
+    assert identify_saved([(run, config)], {}) == [config]
+    (again,) = identify_saved([(run, config)], {"data.root": None})
+    assert again.data.root is None
+    with pytest.raises(UsageError, match=r"gone is not there; give data\.root=PATH, .* or data\.root=null for the cache folder"):
+        load(config.data, torch.device("cpu"), download=False)
+    own = from_mapping({"data": {"name": "npz", "root": f"{place}/gone.npz"}})
+    with pytest.raises(UsageError, match=r"are not at .*gone\.npz any more; add data\.root=PATH"):
+        identify_saved([(Run(Path("runs"), "x"), own)], {})
 
 
 def linked(place: Path) -> Path:

@@ -203,6 +203,30 @@ def test_in_train_mode_batches_are_those_of_training(tiny: Tiny) -> None:
             assert line.mean_variance == pytest.approx(line.mean_variance_theory, rel=0.2)
 
 
+def test_sizes_above_half_of_the_images_are_not_in_the_slope(tiny: Tiny) -> None:
+    """With B = N the variance is rounding noise, and made a slope of -5.5; theory's falls without bound as B comes near N."""
+    data = tiny((2, 6, 5), train=64)
+    own = from_mapping({"model": {"widths": [4], "norm": "none"}, "train": {"batch_size": 8, "steps": 5}})
+    network = build(own.model, data.shape, 3)
+    init(network, own.model, [0])
+    for sizes in ([4, 16], [4, 32, 33, 60, 64]):
+        for layer, fitted in zip(
+            law(network, data, own, sizes), law(network, data, own, [size for size in sizes if size <= 32]), strict=True
+        ):
+            assert [line.batch for line in layer.lines] == sizes
+            assert layer.slope_se is not None
+            assert (layer.slope, layer.slope_se, layer.slope_theory) == (
+                pytest.approx(fitted.slope, rel=1e-9),
+                pytest.approx(fitted.slope_se, rel=1e-6),
+                pytest.approx(fitted.slope_theory, rel=0.2),  # of the moments that the largest batches have
+            )
+            assert layer.slope == pytest.approx(layer.slope_theory, abs=4 * layer.slope_se)
+    (layer, _) = law(network, data, own, [4, 64])
+    assert (layer.slope, layer.slope_se, layer.slope_theory) == (None, None, None)
+    frozen, _ = law(network, data, own, [4, 64], "frozen")
+    assert frozen.slope_theory == pytest.approx(-1)
+
+
 def test_the_order_of_a_file_makes_no_difference(tmp_path: Path) -> None:
     """22,000 images that lie class by class: those that are measured come from all of them."""
     generator = np.random.default_rng(0)
@@ -246,6 +270,13 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frozen = json.loads(bn("stats", "last", "--batch-sizes", "2,16", "--mode", "frozen", "--json", "--quiet"))
     assert (frozen["mode"], frozen["drawn"]) == ("frozen", "with replacement")
     assert [layer["slope_theory"] for layer in frozen["layers"]] == [pytest.approx(-1)] * 2
+    said = "Sizes above 646, half of the training images, are not in the slope"
+    for sizes, told in (("4,1293", True), ("4,646", False)):
+        table = bn("stats", "model.widths=[2]", "--batch-sizes", sizes)
+        assert (said in " ".join(table.split())) == told
+        assert ("n/a" in table) == told
+        page = next(iter(sorted((tmp_path / "runs/.groups").glob("*/*.html"), key=lambda path: -path.stat().st_mtime_ns))).read_text()
+        assert (said in page) == told
     table = bn("stats", "data=waveforms", "model.norm=none", "--batch-sizes", "1,8")
     assert "Var[mean]" in table
     assert "No norms" in table

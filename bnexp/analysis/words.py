@@ -7,8 +7,8 @@ that so many seeds could have shown: absence of evidence is no evidence of absen
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from bnexp.analysis.pairs import ENOUGH_SEEDS
 
@@ -311,3 +311,14 @@ def count(n: int, noun: str, plural: str | None = None) -> str:
 
 def listed(values: Sequence[int]) -> str:
     return ", ".join(map(str, values))
+
+
+def beyond_fit(result: Mapping[str, Any]) -> str:
+    """The sentence on batch sizes that were measured and are not in the slope; nothing where all are."""
+    most = result["slope_up_to"]
+    if most is None or not any(line["batch"] > most for layer in result["layers"] for line in layer["lines"]):
+        return ""
+    return (
+        f" Sizes above {most:,}, half of the training images, are not in the slope: without replacement the variance falls to 0 at "
+        f"{result['images']:,}."
+    )

@@ -14,14 +14,15 @@ ADDED = "[:, None]"
 def repair(shape: tuple[int, ...], *, images: bool = False) -> str | None:
     """What to write behind an array of `shape` [N, ...] in NumPy so that it becomes [N, C, *map]; None where it reads as that already.
 
-    `[N, H, W]` lacks an axis of channels, and `[N, H, W, C]` has it last, as `[N, T, C]` and `[N, D, H, W, C]` have. `images`: the array is
-    said to hold images, so that any three axes are `[N, H, W]`, and four equal sides are a volume's.
+    `[N, H, W]` lacks an axis of channels, and `[N, H, W, C]` has it last, as `[N, T, C]` and `[N, D, H, W, C]` have. Of three axes, equal
+    sides are taken for a picture's, and a second one that is more than twice the third for the time of `[N, T, C]`; all else may be
+    `[N, C, L]`. `images`: the array is said to hold images, so that any three axes are `[N, H, W]`, and four equal sides are a volume's.
     """
     sides = shape[1:]
     if len(sides) == 2:
-        if images or _is_map(*sides):
+        if images or (sides[0] == sides[1] and _is_map(*sides)):
             return ADDED
-        return ".transpose(0, 2, 1)" if sides[0] > sides[1] else None
+        return ".transpose(0, 2, 1)" if sides[0] > 2 * sides[1] else None
     if len(sides) in (3, 4) and sides[-1] <= MOST_COLOURS and _is_map(*sides[:-1]):
         return f".transpose(0, {len(sides)}, {', '.join(map(str, range(1, len(sides))))})"
     return ADDED if images and len(sides) == 3 and _is_map(*sides) else None

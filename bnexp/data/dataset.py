@@ -49,6 +49,11 @@ class Dataset:
         """An example's shape [C, *map]."""
         return tuple(self.train.x.shape[1:])
 
+    @property
+    def header(self) -> tuple[tuple[int, ...], int, int]:
+        """(shape, training examples without validation, classes): what `bnexp.data.header` says before the data are read."""
+        return self.shape, len(self.train), len(self.classes)
+
     def normalize(self, x: Tensor) -> Tensor:
         """(x - mean) / std per channel, float32. x is [B, C, *map], or [B, R, C, *map] for a stack: channels are counted from the right."""
         per_channel = (-1,) + (1,) * (len(self.shape) - 1)

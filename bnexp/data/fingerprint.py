@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from bnexp.config import DataConfig
+from bnexp.config import OWN_FILES, DataConfig
 from bnexp.data import folder, npz
 from bnexp.data.cache import check_unchanged, remembered, stamp
 from bnexp.errors import DataError
@@ -19,7 +19,7 @@ def fingerprint(config: DataConfig) -> str | None:
         UsageError: data.root is not there.
         DataError: the files cannot be read.
     """
-    if config.name not in ("folder", "npz"):
+    if config.name not in OWN_FILES:
         return None
     if config.name == "npz":
         origin = npz.existing_file(config)

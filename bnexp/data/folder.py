@@ -24,7 +24,7 @@ from bnexp.data.arrays import Array, Arrays, Progress, Report, check_memory, hum
 from bnexp.data.cache import Stamp, cache_path, check_unchanged, write_whole
 from bnexp.data.parts import PARTS, find_parts
 from bnexp.data.root import is_folder, is_there, user_path
-from bnexp.data.tree import SUFFIXES, count_loose, folders_in, images_below
+from bnexp.data.tree import SUFFIXES, Left, count_loose, folders_in, images_below, left_in_words
 from bnexp.errors import DataError, UsageError, short
 
 TEST_SHARE = 0.2
@@ -32,6 +32,9 @@ MOST_BYTES = 2**29
 """Of an image file: far more than `images.py` decodes. A file with holes may claim terabytes, which would be hashed for hours."""
 DECODER_VERSION = 2
 """Bump it when decoding changes, so that cached images are made anew."""
+
+NOTE = ".txt"
+"""The suffix of the file beside a cached array that says how its pixels were scaled; it is empty where they were not."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,9 @@ def list_images(config: DataConfig) -> Listing:
         wrong = "is a file" if is_there(root) else "is not there"
         raise UsageError(f"data.root={short(str(config.root), 300)} {wrong}; data=folder needs a folder with one folder of images a class.")
     real = None if config.follow_links else os.path.realpath(root)
-    left: Counter[str] = Counter()
+    left: Left = Counter()
     try:
-        parts, notes = find_parts(root)
+        parts, notes = find_parts(root, left)
         found: list[tuple[Stamp, int]] = []
         sizes: dict[str, int] = {}
         classes: tuple[str, ...] = ()
@@ -89,7 +92,7 @@ def list_images(config: DataConfig) -> Listing:
         deeper = f"; if its folders are the classes, give data.root={only}" if len(folders_in(only)) > 1 else ""
         raise DataError(f"{only.parent} has one class folder, {classes[0]}; at least 2 are needed{deeper}.")
     if left:
-        notes.append(f"Left alone: {', '.join(f'{count:,} {kind}' for kind, count in left.most_common(8))}")
+        notes.append(f"Not read: {left_in_words(left)}")
     labels = np.array([label for _, label in found], dtype=np.int64)
     return Listing(root, classes, [item for item, _ in found], labels, sizes, tuple(notes))
 
@@ -115,27 +118,13 @@ def load_folder(config: DataConfig, report: Report, progress: Progress | None) -
     remedy = "lower data.image_size or data.subset"
     check_memory(used * 3 * config.image_size**2, f"{used} images of {config.image_size}x{config.image_size} pixels", remedy)
     path = cache_path(f"images-v{DECODER_VERSION}-{config.image_size}", listing.root, listing.stamps, ".npy")
-    x = _cached(path, shape)
-    if x is None:
-        from bnexp.data.images import write_npy
-
-        report(f"decoding {shape[0]} images of {listing.root} to {config.image_size}x{config.image_size} pixels")
-        files = [listing.root / relative for relative, _, _ in listing.stamps]
-
-        def write(file: IO[bytes]) -> None:
-            scaled = write_npy(file, files, config.image_size, progress)
-            if scaled is not None:
-                report(scaled)
-            check_unchanged(listing.root, listing.stamps)
-
-        write_whole(path, write)
-        x = np.load(path, mmap_mode="r", allow_pickle=False)
+    x, scaled = _cached(path, shape) or _decoded(listing, path, config.image_size, report, progress)
     digests = _digests(listing, x)
     ends = np.cumsum([listing.sizes.get(part, 0) for part in PARTS])
     (x_train, y_train), val, test = ((x[start:end], listing.labels[start:end]) for start, end in zip((0, *ends), ends, strict=False))
     x_val, y_val = val if "val" in listing.sizes else (None, None)
     x_test, y_test = test if "test" in listing.sizes else (None, None)
-    return Arrays(x_train, y_train, listing.classes, x_test, y_test, listing.n_test, x_val, y_val, digests, listing.notes)
+    return Arrays(x_train, y_train, listing.classes, x_test, y_test, listing.n_test, x_val, y_val, digests, (*listing.notes, *scaled))
 
 
 def _digests(listing: Listing, x: Array) -> Array:
@@ -151,13 +140,33 @@ def _digests(listing: Listing, x: Array) -> Array:
     return digests
 
 
-def _cached(path: Path, shape: tuple[int, ...]) -> Array | None:
-    """The mapped array, or None when it is not there or not what was written."""
+def _decoded(listing: Listing, path: Path, side: int, report: Report, progress: Progress | None) -> tuple[Array, list[str]]:
+    """What `_cached` finds at `path` from now on: decodes the images."""
+    from bnexp.data.images import write_npy
+
+    report(f"decoding {len(listing.stamps)} images of {listing.root} to {side}x{side} pixels")
+    files = [listing.root / relative for relative, _, _ in listing.stamps]
+    notes: list[str] = []
+
+    def write(file: IO[bytes]) -> None:
+        scaled = write_npy(file, files, side, progress)
+        check_unchanged(listing.root, listing.stamps)
+        notes.extend([scaled] if scaled is not None else [])
+        write_whole(path.with_suffix(NOTE), lambda beside: beside.write("".join(notes).encode()))  # before the array appears
+
+    write_whole(path, write)
+    return np.load(path, mmap_mode="r", allow_pickle=False), notes
+
+
+def _cached(path: Path, shape: tuple[int, ...]) -> tuple[Array, list[str]] | None:
+    """The mapped array, and the note on how wide pixels were scaled, if there were any; None when they are not there or not what was
+    written."""
     try:
         x: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+        note = path.with_suffix(NOTE).read_text("utf-8")
     except (OSError, ValueError, EOFError):
         return None
-    return x if x.shape == shape and x.dtype == np.uint8 else None
+    return (x, [note] * bool(note)) if x.shape == shape and x.dtype == np.uint8 else None
 
 
 def _class_folders(root: Path) -> tuple[str, ...]:
@@ -169,7 +178,7 @@ def _class_folders(root: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _images_of(root: Path, part: str, classes: tuple[str, ...], left: Counter[str], real: str | None) -> Iterator[tuple[Stamp, int]]:
+def _images_of(root: Path, part: str, classes: tuple[str, ...], left: Left, real: str | None) -> Iterator[tuple[Stamp, int]]:
     """The stamps of the images below root/part/<class>, at any depth and in order of their paths, each with its class. `real` is the real
     path of `root`, which no link leads out of; None: links may lead anywhere."""
     for label, name in enumerate(classes):

@@ -16,7 +16,9 @@ from bnexp.errors import DataError, short
 
 IMAGES = frozenset(("image", "images", "img", "imgs"))
 """Words for x that say what it is: MedMNIST has `train_images` [N, H, W] or [N, H, W, 3]."""
-WORDS = {"x": IMAGES | {"x", "data", "features", "inputs"}, "y": frozenset(("y", "label", "labels", "target", "targets"))}
+SIGNALS = frozenset(("signal", "signals"))
+"""Words for x that say that its three axes are [N, C, L], whatever their lengths."""
+WORDS = {"x": IMAGES | SIGNALS | {"x", "data", "features", "inputs"}, "y": frozenset(("y", "label", "labels", "target", "targets"))}
 """What arrays are called, in any case, before or after the name of a part or without one."""
 
 
@@ -39,6 +41,11 @@ class Member:
         return not IMAGES.isdisjoint(_words(self.name))
 
     @property
+    def holds_signals(self) -> bool:
+        """Whether its name says so of its three axes."""
+        return len(self.shape) == 3 and not SIGNALS.isdisjoint(_words(self.name))
+
+    @property
     def sides(self) -> str:
         """The shape of an example, in words."""
         return ", ".join(map(str, self.shape[1:]))
@@ -46,7 +53,7 @@ class Member:
     @property
     def repair(self) -> str | None:
         """What brings its axes in order, see `axes`."""
-        return repair(self.shape, images=self.holds_images)
+        return None if self.holds_signals else repair(self.shape, images=self.holds_images)
 
     @property
     def example(self) -> tuple[int, ...]:
@@ -95,7 +102,7 @@ def chosen(path: Path, found: Mapping[str, Member]) -> tuple[dict[str, Member], 
         )
     members = {role: roles[name] for role, name in wanted.items()}
     unused = [name for name in found if name not in {member.name for member in members.values()}]
-    return members, [f"Left alone: the arrays {short(', '.join(unused[:20]), 200)} of the file"] * bool(unused)
+    return members, [f"Not read: {len(unused):,} array{'s' * (len(unused) != 1)} ({short(', '.join(unused[:20]), 200)})"] * bool(unused)
 
 
 def check_member(path: Path, role: str, member: Member) -> None:
@@ -124,6 +131,7 @@ def _misread(path: Path, member: Member) -> str:
     """The sentence on axes that stand in another order."""
     name, (channels, *rest) = member.name, member.shape[1:]
     read = f"{channels} channels of {'length ' if len(rest) == 1 else ''}{'x'.join(map(str, rest))}"
-    kept = f"{name}[:, :, None]" if len(rest) == 1 else f"{name}.swapaxes(-1, -2)"
+    signals = "_".join("signals" if word in WORDS["x"] else word for word in _words(name))
+    kept = f"call it {signals}" if len(rest) == 1 else f"{name}.swapaxes(-1, -2)"
     repairs = f"save {name}{member.repair}, or {kept} if the channels do come first"
     return f"{path} has {name} of shape [N, {member.sides}], which would be {read}: {repairs}."

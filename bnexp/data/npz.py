@@ -106,10 +106,10 @@ def _checked_headers(path: Path) -> tuple[dict[str, Member], list[str]]:
     check_memory(stored + max(raw, stored), f"{path} (x of shape {list(first.shape)})", "put fewer examples into the file")
     if first.repair is not None:
         notes.append(f"{first.name} has shape [N, {first.sides}]: taken as {first.name}{first.repair}")
-    elif len(first.shape) == 3 and first.shape[1] > 1:
+    elif len(first.shape) == 3 and first.shape[1] > 1 and not first.holds_signals:
         notes.append(
             f"{first.name} has shape [N, {first.sides}]: taken as {first.shape[1]} channels of length {first.shape[2]}; "
-            "images of one channel need shape [N, 1, H, W]"
+            f"if these are pictures of one channel, save {first.name}[:, None]"
         )
     return members, notes
 

@@ -6,8 +6,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from bnexp.data.tree import folders_in, has_images, images_below
-from bnexp.errors import DataError
+from bnexp.data.tree import Left, count_loose, folders_in, has_images, images_below
+from bnexp.errors import DataError, short
 
 PARTS = ("train", "val", "test")
 _PART = re.compile(
@@ -22,8 +22,9 @@ def part_of(name: str) -> str | None:
     return found.lastgroup if found is not None else None
 
 
-def find_parts(root: Path) -> tuple[dict[str, str], list[str]]:
+def find_parts(root: Path, left: Left) -> tuple[dict[str, str], list[str]]:
     """The folders of the parts by `train`, `val` and `test`, and notes; one training part with no name where `root` has class folders.
+    Where there are parts, what lies beside them is counted in `left`.
 
     A folder that is called after a part and holds images itself may be a class of that name (`train`, beside `car` and `bus`). Two that are
     called after different parts are no classes.
@@ -46,7 +47,7 @@ def find_parts(root: Path) -> tuple[dict[str, str], list[str]]:
         rest = f", or give data.root={root / parts['train']}" if parts.get("train") not in (None, *flat) else ""
         raise DataError(
             f"{root} has the folders {names}, which are called after parts of a set, and {flat[0]} has images outside class folders, so "
-            f"that nobody knows their classes; put them into one folder a class{rest}."
+            f"their classes are unknown; put them into one folder a class{rest}."
         )
     if "train" not in parts:
         raise DataError(f"{root} has the folders {names} and no training part; call the folder of the training images train.")
@@ -55,7 +56,10 @@ def find_parts(root: Path) -> tuple[dict[str, str], list[str]]:
             f"{root} has the folder {names}, called after a part of a set, beside {', '.join(others[:5])}; give it train, val and test, or "
             "one folder a class and nothing else."
         )
-    return parts, [f"Left alone: the folders {', '.join(others[:8])}, which are called after no part"] * bool(others)
+    count_loose(root, left)
+    if beside := [name for name in top if name not in named]:
+        left["folder", f" called after no part ({short(', '.join(beside[:8]), 200)}{', ...' * (len(beside) > 8)})"] += len(beside)
+    return parts, []
 
 
 def _alike(root: Path, names: list[str]) -> list[str]:

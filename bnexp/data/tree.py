@@ -1,4 +1,4 @@
-"""Walking a tree of image files: what is an image, what is left alone, and how much of that there is."""
+"""Walking a tree of image files: what is an image, what is not read, and how much of that there is."""
 
 from __future__ import annotations
 
@@ -10,9 +10,22 @@ from pathlib import Path
 from bnexp.errors import DataError, short
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".jfif", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif", ".avif"))
-"""Files with other names are left alone: folders hold lists, licences and thumbnails."""
+"""Files with other names are not read: folders hold lists, licences and thumbnails."""
 SYSTEM_FOLDERS = frozenset(("@eaDir", "#recycle", "$RECYCLE.BIN", "__MACOSX", "lost+found"))
 """Of thumbnails, deleted files and the like, made by network storage, Windows, macOS and Linux."""
+MOST_KINDS = 8
+"""Kinds of files and folders that are named; of the others the number is given."""
+Left = Counter[tuple[str, str]]
+"""How much of each kind is not read; a kind is a noun in the singular, and what follows it."""
+HIDDEN = ("hidden or system folder", "")
+
+
+def left_in_words(left: Left) -> str:
+    """`2 images outside class folders, 1 hidden file`."""
+    kinds = left.most_common(MOST_KINDS)
+    told = [f"{count:,} {noun}{'s' * (count != 1)}{after}" for (noun, after), count in kinds]
+    others = left.total() - sum(count for _, count in kinds)
+    return ", ".join([*told, f"{others:,} of other kinds"] if others else told)
 
 
 def folders_in(root: Path) -> list[str]:
@@ -21,17 +34,17 @@ def folders_in(root: Path) -> list[str]:
         return sorted(entry.name for entry in entries if entry.is_dir() and not _is_system(entry.name))
 
 
-def count_loose(root: Path, left: Counter[str]) -> None:
+def count_loose(root: Path, left: Left) -> None:
     """Counts what lies beside the class folders."""
     with os.scandir(root) as entries:
         for entry in entries:
             if not entry.is_dir():
-                left["images outside class folders" if _is_image(entry.name) else _kind(entry.name)] += 1
+                left[("image", " outside class folders") if _is_image(entry.name) else _kind(entry.name)] += 1
             elif _is_system(entry.name):
-                left["hidden or system folders"] += 1
+                left[HIDDEN] += 1
 
 
-def images_below(top: Path, left: Counter[str], *, follow_links: bool = False) -> Iterator[str]:
+def images_below(top: Path, left: Left, *, follow_links: bool = False) -> Iterator[str]:
     """The paths of the images below `top`, and in `left` how many files and folders are none or are not read; with `follow_links` also
     those in folders that links lead to.
 
@@ -46,7 +59,7 @@ def images_below(top: Path, left: Counter[str], *, follow_links: bool = False) -
             if any(on_the_way.resolve().is_relative_to(path.resolve()) for on_the_way in path.parents):
                 raise DataError(f"{path} is a link to a folder that it is in; remove it.")
         skipped = 0 if follow_links else len(links)
-        for kind, count in (("hidden or system folders", len(folders) - len(seen)), ("links to folders", skipped)):
+        for kind, count in ((HIDDEN, len(folders) - len(seen)), (("linked folder", ""), skipped)):
             if count:
                 left[kind] += count
         folders[:] = seen
@@ -57,12 +70,12 @@ def images_below(top: Path, left: Counter[str], *, follow_links: bool = False) -
                 left[_kind(file)] += 1
 
 
-def _kind(name: str) -> str:
+def _kind(name: str) -> tuple[str, str]:
     """What a file that is no image is counted as."""
     dot = name.rfind(".")
     if name.startswith("."):
-        return "hidden files"
-    return f"{short(name[dot:].lower(), 20)} files" if dot > 0 else "files without an ending"
+        return "hidden file", ""
+    return (f"{short(name[dot:].lower(), 20)} file", "") if dot > 0 else ("file", " without an ending")
 
 
 def _is_system(name: str) -> bool:

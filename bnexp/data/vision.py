@@ -51,7 +51,8 @@ def load_vision(name: str, root: str | None, report: Report, download: bool = Tr
     if root is not None and not is_folder(user_path(root)):
         wrong = "is a file" if is_there(user_path(root)) else "is not there"
         raise UsageError(
-            f"data.root={short(root, 300)} {wrong}; give the folder that holds (or shall hold) {name}, or null for the default."
+            f"data.root={short(root, 300)} {wrong}; give data.root=PATH, a folder that holds (or shall hold) {name}, or data.root=null "
+            "for the cache folder."
         )
     folder = user_path(root) if root is not None else cache_folder()
     cls = getattr(torchvision_datasets(), CLASSES[name])

@@ -50,7 +50,7 @@ class Line:
 class LayerLaw:
     """One layer: its map's size, how many of its channels vary, the correlation rho of pixels within an image (at the largest batch size),
     and the log-log slope of Var[mu_B] against B with its standard error over draws and what the law says (-1 with replacement, steeper
-    without). None with fewer than two batch sizes, and where the law does not hold."""
+    without). None with fewer than two batch sizes to fit, and where the law does not hold."""
 
     layer: str
     pixels: int
@@ -130,24 +130,25 @@ Source = WithReplacement | WithoutReplacement | None
 """Where batches come from; None where their images depend on each other."""
 
 
-def layer_law(name: str, pixels: int, sizes: Sequence[Batches], source: Source) -> LayerLaw:
-    """One layer at all batch sizes. A channel that does not vary is left out."""
+def layer_law(name: str, pixels: int, sizes: Sequence[Batches], source: Source, most: float = math.inf) -> LayerLaw:
+    """One layer at all batch sizes. A channel that does not vary is left out, and of the slopes also sizes above `most`."""
     alive_C = torch.stack([batches.alive_C for batches in sizes]).all(0)
     kept = [batches.only(alive_C) for batches in sizes] if alive_C.any() else []
     source = source.only(alive_C) if source is not None else None
     largest = max(kept, key=lambda batches: batches.size, default=None)  # it has seen the most images: v and s2 of the law are its
     lines = tuple(_line(batches, pixels, largest, source) for batches in kept if largest is not None)
-    batch = [line.batch for line in lines]
-    theory = [line.mean_variance_theory for line in lines if line.mean_variance_theory is not None]
+    fitted = [line for line in lines if line.batch <= most]
+    theory = [(line.batch, line.mean_variance_theory) for line in fitted if line.mean_variance_theory is not None]
+    batch = [line.batch for line in fitted]
     return LayerLaw(
         name,
         pixels,
         channels=len(alive_C),
         alive=int(alive_C.sum()),
         correlation=float(batch_law.correlation(largest.s2_C, largest.v_C, torch.tensor(pixels)).mean()) if largest else math.nan,
-        slope=log_log_slope(batch, [line.mean_variance for line in lines]),
-        slope_se=slope_error(batch, [(batches.mean_DC / batches.s2_C.sqrt()).numpy() for batches in kept]),
-        slope_theory=log_log_slope(batch, theory) if theory else None,
+        slope=log_log_slope(batch, [line.mean_variance for line in fitted]),
+        slope_se=slope_error(batch, [(one.mean_DC / one.s2_C.sqrt()).numpy() for one in kept if one.size <= most]),
+        slope_theory=log_log_slope(*zip(*theory, strict=True)) if theory else None,
         lines=lines,
     )
 

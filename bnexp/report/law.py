@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
+from bnexp.analysis.words import beyond_fit
 from bnexp.plots import inside
 from bnexp.report.content import Section, Shown, Table, there
 
@@ -70,13 +71,13 @@ def law_shown(law: Mapping[str, Any]) -> Shown:
 def _answer(law: Mapping[str, Any]) -> str:
     layers = [layer for layer in law["layers"] if layer["slope"] is not None]
     if not layers:
-        return "There are fewer than two batch sizes: no slope to tell. The table has what was measured."
+        return "There are fewer than two batch sizes to fit: no slope to tell. The table has what was measured." + beyond_fit(law)
     slopes, draws = [layer["slope"] for layer in layers], f"at least {law['draws']} random batches of each size"
     text = ", ".join(_slope(layer) for layer in layers)
     return (
         f"In {law['mode']} mode the variance of the batch mean goes as B to the power {statistics.median(slopes):.3f} (median of the "
         f"layers' log-log slopes). By layer, ± standard error: {text}; {draws}. Theory is that of independent images: -1, and steeper "
-        "where batches are drawn without replacement."
+        f"where batches are drawn without replacement.{beyond_fit(law)}"
     )
 
 

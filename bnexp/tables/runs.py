@@ -1,4 +1,4 @@
-"""Runs as Rich tables, from their summaries and curves. Reads no files."""
+"""Runs as Rich tables. Their summaries and curves are passed in; this module reads no files."""
 
 from __future__ import annotations
 

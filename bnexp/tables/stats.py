@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from bnexp.analysis.words import beyond_fit
 from bnexp.tables.text import Whole
 
 COLUMNS = {
@@ -48,7 +49,7 @@ def law_table(result: dict[str, Any]) -> RenderableType:
             f"{', which only the first layer gets' if _partly(result) else ''}. Means over channels, in units of the channel's variance "
             "s2. Var[mean] and Var[var]: variance of the batch's mean and of its variance; M_eff: independent values that a batch is "
             "worth; running_var: what PyTorch's running_var tends to, over s2; outlier: the most that leaving out one image moves the "
-            "mean, in sigma. The slope is fitted log-log, ± its standard error, from resampling the batches."
+            f"mean, in sigma. The slope is fitted log-log, ± its standard error, from resampling the batches.{beyond_fit(result)}"
         )
     )
     return Group(*parts)
