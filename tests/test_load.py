@@ -168,6 +168,7 @@ def test_a_list_opens_each_summary_once_and_makes_nothing(many: Path) -> None:
     names = [run.id for run in list_runs(many)]
     assert counted.pop(("os.scandir", ".")) == 1
     assert all(counted.pop(("open", f"{name}/summary.json")) == 1 for name in names)
+    assert counted.pop(("open", f".locks/{names[2]}.lock")) == 1  # it says that it is running, which only a held lock means
     assert sorted(counted.elements()) == sorted(("open", f"{name}/metrics.jsonl") for name in names[-50:])
     assert [line.split()[:2] for line in lines[1:4]] == [[names[0], "finished"], [names[1], "unreadable"], [names[2], "interrupted"]]
     assert lines[LISTED_RUNS].startswith(names[-1])

@@ -62,6 +62,7 @@ def test_the_readme_lists_every_key_and_no_other(full: Path) -> None:
         "xhat_mean",
         "xhat_var",
         "xhat_var_theory",
+        *(f"{name}{end}" for name in ("batch_mean_variance", "effective_sample_size", "running_var_bias") for end in ("", "_theory")),
         "ema_initial_weight",
         "running_mean_offset",
         "running_var_ratio",

@@ -86,7 +86,7 @@ def test_data_that_are_not_finite_are_refused_and_named(place: Path, bad: float,
     x = X.astype(np.float64)
     x[17, 1, 2, 3] = bad
     arrays = {"x": x, "y": Y} if where == "x" else {"x_train": X.astype(np.float64), "y_train": Y, "x_test": x, "y_test": Y}
-    assert f"NaN or infinite values in {where} (as float32), first in example 17" in train(arrays, code=1)
+    assert f"NaN or infinite values in {where} (as float32), first in example 17" in train(arrays, code=2)
 
 
 @pytest.mark.parametrize("norm", ["batch", "none", "noisy", "frozen"])
@@ -116,7 +116,7 @@ def test_data_of_extreme_scale_are_normalized(place: Path, norm: str, scale: flo
 def test_variance_beyond_float32(place: Path) -> None:
     """Values fit, their spread about the mean does not: normalization in float32 would make them infinite."""
     x = np.where(Y[:, None, None, None] == 0, -3e38, 3e38) * np.ones((80, 2, 6, 6))
-    assert "values beyond 1e+37 in x, first in example 0" in train({"x": x.astype(np.float32), "y": Y}, code=1)
+    assert "values beyond 1e+37 in x, first in example 0" in train({"x": x.astype(np.float32), "y": Y}, code=2)
     finished(train({"x": (x / 100).astype(np.float32), "y": Y}))
 
 

@@ -258,7 +258,7 @@ def test_evaluate_and_resume_refuse_changed_data_and_config(runs_dir: Path, tmp_
     monkeypatch.chdir(elsewhere)  # the root is kept absolute
     bn(runs_dir, "evaluate", "last")
     write(1)
-    assert "changed since" in bn(runs_dir, "evaluate", "last", code=2).stderr
+    assert "holds other data" in bn(runs_dir, "evaluate", "last", code=2).stderr
     write(0)
     text = run.config_yaml.read_text()
     run.config_yaml.write_text(text.replace("bn_eps: 1.0e-05", "bn_eps: 0.5"))
