@@ -345,7 +345,7 @@ def test_the_server_lists_runs_tags_hparams_and_one_layout(swept: Path, tmp_path
         )
         assert [len(category["chart"]) for category in layout] == [len(category.chart) for category in written.category]
         shown = next(chart for chart in layout[1]["chart"] if chart["title"] == "validation accuracy")["multiline"]["tag"]
-        for name in (*runs, *means):  # one chart for both arms
+        for name in (*runs, *(name for name in means if "lr0.1" in name)):  # one chart for both arms; of runs that diverged at once no mean
             assert set(ask(url, f"plugin/custom_scalars/scalars?run={name}&tag={shown[0]}")["tag_to_events"]) == {"val/accuracy"}
 
 
