@@ -190,7 +190,7 @@ def test_the_headline_is_over_seeds_and_images_where_these_are_recorded() -> Non
     assert "for other images of this kind no difference is shown" in said
     assert "10 seeds on so many images can show" in said
     wide = verdict(with_images(study(10, gain=0.09), images=2000))
-    assert "over seeds and test images (2,000)" in wide
+    assert "over seeds and the 2,000 test images" in wide
     assert "on these images alone 95 % interval" in wide
     assert not compare_arms(rows, "none", primary=False).headline.versus["batch"].over_images
 

@@ -256,7 +256,7 @@ def _sizes(costs: Sequence[BatchCost]) -> str:
 
 
 def _over(pairs: Paired) -> str:
-    return " on these test images" if pairs.n_images is None else f", over seeds and test images ({pairs.n_images:,})"
+    return " on these test images" if pairs.n_images is None else f", over seeds and the {pairs.n_images:,} test images"
 
 
 def _can(pairs: Paired) -> str:
