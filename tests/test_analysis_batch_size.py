@@ -104,13 +104,13 @@ def test_tuned_costs_let_each_seed_choose_its_rate() -> None:
 def test_no_cost_is_not_shown_with_what_could_have_been() -> None:
     for answer in (*said(small_batch_cost(study(cost=0.0))), *said(small_batch_cost(study(), "none"))):
         assert answer.startswith("No difference between batch sizes is shown with")
-        assert "points (with 80 % power)" in answer
+        assert "points (with 80 % power, before Holm's correction)" in answer
     assert "without BN" in said(small_batch_cost(study(), "none"))[0]
     assert said(small_batch_cost(study(cost=-0.05)))[0].startswith("Accuracy with BN is better at batch 2; against")
 
 
 def test_few_seeds_say_so() -> None:
-    assert said(small_batch_cost(study(n=3)))[0].startswith("n = 3 seeds: too few to say")
+    assert said(small_batch_cost(study(n=3)))[0].startswith("n = 3 seeds: too few to state")
     assert said(small_batch_cost(study(n=5)))[0].startswith("Small batches cost accuracy with BN, at batch 2")
 
 

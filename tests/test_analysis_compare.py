@@ -153,14 +153,14 @@ def test_what_is_not_shown_is_said_with_what_could_have_been() -> None:
     assert "10 seeds can show a factor of" in said
 
 
-def test_few_seeds_are_too_few_to_say() -> None:
+def test_few_seeds_are_too_few_for_a_statement() -> None:
     found = compare_arms(study(3, gain=0.2), "none")
     said = " ".join(words.verdict(found))
-    assert said.startswith("n = 3 seeds: too few to say")
-    assert "Steps to target: too few to say" in said
+    assert said.startswith("n = 3 seeds: too few for a statement")
+    assert "Steps to target: too few seeds for a statement" in said
     assert any("3 seeds in the pairs; a comparison should have 10 or more" in text for text in found.warnings)
     one = compare_arms(study(1), "none")
-    assert words.verdict(one)[0].startswith("n = 1 seed: too few to say")
+    assert words.verdict(one)[0].startswith("n = 1 seed: too few for a statement")
     assert "no interval" in words.verdict(one)[0]
     assert one.headline.arms["batch"].accuracy["running"].low is None
 
@@ -222,7 +222,7 @@ def test_failures_are_rates_and_no_accuracies() -> None:
     assert versus.failures.p == pytest.approx(stats.fisher_exact([[0, 10], [7, 3]]).pvalue)
     assert (versus.speedup.method, versus.speedup.misses, versus.speedup.factor) == ("sign", (7, 0), math.inf)
     said = verdict(rows)
-    assert "n = 3 seeds: too few to say" in said
+    assert "n = 3 seeds: too few for a statement" in said
     assert "Training fails more often without BN: 0 of 10" in said
     assert "7 of 10 (7 diverged; 95 % interval 35 to 93 %) without BN" in said
     assert "7 of 10 seeds never reach it without BN" in said
@@ -238,7 +238,7 @@ def test_few_failures_show_no_difference_and_say_what_would() -> None:
         rows = changed(rows, "none", lr, (0, 1), status="diverged", **{"val.loss": None})
     said = verdict(rows)
     assert "No difference in how often training fails is shown" in said
-    assert "so many runs can show 58 % against 0 % (with 80 % power)" in said
+    assert "so many runs can show 58 % against 0 % (with 80 % power, before Holm's correction)" in said
 
 
 def test_an_arm_that_always_diverges_still_gets_its_sentences() -> None:

@@ -44,7 +44,7 @@ def test_the_detectable_rate_is_found_in_80_percent() -> None:
 
 
 def test_diverged_runs_and_runs_at_chance_are_counted_apart() -> None:
-    digits = {"data__test": 360, "test__chance": 0.1}
+    digits = {"data__test": 360, "test__chance": 0.1, "train__images": 1293, "train__accuracy": 0.11}
     rows = [
         make_row(seed=0, acc=0.1, status="diverged", **digits),
         make_row(seed=1, acc=0.125, **digits),
@@ -57,13 +57,20 @@ def test_diverged_runs_and_runs_at_chance_are_counted_apart() -> None:
 
 
 def test_at_chance_is_within_three_standard_errors_of_the_largest_class() -> None:
-    limit = 0.1 + 3 * (0.1 * 0.9 / 360) ** 0.5  # 14.7 %
+    limit = 0.1 + 3 * (0.1 * 0.9 / 360) ** 0.5  # 14.7 % of 360 images
+    untrained = {"train__images": 360, "data__test": 360}
     for accuracy, fails in ((0.0, True), (0.1, True), (limit - 0.001, True), (limit + 0.001, False)):
-        assert is_failure(make_row(acc=accuracy, data__test=360, test__chance=0.1)) is fails
-        assert is_failure(make_row(acc=accuracy, data__test=360, data__classes=list("0123456789"))) is fails
-    uneven = make_row(acc=0.8, data__test=100, test__chance=0.75)
+        assert is_failure(make_row(acc=accuracy, train__accuracy=accuracy, test__chance=0.1, **untrained)) is fails
+        assert is_failure(make_row(acc=accuracy, train__accuracy=accuracy, data__classes=list("0123456789"), **untrained)) is fails
+    uneven = make_row(acc=0.8, train__accuracy=0.78, train__images=100, data__test=100, test__chance=0.75)
     assert is_failure(uneven)  # always naming the largest class is as good
-    one_works = {**uneven, "test.batch.accuracy": 0.95}
-    assert not is_failure(one_works)  # running statistics that mislead are no failure to train
-    assert not is_failure(make_row(acc=0.0))  # nothing says what chance is
-    assert not is_failure(make_row(acc=0.0, status="failed", data__test=360, test__chance=0.1))  # no result at all
+    assert not is_failure({**uneven, "test.batch.accuracy": 0.95})  # running statistics that mislead are no failure to train
+    assert not is_failure(make_row(acc=0.0, train__accuracy=0.0))  # nothing says what chance is
+    assert not is_failure(make_row(acc=0.0, status="failed", train__accuracy=0.0, test__chance=0.1, **untrained))  # no result at all
+
+
+def test_a_run_that_learned_its_training_images_did_train() -> None:
+    """On 12 test images of two classes, 11 right are within three standard errors of chance; that says nothing of the training."""
+    few = {"data__test": 12, "test__chance": 0.5, "train__images": 64}
+    assert not is_failure(make_row(acc=11 / 12, train__accuracy=1.0, **few))
+    assert is_failure(make_row(acc=0.5, train__accuracy=0.5, **few))

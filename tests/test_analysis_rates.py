@@ -144,7 +144,7 @@ def test_stable_is_measured_against_the_best_accuracy_on_the_way() -> None:
 
 
 def test_a_seed_at_chance_is_stable_nowhere() -> None:
-    rows = [make_row(lr=lr, acc=0.1, data__test=360, test__chance=0.1) for lr in (0.1, 0.3)]
+    rows = [make_row(lr=lr, acc=0.1, train__accuracy=0.1, train__images=1293, test__chance=0.1) for lr in (0.1, 0.3)]
     found = largest_stable_lr(rows)
     assert (found.lr, found.unstable_lr) == (0, 0.1)
 

@@ -85,7 +85,7 @@ def test_a_secondary_difference_is_marked_only_where_holm_leaves_it() -> None:
 def test_of_three_arms_those_are_marked_that_beat_the_baseline() -> None:
     def running(batch: Sequence[float], group: Sequence[float], none: Sequence[float]) -> list[str]:
         rows = [*arm("batch", batch), *arm("group", group), *arm("none", none)]
-        return marked_in(row_of(printed(headline(compared(rows))), "running statistics"))
+        return marked_in(row_of(printed(headline(compared(rows)), 300), "running statistics"))
 
     middle = tuple(accuracy - 0.02 for accuracy in HIGH)
     assert running(HIGH, LOW, middle) == ["99.23"]

@@ -172,7 +172,7 @@ def test_the_stable_range_is_shaded_and_ends_at_the_largest_stable_lr() -> None:
     low, high = span.get_x(), span.get_x() + span.get_width()
     assert 0.001 < low < 0.01
     assert 1.0 < high < 10.0
-    assert "stable from 0.01 to 1" in picture.caption
+    assert "with BN from 0.01 to 1" in picture.caption
     assert stable_range(None) == (None, None)
     none = largest_stable_lr([])
     picture = accuracy_by_lr("a", {"batch": own, "none": own}, {"batch": none}, ("batch", "none"), "t")

@@ -154,9 +154,9 @@ def test_a_factor_stands_with_the_interval_of_the_same_statistic_and_its_p() -> 
     assert found.low is not None
     assert found.high is not None
     assert found.low < found.factor < found.high
-    assert times_faster(found) == f"{found.factor:.3g}x [{found.low:.3g}x, {found.high:.3g}x] p {found.p:.2g}"
+    assert times_faster(found) == f"{found.factor:.3g}x [{found.low:.3g}x, {found.high:.3g}x], p = {found.p:.3g}"
     assert times_faster(replace(found, low=None, high=None, p=None)) == f"{found.factor:.3g}x"
-    assert times_faster(replace(found, p_holm=0.5)).endswith(" p 0.5")  # Holm's decides
+    assert times_faster(replace(found, p_holm=0.5)).endswith(", Holm's p = 0.5")  # Holm's decides
     assert times_faster(replace(found, high=math.inf)).endswith(f", inf] p {found.p:.2g}")
     assert times_faster(ratio_to_target({}, {})) == "n/a"
     never = dict(enumerate([(math.inf, math.inf)] * 6))
@@ -165,7 +165,7 @@ def test_a_factor_stands_with_the_interval_of_the_same_statistic_and_its_p() -> 
 
 def test_a_difference_is_made_of_short_words() -> None:
     found = Paired(5, 0.0625, difference=-0.1503, low=-0.3012, high=0.0006)
-    assert difference(found).split() == ["-15.03", "[-30.12,", "+0.06]", "p", "0.062"]
+    assert difference(found).split() == ["-15.03", "[-30.12,", "+0.06],", "p", "=", "0.0625"]
     assert difference(replace(found, p=1e-7)).endswith(" p < 0.0001")
     assert difference(replace(found, difference=None)) == "n/a"
 
@@ -184,7 +184,10 @@ def test_the_answer_comes_first_and_the_step_cost_has_its_interval() -> None:
     assert found.seconds is not None
     cost = found.seconds.versus["batch"].step_cost
     assert f"cost {cost.factor:.3g}x [{cost.low:.3g}x, {cost.high:.3g}x]" in text
-    assert f"A step with BN takes {cost.factor:.3g} times one without BN (95 % interval {cost.low:.3g} to {cost.high:.3g}, 3 turns)" in text
+    assert (
+        f"A step with BN takes {cost.factor:.3g} times as long as one without BN (95 % interval {cost.low:.3g} to {cost.high:.3g}, 3 turns)"
+        in text
+    )
     assert text.index("A step with BN takes") < text.index("learning rates chosen")
     assert "between " in text[text.index("largest stable learning rate") :] or "at least" in text
     bare = replace(found, seconds=None, step_times={})

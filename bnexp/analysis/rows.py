@@ -150,10 +150,12 @@ def steps_to_target(row: Row) -> float:
 
 def target_interval(row: Row) -> tuple[float, float]:
     """(last update at which the target was not reached, first at which it was): the target was reached in between, evaluations being what
-    they are. Both infinite for a miss; both the step where the one before is not recorded."""
+    they are. A miss: (its budget, infinity), as it would have needed more. Both the step where the one before is not recorded."""
     reached = steps_to_target(row)
+    if math.isinf(reached):
+        return budget_of(row) or 0.0, reached
     before = number(row, "target.previous_step")
-    return (reached, reached) if math.isinf(reached) or before is None else (min(max(before, 0.0), reached), reached)
+    return (reached if before is None else min(max(before, 0.0), reached)), reached
 
 
 def gap(row: Row) -> float | None:

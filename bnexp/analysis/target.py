@@ -16,7 +16,7 @@ from itertools import pairwise
 from bnexp.analysis.pairs import LEVEL, POWER, Tested, from_t, spread
 
 Interval = tuple[float, float]
-"""The target was reached after the first step and by the second; both infinite for a miss."""
+"""The target was reached after the first step and by the second, which is infinite for a miss."""
 ITERATIONS, CONVERGED = 2000, 1e-9
 
 
@@ -166,14 +166,16 @@ def ratio(logs: tuple[tuple[float, float, float], ...], *, by_sign: bool = False
 
 
 def _logs(above: Interval, below: Interval) -> tuple[float, float, float]:
-    """ln(above / below) at the middle of the brackets, at its least and at its most."""
+    """ln(above / below) at the middle of the brackets, at its least and at its most. A miss is infinite at the middle and at its most; at
+    its least it would have reached the target right after its budget."""
+    least, most = _log(above[0]) - _log(below[1]), _log(above[1]) - _log(below[0])
     if math.isinf(above[1]) and math.isinf(below[1]):
         return 0.0, -math.inf, math.inf
-    if math.isinf(above[1]) or math.isinf(below[1]):
-        sign = math.inf if math.isinf(above[1]) else -math.inf
-        return sign, sign, sign
-    middle = math.log((above[0] + above[1]) / (below[0] + below[1]))
-    return middle, _log(above[0]) - math.log(below[1]), math.log(above[1]) - _log(below[0])
+    if math.isinf(above[1]):
+        return math.inf, least, math.inf
+    if math.isinf(below[1]):
+        return -math.inf, -math.inf, most
+    return math.log((above[0] + above[1]) / (below[0] + below[1])), least, most
 
 
 def _half_open(interval: Interval) -> Interval:
@@ -211,7 +213,7 @@ def _median(values: Sequence[float]) -> float:
 
 
 def _log(step: float) -> float:
-    return math.log(step) if step > 0 else -math.inf
+    return math.log(step) if 0 < step < math.inf else -math.inf if step <= 0 else math.inf
 
 
 def _exp(log: float | None) -> float | None:
