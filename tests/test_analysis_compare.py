@@ -209,7 +209,7 @@ def test_equivalence_is_claimed_only_against_a_margin() -> None:
 
 
 def test_failures_are_rates_and_no_accuracies() -> None:
-    rows = study(10)
+    rows = [{**row, "budget.steps": 400} for row in study(10)]
     for lr in (0.03, 0.1, 0.3):
         rows = changed(rows, "none", lr, tuple(range(7)), status="diverged", **{"val.loss": None})
     found = compare_arms(rows, "none")

@@ -36,7 +36,6 @@ def make_row(
         "config.seed": seed,
         "config.name": f"{norm}-{seed}",
         "steps": 400,
-        "budget.steps": 400,
         "diverged_at_step": None,
         "parameters": 1000,
         "val.best_accuracy": acc,
@@ -61,7 +60,7 @@ def test_a_diverged_run_has_no_accuracy_and_reaches_nothing() -> None:
     assert [r.accuracy(row, stats) for stats in r.STATS] == [None] * 3
     assert r.val_accuracy(row) is None
     assert r.is_failure(row)
-    assert r.target_interval(row) == (400, math.inf)
+    assert r.target_interval(row) == (0, math.inf)
     assert r.val_loss(row) == math.inf
     assert r.steps_to_target(row) == math.inf
     assert r.gap(row) is None
@@ -95,10 +94,10 @@ def test_a_run_at_chance_has_no_accuracy_but_a_loss() -> None:
 def test_the_target_was_reached_between_two_evaluations() -> None:
     assert r.target_interval(make_row(target__previous_step=48)) == (48, 50)
     assert r.target_interval(make_row()) == (50, 50)  # not recorded: what the run says is taken as it is
-    assert r.target_interval(make_row(target__reached_step=None)) == (400, math.inf)
+    assert r.target_interval(make_row(target__reached_step=None, budget__steps=400)) == (400, math.inf)
     assert r.target_interval(make_row(target__previous_step=0)) == (0, 50)
     strange = (make_row(target__previous_step=80), make_row(target__previous_step=-3), make_row(target__reached_step=-3))
-    assert [r.target_interval(row) for row in strange] == [(50, 50), (0, 50), (400, math.inf)]
+    assert [r.target_interval(row) for row in strange] == [(50, 50), (0, 50), (0, math.inf)]
 
 
 def test_accuracies_are_told_apart_by_one_image_of_the_smallest_test_set() -> None:

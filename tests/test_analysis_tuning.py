@@ -55,10 +55,9 @@ def test_tuning_is_a_loop_over_seeds_and_learning_rates(
             if chosen is None or loss_here < lowest:
                 lowest, chosen = loss_here, lr
             reached = status == "finished" and step is not None
-            before = min(before, step - 8 if reached else 400)  # a miss would have needed more than its budget
-            if reached:
-                if step < first:
-                    first, fastest = step, lr
+            before = min(before, step - 8 if reached else 0)  # a miss would have needed more than its budget, which is not recorded here
+            if reached and step < first:
+                first, fastest = step, lr
         assert found.runs[seed]["config.optim.lr"] == chosen
         assert found.steps[seed] == (before, first)
         assert found.fastest.get(seed) == fastest

@@ -178,13 +178,13 @@ def test_the_stable_range_is_shaded_and_ends_at_the_largest_stable_lr() -> None:
     picture = accuracy_by_lr("a", {"batch": own, "none": own}, {"batch": none}, ("batch", "none"), "t")
     assert picture is not None
     assert not picture.figure.axes[0].patches
-    assert "batch has no stable learning rate; none has no stable learning rate" in picture.caption
+    assert "with BN none; without BN none" in picture.caption
     alone = largest_stable_lr(
         [row(0.1, seed, 0.9 if lr == 0.1 else 0.2, 40) | {"config.optim.lr": lr} for lr in (0.1, 1.0) for seed in range(2)]
     )
     picture = accuracy_by_lr("a", {"batch": own}, {"batch": alone}, ("batch",), "t")
     assert picture is not None
-    assert "batch is stable at 0.1 alone" in picture.caption
+    assert "with BN 0.1 alone" in picture.caption
 
 
 def test_a_hole_in_the_stable_range_ends_it() -> None:

@@ -157,7 +157,7 @@ def test_a_factor_stands_with_the_interval_of_the_same_statistic_and_its_p() -> 
     assert times_faster(found) == f"{found.factor:.3g}x [{found.low:.3g}x, {found.high:.3g}x], p = {found.p:.3g}"
     assert times_faster(replace(found, low=None, high=None, p=None)) == f"{found.factor:.3g}x"
     assert times_faster(replace(found, p_holm=0.5)).endswith(", Holm's p = 0.5")  # Holm's decides
-    assert times_faster(replace(found, high=math.inf)).endswith(f", inf] p {found.p:.2g}")
+    assert times_faster(replace(found, high=math.inf)).endswith(f", inf], p = {found.p:.3g}")
     assert times_faster(ratio_to_target({}, {})) == "n/a"
     never = dict(enumerate([(math.inf, math.inf)] * 6))
     assert times_faster(ratio_to_target(never, never)) == "n/a"
