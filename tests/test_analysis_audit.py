@@ -66,11 +66,11 @@ def test_a_fair_comparison_passes_every_check() -> None:
     assert dataclasses.astuple(batch) == ("batch", 72666, 72208, 10, 448, 2, 6, 6, 3)
     said = {check.name: check.detail for check in audit.checks}
     assert said == {
-        "parameters": "none: 72,442; batch: 72,666: 0.31 % apart, 5 % allowed",
-        "bias parity": "none: 234 biases and 0 norm shifts; batch: 10 biases and 224 norm shifts",
+        "parameters": "without BN: 72,442; with BN: 72,666: 0.31 % apart, 5 % allowed",
+        "bias parity": "without BN: 234 biases and 0 norm shifts; with BN: 10 biases and 224 norm shifts",
         "initial weights": "equal over all arms and learning rates at 3 seeds (seed 0: 0000000000000000)",
         "batch order": "equal over all arms and learning rates at 3 seeds (seed 0: 0000000000000020)",
-        "equal trials": "2 learning rates (0.03, 0.1) in each arm; none: 6 results; batch: 6 results",
+        "equal trials": "2 learning rates (0.03, 0.1) in each arm; without BN: 6 results; with BN: 6 results",
         "same seeds": "3 seeds in each arm (0, 1, 2)",
         "budget": "400 steps",
         "settings": "same data, and nothing differs beside the treatment, learning rate and seed",
@@ -83,37 +83,41 @@ def test_a_fair_comparison_passes_every_check() -> None:
 
 
 UNFAIR = [
-    (changed(study(), "none", parameters=90000), "parameters", "none: 90,000; batch: 72,666: 24 % apart"),
-    (changed(study(), "none", audit__parameters__biases=10), "bias parity", "none: 10 biases and 0 norm shifts"),
+    (changed(study(), "none", parameters=90000), "parameters", "without BN: 90,000; with BN: 72,666: 24 % apart"),
+    (changed(study(), "none", audit__parameters__biases=10), "bias parity", "without BN: 10 biases and 0 norm shifts"),
     (
         changed(study(), "none", 0.1, 1, audit__initial_weights="f" * 16),
         "initial weights",
-        "differ at seed 1; seed 1: none: 0000000000000001 and ffffffffffffffff; batch: 0000000000000001",
+        "differ at seed 1; seed 1: without BN: 0000000000000001 and ffffffffffffffff; with BN: 0000000000000001",
     ),
     (
         changed(study(), "batch", None, 2, audit__batch_order="f" * 16),
         "batch order",
-        "differ at seed 2; seed 2: none: 0000000200000020; batch: ",
+        "differ at seed 2; seed 2: without BN: 0000000200000020; with BN: ",
     ),
     (
         [row for row in study() if row["id"] != "none-bs32-lr0.1-s2"],
         "equal trials",
-        "none: 5 results; batch: 6 results; not equally many at lr",
+        "without BN: 5 results; with BN: 6 results; not equally many at lr",
     ),
     (changed(study(), "none", 0.1, 2, status="failed"), "equal trials", "not equally many at lr 0.1, seed 2"),
     (
         [row for row in study() if not row["id"].startswith("none-bs32-lr0.1")],
         "equal trials",
-        "learning rates tried: none: 0.03; batch: 0.03, 0.1",
+        "learning rates tried: without BN: 0.03; with BN: 0.03, 0.1",
     ),
-    ([row for row in study() if row["seed"] < 2 or row["config.model.norm"] == "batch"], "same seeds", "none: 0, 1; batch: 0, 1, 2"),
-    (changed(study(), "batch", budget__steps=800), "budget", "none: 400 steps; batch: 800 steps"),
-    (changed(study(), "batch", budget__until_target=True), "budget", "batch: 400 steps or until the target"),
-    (changed(study(), "none", config__train__target=0.9), "settings", "train.target differs: none: 0.9; batch: 0.95"),
+    (
+        [row for row in study() if row["seed"] < 2 or row["config.model.norm"] == "batch"],
+        "same seeds",
+        "without BN: 0, 1; with BN: 0, 1, 2",
+    ),
+    (changed(study(), "batch", budget__steps=800), "budget", "without BN: 400 steps; with BN: 800 steps"),
+    (changed(study(), "batch", budget__until_target=True), "budget", "with BN: 400 steps or until the target"),
+    (changed(study(), "none", config__train__target=0.9), "settings", "train.target differs: without BN: 0.9; with BN: 0.95"),
     (
         changed(study(), "none", environment__threads=2),
         "computation",
-        "none: cpu (x86_64, 2 cores), 2 threads; batch: cpu (x86_64, 2 cores), 1",
+        "without BN: cpu (x86_64, 2 cores), 2 threads; with BN: cpu (x86_64, 2 cores), 1",
     ),
 ]
 
@@ -133,7 +137,9 @@ def test_other_data_of_ones_own_are_found() -> None:
     rows = changed(study(), "none", data__fingerprint="1")
     assert check(fairness_audit(rows, "none"), "settings").passed  # the other arm's is not recorded
     rows = changed(rows, "batch", data__fingerprint="2")
-    assert check(fairness_audit(rows, "none"), "settings") == Check("settings", False, "data.fingerprint differs: none: 1; batch: 2")
+    assert check(fairness_audit(rows, "none"), "settings") == Check(
+        "settings", False, "data.fingerprint differs: without BN: 1; with BN: 2"
+    )
 
 
 def test_what_is_not_recorded_cannot_be_told() -> None:
@@ -154,14 +160,14 @@ def test_batch_sizes_are_held_against_their_own_kind() -> None:
     assert "train.batch_size vary within each arm alike" in check(audit, "settings").detail
     assert check(audit, "budget").detail == "1,600 steps; 400 steps"
     lacking = [row for row in study((8, 32)) if row["id"] != "none-bs8-lr0.1-s2"]
-    assert "none: 11 results; batch: 12 results" in check(fairness_audit(lacking, "none"), "equal trials").detail
+    assert "without BN: 11 results; with BN: 12 results" in check(fairness_audit(lacking, "none"), "equal trials").detail
 
 
 def test_batch_sizes_as_arms() -> None:
     rows = [row for row in study((8, 32)) if row["config.model.norm"] == "batch"]
     key = "config.train.batch_size"
     audit = fairness_audit(rows, "32", arm_of=lambda row: str(row[key]), treatment=[key])
-    assert check(audit, "budget") == Check("budget", False, "32: 400 steps; 8: 1,600 steps")
+    assert check(audit, "budget") == Check("budget", False, "with 32: 400 steps; with 8: 1,600 steps")
     assert check(audit, "batch order").passed is None
     assert check(audit, "initial weights").passed is True
     assert not audit.passed
@@ -207,5 +213,5 @@ def test_an_arm_without_results_hides_no_fault_of_the_others() -> None:
     assert {check.passed for check in audit.checks} == {None}
     assert check(audit, "parameters").detail == "no result of group"
     audit = fairness_audit([row for row in rows if row["config.model.norm"] != "none" or row["seed"] < 2], "none")
-    assert check(audit, "same seeds") == Check("same seeds", False, "none: 0, 1; batch: 0, 1, 2")
+    assert check(audit, "same seeds") == Check("same seeds", False, "without BN: 0, 1; with BN: 0, 1, 2")
     assert audit.passed is False

@@ -36,7 +36,7 @@ def test_the_check_sees_what_it_should() -> None:
         return ["config", "seed=-1"]
 
     def give_away(place: Place) -> list[str]:
-        return ["config", f"data.root={SECRET}"]
+        return ["config", "data=folder", f"data.root={SECRET}"]
 
     def give_away_refusing(place: Place) -> list[str]:
         return ["config", f"seed={SECRET}"]

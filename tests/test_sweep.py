@@ -133,7 +133,14 @@ def test_a_sweep_trains_reuses_writes_a_csv_and_says_it_as_json(tmp_path: Path) 
 
 def test_batch_size_reports_both_arms_at_equal_epochs_and_equal_steps(tmp_path: Path) -> None:
     result = sweep(tmp_path, "batch-size", "model.widths=[4]", "train.epochs=1", "optim.lr=0.03,0.1", "--values", "32,128", "--seeds", "2")
-    for text in ("equal epochs (1 epoch)", "equal steps (10 steps)", "batch stats", "Tuned: ", "At one learning rate: ", "too few to say"):
+    for text in (
+        "equal epochs (1 epoch)",
+        "equal steps (10 steps)",
+        "batch stats",
+        "Tuned: ",
+        "At one learning rate: ",
+        "too few to state",
+    ):
         assert text in result.stdout, text
     runs = list_runs(tmp_path)
     assert len(runs) == 2 * 2 * 2 * 3  # arms, rates, seeds; batch 32 twice, batch 128 once

@@ -60,7 +60,7 @@ def stats(
 
     names, overrides = runs_and_overrides(items)
     if len(names) > 1:
-        raise UsageError(f"{names[0]} names a run, and {names[1]} is too much; give one run, or OVERRIDES.")
+        raise UsageError(f"{short(names[0])} names a run, and {short(names[1])} is too much; give one run, or OVERRIDES.")
     sizes = _sizes(batch_sizes)
     check_out(out)
     place = placement(overrides) if names and overrides else {}
