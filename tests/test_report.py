@@ -304,7 +304,7 @@ def test_curves_are_of_the_runs_that_the_tables_count(plain: Path, tmp_path: Pat
     path = Path(bnexp("report", tmp_path).stdout.strip())
     svg = (path.parent / "figures" / "validation_accuracy.svg").read_text()
     assert "with BN (n = 1)" in svg
-    assert "none (n = 1)" in svg
+    assert "without BN (n = 1)" in svg
     assert "1 run recorded no curves, or lost them" in Page(path).text
 
 
