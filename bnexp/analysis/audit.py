@@ -121,7 +121,7 @@ def fairness_audit(
         _same_settings(crossed, confounded),
         _computation(results, alike),
     ]
-    if len(there) < len(names):  # those that are there may fail; that all are alike is not known
+    if len(there) < len(names):  # the arms with results may fail a check; that all arms agree is not known
         unknown = f"no result of {', '.join(arm for arm in names if arm not in there)}"
         checks = [Check(check.name, None, unknown) if check.passed else check for check in checks]
     return Audit(baseline_arm, facts, tuple(checks))

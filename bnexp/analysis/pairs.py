@@ -97,7 +97,7 @@ def cell(values: Sequence[float], bounds: tuple[float, float] = (-math.inf, math
 
     Args:
         bounds: what a mean cannot lie beyond (0 and 1 for shares): the interval is cut there.
-        resolution: the step between two values that can be told apart: the interval takes no s below that of one rounding,
+        resolution: the smallest step between two different values: the interval takes no s below that of one rounding,
             resolution / sqrt(12).
     """
     n = len(values)
@@ -115,7 +115,7 @@ def paired(a: Mapping[int, float], b: Mapping[int, float], *, resolution: float 
     """a - b over the seeds that both have: the t interval of the mean difference, and the t test's p.
 
     Args:
-        resolution: the step between two values that can be told apart (1/N for accuracies on N images). Each value is rounded to it, so
+        resolution: the smallest step between two different values (1/N for accuracies on N images). Each value is rounded to it, so
             that the standard deviation of a difference is not taken below that of two roundings, resolution / sqrt(6).
         tests: how often the primary question is asked (arms against one baseline): p and interval are Bonferroni's.
     """

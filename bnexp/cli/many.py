@@ -135,7 +135,7 @@ def sweep(
 def compare(
     items: Annotated[
         list[str] | None,
-        typer.Argument(metavar="OVERRIDE|RUN", help="Config values, or two or more runs that are there.", autocompletion=complete_items),
+        typer.Argument(metavar="OVERRIDE|RUN", help="Config values, or two or more existing runs.", autocompletion=complete_items),
     ] = None,
     no_bn: Annotated[bool, typer.Option("--no-bn", help="Compare with the network without batch norm.")] = False,
     norm: Annotated[

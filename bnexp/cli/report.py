@@ -1,4 +1,4 @@
-"""The command that writes a report of runs that are there."""
+"""The command that writes a report on existing runs."""
 
 from __future__ import annotations
 
