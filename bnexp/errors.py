@@ -26,6 +26,10 @@ class DataError(BnexpError):
     """A file that is there cannot be used, or a download failed. Exit code 1."""
 
 
+class UnreadableError(DataError):
+    """A file of ours is there, and the disk or the operating system did not give its content; a second try may succeed."""
+
+
 @contextlib.contextmanager
 def refused_as_usage() -> Iterator[None]:
     """To be put around the reading of the user's own data before anything is started: data that were read, and are refused for what they

@@ -166,6 +166,10 @@ def _open_to_change(path: Path, flags: int) -> int:
     return _open_to_change(path, flags)
 
 
+NOT_PLAIN = (errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.EFBIG)
+"""Why `open_plain` refuses what lies there; any other error is the system's."""
+
+
 def open_plain(path: Path, most: int | None = None) -> IO[bytes]:
     """A file of ours to be read: no link, no pipe and no device, and of at most `most` bytes.
 
@@ -257,10 +261,15 @@ def read_checked_json(path: Path, version: int, most: int = MOST_JSON) -> dict[s
     was written before there were any.
 
     Raises:
-        OSError: as `open_plain`.
-        ValueError: it is cut short or damaged, it holds no object, or its format is newer than `version`.
+        OSError: it is not there, or the system does not let it be read.
+        ValueError: it is no plain file or too large, cut short or damaged, it holds no object, or its format is newer than `version`.
     """
-    data = read_plain(path, most)
+    try:
+        data = read_plain(path, most)
+    except OSError as error:
+        if error.errno in NOT_PLAIN:
+            raise ValueError(error.strerror) from None
+        raise
     body, found, end = data.rpartition(CHECKSUM)
     if found and end != f'{zlib.crc32(body):08x}"\n}}\n'.encode():
         raise ValueError("it is damaged: its checksum does not fit")

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bnexp.config import Config, from_mapping, to_mapping
-from bnexp.errors import BnexpError, DataError, UsageError, reason
+from bnexp.errors import BnexpError, DataError, UnreadableError, UsageError, reason
 from bnexp.files import atomic_write, digest, make_folder, read_checked_json, sync_folder, write_checked_json
 from bnexp.locks import holding
 from bnexp.summary_shape import check_summary
@@ -107,7 +107,9 @@ class Run:
                 return summary
         except FileNotFoundError:
             raise DataError(f"Run {self.id} has no summary.json; it was not started properly.") from None
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise UnreadableError(f"{self.summary_json} cannot be read: {reason(error)}.") from None
+        except ValueError as error:
             raise DataError(f"{self.summary_json} cannot be read: {reason(error)}.") from None
         raise DataError(f"{self.summary_json} does not hold the summary of {self.id}.")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from bnexp.config import Config, from_mapping, to_mapping
-from bnexp.errors import BnexpError, UsageError
+from bnexp.errors import BnexpError, UnreadableError, UsageError, reason
 from bnexp.files import make_folder, read_checked_json, write_checked_json
 from bnexp.locks import holding
 from bnexp.run import FORMAT, Run, check_rooms, is_run_id, locked
@@ -44,12 +44,18 @@ class StackFolder:
             write_checked_json(self.plan_json, {"members": plan}, FORMAT)
 
     def members(self) -> list[tuple[Run, Config]]:
-        """The stack's runs and configs in their order, or none where no readable plan is stored, or one that has a run twice."""
+        """The stack's runs and configs in their order, or none where no plan is stored, or one that is damaged or has a run twice.
+
+        Raises:
+            UnreadableError: a plan is stored, and the operating system did not let it be read.
+        """
         try:
             plan = read_checked_json(self.plan_json, FORMAT)["members"]
             found = [(Run(self.runs_dir, member["id"], bool(member["fresh"])), from_mapping(member["config"])) for member in plan]
-        except (OSError, ValueError, KeyError, TypeError, BnexpError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError, BnexpError):
             return []
+        except OSError as error:
+            raise UnreadableError(f"{self.plan_json} cannot be read: {reason(error)}.") from None
         ids = {run.id for run, _ in found if is_run_id(run.id)}
         return found if len(ids) == len(found) else []
 
@@ -72,12 +78,13 @@ def stack_of(runs: Sequence[Run]) -> StackFolder:
 
 
 def planned_with(run: Run) -> list[tuple[Run, Config]]:
-    """The runs (and configs) that an unfinished run was started with, itself among them, in their stack's order; none without a plan."""
-    try:
-        stack_id = run.summary()["stack"]["id"]
-    except (BnexpError, KeyError, TypeError):
-        return []
-    planned = StackFolder(run.runs_dir, stack_id).members() if is_run_id(stack_id) else []
+    """The runs (and configs) that an unfinished run was started with, itself among them, in their stack's order; none without a plan.
+
+    Raises:
+        UnreadableError: the operating system did not let its summary or the plan be read.
+    """
+    stack_id = stack_id_of(run)
+    planned = StackFolder(run.runs_dir, stack_id).members() if stack_id is not None and is_run_id(stack_id) else []
     return planned if run in [member for member, _ in planned] else []
 
 
@@ -102,8 +109,8 @@ def drop_spent(runs_dir: Path) -> None:
 
     for path in (runs_dir / ".stacks").glob("*/"):
         stack = StackFolder(runs_dir, path.name)
-        members = [run for run, _ in stack.members()]
-        with suppress(UsageError, OSError):
+        with suppress(UsageError, UnreadableError, OSError):
+            members = [run for run, _ in stack.members()]
             if members and not any(map(stack.is_needed_by, members)):
                 with locked(members, waiting=None):
                     if not any(map(stack.is_needed_by, members)):
@@ -116,8 +123,14 @@ def drop_spent(runs_dir: Path) -> None:
 
 
 def stack_id_of(run: Run) -> str | None:
-    """The stack that the run's summary names."""
+    """The stack that the run's summary names, if it has one that is not damaged.
+
+    Raises:
+        UnreadableError: the operating system did not let it be read.
+    """
     try:
         return str(run.summary()["stack"]["id"])
+    except UnreadableError:
+        raise
     except (BnexpError, KeyError, TypeError):
         return None

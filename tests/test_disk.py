@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
@@ -256,3 +257,28 @@ def test_a_disk_that_fills_during_a_sweep(small_disk: Path) -> None:
     filler.unlink()
     ended(start(*sweep, runs_dir=runs_dir))
     assert all(run.done for run in list_runs(runs_dir))
+
+
+@pytest.mark.parametrize("name", ["plan.json", "summary.json"])
+def test_a_plan_or_summary_that_the_disk_does_not_give_is_reported_and_the_stack_stays_whole(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = start("train", *LONG, "--seeds", "2", runs_dir=tmp_path)
+    wait_for(lambda: bool(list(tmp_path.glob(".stacks/*/checkpoint.pt"))), process)
+    process.send_signal(signal.SIGINT)
+    ended(process, 130)
+    first = list_runs(tmp_path)[0]
+
+    def read_plain(path: Path, most: int) -> bytes:
+        if path.name == name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return whole(path, most)
+
+    whole = files.read_plain
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "read_plain", read_plain)
+        result = CliRunner().invoke(app, ["resume", first.id, "--runs-dir", str(tmp_path)], prog_name="bnexp")
+    assert result.exit_code == 1
+    assert is_one_sentence(result.stderr, name, os.strerror(errno.EIO))
+    ended(start("resume", first.id, runs_dir=tmp_path))
+    assert [run.status for run in list_runs(tmp_path)] == ["finished"] * 2
