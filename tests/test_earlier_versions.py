@@ -73,9 +73,9 @@ def test_a_group_is_reported_with_the_estimates_it_stored(runs_dir: Path, tmp_pa
     bn(runs_dir, "report", GROUP, "--out", str(tmp_path / "page"))
     assert "without BN" in (tmp_path / "page" / "report.html").read_text()
     again = rounded(bn(runs_dir, "compare", *BATCH, *NONE, "--json", "--out", str(tmp_path / "page2")).stdout)
-    results = stored.keys() - {"format", "checksum"}
-    assert results == {"comparison", "audit", "step_times", "seconds", "nonfinite"}
-    assert {key: again[key] for key in results} == {key: stored[key] for key in results}
+    # The verdict has the cost of a step, which is timed anew.
+    assert {**again["comparison"], "verdict": ""} == {**stored["comparison"], "verdict": ""}
+    assert again["audit"] == stored["audit"]
 
 
 def test_a_calibration_is_read(stored: Path) -> None:
