@@ -23,17 +23,17 @@ def load(run: str | Path, runs_dir: str | Path = "runs") -> nn.Sequential:
         runs_dir: the folder the run is in.
 
     Raises:
-        bnexp.errors.UsageError: there is no such run.
-        bnexp.errors.DataError: its files are missing or damaged.
+        bnexp.base.errors.UsageError: there is no such run.
+        bnexp.base.errors.DataError: its files are missing or damaged.
     """
-    from bnexp.checkpoint import load_network
-    from bnexp.runs_folder import find_run
+    from bnexp.storage.checkpoint import load_network
+    from bnexp.storage.folder import find_run
 
     return load_network(find_run(str(run), Path(runs_dir)))
 
 
 def runs(folder: str | Path = "runs") -> list[dict[str, Any]]:
     """One flat row a run, oldest first: `id`, `status`, `test.running.accuracy`, `config.optim.lr`, ..."""
-    from bnexp.runs_folder import rows
+    from bnexp.storage.folder import rows
 
     return rows(Path(folder))

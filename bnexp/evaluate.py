@@ -19,11 +19,11 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+from bnexp.base.errors import UsageError
 from bnexp.config import Config
-from bnexp.cost import activation_bytes
+from bnexp.config.cost import activation_bytes
 from bnexp.data import Dataset, Split
 from bnexp.data.augment import crop_flip, draw_crop_flip
-from bnexp.errors import UsageError
 from bnexp.models import logits, memory_format, runs_in
 
 STATS = ("running", "precise", "batch")

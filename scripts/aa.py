@@ -70,7 +70,7 @@ class Rate:
 
 
 def load_pool(path: Path = POOL) -> list[Row]:
-    """The stored rows, in the form of `bnexp.runs_folder.rows_of`."""
+    """The stored rows, in the form of `bnexp.storage.folder.rows_of`."""
     with gzip.open(path, "rt") as file:
         columns = json.load(file)
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
@@ -252,7 +252,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print the rates as JSON")
     asked = parser.parse_args()
     if asked.store is not None:
-        from bnexp.runs_folder import rows
+        from bnexp.storage.folder import rows
 
         store_pool(rows(asked.store))
     found, powers = everything(load_pool(), asked.resamples, asked.seeds)

@@ -15,13 +15,18 @@ from collections.abc import Callable
 from typing import Any
 
 PHASES = {
-    "planning": ("bnexp.launch:plan", "bnexp.grid:prepare", "bnexp.grid:Group.store_members", "bnexp.grid:Group.store_plan"),
-    "training": ("bnexp.engine:fit",),
-    "evaluation": ("bnexp.train:evaluate", "bnexp.engine:evaluate"),
-    "checkpoint": ("bnexp.engine:save_checkpoint",),
-    "ending": ("bnexp.engine:_Job.finish",),
-    "promotion": ("bnexp.run:Run.promote",),
-    "removal": ("bnexp.run:Run.remove",),
+    "planning": (
+        "bnexp.execution.launch:plan",
+        "bnexp.execution.grid:prepare",
+        "bnexp.execution.grid:Group.store_members",
+        "bnexp.execution.grid:Group.store_plan",
+    ),
+    "training": ("bnexp.execution.job:fit",),
+    "evaluation": ("bnexp.training.fit:evaluate", "bnexp.execution.job:evaluate"),
+    "checkpoint": ("bnexp.execution.job:save_checkpoint",),
+    "ending": ("bnexp.execution.job:_Job.finish",),
+    "promotion": ("bnexp.storage.run:Run.promote",),
+    "removal": ("bnexp.storage.run:Run.remove",),
     "results": ("bnexp.cli.many:store_results", "bnexp.cli.many:store_means"),
     "report": ("bnexp.report:write_report",),
 }

@@ -27,9 +27,9 @@ import faults_hostile_tensors
 import faults_hostile_texts
 from faults_hostile_scene import SECRET, Case, Folder
 
-import bnexp.engine  # noqa: F401 (so that the copies need not)
+import bnexp.execution.job  # noqa: F401 (so that the copies need not)
 from bnexp.cli import main
-from bnexp.runs_folder import list_runs
+from bnexp.storage.folder import list_runs
 
 TINY = ("data.subset=100", "train.batch_size=16", "model.widths=[4]", "train.checkpoint_every=4", "metrics=off")
 FINISHED, INTERRUPTED = "train.steps=8", "train.steps=9"
@@ -109,7 +109,7 @@ def _make(folder: Path) -> None:
         [sys.executable, "-m", "bnexp", *sweep, *TINY, FINISHED, "--runs-dir", "runs"], cwd=folder, check=True, capture_output=True
     )
     code = (
-        "import bnexp.stop as stop\nfrom bnexp.cli import main\nleft = [5]\n"
+        "import bnexp.base.signals as stop\nfrom bnexp.cli import main\nleft = [5]\n"
         "def call(self):\n    left[0] -= 1\n    return left[0] < 0\n"
         "stop.Stop.__call__ = call\n"
         f"main(['train', *{TINY!r}, '{INTERRUPTED}', '--runs-dir', 'runs'])"

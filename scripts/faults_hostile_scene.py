@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bnexp.files import write_checked_json
-from bnexp.run import Run
+from bnexp.base.files import write_checked_json
+from bnexp.storage.run import Run
 
 SECRET = "the-content-of-a-private-file"
 

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from faults_hostile_scene import Case, Folder
 
-from bnexp.files import dump_json, write_checked_json
+from bnexp.base.files import dump_json, write_checked_json
 
 CONFIG = ("runs show ID", "evaluate ID", "stats ID", "resume ID")
 SUMMARY = ("runs", "runs show ID", "report", "evaluate ID", "resume ID")

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from bnexp.cli import main
 from bnexp.config import DATASETS, KEYS
-from bnexp.keys import Key
+from bnexp.config.fields import Key
 
 MOST_LINES = 9
 """A message has fewer than 10 lines."""
@@ -97,8 +97,13 @@ class Found:
 
 
 WORK = (
-    *("bnexp.report.write_report", "bnexp.grid.run_stacks", "bnexp.grid.read_once", "bnexp.measure.Measurer.__call__"),
-    *("bnexp.noise_law.law", "bnexp.launch.work"),
+    *(
+        "bnexp.report.write_report",
+        "bnexp.execution.grid.run_stacks",
+        "bnexp.execution.grid.read_once",
+        "bnexp.execution.measure.Measurer.__call__",
+    ),
+    *("bnexp.studies.noise_law.law", "bnexp.execution.launch.work"),
 )
 """Where a command begins to work."""
 
@@ -240,7 +245,7 @@ def _sandbox() -> Iterator[Path]:
         code, _, err, _ = call(["train", *TINY, "model.widths=[2]", "--quiet"])
         assert code == 0, err
         shutil.copytree("runs", "kept")
-        stack.enter_context(mock.patch("bnexp.board.serve", _accepted))
+        stack.enter_context(mock.patch("bnexp.tensorboard.server.serve", _accepted))
         yield Path(folder)
 
 

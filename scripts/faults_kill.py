@@ -26,7 +26,7 @@ from typing import Any
 from faults_child import PHASES
 from faults_same import contents, difference
 
-from bnexp.run import Run
+from bnexp.storage.run import Run
 
 SMALL = ("data.subset=500", "train.batch_size=32", "train.eval_every=20", "train.checkpoint_every=10", "metrics.every=40")
 TRAIN = ("train", "train.steps=100", *SMALL, "--seeds", "2")
@@ -134,7 +134,7 @@ def _prepare(command: str, folders: Path, folder: Path) -> None:
     if not made.exists():
         code = "from bnexp.cli import main\nimport sys\n"
         if made.name == "interrupted":
-            code += "import bnexp.stop\npolled = iter([False] * 50)\nbnexp.stop.Stop.__call__ = lambda self: next(polled, True)\n"
+            code += "import bnexp.base.signals\npolled = iter([False] * 50)\nbnexp.stop.Stop.__call__ = lambda self: next(polled, True)\n"
         line = [sys.executable, "-c", f"{code}main(sys.argv[1:])", *TRAIN, "--runs-dir", str(made), "--quiet"]
         done = subprocess.run(line, capture_output=True, text=True, timeout=LIMIT_S)
         if done.returncode != (130 if made.name == "interrupted" else 0):

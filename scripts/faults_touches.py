@@ -27,10 +27,10 @@ import matplotlib.backends.backend_agg
 import matplotlib.backends.backend_svg  # noqa: F401 (here and below: so that the copies need not)
 from faults_same import contents, difference
 
-import bnexp.engine
-import bnexp.noise_law
+import bnexp.execution.job
 import bnexp.report
-import bnexp.saved
+import bnexp.studies.noise_law
+import bnexp.studies.re_evaluation
 import bnexp.tables  # noqa: F401
 from bnexp.cli import main
 
@@ -128,10 +128,10 @@ def _befores(place: Path) -> dict[str, Path]:
 
 
 def _stopped_at(step: int, folder: Path) -> None:
-    import bnexp.stop
+    import bnexp.base.signals
 
     polled = iter([False] * step)
-    bnexp.stop.Stop.__call__ = lambda self: next(polled, True)  # type: ignore[method-assign]
+    bnexp.base.signals.Stop.__call__ = lambda self: next(polled, True)  # type: ignore[method-assign]
     main([*TRAIN, "--runs-dir", str(folder)])
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import torch
 
+from bnexp.base.signals import SIGNALS
 from bnexp.data import Dataset, Split
 from bnexp.data.dataset import channel_statistics
-from bnexp.stop import SIGNALS
 
 Tiny = Callable[..., Dataset]
 

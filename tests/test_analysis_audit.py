@@ -11,8 +11,8 @@ import pytest
 from test_analysis_rows import make_row
 
 from bnexp.analysis import Audit, Check, fairness_audit
-from bnexp.errors import UsageError
-from bnexp.files import dump_json
+from bnexp.base.errors import UsageError
+from bnexp.base.files import dump_json
 
 Rows = list[dict[str, Any]]
 NAMES = ("parameters", "bias parity", "initial weights", "batch order", "equal trials", "same seeds", "budget", "settings", "computation")

@@ -12,8 +12,8 @@ from test_analysis_rows import make_row
 
 from bnexp.analysis import SmallBatchCost, by_batch_size, compare_arms, small_batch_cost, with_holm, words
 from bnexp.analysis.notes import STOPPED
-from bnexp.errors import UsageError
-from bnexp.files import dump_json, finite
+from bnexp.base.errors import UsageError
+from bnexp.base.files import dump_json, finite
 
 NOISE = [0.004, -0.007, 0.001, 0.006, -0.003, 0.002, -0.005, 0.008, -0.001, 0.003]
 SIZES = (2, 8, 32, 128)

@@ -13,8 +13,8 @@ import pytest
 from test_analysis_rows import make_row
 
 from bnexp.analysis import cells, varying_keys
-from bnexp.errors import UsageError
-from bnexp.files import dump_json, finite
+from bnexp.base.errors import UsageError
+from bnexp.base.files import dump_json, finite
 
 
 def grid() -> list[dict[str, Any]]:

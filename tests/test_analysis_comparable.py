@@ -8,7 +8,7 @@ import pytest
 from test_analysis_rows import make_row
 
 from bnexp.analysis import arms_of, compare_arms
-from bnexp.errors import UsageError
+from bnexp.base.errors import UsageError
 
 
 def two(**more: Any) -> list[dict[str, Any]]:

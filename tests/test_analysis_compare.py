@@ -16,8 +16,8 @@ from test_analysis_rows import make_row
 
 from bnexp.analysis import Comparison, FailureRate, cell, compare_arms, crossed, paired, seconds_to_target, with_holm, words
 from bnexp.analysis.words import evidence, points
-from bnexp.errors import UsageError
-from bnexp.files import dump_json, finite
+from bnexp.base.errors import UsageError
+from bnexp.base.files import dump_json, finite
 
 Rows = list[dict[str, Any]]
 NOISE = [0.004, -0.007, 0.001, 0.006, -0.003, 0.002, -0.005, 0.008, -0.001, 0.003]

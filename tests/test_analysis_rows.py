@@ -14,7 +14,7 @@ import pytest
 
 from bnexp.analysis import norm_of, tidy
 from bnexp.analysis import rows as r
-from bnexp.errors import UsageError
+from bnexp.base.errors import UsageError
 
 
 def make_row(

@@ -13,9 +13,9 @@ import faults_input
 import numpy as np
 import pytest
 
-from bnexp.compose import compose, expand, given
-from bnexp.errors import UsageError
-from bnexp.quoting import typed
+from bnexp.base.errors import UsageError
+from bnexp.base.quoting import typed
+from bnexp.config.compose import compose, expand, given
 
 AWKWARD = [
     "~/photos",

@@ -11,12 +11,12 @@ from conftest import Tiny
 from torch import Tensor, nn
 
 from bnexp import config as names
-from bnexp.batches import Batches, derive
 from bnexp.config import Config, from_mapping
 from bnexp.data import Dataset, Split
 from bnexp.models import build, init
-from bnexp.stack import AUDIT_EPOCHS, Stack, train_step
-from bnexp.train import parameters_a_run
+from bnexp.training.batches import Batches, derive
+from bnexp.training.fit import parameters_a_run
+from bnexp.training.stack import AUDIT_EPOCHS, Stack, train_step
 
 CPU = torch.device("cpu")
 SHAPES = [(5,), (2, 9), (2, 8, 6), (1, 4, 5, 4)]

@@ -20,7 +20,7 @@ from bnexp.evaluate import training_inputs
 from bnexp.metrics import batch_law, batch_noise
 from bnexp.metrics.twin import Twin
 from bnexp.models import anatomy, build, init
-from bnexp.stack import Stack, train_step
+from bnexp.training.stack import Stack, train_step
 
 CPU = torch.device("cpu")
 PLACEMENTS = ["conv-norm-relu", "norm-conv-relu", "conv-relu-norm"]

@@ -10,9 +10,9 @@ import torch
 from conftest import Tiny
 from torch import Tensor
 
-from bnexp.batches import Batches, derive
 from bnexp.config import Config, from_mapping
 from bnexp.data import Dataset, Split
+from bnexp.training.batches import Batches, derive
 
 SHAPES = [(3,), (2, 5), (2, 8, 8), (1, 3, 4, 2)]
 
@@ -71,7 +71,7 @@ def test_how_many_batches_are_made_together_changes_none(
         augment = "none"
     data, seen = tiny(shape, train=61), []
     for ahead_bytes in (1, 3 * 8 * 2 * 4 * math.prod(shape), 2**18):  # 1, 3, and all of an epoch
-        monkeypatch.setattr("bnexp.batches.AHEAD_BYTES", ahead_bytes)
+        monkeypatch.setattr("bnexp.training.batches.AHEAD_BYTES", ahead_bytes)
         batches = Batches(data, [config(seed, augment=augment) for seed in (3, 0)], torch.float32)
         seen.append([batches[step] for step in (*range(2 * batches.per_epoch), 3, 9, 0)])
     made = [len({x.untyped_storage().data_ptr() for x, _ in batches[:7]}) for batches in seen]

@@ -17,15 +17,15 @@ from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnexp.config import Config, ModelConfig, to_mapping
-from bnexp.events import letters, means, pictures
-from bnexp.events.files import cut_after
-from bnexp.events.graph import graph
-from bnexp.events.histograms import BINS, histogram, named_tensors
-from bnexp.events.hparams import KEYS, METRICS, closing, opening
-from bnexp.group import Group
-from bnexp.loggers import RunLog
+from bnexp.execution.logs import RunLog
 from bnexp.models import anatomy, build
-from bnexp.run import SUMMARY_KEYS, Run
+from bnexp.storage.group import Group
+from bnexp.storage.run import SUMMARY_KEYS, Run
+from bnexp.tensorboard import letters, means, pictures
+from bnexp.tensorboard.files import cut_after
+from bnexp.tensorboard.graph import graph
+from bnexp.tensorboard.histograms import BINS, histogram, named_tensors
+from bnexp.tensorboard.hparams import KEYS, METRICS, closing, opening
 
 
 @pytest.fixture

@@ -15,7 +15,14 @@ import pytest
 from test_process import finish, start
 from typer.testing import CliRunner
 
-from bnexp.calibration import (
+from bnexp.base.files import checked_json, write_checked_json
+from bnexp.cli import app
+from bnexp.config import Config
+from bnexp.config.compose import expand
+from bnexp.config.cost import Header
+from bnexp.execution.grid import prepare, train_all, widths_here
+from bnexp.execution.terminal import Terminal
+from bnexp.planning.calibration import (
     FORMAT,
     GAIN,
     MOST_BYTES,
@@ -32,14 +39,7 @@ from bnexp.calibration import (
     widths_for,
     worth_s,
 )
-from bnexp.cli import app
-from bnexp.compose import expand
-from bnexp.config import Config
-from bnexp.cost import Header
-from bnexp.files import checked_json, write_checked_json
-from bnexp.grid import prepare, train_all, widths_here
-from bnexp.plan import group_seconds, width
-from bnexp.terminal import Terminal
+from bnexp.planning.plan import group_seconds, width
 
 DIGITS: Header = ((1, 8, 8), 1437, 10)
 CPU_WIDTHS, GPU_WIDTHS = (1, 2, 4, 8), (1, 2, 4, 8, 16, 32, 64)
@@ -286,7 +286,7 @@ def test_a_command_goes_by_what_another_measured_meanwhile() -> None:
 
 def test_processes_that_save_at_once_lose_nothing() -> None:
     code = (
-        "import sys; from bnexp.calibration import *\n"
+        "import sys; from bnexp.planning.calibration import *\n"
         "for index in range(20): save(calibration_json(), f'{sys.argv[1]}-{index}', {'ms': {'1': 1.0}, 'tried': 8})"
     )
     processes = [subprocess.Popen([sys.executable, "-c", code, name]) for name in ("a", "b")]

@@ -12,12 +12,12 @@ import pytest
 import torch
 from conftest import Tiny
 
-from bnexp.checkpoint import MOST_PICKLE, load_checkpoint, load_model, load_network, save_checkpoint, save_model
+from bnexp.base.errors import DataError
 from bnexp.config import from_mapping, to_mapping
-from bnexp.errors import DataError
 from bnexp.models import logits, unstack
-from bnexp.run import SUMMARY_KEYS, Run
-from bnexp.stack import Stack, train_step
+from bnexp.storage.checkpoint import MOST_PICKLE, load_checkpoint, load_model, load_network, save_checkpoint, save_model
+from bnexp.storage.run import SUMMARY_KEYS, Run
+from bnexp.training.stack import Stack, train_step
 
 CPU = torch.device("cpu")
 

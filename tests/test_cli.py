@@ -12,8 +12,8 @@ import bnexp
 from bnexp.cli import app
 from bnexp.cli.app import ORDER
 from bnexp.config import Config, from_mapping
-from bnexp.run import Run, locked
-from bnexp.runs_folder import list_runs
+from bnexp.storage.folder import list_runs
+from bnexp.storage.run import Run, locked
 
 TINY = ["model.widths=[4,4]", "train.steps=24", "train.eval_every=8"]
 
@@ -290,7 +290,7 @@ def test_a_full_disk_is_one_sentence_and_a_failed_run(runs_dir: Path, monkeypatc
     """The error is put into the one place that writes whole files, from the model on."""
     import errno
 
-    from bnexp import checkpoint
+    from bnexp.storage import checkpoint
 
     def full(path: Path, value: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))

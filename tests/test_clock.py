@@ -7,8 +7,8 @@ from statistics import median_high
 import pytest
 import torch
 
-from bnexp import clock as clocks
-from bnexp.clock import WARMUP_STEPS, Clock
+from bnexp.training import clock as clocks
+from bnexp.training.clock import WARMUP_STEPS, Clock
 
 CPU = torch.device("cpu")
 

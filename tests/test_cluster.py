@@ -16,12 +16,12 @@ import psutil
 import pytest
 from test_process import BNEXP, finish, start, wait_for
 
-from bnexp.cluster import connected
+from bnexp.base.errors import UsageError
 from bnexp.config import Config
-from bnexp.errors import UsageError
-from bnexp.grid import prepare, train_all
-from bnexp.runs_folder import list_runs
-from bnexp.workers import mark_failed
+from bnexp.execution.cluster import connected
+from bnexp.execution.grid import prepare, train_all
+from bnexp.execution.workers import mark_failed
+from bnexp.storage.folder import list_runs
 
 GRID = ["sweep", "grid", "model.widths=[4,4]", "train.steps=40", "model.norm=batch,none", "optim.lr=0.03,0.1", "--seeds", "2"]
 LONG = [*GRID, "train.steps=3000", "train.eval_every=1000", "train.checkpoint_every=100"]

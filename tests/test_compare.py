@@ -11,9 +11,9 @@ from test_sweep import TINY, bn
 from typer.testing import Result
 
 from bnexp.analysis import StableLr
-from bnexp.compare import ask, refined
-from bnexp.errors import UsageError
-from bnexp.runs_folder import list_runs
+from bnexp.base.errors import UsageError
+from bnexp.storage.folder import list_runs
+from bnexp.studies.compare import ask, refined
 
 
 def compare(runs_dir: Path, *args: str, code: int = 0) -> Result:

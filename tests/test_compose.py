@@ -10,9 +10,9 @@ import yaml
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from bnexp.compose import builtin_configs, completions, compose, expand, group_choices
+from bnexp.base.errors import UsageError
 from bnexp.config import DATASETS, MODELS, OPTIMIZERS, Config, keys
-from bnexp.errors import UsageError
+from bnexp.config.compose import builtin_configs, completions, compose, expand, group_choices
 
 
 def write(folder: Path, **files: str) -> Path:

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from bnexp import config as c
+from bnexp.base.errors import UsageError, short
 from bnexp.config import KEYS, Config, ModelConfig, TrainConfig, check_fits, from_mapping, map_sizes
-from bnexp.errors import UsageError, short
-from bnexp.keys import leaves
+from bnexp.config.fields import leaves
 
 NAN, INF = math.nan, math.inf
 
@@ -267,7 +267,7 @@ def test_every_key_is_documented() -> None:
 
 
 def test_a_config_is_checked_without_torch() -> None:
-    code = "import sys, bnexp.config, bnexp.compose; bnexp.config.Config(); print('torch' in sys.modules, 'hydra' in sys.modules)"
+    code = "import sys, bnexp.config, bnexp.config.compose; bnexp.config.Config(); print('torch' in sys.modules, 'hydra' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bnexp import config as c
 from bnexp.config import DATASETS, Config, from_mapping, keys, to_mapping
-from bnexp.run import to_yaml
+from bnexp.storage.run import to_yaml
 
 OTHER: dict[str, Any] = {
     "data.name": "mnist", "data.root": "x", "data.val_fraction": 0.2, "data.split_seed": 1, "data.subset": 500,

@@ -13,12 +13,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from bnexp.checkpoint import load_checkpoint, save_checkpoint
+from bnexp.base.files import read_checked_json, write_checked_json
 from bnexp.cli import app
-from bnexp.files import read_checked_json, write_checked_json
-from bnexp.run import Run
-from bnexp.runs_folder import list_runs
-from bnexp.stack import Stack
+from bnexp.storage.checkpoint import load_checkpoint, save_checkpoint
+from bnexp.storage.folder import list_runs
+from bnexp.storage.run import Run
+from bnexp.training.stack import Stack
 
 TINY = ["data.subset=100", "train.batch_size=16", "train.steps=12", "train.eval_every=4", "train.checkpoint_every=4", "model.widths=[4]"]
 
@@ -40,8 +40,8 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One with the same run stopped at step 10 of 12, its checkpoints at 4, 8 and 10."""
     runs_dir = tmp_path_factory.mktemp("interrupted")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bnexp.stop.Stop.__call__", lambda self: STEPS[-1].step == 10)
-        patch.setattr("bnexp.stack.Stack.__init__", _remembered(Stack.__init__))
+        patch.setattr("bnexp.base.signals.Stop.__call__", lambda self: STEPS[-1].step == 10)
+        patch.setattr("bnexp.training.stack.Stack.__init__", _remembered(Stack.__init__))
         assert bn(runs_dir, "train", *TINY).exit_code == 130
     (run,) = list_runs(runs_dir)
     assert run.status == "interrupted"
@@ -167,7 +167,7 @@ def test_another_config_than_the_runs_is_refused(finished: Path, tmp_path: Path)
     shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     (run,) = list_runs(tmp_path)
     run.config_yaml.write_text(run.config_yaml.read_text().replace("bn_eps: 1.0e-05", "bn_eps: 1.0e-04"))
-    with pytest.raises(bnexp.errors.DataError, match=r"config\.yaml is not the config of summary\.json"):
+    with pytest.raises(bnexp.base.errors.DataError, match=r"config\.yaml is not the config of summary\.json"):
         bnexp.load(str(run.folder))
 
 

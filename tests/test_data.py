@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from bnexp.base.errors import DataError, UsageError
 from bnexp.config import DATASETS, DataConfig
 from bnexp.data import Dataset, fingerprint, header, load
 from bnexp.data.dataset import channel_statistics
-from bnexp.errors import DataError, UsageError
 
 CPU = torch.device("cpu")
 

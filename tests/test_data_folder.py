@@ -15,10 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
+from bnexp.base.errors import DataError, UsageError
 from bnexp.config import DataConfig
 from bnexp.data import Dataset, fingerprint, header, load
 from bnexp.data.images import read_image
-from bnexp.errors import DataError, UsageError
 
 CPU = torch.device("cpu")
 

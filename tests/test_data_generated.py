@@ -11,7 +11,7 @@ import torch
 from bnexp.config import Config, DataConfig
 from bnexp.data import Dataset, Split, load
 from bnexp.models import logits
-from bnexp.stack import Stack, train_step
+from bnexp.training.stack import Stack, train_step
 
 NAMES = ("waveforms", "volumes")
 

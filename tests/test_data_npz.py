@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from bnexp.base.errors import BnexpError, DataError, UsageError
 from bnexp.config import DataConfig
 from bnexp.data import Dataset, fingerprint, header, load, npz
-from bnexp.errors import BnexpError, DataError, UsageError
 
 X, Y = np.random.default_rng(0).normal(size=(50, 3, 4)), np.arange(50) % 5
 

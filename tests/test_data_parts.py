@@ -11,17 +11,17 @@ import torch
 from PIL import Image
 from rich.console import Console
 
+from bnexp.base.errors import DataError
 from bnexp.config import LIGHT, DataConfig, from_mapping
 from bnexp.data import Dataset, header, load
 from bnexp.data.parts import part_of
 from bnexp.data.tree import Left, left_in_words
-from bnexp.errors import DataError
-from bnexp.grid import prepare, train_all
-from bnexp.launch import launch
+from bnexp.execution.grid import prepare, train_all
+from bnexp.execution.launch import launch
 from bnexp.report.chapters import chapters
 from bnexp.report.show import shown
 from bnexp.report.view import View
-from bnexp.runs_folder import flatten
+from bnexp.storage.folder import flatten
 from bnexp.tables.runs import run_table
 
 

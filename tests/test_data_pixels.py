@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
+from bnexp.base.errors import DataError
 from bnexp.config import DataConfig
 from bnexp.data import Dataset, load
-from bnexp.errors import DataError
 
 COUNT = 10
 

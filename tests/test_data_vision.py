@@ -21,11 +21,11 @@ import pytest
 import scipy.io
 import torch
 
+from bnexp.base.errors import DataError, UsageError
 from bnexp.config import DATASETS, DataConfig
 from bnexp.data import load
 from bnexp.data.torchvision_guard import torchvision_datasets
 from bnexp.data.vision import CLASSES
-from bnexp.errors import DataError, UsageError
 
 N_TRAIN, N_TEST = 60, 20
 CLOSED = "http://127.0.0.1:9/"

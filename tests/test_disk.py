@@ -16,12 +16,12 @@ import pytest
 from test_process import finish, start, wait_for
 from typer.testing import CliRunner
 
-from bnexp import files
-from bnexp.checkpoint import load_checkpoint, save_checkpoint
+from bnexp.base import files
 from bnexp.cli import app
-from bnexp.loggers import RunLog
-from bnexp.run import Run
-from bnexp.runs_folder import list_runs
+from bnexp.execution.logs import RunLog
+from bnexp.storage.checkpoint import load_checkpoint, save_checkpoint
+from bnexp.storage.folder import list_runs
+from bnexp.storage.run import Run
 
 LONG = ["data.subset=600", "train.batch_size=32", "train.steps=400", "train.eval_every=50", "train.checkpoint_every=10"]
 SHORT = ["data.subset=100", "train.batch_size=16", "train.steps=12", "train.checkpoint_every=4", "model.widths=[4]"]
@@ -177,7 +177,7 @@ def test_logs_are_on_disk_before_the_checkpoint_and_names_after_the_files(tmp_pa
         save_checkpoint(folder, state)
 
     monkeypatch.setattr(files.os, "fsync", seen)
-    monkeypatch.setattr("bnexp.engine.save_checkpoint", saved_now)
+    monkeypatch.setattr("bnexp.execution.job.save_checkpoint", saved_now)
     assert train(tmp_path).exit_code == 0
     assert len(sizes) == 3
     assert len(sizes[0]) == 2

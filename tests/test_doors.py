@@ -20,9 +20,9 @@ import psutil
 import pytest
 from test_process import BNEXP, finish, start, wait_for
 
-from bnexp.doors import is_loopback, is_open, is_own_name
-from bnexp.files import write_checked_json
-from bnexp.runs_folder import list_runs
+from bnexp.base.files import write_checked_json
+from bnexp.base.network import is_loopback, is_open, is_own_name
+from bnexp.storage.folder import list_runs
 
 ROOT = Path(__file__).parent.parent
 TINY = ["train.steps=16", "model.widths=[2]"]

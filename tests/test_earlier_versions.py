@@ -14,9 +14,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import bnexp
-from bnexp import calibration
 from bnexp.cli import app
-from bnexp.runs_folder import list_runs
+from bnexp.planning import calibration
+from bnexp.storage.folder import list_runs
 
 BATCH = ["batch-bs16-lr0.1-s0-80d50b61", "batch-bs16-lr0.1-s1-dd87dbbd"]
 NONE = ["none-bs16-lr0.1-s0-19bde749", "none-bs16-lr0.1-s1-ea7f23e3"]

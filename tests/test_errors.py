@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bnexp.errors import DataError, failure, reason, shortage
+from bnexp.base.errors import DataError, failure, reason, shortage
 
 FULL = errno.ENOSPC, "No space left on device"
 

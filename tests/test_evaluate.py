@@ -14,12 +14,12 @@ from conftest import Tiny
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bnexp.base.errors import UsageError
 from bnexp.config import Config, from_mapping
 from bnexp.data import Dataset, Split
-from bnexp.errors import UsageError
 from bnexp.evaluate import SHUFFLES, STATS, TRAIN_IMAGES, evaluate, fold, norm_layers, precise_statistics, train_part
 from bnexp.models import build, init, unstack
-from bnexp.stack import Stack, train_step
+from bnexp.training.stack import Stack, train_step
 
 CPU = torch.device("cpu")
 SHAPES = {"1d": (2, 9), "2d": (2, 8, 6), "3d": (1, 4, 5, 4), "flat": (7,)}

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bnexp.files import atomic_write, dump_json, finite, write_json
+from bnexp.base.files import atomic_write, dump_json, finite, write_json
 
 
 def test_a_file_appears_whole(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_a_killed_process_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     path.write_bytes(b"old")
     code = (
-        "import os, pathlib, signal, sys\nfrom bnexp.files import atomic_write\n"
+        "import os, pathlib, signal, sys\nfrom bnexp.base.files import atomic_write\n"
         "with atomic_write(pathlib.Path(sys.argv[1])) as file:\n"
         "    file.write(b'half')\n    file.flush()\n    os.kill(os.getpid(), signal.SIGKILL)\n"
     )

@@ -13,8 +13,8 @@ import torch
 from bnexp.config import RESULTS_VERSION, Config, from_mapping
 from bnexp.data import load
 from bnexp.evaluate import STATS, evaluate
-from bnexp.stack import Stack, train_step
-from bnexp.train import fit
+from bnexp.training.fit import fit
+from bnexp.training.stack import Stack, train_step
 
 CPU = torch.device("cpu")
 ARMS: dict[str, dict[str, object]] = {

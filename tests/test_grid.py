@@ -10,17 +10,17 @@ import pytest
 import torch
 from torch import nn
 
-from bnexp.compose import expand
+from bnexp.base.errors import DataError
 from bnexp.config import DATASETS, Config
-from bnexp.cost import network_size, stack_seconds
-from bnexp.errors import DataError
-from bnexp.estimate import START_S, estimate
-from bnexp.grid import prepare, train_all
-from bnexp.group import find_group, group_of, store, to_csv
-from bnexp.live import Live, label
+from bnexp.config.compose import expand
+from bnexp.config.cost import network_size, stack_seconds
+from bnexp.execution.grid import prepare, train_all
+from bnexp.execution.live import Live, label
+from bnexp.execution.workers import DONE, Event
 from bnexp.models import build
-from bnexp.run import Run
-from bnexp.workers import DONE, Event
+from bnexp.planning.estimate import START_S, estimate
+from bnexp.storage.group import find_group, group_of, store, to_csv
+from bnexp.storage.run import Run
 
 GRID = ["model.widths=[4]", "train.steps=6", "train.batch_size=4", "model.norm=batch", "optim.lr=0.03,0.1", "seed=range(8)"]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from bnexp import hardware
-from bnexp.cluster import local_workers
+from bnexp.base import hardware
+from bnexp.base.hardware import computes_bf16, cpu_model, machine, on_gpu, torch_build, visible_gpus
 from bnexp.config import Config
-from bnexp.hardware import computes_bf16, cpu_model, machine, on_gpu, torch_build, visible_gpus
-from bnexp.plan import CACHE_BYTES, GPU_CACHE_BYTES, width
+from bnexp.execution.cluster import local_workers
+from bnexp.planning.plan import CACHE_BYTES, GPU_CACHE_BYTES, width
 
 
 def driver(folder: Path, monkeypatch: pytest.MonkeyPatch, *models: str, cuda: bool = True) -> None:
@@ -96,7 +96,10 @@ def test_a_machine_is_told_by_its_gpus_name_where_it_has_one(tmp_path: Path, mon
 
 
 def test_none_of_it_imports_torch() -> None:
-    code = "import sys, bnexp.grid as grid; from bnexp.hardware import *; on_gpu('auto'), machine(False); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, bnexp.execution.grid; from bnexp.base.hardware import *;"
+        "on_gpu('auto'), machine(False); sys.exit('torch' in sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

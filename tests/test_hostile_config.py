@@ -11,11 +11,10 @@ import faults_hostile_texts
 import pytest
 from faults_hostile import SECRET, Payload, Place
 
-from bnexp import plain_yaml
-from bnexp.compose import compose, group_choices
-from bnexp.config import Config
-from bnexp.errors import DataError, UsageError
-from bnexp.run import Run
+from bnexp.base.errors import DataError, UsageError
+from bnexp.config import Config, plain_yaml
+from bnexp.config.compose import compose, group_choices
+from bnexp.storage.run import Run
 
 PAYLOADS = faults_hostile_config.payloads()
 

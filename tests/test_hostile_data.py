@@ -15,10 +15,10 @@ import torch
 from faults_hostile import Payload, Place
 from PIL import Image
 
+from bnexp.base.errors import DataError
 from bnexp.config import DataConfig
 from bnexp.data import fingerprint, load
 from bnexp.data import folder as folders
-from bnexp.errors import DataError
 
 PAYLOADS = faults_hostile_data.payloads()
 CPU = torch.device("cpu")

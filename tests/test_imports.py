@@ -37,7 +37,7 @@ class AtFirstStep:
     '''Watches for the module that trains, and puts an end to the process where its first step has been made.'''
 
     def find_spec(self, name, path, target=None):
-        if name == "bnexp.stack":
+        if name == "bnexp.training.stack":
             sys.meta_path.remove(self)
             from importlib.util import find_spec
 
@@ -108,7 +108,7 @@ def test_the_first_step_waits_for_no_library_it_does_without(tmp_path: Path) -> 
     """torch, Hydra and TensorBoard's writer, into which the run's beginning goes, are needed. What torch brings itself is compared, as it
     differs from version to version."""
     found = imported(AT_FIRST_STEP, "train", *TINY, "--runs-dir", str(tmp_path))
-    assert {"torch", "bnexp.stack"} <= found
+    assert {"torch", "bnexp.training.stack"} <= found
     own = imported("import sys, torch; print('IMPORTED', *sys.modules, file=sys.stderr)")
     unwanted = {"sklearn", "scipy", "pandas", "matplotlib", "torchvision", "distributed", "dask", "pydantic", "jinja2", "sympy"}
     unwanted |= {

@@ -12,15 +12,16 @@ from conftest import Tiny
 from tensorboard.compat.proto.event_pb2 import Event
 from test_runs_folder import CONFIG, bn, interrupt
 
-from bnexp import files, records
-from bnexp.checkpoint import save_checkpoint
+from bnexp.base import files
+from bnexp.base.errors import DataError
 from bnexp.config import from_mapping
-from bnexp.errors import DataError
-from bnexp.events.files import cut_after, write_events
-from bnexp.launch import launch
-from bnexp.run import Run
-from bnexp.runs_folder import list_runs
-from bnexp.stack import Stack, train_step
+from bnexp.execution.launch import launch
+from bnexp.storage import curves as records
+from bnexp.storage.checkpoint import save_checkpoint
+from bnexp.storage.folder import list_runs
+from bnexp.storage.run import Run
+from bnexp.tensorboard.files import cut_after, write_events
+from bnexp.training.stack import Stack, train_step
 
 LARGE = 2**40
 """Bytes of a hole."""

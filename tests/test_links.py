@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from test_damage import bn, is_told
 
-from bnexp.files import cut_file, open_log, read_checked_json, write_checked_json
-from bnexp.locks import holding, is_held
-from bnexp.run import Run, locked
-from bnexp.runs_folder import list_runs, rows_of
+from bnexp.base.files import cut_file, open_log, read_checked_json, write_checked_json
+from bnexp.base.locks import holding, is_held
+from bnexp.storage.folder import list_runs, rows_of
+from bnexp.storage.run import Run, locked
 
 TINY = ["data.subset=100", "train.batch_size=16", "train.steps=8", "train.checkpoint_every=2", "model.widths=[4]"]
 
@@ -24,7 +24,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs_dir = tmp_path_factory.mktemp("interrupted")
     polled = iter([False] * 5)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bnexp.stop.Stop.__call__", lambda self: next(polled, True))
+        patch.setattr("bnexp.base.signals.Stop.__call__", lambda self: next(polled, True))
         assert bn(runs_dir, "train", *TINY).exit_code == 130
     return runs_dir
 

@@ -18,21 +18,21 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from bnexp.base.files import checked_json
+from bnexp.base.signals import Stop
 from bnexp.cli import app
-from bnexp.compose import expand
 from bnexp.config import METRICS, Config
-from bnexp.files import checked_json
-from bnexp.identity import identify
-from bnexp.launch import launch
-from bnexp.live import Live
-from bnexp.plan import Planned, plan
-from bnexp.run import locked
-from bnexp.runs_folder import list_runs, rows_of
-from bnexp.stop import Stop
+from bnexp.config.compose import expand
+from bnexp.execution.identity import identify
+from bnexp.execution.launch import launch
+from bnexp.execution.live import Live
+from bnexp.execution.terminal import Terminal
+from bnexp.execution.workers import run_stacks
+from bnexp.planning.plan import Planned, plan
+from bnexp.storage.folder import list_runs, rows_of
+from bnexp.storage.run import locked
 from bnexp.tables import LISTED, list_table
-from bnexp.terminal import Terminal
-from bnexp.train import BLOCK
-from bnexp.workers import run_stacks
+from bnexp.training.fit import BLOCK
 
 SMALL = {"model.widths": [4], "train.epochs": None, "device": "cpu"}
 OFF = {f"metrics.{name}": False for name in METRICS}

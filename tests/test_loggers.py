@@ -7,8 +7,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bnexp.config import Config
-from bnexp.loggers import RunLog
-from bnexp.run import Run
+from bnexp.execution.logs import RunLog
+from bnexp.storage.run import Run
 
 
 @pytest.fixture

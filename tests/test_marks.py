@@ -14,7 +14,7 @@ from test_analysis_rows import make_row
 from test_tables import compared, printed, result_of, said
 
 from bnexp.analysis import compare_arms
-from bnexp.sweep import Result
+from bnexp.studies.sweep import Result
 from bnexp.tables import comparison_tables, list_table, sweep_tables
 from bnexp.tables.compare import headline, same_lr
 from bnexp.tables.marks import lowest

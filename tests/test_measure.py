@@ -11,15 +11,17 @@ import pytest
 import torch
 from conftest import Tiny
 
-from bnexp import measure, noise_law, plan
-from bnexp.batches import MOST_AHEAD
-from bnexp.calibration import has_lost
+from bnexp.base.errors import UsageError
 from bnexp.config import Config, from_mapping
-from bnexp.errors import UsageError
-from bnexp.measure import LEAD_STEPS, ROUNDS, TURN_STEPS, WARMUP_STEPS, Measurer, calibrate
-from bnexp.stack import Stack
-from bnexp.terminal import Terminal
-from bnexp.timing import step_times
+from bnexp.execution import measure
+from bnexp.execution.measure import LEAD_STEPS, ROUNDS, TURN_STEPS, WARMUP_STEPS, Measurer, calibrate
+from bnexp.execution.terminal import Terminal
+from bnexp.execution.timing import step_times
+from bnexp.planning import plan
+from bnexp.planning.calibration import has_lost
+from bnexp.studies import noise_law
+from bnexp.training.batches import MOST_AHEAD
+from bnexp.training.stack import Stack
 
 MLP = from_mapping({"model": {"name": "mlp", "widths": [6]}, "train": {"batch_size": 8, "steps": 5}, "device": "cpu"})
 DIGITS = (1, 8, 8), 1437, 10
@@ -109,7 +111,7 @@ def test_each_stack_is_warm_before_it_is_timed_and_makes_as_many_steps_a_turn(ti
             super().__init__(*args)  # type: ignore[arg-type]
             stacks.append(self)
 
-    monkeypatch.setattr("bnexp.measure.Stack", Seen)
+    monkeypatch.setattr("bnexp.execution.measure.Stack", Seen)
     found = calibrate(MLP, tiny((5,)), torch.device("cpu"), (1, 2), 600.0)
     assert found is not None
     assert [stack.runs for stack in stacks] == [1, 2]

@@ -15,8 +15,8 @@ from bnexp.data import Dataset
 from bnexp.metrics import LOOKED, Measured, Observer, batch_noise
 from bnexp.metrics import SAMPLED as REGISTRY
 from bnexp.metrics.schedule import MOST_SAMPLES, log_spaced, sampled_steps
-from bnexp.stack import Stack
-from bnexp.train import fit
+from bnexp.training.fit import fit
+from bnexp.training.stack import Stack
 
 CPU = torch.device("cpu")
 SHAPES = {"1d": (2, 9), "2d": (1, 8, 6), "3d": (2, 4, 5, 4), "flat": (7,)}

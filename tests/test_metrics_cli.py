@@ -13,10 +13,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from typer.testing import CliRunner, Result
 
 from bnexp.cli import app
-from bnexp.compose import compose
 from bnexp.config import METRICS
-from bnexp.records import curves
-from bnexp.runs_folder import list_runs
+from bnexp.config.compose import compose
+from bnexp.storage.curves import curves
+from bnexp.storage.folder import list_runs
 
 SHORT = ["model.widths=[4,4]", "train.epochs=null", "train.steps=24", "train.eval_every=8", "--quiet"]
 README = (Path(__file__).parent.parent / "README.md").read_text()

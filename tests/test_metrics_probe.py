@@ -22,7 +22,7 @@ from bnexp.metrics import against_precise, batch_law, batch_noise, batch_stats, 
 from bnexp.metrics.probe import QUANTILES, Seen, look, quantiles
 from bnexp.metrics.twin import Twin
 from bnexp.models import anatomy, build, init, work_in_place
-from bnexp.stack import Stack, train_step
+from bnexp.training.stack import Stack, train_step
 
 CPU = torch.device("cpu")
 PLACEMENTS = ["conv-norm-relu", "norm-conv-relu", "conv-relu-norm"]

@@ -19,7 +19,7 @@ from bnexp.metrics import ics, landscape, noise_scale, sharpness
 from bnexp.metrics.sample import Sample
 from bnexp.metrics.twin import Twin
 from bnexp.models import Linear, anatomy
-from bnexp.stack import Stack, train_step
+from bnexp.training.stack import Stack, train_step
 
 CPU = torch.device("cpu")
 

@@ -12,14 +12,14 @@ import torch
 from PIL import Image
 from test_damage import bn
 
-from bnexp.compose import compose, expand
+from bnexp.base.errors import DataError, UsageError
 from bnexp.config import DataConfig, from_mapping
+from bnexp.config.compose import compose, expand
 from bnexp.data import fingerprint, load
 from bnexp.data.folder import list_images
-from bnexp.errors import DataError, UsageError
-from bnexp.identity import identify_saved
-from bnexp.run import Run
-from bnexp.runs_folder import list_runs
+from bnexp.execution.identity import identify_saved
+from bnexp.storage.folder import list_runs
+from bnexp.storage.run import Run
 
 TINY = ["data=folder", "data.image_size=8", "train.batch_size=8", "train.steps=6", "model.widths=[4]", "metrics=off", "threads=1"]
 
@@ -83,7 +83,7 @@ def test_an_interrupted_stack_is_resumed_where_its_data_are_now(place: Path) -> 
     shutil.rmtree("runs")
     polled = iter([False] * 3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bnexp.stop.Stop.__call__", lambda self: next(polled, True))
+        patch.setattr("bnexp.base.signals.Stop.__call__", lambda self: next(polled, True))
         assert bn(Path("runs"), "train", *TINY, "data.root=a", "--seeds", "2").exit_code == 130
     Path("a").rename("b")
     fill(place / "other", shade=9)

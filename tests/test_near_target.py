@@ -15,11 +15,11 @@ import torch
 from conftest import Tiny
 
 from bnexp.config import Config, from_mapping
-from bnexp.cost import evaluation_steps
+from bnexp.config.cost import evaluation_steps
 from bnexp.data import Dataset
-from bnexp.launch import launch
-from bnexp.stack import Stack
-from bnexp.train import extra_evaluations, fit, pauses
+from bnexp.execution.launch import launch
+from bnexp.training.fit import extra_evaluations, fit, pauses
+from bnexp.training.stack import Stack
 
 CPU = torch.device("cpu")
 SEEDS = (0, 1, 2)

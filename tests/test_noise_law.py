@@ -23,8 +23,8 @@ from bnexp.evaluate import precise_statistics, using
 from bnexp.metrics import batch_law
 from bnexp.metrics.layer_law import LayerLaw, WithReplacement, layer_law
 from bnexp.models import build, init
-from bnexp.noise_law import BATCH_SIZES, DRAWS, check_sizes, draws_of, law, with_replacement
-from bnexp.stack import Stack, train_step
+from bnexp.studies.noise_law import BATCH_SIZES, DRAWS, check_sizes, draws_of, law, with_replacement
+from bnexp.training.stack import Stack, train_step
 
 CPU = torch.device("cpu")
 

@@ -182,7 +182,7 @@ def test_dead_relus(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every channel's beta far below zero: nothing passes, the network is a constant, and each metric is a number or null."""
     import torch
 
-    from bnexp import stack as training
+    from bnexp.training import stack as training
 
     original = training.init
 
@@ -215,7 +215,7 @@ def test_weights_that_overflow(place: Path, precision: str, norm: str, monkeypat
     """Without norm, activations beyond the largest number: diverged. Batch norm divides them again, as long as their squares fit."""
     import torch
 
-    from bnexp import stack as training
+    from bnexp.training import stack as training
 
     original = training.init
 

@@ -14,7 +14,7 @@ from torch.optim import lr_scheduler
 from bnexp import config as names
 from bnexp.config import ModelConfig, OptimConfig
 from bnexp.models import build, unstack
-from bnexp.optim import OPTIMIZERS, SCHEDULES, StackedOptimizer, lr_factor, make_optimizer
+from bnexp.training.optimizer import OPTIMIZERS, SCHEDULES, StackedOptimizer, lr_factor, make_optimizer
 
 MODEL, SHAPE = ModelConfig(widths=(3, 4), placement="conv-relu-norm"), (2, 5, 5)  # convolutions with biases, norms, a head
 VARIANTS = {

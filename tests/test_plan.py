@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bnexp.compose import expand
 from bnexp.config import Config
-from bnexp.identity import identify
-from bnexp.plan import Planned, plan
+from bnexp.config.compose import expand
+from bnexp.execution.identity import identify
+from bnexp.planning.plan import Planned, plan
 
 
 def stacks_in(runs_dir: Path, overrides: list[str]) -> list[Planned]:

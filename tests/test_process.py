@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from bnexp.run import Run
-from bnexp.runs_folder import list_runs
+from bnexp.storage.folder import list_runs
+from bnexp.storage.run import Run
 
 ROOT = Path(__file__).parent.parent
 BNEXP = [sys.executable, "-m", "bnexp"]
@@ -187,7 +187,8 @@ def test_too_little_memory_for_pytorch_is_one_sentence(tmp_path: Path) -> None:
 
 NO_THREADS = """
 import os, resource
-from bnexp import cluster, local_cluster
+from bnexp.execution import cluster
+from bnexp.execution import local_cluster
 
 if os.getuid() == 0:  # whom no such limit holds
     os.setgroups([]), os.setgid(65534), os.setuid(65534)

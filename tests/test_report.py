@@ -16,11 +16,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from bnexp.cli import app
-from bnexp.group import find_group
-from bnexp.records import curves
 from bnexp.report.chapters import chapters
-from bnexp.run import Run
-from bnexp.runs_folder import list_runs, rows_of
+from bnexp.storage.curves import curves
+from bnexp.storage.folder import list_runs, rows_of
+from bnexp.storage.group import find_group
+from bnexp.storage.run import Run
 
 SHORT = ["train.epochs=null", "train.steps=24", "model.widths=[8]", "train.eval_every=4", "device=cpu", "--workers", "0", "--quiet"]
 SIZE = "sweep batch-size --values 16,32 --seeds 2 optim.lr=0.01,0.1,1e6 metrics=full"

@@ -13,20 +13,20 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from bnexp import launch as launching
-from bnexp import records
+from bnexp.base.signals import Stop
 from bnexp.cli import app
 from bnexp.cli.options import print_json
 from bnexp.config import Config
-from bnexp.engine import train_stack
-from bnexp.identity import identify
-from bnexp.launch import launch
-from bnexp.plan import plan
-from bnexp.run import Run
-from bnexp.runs_folder import list_runs
-from bnexp.stack_folder import StackFolder
-from bnexp.stop import Stop
-from bnexp.terminal import Terminal
+from bnexp.execution import launch as launching
+from bnexp.execution.identity import identify
+from bnexp.execution.job import train_stack
+from bnexp.execution.launch import launch
+from bnexp.execution.terminal import Terminal
+from bnexp.planning.plan import plan
+from bnexp.storage import curves as records
+from bnexp.storage.folder import list_runs
+from bnexp.storage.run import Run
+from bnexp.storage.stack_folder import StackFolder
 
 TINY = ["model.widths=[4,4]", "train.steps=24", "train.eval_every=8"]
 CONFIG = Config().replace(
@@ -379,7 +379,7 @@ def test_a_run_whose_removal_was_cut_short_can_be_named_to_be_removed(runs_dir: 
         shutil.copytree(runs_dir, copied.runs_dir)
         with monkeypatch.context() as patch:
             patch.setattr(Path, "unlink", dying_unlink)
-            patch.setattr("bnexp.run.shutil.rmtree", dying_rmtree)
+            patch.setattr("bnexp.storage.run.shutil.rmtree", dying_rmtree)
             left[0] = done
             with pytest.raises(Killed):
                 copied.remove()

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from bnexp.sparkline import BLOCKS, LOST, drawable, sparkline
+from bnexp.base.sparkline import BLOCKS, LOST, drawable, sparkline
 
 Curve = list[tuple[int, float]]
 NAN = math.nan

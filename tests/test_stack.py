@@ -14,7 +14,7 @@ from bnexp.config import Config, from_mapping
 from bnexp.data import Dataset
 from bnexp.evaluate import STATS, evaluate
 from bnexp.models import unstack
-from bnexp.stack import Stack, train_step
+from bnexp.training.stack import Stack, train_step
 
 CPU = torch.device("cpu")
 SHAPES = {"1d": (2, 9), "2d": (1, 8, 6), "3d": (2, 4, 5, 4), "flat": (7,)}

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from test_runs_folder import CONFIG, bn, interrupt
 
-from bnexp.files import read_checked_json, write_checked_json
-from bnexp.group import Group
-from bnexp.launch import launch
-from bnexp.run import locked
-from bnexp.runs_folder import list_runs
-from bnexp.stack_folder import drop_spent
+from bnexp.base.files import read_checked_json, write_checked_json
+from bnexp.execution.launch import launch
+from bnexp.storage.folder import list_runs
+from bnexp.storage.group import Group
+from bnexp.storage.run import locked
+from bnexp.storage.stack_folder import drop_spent
 
 
 @pytest.fixture

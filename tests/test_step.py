@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bnexp import load
+from bnexp.base.errors import BnexpError, UsageError
 from bnexp.config import Config, from_mapping
 from bnexp.data import Dataset
-from bnexp.errors import BnexpError, UsageError
-from bnexp.launch import launch, resume
+from bnexp.execution.launch import launch, resume
+from bnexp.execution.timing import take_turns
 from bnexp.metrics.twin import Twin
 from bnexp.models import build, work_in_place
-from bnexp.stack import Stack, train_step
-from bnexp.step import EAGER_STEPS, Replayed, Update, make_update, own_compiler_cache
-from bnexp.timing import take_turns
+from bnexp.training.stack import Stack, train_step
+from bnexp.training.update import EAGER_STEPS, Replayed, Update, make_update, own_compiler_cache
 
 CPU = torch.device("cpu")
 STEPS = EAGER_STEPS + 7

@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bnexp.config import from_mapping
 from bnexp.models import build, init
-from bnexp.stack import Stack, train_step
+from bnexp.training.stack import Stack, train_step
 
 CPU = torch.device("cpu")
 SHAPE, BATCH = (1, 8, 8), 16
@@ -131,7 +131,7 @@ def floor(norm: str) -> Callable[[], None]:
 def test_operators_of_a_step_beside_the_floor(
     norm: str, ahead_bytes: int, beyond: int, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bnexp.batches.AHEAD_BYTES", ahead_bytes)
+    monkeypatch.setattr("bnexp.training.batches.AHEAD_BYTES", ahead_bytes)
     stack = made(tiny, **{"model.norm": norm})
     ours, plain = cost(lambda: train_step(stack)), cost(floor(norm))
     assert plain.total > 40  # it counts
@@ -149,7 +149,7 @@ def test_a_stack_has_the_operators_of_one_run(tiny: Tiny) -> None:
 @pytest.mark.parametrize(("ahead_bytes", "beyond"), [(1, BEYOND_BYTES_MAKING), (2**18, BEYOND_BYTES)])
 @pytest.mark.parametrize("norm", ["batch", "none"])
 def test_bytes_of_a_step_beside_the_floor(norm: str, ahead_bytes: int, beyond: int, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bnexp.batches.AHEAD_BYTES", ahead_bytes)
+    monkeypatch.setattr("bnexp.training.batches.AHEAD_BYTES", ahead_bytes)
     stack = made(tiny, **{"model.norm": norm})
     ours, plain = cost(lambda: train_step(stack)), cost(floor(norm))
     maps = 4 * BATCH * sum(2 * width * side * side for width, side in ((4, 8), (8, 4), (8, 2)))
@@ -162,7 +162,7 @@ def test_bytes_of_a_step_beside_the_floor(norm: str, ahead_bytes: int, beyond: i
 @pytest.mark.parametrize("runs", [1, 4])
 def test_a_step_reads_nothing_back(kind: dict[str, Any], runs: int, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps of one epoch: where the next begins, its order goes to the device, and nothing comes back either way."""
-    monkeypatch.setattr("bnexp.batches.AHEAD_BYTES", 1)  # each step makes its batch
+    monkeypatch.setattr("bnexp.training.batches.AHEAD_BYTES", 1)  # each step makes its batch
     stack = made(tiny, runs, **kind)
     with reads_refused(monkeypatch) as asked, Cost() as counted:
         train_step(stack)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from test_process import BNEXP, SLOW, finish, logged, start, wait_for
 
-from bnexp.runs_folder import list_runs
-from bnexp.stop import SIGNALS, Stop, deaf, handle
+from bnexp.base.signals import SIGNALS, Stop, deaf, handle
+from bnexp.storage.folder import list_runs
 
 TINY = ["train.steps=16", "model.widths=[2]"]
 GRID = ["sweep", "grid", *TINY, "optim.lr=0.01,0.1", "--seeds", "1", "--workers", "0"]
@@ -20,7 +20,7 @@ GRID = ["sweep", "grid", *TINY, "optim.lr=0.01,0.1", "--seeds", "1", "--workers"
 
 def patched(patch: str, *args: str, runs_dir: Path) -> subprocess.Popen[str]:
     """A bnexp in which `patch` has been run before."""
-    script = f"import sys, time, bnexp.engine as engine\n{patch}\nfrom bnexp.cli import main\nmain()"
+    script = f"import sys, time, bnexp.execution.job as engine\n{patch}\nfrom bnexp.cli import main\nmain()"
     command = [sys.executable, "-c", script, *args, "--runs-dir", str(runs_dir)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

@@ -14,10 +14,10 @@ import torch
 from conftest import Tiny
 from test_runs_folder import CONFIG, bn, interrupt
 
-from bnexp.checkpoint import load_checkpoint
 from bnexp.config import from_mapping
-from bnexp.stack import Stack
-from bnexp.train import fit, speed
+from bnexp.storage.checkpoint import load_checkpoint
+from bnexp.training.fit import fit, speed
+from bnexp.training.stack import Stack
 
 CPU = torch.device("cpu")
 WRONG: tuple[Any, ...] = (None, "x", [], {}, {0: {}}, -5, 0, 2**70, 0.5, -1.0, 1e300, float("nan"), True, torch.zeros(3, 7))

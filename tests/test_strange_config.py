@@ -10,13 +10,13 @@ import pytest
 import yaml
 from test_runs_folder import CONFIG, bn, interrupt
 
+from bnexp.base.errors import BnexpError, DataError, UsageError
+from bnexp.base.files import read_checked_json, write_checked_json
 from bnexp.config import from_mapping
-from bnexp.errors import BnexpError, DataError, UsageError
-from bnexp.files import read_checked_json, write_checked_json
-from bnexp.launch import launch
-from bnexp.run import Run
-from bnexp.runs_folder import list_runs
-from bnexp.timing import step_times
+from bnexp.execution.launch import launch
+from bnexp.execution.timing import step_times
+from bnexp.storage.folder import list_runs
+from bnexp.storage.run import Run
 
 LARGE = {"model.widths": [4096] * 60}
 """Blocks of a network of 70 GB, and as much again for its gradients and momentum."""
@@ -29,7 +29,7 @@ def test_step_times_of_what_no_memory_holds_are_refused(monkeypatch: pytest.Monk
     def run_out(*args: Any) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
 
-    monkeypatch.setattr("bnexp.timing.Stack", run_out)
+    monkeypatch.setattr("bnexp.execution.timing.Stack", run_out)
     with pytest.raises(BnexpError, match="There is not enough memory for this run"):
         step_times({"a": CONFIG})
 

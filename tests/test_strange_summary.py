@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from bnexp.base.errors import DataError
+from bnexp.base.files import read_checked_json
 from bnexp.cli import app
-from bnexp.errors import DataError
-from bnexp.files import read_checked_json
-from bnexp.run import FORMAT, Run
-from bnexp.runs_folder import list_runs
-from bnexp.summary_shape import MOST_DEPTH, check_summary
+from bnexp.storage.folder import list_runs
+from bnexp.storage.result import MOST_DEPTH, check_summary
+from bnexp.storage.run import FORMAT, Run
 
 TINY = ("data.subset=100", "train.batch_size=16", "train.steps=4", "model.widths=[4]", "metrics=off")
 DEEP = "DEEP"

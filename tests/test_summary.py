@@ -12,18 +12,18 @@ import torch
 from torch.nn import functional as F
 
 from bnexp.analysis.rows import tidy
-from bnexp.checkpoint import load_network
+from bnexp.base.errors import Interrupted
+from bnexp.base.signals import Stop
 from bnexp.config import Config
 from bnexp.data import load
-from bnexp.engine import train_stack
-from bnexp.errors import Interrupted
 from bnexp.evaluate import evaluate
-from bnexp.launch import launch
-from bnexp.plan import plan
-from bnexp.run import SUMMARY_KEYS, Run
-from bnexp.runs_folder import rows_of
-from bnexp.stop import Stop
-from bnexp.terminal import Terminal
+from bnexp.execution.job import train_stack
+from bnexp.execution.launch import launch
+from bnexp.execution.terminal import Terminal
+from bnexp.planning.plan import plan
+from bnexp.storage.checkpoint import load_network
+from bnexp.storage.folder import rows_of
+from bnexp.storage.run import SUMMARY_KEYS, Run
 
 CPU = torch.device("cpu")
 CONFIG = Config().replace(**{"model.widths": [4, 4], "train.epochs": None, "train.steps": 24, "train.eval_every": 8})

@@ -15,9 +15,9 @@ import pytest
 import torch
 from test_damage import bn
 
-from bnexp.engine import memory_in_one_sentence
-from bnexp.errors import BnexpError
-from bnexp.terminal import LastingConsole, watched
+from bnexp.base.errors import BnexpError
+from bnexp.execution.job import memory_in_one_sentence
+from bnexp.execution.terminal import LastingConsole, watched
 
 ROOT = Path(__file__).parent.parent
 TINY = ["data.subset=100", "train.batch_size=16", "train.steps=6", "model.widths=[4]", "metrics=off"]

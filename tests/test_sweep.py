@@ -11,12 +11,12 @@ import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from typer.testing import CliRunner, Result
 
+from bnexp.base.errors import UsageError
 from bnexp.cli import app
-from bnexp.compose import expand
 from bnexp.config import NORMS
-from bnexp.errors import UsageError
-from bnexp.runs_folder import list_runs
-from bnexp.sweep import ask, budget, equal_steps
+from bnexp.config.compose import expand
+from bnexp.storage.folder import list_runs
+from bnexp.studies.sweep import ask, budget, equal_steps
 
 TINY = ["model.widths=[4,4]", "train.steps=12"]
 

@@ -27,12 +27,12 @@ from bnexp.analysis import (
     small_batch_cost,
     with_holm,
 )
-from bnexp.compare import Compared
-from bnexp.sweep import Result
+from bnexp.execution.timing import StepTime
+from bnexp.studies.compare import Compared
+from bnexp.studies.sweep import Result
 from bnexp.tables import comparison_tables, sweep_tables
 from bnexp.tables.compare import audit_table, headline
 from bnexp.tables.text import Whole, difference, picks, times_faster
-from bnexp.timing import StepTime
 
 WIDTHS = (40, 60, 80, 200)
 MS = {"batch": (2.71, 2.62, 2.84), "group": (3.05, 2.97, 3.31), "none": (2.02, 1.93, 2.11)}

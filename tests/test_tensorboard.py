@@ -28,14 +28,14 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from typer.testing import CliRunner, Result
 
 from bnexp.analysis.rows import is_failure
-from bnexp.board import _linked, count
-from bnexp.checkpoint import load_model
 from bnexp.cli import app
 from bnexp.config import Config
-from bnexp.events import hparams
-from bnexp.group import Group, find_all, find_group
-from bnexp.run import Run
-from bnexp.runs_folder import flatten, list_runs
+from bnexp.storage.checkpoint import load_model
+from bnexp.storage.folder import flatten, list_runs
+from bnexp.storage.group import Group, find_all, find_group
+from bnexp.storage.run import Run
+from bnexp.tensorboard import hparams
+from bnexp.tensorboard.server import _linked, count
 
 SWEEP = ["lr", "--values", "0.1,1e20", "--seeds", "2", "model.widths=[4,4]", "train.steps=24", "train.eval_every=8", "train.batch_size=128"]
 HPARAMS = {"hparams/diverged", "hparams/steps_to_target"}

@@ -22,16 +22,16 @@ import pytest
 from test_tables import NUMBER
 from typer.testing import CliRunner
 
+from bnexp.base.signals import Stop
+from bnexp.base.sparkline import BLOCKS, LOST
 from bnexp.cli import app
-from bnexp.compose import expand
-from bnexp.grid import prepare, train_all
-from bnexp.launch import launch
-from bnexp.live import Live, label
-from bnexp.runs_folder import list_runs
-from bnexp.sparkline import BLOCKS, LOST
-from bnexp.stop import Stop
-from bnexp.terminal import POINTS, SHOWN, Look, Seen, Terminal, extend, fitted
-from bnexp.workers import DONE, Event, run_stacks
+from bnexp.config.compose import expand
+from bnexp.execution.grid import prepare, train_all
+from bnexp.execution.launch import launch
+from bnexp.execution.live import Live, label
+from bnexp.execution.terminal import POINTS, SHOWN, Look, Seen, Terminal, extend, fitted
+from bnexp.execution.workers import DONE, Event, run_stacks
+from bnexp.storage.folder import list_runs
 
 TINY = ["model.widths=[4,4]", "train.steps=24", "train.eval_every=8"]
 CODE = re.compile(r"\x1b\[[\d;?]*[a-zA-Z]")

@@ -9,13 +9,13 @@ import torch
 from conftest import Tiny
 from torch import Tensor
 
-from bnexp.batches import Batches
-from bnexp.clock import WARMUP_STEPS
+from bnexp.base.errors import UsageError
 from bnexp.config import Config, from_mapping
 from bnexp.data import Dataset
-from bnexp.errors import UsageError
-from bnexp.stack import Stack, train_step
-from bnexp.timing import FEWEST_TURNS, LEAD_STEPS, TURN_STEPS, step_times, take_turns
+from bnexp.execution.timing import FEWEST_TURNS, LEAD_STEPS, TURN_STEPS, step_times, take_turns
+from bnexp.training.batches import Batches
+from bnexp.training.clock import WARMUP_STEPS
+from bnexp.training.stack import Stack, train_step
 
 CPU = torch.device("cpu")
 TINY = Config().replace(**{"model.widths": [4], "train.epochs": None, "train.steps": 5, "device": "cpu"})

@@ -15,7 +15,7 @@ from test_process import SLOW, finish, logged, start, wait_for
 from typer.testing import CliRunner
 
 from bnexp.cli import app
-from bnexp.runs_folder import list_runs
+from bnexp.storage.folder import list_runs
 
 
 def bn(runs_dir: Path, *args: str) -> Any:

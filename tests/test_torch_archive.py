@@ -12,9 +12,9 @@ import torch
 from conftest import Tiny
 from test_strange_checkpoint import stacks
 
-from bnexp.checkpoint import load_checkpoint, load_model
-from bnexp.errors import DataError
-from bnexp.torch_archive import read_archive
+from bnexp.base.errors import DataError
+from bnexp.storage.checkpoint import load_checkpoint, load_model
+from bnexp.storage.torch_archive import read_archive
 
 SHARED = b"K\x01\x85q\x00" + b"".join(b"h%c\x86q%c" % (level, level + 1) for level in range(60))
 """A tuple of a tuple, each level twice the one below, in 60 levels."""

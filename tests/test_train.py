@@ -15,13 +15,13 @@ from conftest import Tiny
 from torch import nn
 from torch.nn import functional as F
 
-from bnexp.clock import WARMUP_STEPS
 from bnexp.config import Config, from_mapping
 from bnexp.data import Dataset
 from bnexp.evaluate import evaluate
 from bnexp.models import build
-from bnexp.stack import Stack, train_step
-from bnexp.train import fit, pauses, speed
+from bnexp.training.clock import WARMUP_STEPS
+from bnexp.training.fit import fit, pauses, speed
+from bnexp.training.stack import Stack, train_step
 
 CPU = torch.device("cpu")
 Records = list[tuple[int, int, dict[str, float]]]  # (step, run, values)
@@ -297,7 +297,7 @@ def test_losses_in_blocks_change_no_number(tiny: Tiny, monkeypatch: pytest.Monke
     data, changes = tiny((5,)), {"train.eval_every": 20, "train.checkpoint_every": 7}
     whole_stack = Stack(configs((0, 1), **changes), data, CPU)
     _, records = run_fit(whole_stack, data)
-    monkeypatch.setattr("bnexp.train.BLOCK", 3)
+    monkeypatch.setattr("bnexp.training.fit.BLOCK", 3)
     saved: list[dict[str, Any]] = []
     stack = Stack(configs((0, 1), **changes), data, CPU)
     _, in_blocks = run_fit(stack, data, save=lambda: saved.append(copy.deepcopy(stack.state_dict())))

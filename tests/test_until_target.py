@@ -14,14 +14,14 @@ import torch
 from conftest import Tiny
 from torch import Tensor
 
-from bnexp.checkpoint import load_model, load_network
 from bnexp.config import Config, from_mapping
 from bnexp.data import Dataset, load
 from bnexp.evaluate import STATS, evaluate
-from bnexp.launch import launch
+from bnexp.execution.launch import launch
 from bnexp.models import unstack
-from bnexp.stack import Stack
-from bnexp.train import fit
+from bnexp.storage.checkpoint import load_model, load_network
+from bnexp.training.fit import fit
+from bnexp.training.stack import Stack
 
 CPU = torch.device("cpu")
 SEEDS = (0, 1, 2, 3)

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from bnexp.compose import expand
-from bnexp.errors import Interrupted, UsageError
-from bnexp.identity import identify
-from bnexp.plan import Planned, plan
-from bnexp.run import Run
-from bnexp.runs_folder import list_runs
-from bnexp.stop import Stop
-from bnexp.workers import Event, run_stacks
+from bnexp.base.errors import Interrupted, UsageError
+from bnexp.base.signals import Stop
+from bnexp.config.compose import expand
+from bnexp.execution.identity import identify
+from bnexp.execution.workers import Event, run_stacks
+from bnexp.planning.plan import Planned, plan
+from bnexp.storage.folder import list_runs
+from bnexp.storage.run import Run
 
 GRID = ["model.widths=[4,4]", "train.steps=30", "train.epochs=null", "model.norm=batch,none", "optim.lr=0.03,0.1", "seed=range(2)"]
 LONG = [*GRID, "train.steps=2000", "train.checkpoint_every=50", "train.eval_every=1000"]

@@ -12,11 +12,11 @@ import faults_input
 import psutil
 import pytest
 
-from bnexp.compose import MOST_LETTERS, compose, expand
+from bnexp.base.errors import UsageError, one_line
 from bnexp.config import MOST_WIDTHS, Config
-from bnexp.cost import least_bytes
+from bnexp.config.compose import MOST_LETTERS, compose, expand
+from bnexp.config.cost import least_bytes
 from bnexp.data import arrays
-from bnexp.errors import UsageError, one_line
 
 SEED = 20_150_211
 
@@ -167,7 +167,7 @@ def test_the_least_memory_is_no_more_than_what_training_takes() -> None:
 
     from bnexp.data import load
     from bnexp.models import logits, losses
-    from bnexp.stack import Stack, train_step
+    from bnexp.training.stack import Stack, train_step
 
     for overrides in (
         [], ["model.norm=none"], ["model.norm=noisy"], ["model.norm=frozen"], ["optim=adam"], ["optim.momentum=0"], ["precision=bf16"],

@@ -1,7 +1,7 @@
 """What runs say together: rows, means with intervals, pairs by seed, steps and seconds to target, learning rates, arms, batch sizes, grids,
 whether runs can be compared, and whether that is fair.
 
-Everything takes flat rows (`bnexp.runs_folder`) and gives frozen dataclasses that `dataclasses.asdict` makes plain. No torch; scipy only
+Everything takes flat rows (`bnexp.storage.folder`) and gives frozen dataclasses that `dataclasses.asdict` makes plain. No torch; scipy only
 where it is needed. What counts as a result and what a diverged run scores: `rows`.
 """
 

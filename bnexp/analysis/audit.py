@@ -28,7 +28,7 @@ from bnexp.analysis.rows import (
     varying,
 )
 from bnexp.analysis.words import count, label
-from bnexp.keys import show
+from bnexp.config.fields import show
 
 NETWORK = ("config.data.name", "config.data.image_size", "config.model.name", "config.model.widths", "config.model.activation")
 """What initial weights depend on beside the seed."""

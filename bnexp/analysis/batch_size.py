@@ -29,7 +29,7 @@ from bnexp.analysis.rows import (
 )
 from bnexp.analysis.target import Quartiles, Ratio
 from bnexp.analysis.tuning import tune
-from bnexp.errors import UsageError, one_of
+from bnexp.base.errors import UsageError, one_of
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from bnexp.analysis.rows import (
     varying_keys,
 )
 from bnexp.analysis.target import Quartiles, quartiles_to_target
-from bnexp.errors import UsageError, did_you_mean
+from bnexp.base.errors import UsageError, did_you_mean
 
 
 @dataclass(frozen=True)

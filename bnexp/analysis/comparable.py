@@ -22,9 +22,9 @@ from bnexp.analysis.rows import (
     until_target,
     varying,
 )
+from bnexp.base.errors import UsageError
 from bnexp.config import KEYS
-from bnexp.errors import UsageError
-from bnexp.keys import show
+from bnexp.config.fields import show
 
 DATA = tuple(f"data.{key}" for key in ("name", "subset", "split_seed", "val_fraction", "image_size"))
 """What the images are: all data keys but where they lie and how they are augmented."""
@@ -43,6 +43,14 @@ class Arms:
     labels: tuple[str, ...]
     """Every arm's, in the order of the runs."""
     baseline: str
+
+    @classmethod
+    def stored(cls, arms: Any) -> Arms | None:
+        """The arms that a group stored; None for anything else."""
+        try:
+            return cls(tuple(map(str, arms["treatment"])), tuple(map(str, arms["labels"])), str(arms["baseline"]))
+        except (KeyError, TypeError):
+            return None
 
     def arm_of(self, row: Row) -> str:
         """`batch`; `momentum=0.01`; `batch, placement=conv-norm-relu`. Keys that the run does not read are left out."""

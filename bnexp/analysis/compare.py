@@ -41,7 +41,7 @@ from bnexp.analysis.rows import (
 )
 from bnexp.analysis.target import Interval, Quartiles, Ratio, quartiles_to_target, ratio_to_target
 from bnexp.analysis.tuning import tune
-from bnexp.errors import UsageError, did_you_mean, one_of
+from bnexp.base.errors import UsageError, did_you_mean, one_of
 
 SHARE, DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)
 

@@ -16,9 +16,9 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
+from bnexp.base.errors import UsageError
 from bnexp.config import MATTERS, Config
-from bnexp.errors import UsageError
-from bnexp.keys import leaves
+from bnexp.config.fields import leaves
 
 Row = Mapping[str, Any]
 ArmOf = Callable[[Row], str]

@@ -15,10 +15,10 @@ import typer
 from typer.core import TyperGroup
 
 from bnexp import __version__
+from bnexp.base.errors import BnexpError, failure, more_files, one_line, shortage
+from bnexp.base.signals import INTERRUPTED, interrupt, leave
 from bnexp.cli.glance import at_a_glance
 from bnexp.cli.streams import outlive_readers, say
-from bnexp.errors import BnexpError, failure, more_files, one_line, shortage
-from bnexp.stop import INTERRUPTED, interrupt, leave
 
 ORDER = ("train", "sweep", "compare", "evaluate", "resume", "runs", "stats", "report", "config", "tensorboard")
 """The commands as the help lists them."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bnexp.base.errors import UsageError, short
 from bnexp.cli.app import app
 from bnexp.cli.cautions import caution
 from bnexp.cli.options import (
@@ -26,12 +27,11 @@ from bnexp.cli.options import (
 )
 from bnexp.cli.results import Out, check_out, end, report_on, store_means, store_results, try_report
 from bnexp.cli.streams import say
-from bnexp.errors import UsageError, short
 
 if TYPE_CHECKING:
     from bnexp.config import Config
-    from bnexp.grid import Prepared
-    from bnexp.launch import Outcome
+    from bnexp.execution.grid import Prepared
+    from bnexp.execution.launch import Outcome
 
 SOME_FAILED = 3
 
@@ -94,11 +94,11 @@ def sweep(
       bnexp sweep lr data=waveforms --dry-run
       bnexp sweep grid optim.lr=0.01,0.1,1 model.norm=batch,none 'seed=range(5)' --out results
     """
-    from bnexp import sweep as sweeps
     from bnexp.analysis import tidy
-    from bnexp.grid import prepare, train_all, widths_here
-    from bnexp.runs_folder import rows_of
-    from bnexp.terminal import Terminal
+    from bnexp.execution.grid import prepare, train_all, widths_here
+    from bnexp.execution.terminal import Terminal
+    from bnexp.storage.folder import rows_of
+    from bnexp.studies import sweep as sweeps
 
     _check_machine(workers, scheduler)
     asked = sweeps.ask(kind.value, overrides or [], values=listed(values, "--values"), seeds=seeds, config_dir=config_dir)
@@ -177,13 +177,15 @@ def compare(
       bnexp compare --no-bn --refine --margin 0.5 --seeds 20
       bnexp compare batch-bs32-lr0.1-s0 none-bs32-lr0.1-s0
     """
-    from bnexp import compare as compares
+    from dataclasses import asdict
+
     from bnexp.analysis import arms_of, tidy
-    from bnexp.grid import prepare, train_all, widths_here
-    from bnexp.group import group_of
-    from bnexp.launch import Outcome
-    from bnexp.runs_folder import find_run, rows_of
-    from bnexp.terminal import Terminal
+    from bnexp.execution.grid import prepare, train_all, widths_here
+    from bnexp.execution.launch import Outcome
+    from bnexp.execution.terminal import Terminal
+    from bnexp.storage.folder import find_run, rows_of
+    from bnexp.storage.group import group_of
+    from bnexp.studies import compare as compares
 
     if margin is not None and not 0 < margin < 100:
         raise UsageError(f"--margin {margin:g} is not a margin in points of accuracy; give one above 0 and below 100, as in --margin 0.5.")
@@ -207,7 +209,7 @@ def compare(
         check_out(out)
         outcome = Outcome(runs, frozenset(run.id for run in runs))
         with suppress(OSError):  # what cannot be written there is said below
-            group_of(runs).store_members("compare", {"": runs}, arms)
+            group_of(runs).store_members("compare", {"": runs}, asdict(arms))
     else:
         if not (no_bn or norm):
             raise UsageError("Say what to compare: --no-bn, --norm NAME, or two or more runs.")
@@ -245,8 +247,8 @@ def _check_machine(workers: int | None, scheduler: str | None) -> None:
     if workers is not None and scheduler is not None:
         raise UsageError("--workers counts processes on this machine, and --scheduler names another's; give one of them.")
     if scheduler is not None:
-        from bnexp.cluster import address_of
-        from bnexp.doors import is_open
+        from bnexp.base.network import is_open
+        from bnexp.execution.cluster import address_of
 
         if is_open(address := address_of(scheduler)):
             say(
@@ -256,7 +258,7 @@ def _check_machine(workers: int | None, scheduler: str | None) -> None:
 
 
 def _print_many(outcome: Outcome, plain: Mapping[str, Any]) -> None:
-    from bnexp.files import finite
+    from bnexp.base.files import finite
 
     print_json({"runs": outcome.summaries, "reused": sorted(outcome.reused), "failed": dict(outcome.failed), **finite(dict(plain))})
 

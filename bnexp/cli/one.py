@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bnexp.base.errors import UsageError, short
 from bnexp.cli.app import app
 from bnexp.cli.cautions import caution
 from bnexp.cli.options import (
@@ -27,11 +28,10 @@ from bnexp.cli.options import (
     print_json,
 )
 from bnexp.cli.streams import say
-from bnexp.errors import UsageError, short
 
 if TYPE_CHECKING:
     from bnexp.config import Config
-    from bnexp.launch import Outcome
+    from bnexp.execution.launch import Outcome
 
 
 @app.command()
@@ -56,8 +56,8 @@ def train(
       bnexp train model.norm=none optim.lr=0.03 --seeds 5
       bnexp train data=mnist train.epochs=2 train.batch_size=64
     """
-    from bnexp.compose import compose
-    from bnexp.launch import launch
+    from bnexp.config.compose import compose
+    from bnexp.execution.launch import launch
 
     config = compose(overrides or [], config_dir)
     caution([config], quiet)
@@ -95,9 +95,9 @@ def evaluate(
       bnexp evaluate last --folded
       bnexp evaluate last data.root=photos-moved
     """
-    from bnexp.runs_folder import find_run
-    from bnexp.saved import evaluate_saved
-    from bnexp.terminal import Terminal
+    from bnexp.execution.terminal import Terminal
+    from bnexp.storage.folder import find_run
+    from bnexp.studies.re_evaluation import evaluate_saved
 
     which = ("running", "precise", "batch") if stats is Stats.ALL else (stats.value,)
     now = placed(place)
@@ -127,8 +127,8 @@ def resume(
     Example:
       bnexp resume last
     """
-    from bnexp.launch import resume as go_on
-    from bnexp.runs_folder import find_run
+    from bnexp.execution.launch import resume as go_on
+    from bnexp.storage.folder import find_run
 
     now = placed(place)
     _print_outcome(go_on(find_run(run, runs_dir), quiet=quiet, place=now), json, quiet)
@@ -145,9 +145,9 @@ def config(
       bnexp config
       bnexp config data=cifar10 optim=adam train.epochs=20
     """
-    from bnexp.compose import compose
     from bnexp.config import to_mapping
-    from bnexp.run import to_yaml
+    from bnexp.config.compose import compose
+    from bnexp.storage.run import to_yaml
 
     composed = compose(overrides or [], config_dir)
     if json:
@@ -183,9 +183,9 @@ def tensorboard(
     """
     if not items and not runs_dir.is_dir():
         raise UsageError(f"There is no folder {runs_dir}; `bnexp train` makes one, and --runs-dir names another.")
-    from bnexp.board import TICKED, count, serve
-    from bnexp.doors import is_loopback
-    from bnexp.group import find_all
+    from bnexp.base.network import is_loopback
+    from bnexp.storage.group import find_all
+    from bnexp.tensorboard.server import TICKED, count, serve
 
     shown = find_all(items or [], runs_dir)
     what = ", ".join(item.id for item in shown) or str(runs_dir)
@@ -217,7 +217,7 @@ def _print_outcome(outcome: Outcome, json: bool, quiet: bool) -> None:
     if json:
         print_json(summaries[0] if len(summaries) == 1 else {"runs": summaries})
         return
-    from bnexp.records import curve, curves
+    from bnexp.storage.curves import curve, curves
     from bnexp.tables import run_table, seeds_table, show
 
     if len(summaries) == 1:

@@ -10,12 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from bnexp.errors import UsageError, short
-from bnexp.quoting import typed
+from bnexp.base.errors import UsageError, short
+from bnexp.base.quoting import typed
 
 
 def complete_overrides(ctx: typer.Context, incomplete: str) -> list[str]:
-    from bnexp.compose import completions
+    from bnexp.config.compose import completions
 
     # Bash splits words at '=', so that key, '=' and the beginning of the value arrive as three arguments.
     before = list(ctx.params.get("overrides") or ctx.params.get("items") or [])
@@ -24,7 +24,7 @@ def complete_overrides(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_runs(ctx: typer.Context, incomplete: str) -> list[str]:
-    from bnexp.runs_folder import list_runs
+    from bnexp.storage.folder import list_runs
 
     ids = [run.id for run in list_runs(Path(ctx.params.get("runs_dir") or "runs"))]
     return [name for name in [*ids, "last"] if name.startswith(incomplete)]
@@ -100,7 +100,7 @@ def placed(overrides: list[str] | None) -> dict[str, Any]:
     """
     if not overrides:
         return {}
-    from bnexp.compose import placement  # Hydra
+    from bnexp.config.compose import placement  # Hydra
 
     return placement(overrides)
 
@@ -132,6 +132,6 @@ def print_json(value: Any) -> None:
     there as JSON's escapes."""
     import json
 
-    from bnexp.files import dump_json
+    from bnexp.base.files import dump_json
 
     print(re.sub("[^ -~\n]", lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], dump_json(value)))

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bnexp.base.errors import UsageError, one_line
 from bnexp.cli.app import app
 from bnexp.cli.options import RUNS, Json, NoConfigDir, Quiet, RunsDir, complete_runs_and_sweeps, named_in_utf8, print_json
 from bnexp.cli.results import check_out, report_on
-from bnexp.errors import UsageError, one_line
 
 if TYPE_CHECKING:
     from bnexp.analysis import StepMs
@@ -47,9 +47,10 @@ def report(
       bnexp report last --out results
       bnexp report batch-bs32-lr0.1-s0 none-bs32-lr0.1-s0
     """
-    from bnexp.group import Group, find_all, group_of
-    from bnexp.run import Run
-    from bnexp.runs_folder import list_runs, rows_of
+    from bnexp.analysis import Arms
+    from bnexp.storage.folder import list_runs, rows_of
+    from bnexp.storage.group import Group, find_all, group_of
+    from bnexp.storage.run import Run
 
     asked = find_all(runs or [], runs_dir)
     if len(asked) == 1 and isinstance(asked[0], Group):
@@ -62,7 +63,7 @@ def report(
             raise UsageError(f"There are no runs in {runs_dir}; `bnexp train` makes one, and --runs-dir names another folder.")
         group = group_of(found)
     if group.members_json.is_file():  # these runs were asked for together, and are shown as they were then
-        parts, kind, arms = group.parts(), group.kind, group.arms()
+        parts, kind, arms = group.parts(), group.kind, Arms.stored(group.arms())
         if not group.members():
             raise UsageError(f"All runs of {group.id} have been removed: there is nothing to report.")
     else:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bnexp.base.errors import BnexpError, UsageError, failure, reason, short
 from bnexp.cli.options import named_in_utf8
 from bnexp.cli.streams import say
-from bnexp.errors import BnexpError, UsageError, failure, reason, short
 
 if TYPE_CHECKING:
     from bnexp.analysis import Arms, Row, StepMs
-    from bnexp.group import Group
-    from bnexp.run import Run
+    from bnexp.storage.group import Group
+    from bnexp.storage.run import Run
 
 Out = Annotated[
     Path | None,
@@ -55,7 +55,7 @@ def store_results(
     name: str, plain: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], group: Path, out: Path | None, csv: str = "runs"
 ) -> Path | None:
     """Writes the rows and the result; the folder to look into, or None where that failed: what was found is still shown."""
-    from bnexp.group import store
+    from bnexp.storage.group import store
 
     written = []
     for folder in ([out] if out else []) + [group]:
@@ -69,7 +69,7 @@ def store_results(
 
 def store_means(group: Group, runs: Sequence[Run]) -> None:
     """The means over seeds that TensorBoard shows; a disk that does not take them ends nothing."""
-    from bnexp.events.means import write_means
+    from bnexp.tensorboard.means import write_means
 
     try:
         write_means(group, runs)

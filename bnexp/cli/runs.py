@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from bnexp.base.errors import UsageError, one_line
 from bnexp.cli.app import Commands, app
 from bnexp.cli.options import RUNS, Json, NoConfigDir, NoQuiet, Quiet, RunName, RunsDir, complete_runs, print_json
 from bnexp.cli.streams import say
-from bnexp.errors import UsageError, one_line
 
 DRAWN = 50
 """Runs whose sparkline is shown, the newest: metrics.jsonl takes a third of a megabyte a run, and a folder may have ten thousand."""
@@ -34,8 +34,8 @@ def list_(ctx: typer.Context, runs_dir: RunsDir = RUNS, config_dir: NoConfigDir 
         return
     if runs_dir != RUNS and not runs_dir.exists():
         raise UsageError(f"--runs-dir {runs_dir} is not there.")
-    from bnexp.run import Run
-    from bnexp.runs_folder import rows
+    from bnexp.storage.folder import rows
+    from bnexp.storage.run import Run
 
     if json:
         print_json({"runs": rows(runs_dir)})
@@ -52,7 +52,7 @@ def list_(ctx: typer.Context, runs_dir: RunsDir = RUNS, config_dir: NoConfigDir 
 
 def _val_loss(path: Path) -> list[tuple[int, float]]:
     """The curve; empty where it cannot be read: one run must not keep the others from being listed."""
-    from bnexp.records import curve
+    from bnexp.storage.curves import curve
 
     try:
         return curve(path, "val/loss")
@@ -75,13 +75,13 @@ def show_run(
     Example:
       bnexp runs show last --json
     """
-    from bnexp.runs_folder import find_run
+    from bnexp.storage.folder import find_run
 
     found = find_run(run, runs_dir or ctx.obj["runs_dir"])
     if json or ctx.obj["json"]:
         print_json(found.summary())
     else:
-        from bnexp.records import curves
+        from bnexp.storage.curves import curves
         from bnexp.tables import inside_table, run_table, show
 
         summary = found.summary()
@@ -111,8 +111,8 @@ def remove(
     Example:
       bnexp runs rm batch-bs32-lr0.1-s0 none-bs32-lr0.1-s0
     """
-    from bnexp.launch import remove as delete
-    from bnexp.runs_folder import find_run
+    from bnexp.execution.launch import remove as delete
+    from bnexp.storage.folder import find_run
 
     found = list(dict.fromkeys(find_run(name, runs_dir or ctx.obj["runs_dir"]) for name in runs))
     delete(found)

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from bnexp.base.errors import UsageError, short
 from bnexp.cli.app import app
 from bnexp.cli.options import RUNS, ConfigDir, Json, Quiet, RunsDir, complete_items, listed, print_json, runs_and_overrides
 from bnexp.cli.results import Out, check_out, end, store_results, try_report
-from bnexp.errors import UsageError, short
 
 LARGEST = 2**16
 
@@ -54,9 +54,9 @@ def stats(
       bnexp stats last --mode frozen
       bnexp stats data=waveforms model.placement=norm-conv-relu
     """
-    from bnexp.compose import compose, placement
-    from bnexp.runs_folder import find_run
-    from bnexp.terminal import Terminal
+    from bnexp.config.compose import compose, placement
+    from bnexp.execution.terminal import Terminal
+    from bnexp.storage.folder import find_run
 
     names, overrides = runs_and_overrides(items)
     if len(names) > 1:
@@ -65,7 +65,7 @@ def stats(
     check_out(out)
     place = placement(overrides) if names and overrides else {}
     run, config = (find_run(names[0], runs_dir), None) if names else (None, compose(overrides, config_dir))
-    from bnexp.noise_law import of_config, of_run
+    from bnexp.studies.noise_law import of_config, of_run
 
     terminal = Terminal(quiet)
     if run is not None:
@@ -79,8 +79,8 @@ def stats(
         from bnexp.tables import law_table, show
 
         show(law_table(result))
-    from bnexp.group import law_folder
     from bnexp.report import write_law_report
+    from bnexp.storage.group import law_folder
 
     lines = [{"layer": layer["layer"], **line} for layer in result["layers"] for line in layer["lines"]]
     stored = store_results("stats", result, lines, law_folder(runs_dir, result), out, csv="stats")

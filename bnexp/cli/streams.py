@@ -6,7 +6,7 @@ import errno
 import io
 import sys
 
-from bnexp.errors import one_line
+from bnexp.base.errors import one_line
 
 UNREAD = (errno.EIO, errno.EPIPE)
 """The terminal was closed; the other end of the pipe was."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bnexp.errors import DataError
+from bnexp.base.errors import DataError
 
 Array = NDArray[Any]
 Report = Callable[[str], None]

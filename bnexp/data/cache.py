@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from bnexp.errors import DataError, reason
-from bnexp.files import atomic_write
+from bnexp.base.errors import DataError, reason
+from bnexp.base.files import atomic_write
 
 Stamp = tuple[str, int, int]
 """A file's path relative to its data set, its bytes, and its time of change in ns: what tells that it is the same as before."""

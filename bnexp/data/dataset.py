@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bnexp.base.errors import DataError
 from bnexp.config import DataConfig, val_size
 from bnexp.data import splits
 from bnexp.data.arrays import Array, Arrays, Progress, Report
-from bnexp.data.header import check_subset
+from bnexp.data.facts import check_subset
 from bnexp.data.notes import check_labels, notes
-from bnexp.errors import DataError
 
 CHUNK_BYTES = 4 * 2**20
 """Float64 working memory of the statistics: what stays in a CPU's cache is 5 times quicker than what does not."""
@@ -51,7 +51,7 @@ class Dataset:
 
     @property
     def header(self) -> tuple[tuple[int, ...], int, int]:
-        """(shape, training examples without validation, classes): what `bnexp.data.header` says before the data are read."""
+        """(shape, training examples without validation, classes): what `header` says before the data are read."""
         return self.shape, len(self.train), len(self.classes)
 
     def normalize(self, x: Tensor) -> Tensor:

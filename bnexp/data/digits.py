@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bnexp.base.errors import DataError, reason
 from bnexp.data.arrays import Arrays
-from bnexp.errors import DataError, reason
 
 N_TEST = 360
 

@@ -13,9 +13,9 @@ from typing import IO, NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from bnexp.base.errors import DataError, reason
 from bnexp.data.arrays import Array, Progress, available_memory
 from bnexp.data.pixels import LOW_BITS, Span, as_bytes, has_wide_colours, over_all, scale, to_rgb, wide_values
-from bnexp.errors import DataError, reason
 
 BLOCK_BYTES = 64 * 2**20
 DECODED_BYTES = 28 * 90_000_000

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from bnexp.base.errors import DataError, short
 from bnexp.data.axes import repair, repaired_shape
 from bnexp.data.parts import part_of
-from bnexp.errors import DataError, short
 
 IMAGES = frozenset(("image", "images", "img", "imgs"))
 """Words for x that say what it is: MedMNIST has `train_images` [N, H, W] or [N, H, W, 3]."""

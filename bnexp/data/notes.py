@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from bnexp.analysis.contents import FILES, contents
+from bnexp.base.errors import DataError, short
 from bnexp.config import DataConfig
 from bnexp.data.arrays import Arrays
-from bnexp.errors import DataError, short
+from bnexp.data.contents import FILES, contents
 
 if TYPE_CHECKING:
     from bnexp.data.dataset import Dataset

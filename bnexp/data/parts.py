@@ -6,8 +6,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from bnexp.base.errors import DataError, short
 from bnexp.data.tree import Left, count_loose, folders_in, has_images, images_below
-from bnexp.errors import DataError, short
 
 PARTS = ("train", "val", "test")
 _PART = re.compile(

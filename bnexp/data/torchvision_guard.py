@@ -13,7 +13,7 @@ from types import ModuleType
 
 import torch
 
-from bnexp.errors import DataError
+from bnexp.base.errors import DataError
 
 SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from bnexp.errors import DataError, short
+from bnexp.base.errors import DataError, short
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".jfif", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif", ".avif"))
 """Files with other names are not read: folders hold lists, licences and thumbnails."""

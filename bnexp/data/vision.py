@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from bnexp.base.errors import DataError, UsageError, reason, short
 from bnexp.config import DATASETS
 from bnexp.data.arrays import Array, Arrays, Report, human_bytes
 from bnexp.data.cache import cache_folder
 from bnexp.data.root import is_folder, is_there, user_path
 from bnexp.data.torchvision_guard import torchvision_datasets
-from bnexp.errors import DataError, UsageError, reason, short
 
 CLASSES = {
     "mnist": "MNIST",

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bnexp.base.seeds import derive
 from bnexp.data import Dataset
 from bnexp.evaluate import training_inputs
 from bnexp.metrics import batch_law
 from bnexp.metrics.probe import Layout, image_moments, layout_of
 from bnexp.metrics.twin import Twin
-from bnexp.seeds import derive
 
 BATCHES = 16
 """They make Var[mu_B] of a layer good to 15 to 20 %, and 35 % at the first layer of the digits network, whose channels are few and alike;

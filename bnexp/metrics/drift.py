@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from bnexp.metrics.probe import QUANTILES, Seen
-from bnexp.saved_state import group, tensor
+from bnexp.storage.saved_state import group, tensor
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bnexp.base.seeds import derive
 from bnexp.config import LIGHT, Config
 from bnexp.data import Dataset
 from bnexp.evaluate import shared_inputs
@@ -23,8 +24,7 @@ from bnexp.metrics.sample import Sample
 from bnexp.metrics.schedule import sampled_steps
 from bnexp.metrics.twin import Twin
 from bnexp.models import FrozenBatchNorm, anatomy, runs_in
-from bnexp.saved_state import group, whole
-from bnexp.seeds import derive
+from bnexp.storage.saved_state import group, whole
 
 LOOKED: Mapping[str, Callable[[Seen], dict[str, Tensor]]] = {
     "percentiles": percentiles.measure,

@@ -22,10 +22,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from bnexp.base.seeds import derive
 from bnexp.evaluate import norm_layers
 from bnexp.metrics.sample import Sample
 from bnexp.metrics.twin import Twin
-from bnexp.seeds import derive
 
 ITERATIONS, TOLERANCE, AT_REST = 20, 0.002, 2
 IMAGES = 32

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bnexp.base.seeds import derive
 from bnexp.config import ModelConfig
-from bnexp.seeds import derive
 
 BATCH_NORMS: dict[int, type[nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d]] = {
     0: nn.BatchNorm1d,

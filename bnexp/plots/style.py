@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from bnexp.files import atomic_write
+from bnexp.base.files import atomic_write
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bnexp.analysis import Arms, Row, StepMs
-from bnexp.records import curves
+from bnexp.base.quoting import command_line
 from bnexp.report.again import commands, config_table, environment_table
 from bnexp.report.chapters import MAX_CHAPTERS, chapters, readable
 from bnexp.report.law import law_shown
@@ -15,9 +15,9 @@ from bnexp.report.overview import overview
 from bnexp.report.page import Page, write
 from bnexp.report.show import shown
 from bnexp.report.view import View, corrected
-from bnexp.run import Run
-from bnexp.runs_folder import flatten
-from bnexp.terminal import command_line
+from bnexp.storage.curves import curves
+from bnexp.storage.folder import flatten
+from bnexp.storage.run import Run
 
 __all__ = ["write_law_report", "write_report"]
 
@@ -71,7 +71,7 @@ def write_report(
 
 
 def write_law_report(folder: Path, law: Mapping[str, Any]) -> Path:
-    """The same for what `bnexp stats` found (`bnexp.noise_law`)."""
+    """The same for what `bnexp stats` found (`bnexp.studies.noise_law`)."""
     row = flatten({"config": law["config"], "environment": law["environment"]})
     page = Page(f"Batch statistics: {law['data']}", [law_shown(law)], [], config_table([row]), environment_table([row]), command_line())
     return write(page, folder)

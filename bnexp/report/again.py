@@ -8,7 +8,7 @@ from typing import Any
 
 from bnexp.analysis import Row
 from bnexp.analysis.rows import DEFAULTS, matters
-from bnexp.keys import show
+from bnexp.config.fields import show
 from bnexp.report.content import Table
 
 SAME = frozenset(("config.name", "config.data.fingerprint"))

@@ -15,8 +15,8 @@ from typing import Any
 from bnexp.analysis import NORM, ArmOf, Arms, Row
 from bnexp.analysis.comparable import label
 from bnexp.analysis.rows import batch_size_of, is_result, lr_of, norm_of, seed_of, setting, varying
-from bnexp.errors import UsageError
-from bnexp.keys import show
+from bnexp.base.errors import UsageError
+from bnexp.config.fields import show
 from bnexp.plots import MAX_ARMS
 
 MAX_CHAPTERS = 12

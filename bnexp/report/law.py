@@ -50,7 +50,7 @@ COLUMNS = ("layer", "batch", "Var[mean]/s²", "theory", "M_eff", "Var[var]/s⁴"
 
 
 def law_shown(law: Mapping[str, Any]) -> Shown:
-    """What `bnexp.noise_law` found."""
+    """What `bnexp.studies.noise_law` found."""
     pictures = [inside.noise_law(name, law, measure, y, title, caption) for name, measure, y, title, caption in PICTURES]
     rows = tuple(
         (layer["layer"], str(line["batch"]), *(_short(line[name]) for name in NUMBERS))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bnexp import __version__
-from bnexp.files import atomic_write, make_folder, open_plain
+from bnexp.base.files import atomic_write, make_folder, open_plain
 from bnexp.plots import Picture
 from bnexp.report.content import Shown, Table
 

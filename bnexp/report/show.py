@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bnexp.analysis import fairness_audit
-from bnexp.analysis.contents import contents_of
 from bnexp.analysis.words import count
+from bnexp.data.contents import contents_of
 from bnexp.report import outside, within
 from bnexp.report.answers import all_runs, answer, numbers
 from bnexp.report.content import Section, Shown

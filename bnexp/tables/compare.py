@@ -15,8 +15,8 @@ from bnexp.tables.marks import BETTER, LOWEST, MARK, better, lowest, marked
 from bnexp.tables.text import FASTER, LOST, Whole, difference, mean_std, picks, quartiles, times_faster
 
 if TYPE_CHECKING:
-    from bnexp.compare import Compared
-    from bnexp.timing import StepTime
+    from bnexp.execution.timing import StepTime
+    from bnexp.studies.compare import Compared
 
 STATS = {"running": "running statistics", "precise": "precise statistics", "batch": "batch statistics"}
 SIGN = {True: ("ok", "green"), False: ("NO", "red"), None: ("?", "yellow")}

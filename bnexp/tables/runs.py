@@ -10,10 +10,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bnexp.analysis.contents import contents_of
 from bnexp.analysis.rows import Row, is_result, val_loss
-from bnexp.runs_folder import flatten
-from bnexp.sparkline import LOST, sparkline
+from bnexp.base.sparkline import LOST, sparkline
+from bnexp.data.contents import contents_of
+from bnexp.storage.folder import flatten
 from bnexp.tables.listing import Column, Listing
 from bnexp.tables.marks import MARK, STYLE, lowest
 from bnexp.tables.text import Whole, count, number, percent, spread

@@ -17,7 +17,7 @@ from bnexp.tables.marks import LOWEST, MARK, lowest, marked
 from bnexp.tables.text import FASTER, LOST, Whole, difference, mean_std, picks, quartiles, times_faster
 
 if TYPE_CHECKING:
-    from bnexp.sweep import Result  # data sets and numpy, which a list of runs need not wait for
+    from bnexp.studies.sweep import Result  # data sets and numpy, which a list of runs need not wait for
 
 SAME_IMAGES = ("config.data.augment", "config.data.root", "config.data.follow_links")
 """What of the data does not change the validation images."""

@@ -17,9 +17,9 @@ from rich.text import Text
 
 from bnexp.analysis import Cell, Paired, Quartiles, Ratio, points
 from bnexp.analysis.words import decisive, times
-from bnexp.errors import one_line
-from bnexp.sparkline import BLOCKS, drawable
-from bnexp.sparkline import LOST as DIVERGED
+from bnexp.base.errors import one_line
+from bnexp.base.sparkline import BLOCKS, drawable
+from bnexp.base.sparkline import LOST as DIVERGED
 
 FASTER = "faster: how many times fewer, the geometric mean of the seeds' ratios (their median where runs miss the target) [95 % interval]"
 LOST = "accuracies are those of runs that trained; runs that diverged or ended at chance are counted as failures"

@@ -25,7 +25,7 @@ BNEXP = (str(_SCRIPT),) if _SCRIPT.exists() else (sys.executable, "-m", "bnexp")
 """The command that is installed beside this interpreter."""
 LIMIT_S = 1800.0
 KEEPING = {"MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_TOP_PAD_": str(2**26), "MALLOC_MMAP_THRESHOLD_": str(2**28)}
-"""As `bnexp.machine.keep_memory` sets glibc's malloc for a training: the floor gets it too, as it is no limit without."""
+"""As `bnexp.execution.machine.keep_memory` sets glibc's malloc for a training: the floor gets it too, as it is no limit without."""
 SPINNING = "2000"
 """GOMP_SPINCOUNT as bnexp's command line sets it where it is not set. Only bnexp's own processes get it: a plain script has none."""
 

@@ -28,8 +28,8 @@ def noise(*, file: str, shape: Sequence[int], train: int, test: int) -> None:
 
 def train(*, overrides: Sequence[str]) -> dict[str, Any]:
     """One run's summary, as a run of `bnexp train` reports it; trained anew, in `runs` of the working directory."""
-    from bnexp.compose import compose
-    from bnexp.launch import launch
+    from bnexp.config.compose import compose
+    from bnexp.execution.launch import launch
 
     (summary,) = launch([compose(list(overrides))], Path("runs"), fresh=True, quiet=True).summaries
     return {**{key: summary[key] for key in ("steps", "epochs", "speed", "parameters", "status")}, "test": summary["test"]["running"]}
@@ -37,8 +37,8 @@ def train(*, overrides: Sequence[str]) -> dict[str, Any]:
 
 def refused(*, overrides: Sequence[str]) -> str | None:
     """Why such a config is refused; None where it is not."""
-    from bnexp.compose import compose
-    from bnexp.errors import UsageError
+    from bnexp.base.errors import UsageError
+    from bnexp.config.compose import compose
 
     try:
         compose(list(overrides))
@@ -49,12 +49,12 @@ def refused(*, overrides: Sequence[str]) -> str | None:
 
 def picked_width(*, overrides: Sequence[str]) -> int:
     """How many runs of this config the planner puts into a stack, once their training is worth measuring it."""
-    from bnexp.calibration import worth_s
-    from bnexp.compose import compose
+    from bnexp.config.compose import compose
     from bnexp.data import header
-    from bnexp.grid import widths_here
-    from bnexp.plan import group_seconds, widest, width
-    from bnexp.terminal import Terminal
+    from bnexp.execution.grid import widths_here
+    from bnexp.execution.terminal import Terminal
+    from bnexp.planning.calibration import worth_s
+    from bnexp.planning.plan import group_seconds, widest, width
 
     config = compose(list(overrides))
     known = header(config.data)
@@ -72,7 +72,7 @@ def step_ms(*, overrides: Sequence[str], width: int, seconds: float, threads: in
     """
     import torch
 
-    from bnexp.stack import train_step
+    from bnexp.training.stack import train_step
 
     torch.set_num_threads(threads)
     stack = _stack(tuple(overrides), width)
@@ -96,7 +96,7 @@ def profile(*, overrides: Sequence[str], steps: int) -> dict[str, float]:
     from torch.profiler import ProfilerActivity
 
     from benchmarks.profile import operators
-    from bnexp.stack import train_step
+    from bnexp.training.stack import train_step
 
     torch.set_num_threads(1)
     stack = _stack(tuple(overrides), 1)
@@ -111,11 +111,11 @@ def profile(*, overrides: Sequence[str], steps: int) -> dict[str, float]:
 
 @functools.lru_cache(maxsize=4)
 def _stack(overrides: tuple[str, ...], width: int) -> Any:
-    from bnexp.compose import compose
-    from bnexp.engine import load_data
-    from bnexp.machine import keep_memory, resolve_device
-    from bnexp.stack import Stack
-    from bnexp.terminal import Terminal
+    from bnexp.config.compose import compose
+    from bnexp.execution.job import load_data
+    from bnexp.execution.machine import keep_memory, resolve_device
+    from bnexp.execution.terminal import Terminal
+    from bnexp.training.stack import Stack
 
     keep_memory()
     config = compose(list(overrides))
@@ -126,8 +126,8 @@ def _stack(overrides: tuple[str, ...], width: int) -> Any:
 
 def copies(*, origin: str, runs_dir: str, count: int) -> None:
     """`count` run folders under names of their own: each with a summary that names it, and the origin's config, curve and model."""
-    from bnexp.files import checked_json
-    from bnexp.run import FORMAT
+    from bnexp.base.files import checked_json
+    from bnexp.storage.run import FORMAT
 
     summary = json.loads(Path(origin, "summary.json").read_text())
     name = summary["config"]["name"]
@@ -143,7 +143,7 @@ def copies(*, origin: str, runs_dir: str, count: int) -> None:
 
 def computes_bf16() -> bool:
     """Whether this CPU has instructions for bf16."""
-    from bnexp.hardware import computes_bf16 as has
+    from bnexp.base.hardware import computes_bf16 as has
 
     return has()
 

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 
 from benchmarks.rows import Load
-from bnexp.hardware import computes_bf16, cpu_model
+from bnexp.base.hardware import computes_bf16, cpu_model
 
 VERSIONS = ("torch", "numpy", "lightning", "skorch", "hydra-joblib-launcher", "ray", "joblib")
 

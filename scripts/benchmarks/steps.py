@@ -1,11 +1,12 @@
 """Training steps: `bnexp train` beside the floor.
 
 The floor is the same network in plain `torch.nn` with `torch.optim.SGD` on one resident batch: forward, backward and step only, in the
-better of its two memory formats, and with freed memory kept as bnexp keeps it (`bnexp.machine.keep_memory`): a plain script, which gives
-it back to the system step by step, is slower. With metrics off, bnexp's figure is what a run reports (`speed.images_per_s`: real batches,
-schedule, bookkeeping and checks for divergence are in it, evaluations are not). With metrics on it is images / (train_s + metrics_s) of a
-whole run at the default cadence, so that every second of the metrics counts; the number of steps is in the row. 28x28 is noise of MNIST's
-size, 60,000 images of which 54,000 train, or MNIST itself with `--mnist`. Sides run in processes of their own and take turns.
+better of its two memory formats, and with freed memory kept as bnexp keeps it (`bnexp.execution.machine.keep_memory`): a plain script,
+which gives it back to the system step by step, is slower. With metrics off, bnexp's figure is what a run reports (`speed.images_per_s`:
+real batches, schedule, bookkeeping and checks for divergence are in it, evaluations are not). With metrics on it is images / (train_s +
+metrics_s) of a whole run at the default cadence, so that every second of the metrics counts; the number of steps is in the row. 28x28 is
+noise of MNIST's size, 60,000 images of which 54,000 train, or MNIST itself with `--mnist`. Sides run in processes of their own and take
+turns.
 """
 
 from __future__ import annotations

@@ -14,10 +14,10 @@ from bnexp.cli import main
 
 
 class EndsWithTheFirstStep(MetaPathFinder):
-    """Imports `bnexp.train` when the command does, and no earlier: the order of a start-up is a part of it."""
+    """Imports `bnexp.training.fit` when the command does, and no earlier: the order of a start-up is a part of it."""
 
     def find_spec(self, name: str, path: object, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name != "bnexp.train":
+        if name != "bnexp.training.fit":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)

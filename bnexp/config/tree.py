@@ -1,0 +1,418 @@
+"""The configuration: one tree of frozen dataclasses, each field with its type, range and meaning.
+
+YAML files and overrides hold only differences; the defaults live here. Everything in this module is plain Python, so that a config
+is checked without importing torch. What turns plain values into these classes is in `fields.py`; composition by Hydra is in `compose.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+import re
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bnexp.base.errors import UsageError
+from bnexp.config.fields import Key, build, check_name, check_range, key, keys_of, leaves, show
+
+RESULTS_VERSION = 4
+"""Part of every run's id. Bump it when a change of code alters numbers (the golden-loss test says when) or what is recorded."""
+
+BN_KEYS = ("bn_momentum", "bn_eps", "bn_affine")
+NORM_KEYS: Mapping[str, tuple[str, ...]] = {"batch": BN_KEYS, "none": (), "noisy": BN_KEYS, "frozen": (*BN_KEYS, "bn_freeze_at")}
+"""Every norm, with those keys under `model` that it reads beside others. Those that read any normalize with batch statistics."""
+NORMS = tuple(NORM_KEYS)
+PLACEMENTS = ("conv-norm-relu", "norm-conv-relu", "conv-relu-norm")
+MODELS = ("blocknet", "mlp")
+ACTIVATIONS = ("relu", "sigmoid")
+OPTIMIZERS = ("sgd", "adam", "adamw")
+SCHEDULES = ("constant", "cosine", "step")
+AUGMENTATIONS = ("none", "crop", "crop_flip")
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("fp32", "bf16")
+
+LIGHT = ("percentiles", "drift", "batch_stats", "relu_balance", "gradients")
+"""The metrics that one pass over the probe batch feeds: the preset `light`. `metrics.every` says when."""
+SAMPLED = ("ics", "landscape", "sharpness", "noise_scale")
+"""The metrics that take several passes a time: `metrics.log_spaced` says when."""
+METRICS = (*LIGHT, *SAMPLED, "test_curve")
+"""Every metric: what `metrics.NAME=true` logs."""
+
+TINY = 1e-30
+"""The least of what is divided by or multiplied with: far enough above float32's least normal number, 1.2e-38, not to end as 0."""
+MOST_CLASSES = 2_000
+"""The confusion matrix, which every summary holds, has their square."""
+MOST_WIDTHS = 100
+"""Blocks, or hidden layers of the mlp. Each takes memory and time of its own, however narrow it is, and maps are one pixel long before."""
+MOST_THREADS = 1024
+NAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,80}")
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What is known of a data set before it is read: shape [C, *map], number of classes, training images (validation included)."""
+
+    shape: tuple[int, ...]
+    classes: int
+    train: int
+
+
+DATASETS: Mapping[str, DataSpec | None] = {
+    "digits": DataSpec((1, 8, 8), 10, 1437),
+    "mnist": DataSpec((1, 28, 28), 10, 60_000),
+    "fashion_mnist": DataSpec((1, 28, 28), 10, 60_000),
+    "kmnist": DataSpec((1, 28, 28), 10, 60_000),
+    "cifar10": DataSpec((3, 32, 32), 10, 50_000),
+    "cifar100": DataSpec((3, 32, 32), 100, 50_000),
+    "svhn": DataSpec((3, 32, 32), 10, 73_257),
+    "folder": None,
+    "npz": None,
+    "waveforms": DataSpec((1, 64), 6, 2_000),
+    "volumes": DataSpec((1, 8, 8, 8), 6, 2_000),
+}
+"""Every data set by name; None where the user's own files say the shape."""
+OWN_FILES = tuple(name for name, spec in DATASETS.items() if spec is None)
+BUILT_IN = ("digits", "waveforms", "volumes")
+READERS = {"data.root": tuple(name for name in DATASETS if name not in BUILT_IN), "data.follow_links": ("folder",)}
+"""The data sets that read these keys. They are ignored beside others, as a config that serves several sets may have them."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The data: which set, from where, and how it is split."""
+
+    name: str = key("data set; chosen with data=NAME", "digits", choices=tuple(DATASETS))
+    root: str | None = key("folder (npz: file) that holds the data; null: a folder under the user's cache directory", None)
+    val_fraction: float = key(
+        "share of the training images held out for validation, stratified; data with a validation part of their own use that",
+        0.1,
+        low=0.01,
+        high=0.5,
+    )
+    split_seed: int = key("seed of the splits and of subset; never the run's seed", 0, low=0, high=2**31 - 1)
+    subset: int | None = key(
+        "use only so many training images (validation is split off these), stratified; null: all", None, low=2, high=10**9
+    )
+    augment: str = key("augmentation of training batches: crop pads by 1/8 and crops, crop_flip mirrors too", "none", choices=AUGMENTATIONS)
+    follow_links: bool = key("data=folder: follow links that lead out of data.root", False)
+    image_size: int = key("data=folder: images are brought to this many pixels a side", 32, low=4, high=1024)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network: two-conv blocks (blocknet) or fully connected layers (mlp), and their normalization."""
+
+    name: str = key("network; chosen with model=NAME", "blocknet", choices=MODELS)
+    widths: tuple[int, ...] = key("channels of each two-conv block; mlp: units of each hidden layer", (16, 32, 64), low=1, high=4096)
+    norm: str = key(
+        "normalization layer",
+        "batch",
+        choices=NORMS,
+        meant={"bn": "batch", "batchnorm": "batch", **dict.fromkeys(("off", "no", "false", "null"), "none")},
+    )
+    placement: str = key("order of convolution (mlp: linear layer), norm and ReLU", "conv-norm-relu", choices=PLACEMENTS)
+    activation: str = key("nonlinearity of the mlp; blocknet is always relu", "relu", choices=ACTIVATIONS)
+    bn_momentum: float = key("weight of the newest batch in the running statistics", 0.1, low=0, high=1)
+    bn_eps: float = key("added to the variance before the square root", 1e-5, low=TINY, high=1)
+    bn_affine: bool = key("learn gamma and beta", True)
+    bn_freeze_at: int | None = key(
+        "norm=frozen: steps with batch statistics, before the running ones are frozen and used; null: half of the budget",
+        None,
+        low=1,
+        high=10**9,
+    )
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """The optimizer and its learning-rate schedule."""
+
+    name: str = key("optimizer", "sgd", choices=OPTIMIZERS)
+    lr: float = key("learning rate", 0.1, low=TINY, high=1e30)
+    momentum: float = key("momentum (sgd) or beta1 (adam, adamw)", 0.9, low=0, high=0.999999)
+    nesterov: bool = key("Nesterov momentum (sgd)", False)
+    beta2: float = key("decay of the squared gradient's average (adam, adamw)", 0.999, low=0, high=0.999999)
+    eps: float = key("added to the root of the squared gradient's average (adam, adamw)", 1e-8, low=TINY, high=1)
+    weight_decay: float = key("weight decay; never on norm parameters and biases", 0.0, low=0, high=1e3)
+    schedule: str = key("learning-rate schedule, over the budget after warm-up", "cosine", choices=SCHEDULES)
+    warmup_steps: int = key("steps of linear warm-up before the schedule", 0, low=0, high=10**9)
+    step_size: int | None = key("schedule=step: steps between drops; null: a third of the budget", None, low=1, high=10**9)
+    gamma: float = key("schedule=step: factor of each drop", 0.1, low=0, above=True, high=1)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The budget, the target and when to look."""
+
+    batch_size: int = key("images a step; a last partial batch is dropped", 32, low=1, high=10**6)
+    epochs: int | None = key("budget in epochs; null with steps=null: 10", None, low=1, high=10**6)
+    steps: int | None = key("budget in steps; excludes epochs", None, low=1, high=10**9)
+    target: float = key("validation accuracy that 'steps to target' refers to", 0.95, low=0, above=True, high=1)
+    until_target: bool = key("stop a run when it reaches train.target; epochs or steps is the limit", False)
+    eval_every: int | Literal["auto"] = key(
+        "steps between evaluations; auto: dense early on and near the target, else every epoch", "auto", low=1, high=10**9
+    )
+    checkpoint_every: int | Literal["auto"] = key("steps between checkpoints; auto: about every 20 s", "auto", low=1, high=10**9)
+
+
+@dataclass(frozen=True)
+class MetricsConfig:
+    """What is measured inside the network, and when. None of it touches the run. The defaults are the preset `light`."""
+
+    percentiles: bool = key("15th, 50th and 85th percentiles of each layer's pre-activations", True)
+    drift: bool = key("how far the distribution of each layer's pre-activations moves", True)
+    batch_stats: bool = key("normalized activations, noise of batch statistics, bias of running ones", True)
+    relu_balance: bool = key("positive share into each ReLU against Phi(beta/|gamma|), dead channels", True)
+    gradients: bool = key("gradient and weight norms, effective learning rate, growth of the gradient", True)
+    ics: bool = key("internal covariate shift by gradients (Santurkar 2018, Def. 2.1)", False)
+    landscape: bool = key("loss range, gradient predictiveness and smoothness along the gradient", False)
+    sharpness: bool = key("largest eigenvalue of the Hessian, in train and in eval mode", False)
+    noise_scale: bool = key("gradient noise scale, over ghost groups", False)
+    test_curve: bool = key("test loss and accuracy at each evaluation; nothing is chosen by them", False)
+    every: int | Literal["auto"] = key(
+        "steps between measurements from one pass over the probe batch; auto: at each evaluation", "auto", low=1, high=10**9
+    )
+    log_spaced: int | Literal["auto"] = key(
+        f"log-spaced steps at which {', '.join(SAMPLED)} are measured; auto: 50, fewer in short runs",
+        "auto",
+        low=1,
+        high=10**6,
+    )
+    probe: int = key("images of the probe batch: fixed training images without augmentation", 64, low=2, high=10**5)
+
+    @property
+    def on(self) -> tuple[str, ...]:
+        """The metrics that are measured."""
+        return tuple(name for name in METRICS if getattr(self, name))
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run: everything that decides its numbers, and where and how it is computed.
+
+    Raises:
+        UsageError: a value is out of range, or two values do not go together. The message names the key, the value and the choices.
+    """
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    name: str | None = key("name of the run; null: made from norm, batch size, lr and seed", None)
+    device: str = key(
+        "where to compute; auto: cuda where there is a GPU, else cpu", "auto", choices=DEVICES, meant={"gpu": "cuda", "nvidia": "cuda"}
+    )
+    precision: str = key(
+        "arithmetic; bf16: autocast, with BN statistics and the loss in fp32",
+        "fp32",
+        choices=PRECISIONS,
+        meant={**dict.fromkeys(("32", "float32", "full"), "fp32"), **dict.fromkeys(("16", "fp16", "half", "bfloat16", "amp"), "bf16")},
+    )
+    compile: bool = key("compile the step (torch.compile): some seconds before training for faster steps, and other rounding", False)
+    threads: int | Literal["auto"] = key("CPU threads; auto: 1 for small steps, else the cores", "auto", low=1, high=MOST_THREADS)
+    seed: int = key("seed of initialization, data order and augmentation, each with a generator of its own", 0, low=0, high=2**31 - 1)
+
+    def __post_init__(self) -> None:
+        if self.train.epochs is not None and self.train.steps is not None:
+            raise UsageError("train.epochs and train.steps are both set; the budget is one of them, so set the other to null.")
+        if self.train.epochs is None and self.train.steps is None:  # one spelling of the default, so that it has one hash
+            object.__setattr__(self, "train", dataclasses.replace(self.train, epochs=10))
+        if self.name is not None and not NAME_PATTERN.fullmatch(self.name):
+            raise UsageError(f"name='{show(self.name)}' is not usable: a name has 1 to 80 letters, digits, dots, underscores and hyphens.")
+        if self.name is not None and self.name[0] in ".-":
+            mark = "a dot" if self.name[0] == "." else "a hyphen"
+            raise UsageError(f"name='{show(self.name)}' is not usable: a name does not begin with {mark}.")
+        for name, value in leaves(self):
+            check_range(name, value, KEYS[name])
+        if not self.model.widths:
+            raise UsageError("model.widths=[] is empty; give at least one width, for example model.widths=[16,32,64].")
+        if len(self.model.widths) > MOST_WIDTHS:
+            raise UsageError(f"model.widths has {len(self.model.widths):,} entries; {MOST_WIDTHS} are the most.")
+        if self.model.name == "blocknet" and self.model.activation != "relu":
+            raise UsageError(f"model.activation={self.model.activation} needs model=mlp; blocknet is always relu.")
+        if self.compile and self.model.norm in ("noisy", "frozen"):
+            raise UsageError(f"compile=true needs model.norm=batch or none: a step of {self.model.norm} differs from the one before.")
+        if self.optim.nesterov and (self.optim.name != "sgd" or self.optim.momentum == 0):
+            raise UsageError("optim.nesterov=true needs optim.name=sgd and optim.momentum above 0.")
+        if self.train.steps is not None and self.optim.warmup_steps >= self.train.steps:
+            raise UsageError(
+                f"optim.warmup_steps={self.optim.warmup_steps} leaves nothing of train.steps={self.train.steps} for the schedule; "
+                "lower the one or raise the other."
+            )
+        if self.data.root is not None:
+            _check_root(self.data.root)
+        if self.data.name in OWN_FILES and self.data.root is None:
+            what = "the folder of your images" if self.data.name == "folder" else "your .npz file"
+            raise UsageError(f"data={self.data.name} needs data.root: the path of {what}.")
+        spec = DATASETS[self.data.name]
+        if spec is not None:
+            subset = self.data.subset
+            if subset is not None and subset > spec.train:
+                raise UsageError(f"data.subset={subset} is more than the {spec.train} training images of {self.data.name}.")
+            images = subset or spec.train
+            check_fits(self, spec.shape, images - val_size(images, self.data.val_fraction), spec.classes)
+
+    @property
+    def run_name(self) -> str:
+        """`name`, or the default: `batch-bs32-lr0.1-s0`, led by the data set and the network where they are not the default."""
+        if self.name is not None:
+            return self.name
+        parts = [self.data.name] * (self.data.name != "digits") + [self.model.name] * (self.model.name != "blocknet")
+        parts += [self.model.norm, f"bs{self.train.batch_size}", f"lr{self.optim.lr:g}".replace("+", ""), f"s{self.seed}"]
+        return "-".join(parts)
+
+    def recipe(self, fingerprint: str | None = None) -> dict[str, Any]:
+        """What can change results or what is recorded: every value that is not the default and has an effect, by dotted key.
+
+        `fingerprint` is the content of the user's own data (folder, npz); None for the named sets.
+        """
+        default = _defaults()
+        recipe = {
+            name: value
+            for name, value in leaves(self)
+            if name not in APART and value != default[name] and (name not in MATTERS or MATTERS[name](self))
+        }
+        if fingerprint is not None:
+            recipe["data.fingerprint"] = fingerprint
+        return recipe
+
+    def run_id(self, fingerprint: str | None = None) -> str:
+        """`<name>-<8 hex>`; the digits hash the recipe and the results version."""
+        text = json.dumps({"results": RESULTS_VERSION, **self.recipe(fingerprint)}, sort_keys=True)
+        return f"{self.run_name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+    def replace(self, **changes: Any) -> Config:
+        """A copy with dotted keys changed: `config.replace(**{"optim.lr": 0.3, "seed": 1})`. Checked like any config."""
+        tree = dataclasses.asdict(self)
+        for name, value in changes.items():
+            *path, last = name.split(".")
+            node = tree
+            for part in path:
+                node = node[part]
+            node[last] = value
+        return from_mapping(tree)
+
+
+KEYS: Mapping[str, Key] = keys_of(Config)
+"""Every key that an override may name."""
+
+APART = frozenset(("name", "device", "threads", "data.root", "data.follow_links", "train.checkpoint_every"))
+"""Keys that change no result; the content of the user's own data is part of the recipe, and not where it lies."""
+
+MATTERS: Mapping[str, Callable[[Config], bool]] = {
+    "data.image_size": lambda config: config.data.name == "folder",
+    "model.bn_momentum": lambda config: "bn_momentum" in NORM_KEYS[config.model.norm],
+    "model.bn_eps": lambda config: "bn_eps" in NORM_KEYS[config.model.norm],
+    "model.bn_affine": lambda config: "bn_affine" in NORM_KEYS[config.model.norm],
+    "model.bn_freeze_at": lambda config: "bn_freeze_at" in NORM_KEYS[config.model.norm],
+    "metrics.every": lambda config: not set(config.metrics.on).isdisjoint(LIGHT),
+    "metrics.log_spaced": lambda config: not set(config.metrics.on).isdisjoint(SAMPLED),
+    "metrics.probe": lambda config: not set(config.metrics.on) <= {"ics", "landscape", "test_curve"},
+    "optim.beta2": lambda config: config.optim.name in ("adam", "adamw"),
+    "optim.eps": lambda config: config.optim.name in ("adam", "adamw"),
+    "optim.step_size": lambda config: config.optim.schedule == "step",
+    "optim.gamma": lambda config: config.optim.schedule == "step",
+}
+"""Keys that are read beside certain others only. Where they are not, they are no part of the recipe: the run would be the same."""
+
+
+@functools.cache
+def _defaults() -> Mapping[str, Any]:
+    return dict(leaves(Config()))
+
+
+def _check_root(root: str) -> None:
+    if not root.strip():
+        raise UsageError("data.root is empty text; give a path, or null for the default.")
+    if "\0" in root:
+        raise UsageError(f"data.root={show(root)} holds a NUL, which no path does.")
+    try:
+        root.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"data.root={show(root)} is not UTF-8; rename what it names.") from None
+
+
+def map_sizes(spatial: tuple[int, ...], blocks: int) -> list[tuple[int, ...]]:
+    """The map after each of the network's blocks: the first keeps its size, each later one halves it (rounding up)."""
+    sizes = [spatial]
+    for _ in range(blocks - 1):
+        sizes.append(tuple(-(-side // 2) for side in sizes[-1]))
+    return sizes
+
+
+def val_size(train: int, val_fraction: float) -> int:
+    """How many of `train` images are held out for validation."""
+    return max(1, round(train * val_fraction))
+
+
+def check_fits(config: Config, shape: tuple[int, ...], train: int, classes: int) -> None:
+    """Checks that need the data's shape [C, *map] and its number of training images, validation left out.
+
+    Raises:
+        UsageError: the network does not take such data, the batch is larger than the training set, or BN would see one value a channel.
+    """
+    spatial, batch = shape[1:], config.train.batch_size
+    if config.model.name == "blocknet" and not 1 <= len(spatial) <= 3:
+        raise UsageError(f"model=blocknet takes maps of 1, 2 or 3 dimensions, and an example here has shape {list(shape)}; use model=mlp.")
+    if classes < 2:
+        raise UsageError(f"The data have {classes} class; at least 2 are needed.")
+    if classes > MOST_CLASSES:
+        raise UsageError(f"The data have {classes:,} classes; {MOST_CLASSES:,} are the most. Are the labels numbers to be predicted?")
+    if train < 1:
+        raise UsageError("The data have too few training examples to train and to validate on.")
+    if batch > train:
+        raise UsageError(f"train.batch_size={batch} is larger than the {train} training images (after validation); use at most {train}.")
+    if NORM_KEYS[config.model.norm] and batch == 1:
+        last = () if config.model.name == "mlp" else map_sizes(spatial, len(config.model.widths))[-1]
+        if math.prod(last) == 1:
+            where = "fully connected layers" if config.model.name == "mlp" else f"maps of {'x'.join(map(str, last))}"
+            raise UsageError(
+                f"train.batch_size=1 gives batch norm one value a channel on {where}, which has no variance; "
+                "use train.batch_size of 2 or more, fewer model.widths, or model.norm=none."
+            )
+    steps = config.train.steps if config.train.steps is not None else (config.train.epochs or 0) * (train // batch)
+    if config.optim.warmup_steps >= steps:
+        raise UsageError(
+            f"optim.warmup_steps={config.optim.warmup_steps} leaves nothing of the {steps} step{'s' * (steps != 1)} of the budget for the "
+            "schedule; lower it, or train longer."
+        )
+    if config.model.norm == "frozen":
+        freeze_at = config.model.bn_freeze_at or max(1, steps // 2)
+        if freeze_at >= steps:
+            raise UsageError(
+                f"model.bn_freeze_at={freeze_at} is not below the budget of {steps} step{'s' * (steps != 1)}, so that nothing is frozen; "
+                "lower it, train longer, or use model.norm=batch."
+            )
+    if config.data.augment != "none" and len(spatial) != 2:
+        have = f"data.augment={config.data.augment} is for images, and an example here has shape {list(shape)}"
+        raise UsageError(f"{have}; use data.augment=none.")
+
+
+def keys() -> list[str]:
+    """Every key that an override may name."""
+    return list(KEYS)
+
+
+def check_key(name: str) -> None:
+    """Raises UsageError with the nearest key when `name` is none of ours."""
+    check_name(name, KEYS)
+
+
+def from_mapping(tree: Mapping[str, Any]) -> Config:
+    """The config that a nested mapping describes; missing keys take their defaults.
+
+    Raises:
+        UsageError: an unknown key, a value of the wrong type, or one out of range.
+    """
+    return typing.cast(Config, build(Config, tree, KEYS))
+
+
+def to_mapping(config: Config) -> dict[str, Any]:
+    """The nested mapping of plain values that YAML and JSON take; `from_mapping` reads it back."""
+    return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(config))))

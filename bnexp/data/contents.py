@@ -1,0 +1,30 @@
+"""What a data set holds, in one line: for the terminal, a run's table and a report. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bnexp.base.errors import short
+
+SHOWN = 10
+"""Classes that are named; of more, the first ones."""
+FILES = ("folder", "npz")
+"""The sets that are a user's own files."""
+
+
+def contents(name: str, classes: Sequence[str], train: int, val: int, test: int) -> str:
+    """`2 classes: cat, dog; 64 training, 16 validation, 20 test images` of the data set `name`."""
+    shown = [short(label, 40) for label in classes[:SHOWN]]
+    more = f" and {len(classes) - len(shown):,} more" if len(classes) > len(shown) else ""
+    kind = "examples" if name in ("npz", "waveforms", "volumes") else "images"
+    return f"{len(classes):,} classes: {', '.join(shown)}{more}; {train:,} training, {val:,} validation, {test:,} test {kind}"
+
+
+def contents_of(row: Mapping[str, Any]) -> str | None:
+    """The same of a run's flat row, led by the data set's name; None where it does not say."""
+    name, classes = row.get("data.name"), row.get("data.classes")
+    sizes = [size for part in ("train", "val", "test") if isinstance(size := row.get(f"data.{part}"), int)]
+    if not isinstance(classes, (list, tuple)) or len(sizes) < 3:
+        return None
+    return f"{name}: {contents(str(name), [str(label) for label in classes], *sizes)}"

@@ -1,0 +1,67 @@
+"""What is known of a data set without torch: its header, which is enough to check a config before training, and the fingerprint of the
+user's own data, which is part of a run's id: other data are another run."""
+
+from __future__ import annotations
+
+import hashlib
+
+from bnexp.base.errors import DataError, UsageError
+from bnexp.config import DATASETS, OWN_FILES, DataConfig, val_size
+from bnexp.data import folder, npz
+from bnexp.data.cache import check_unchanged, remembered, stamp
+
+
+def header(config: DataConfig) -> tuple[tuple[int, ...], int, int]:
+    """(an example's shape [C, *map], training examples after `subset` and without validation, classes).
+
+    Raises:
+        UsageError: data.root is not there, or data.subset is more than there is.
+        DataError: the files cannot be used.
+    """
+    spec = DATASETS[config.name]
+    if spec is not None:
+        shape, train, own_validation, classes = spec.shape, spec.train, False, spec.classes
+    else:
+        shape, train, own_validation, classes = (folder if config.name == "folder" else npz).header(config)
+    if config.subset is not None:
+        check_subset(config, train)
+        train = config.subset
+    return shape, train if own_validation else train - val_size(train, config.val_fraction), classes
+
+
+def check_subset(config: DataConfig, train: int) -> None:
+    """Raises UsageError when data.subset is more than the `train` training examples (with the validation split off them)."""
+    if config.subset is not None and config.subset > train:
+        raise UsageError(f"data.subset={config.subset} is more than the {train} training images of data={config.name}.")
+
+
+def fingerprint(config: DataConfig) -> str | None:
+    """32 hex digits that hash the files' bytes (data=folder: and their paths below data.root); None for the named sets.
+
+    The hash is remembered by the files' paths, sizes and times of change, so that only a first start reads them all.
+
+    Raises:
+        UsageError: data.root is not there.
+        DataError: the files cannot be read.
+    """
+    if config.name not in OWN_FILES:
+        return None
+    if config.name == "npz":
+        origin = npz.existing_file(config)
+        stamps = [stamp(origin, "")]
+    else:
+        listing = folder.list_images(config)
+        origin, stamps = listing.root, listing.stamps
+
+    def compute() -> str:
+        total = hashlib.sha256()
+        for relative, _, _ in stamps:
+            with (origin / relative).open("rb") as file:
+                total.update(relative.encode(errors="surrogateescape") + b"\0" + hashlib.file_digest(file, "sha256").digest())
+        check_unchanged(origin, stamps)
+        return total.hexdigest()[:32]
+
+    try:
+        return remembered("hash", origin, stamps, compute)
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read ({error.strerror}).") from error

@@ -1,0 +1,140 @@
+"""Where a run's numbers go while it trains: metrics.jsonl, TensorBoard, train.log."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import yaml
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.graph_pb2 import GraphDef
+from tensorboard.compat.proto.summary_pb2 import Summary
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from bnexp.base.errors import DataError
+from bnexp.base.files import atomic_write, finite, open_log, sync, sync_folder
+from bnexp.config import Config, to_mapping
+from bnexp.storage.curves import read
+from bnexp.storage.run import Run
+from bnexp.tensorboard.files import PATTERN, cut_after
+from bnexp.tensorboard.histograms import histogram
+
+FLUSH_S = 5
+"""Seconds after which a running TensorBoard can see what was logged: as often as it looks."""
+
+
+def _hook(then: Callable[[threading.ExceptHookArgs], object]) -> Callable[[threading.ExceptHookArgs], object]:
+    """`threading.excepthook` without the traceback of TensorBoard's writer when the disk is full: its next write or flush raises the error
+    to us, who say it in a sentence."""
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        if not (type(args.thread).__name__ == "_AsyncWriterThread" and isinstance(args.exc_value, OSError)):
+            then(args)
+
+    return hook
+
+
+threading.excepthook = _hook(threading.excepthook)
+
+
+class RunLog:
+    """One run's log files. Open it on a new run, or on one that goes on from `from_step`: what was logged after that step is dropped."""
+
+    def __init__(self, run: Run, config: Config, from_step: int = 0) -> None:
+        self.run = run
+        self.records = _keep_until(run.metrics_jsonl, from_step)
+        """How many lines metrics.jsonl has."""
+        self._synced: dict[Path, int] = {}
+        with ExitStack() as files:
+            self._text = files.enter_context(open_log(run.train_log))
+            self._metrics = files.enter_context(open_log(run.metrics_jsonl))
+            if from_step == 0:
+                for old in run.folder.glob(PATTERN):
+                    old.unlink()
+            else:
+                cut_after(run.folder, from_step)
+            # A training need not wait for the disk (max_queue).
+            # purge_step tells a TensorBoard that is running to forget what an interrupted process wrote past the checkpoint.
+            purge_step = from_step + 1 if from_step else None
+            self._board = SummaryWriter(str(run.folder), purge_step=purge_step, max_queue=1000, flush_secs=FLUSH_S)
+            files.callback(self._board.close)
+            self._events = self._board._get_file_writer()
+            if from_step == 0:
+                text = "    " + yaml.safe_dump(to_mapping(config), sort_keys=False).replace("\n", "\n    ")
+                self._board.add_text("config", text, 0)
+            self._files = files.pop_all()
+
+    def record(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
+        """One line of metrics.jsonl and one point of each TensorBoard scalar. A non-finite number is null in the one, NaN in the other."""
+        line = json.dumps(finite({"step": step, "epoch": round(epoch, 6), **values}), allow_nan=False)  # several times as fast as dump
+        self._metrics.write(line + "\n")
+        self._metrics.flush()
+        self.records += 1
+        # One event for all: hundreds of add_scalar calls would cost more than what they log.
+        points = [Summary.Value(tag=key, simple_value=value) for key, value in values.items()]
+        self._events.add_summary(Summary(value=points), step)
+
+    def histograms(self, step: int, tensors: Mapping[str, Tensor]) -> None:
+        """A histogram of each tensor in `BINS` bins; one with a non-finite value has none."""
+        found = []
+        for name, tensor in tensors.items():
+            values = tensor.detach().float().cpu().numpy().ravel()
+            if np.isfinite(values).all():
+                found.append(Summary.Value(tag=name, histo=histogram(values)))
+        self._events.add_summary(Summary(value=found), step)
+
+    def board(self, step: int, values: Iterable[Summary.Value], graph: GraphDef | None = None) -> None:
+        """What only TensorBoard shows: pictures, hparams, the layout of its charts, and the network's graph."""
+        if graph is not None:
+            self._events.add_event(Event(graph_def=graph.SerializeToString()))
+        self._events.add_summary(Summary(value=values), step)
+
+    def say(self, message: str) -> None:
+        """A line in train.log, with the time."""
+        self._text.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
+        self._text.flush()
+
+    def sync(self) -> None:
+        """Brings to disk what was logged: a checkpoint must not be ahead of the logs that go with it, even if the machine goes down."""
+        self._board.flush()
+        if not self._synced:
+            sync_folder(self.run.folder)
+        for path in (self.run.metrics_jsonl, self.run.train_log, *self.run.folder.glob(PATTERN)):
+            size = path.stat().st_size
+            if self._synced.get(path) != size:
+                sync(path)
+                self._synced[path] = size
+
+    def close(self) -> None:
+        """Closes every file, whatever becomes of the others."""
+        self._files.close()
+
+
+def check_records(run: Run, step: int, had: int) -> None:
+    """Raises DataError where a run's metrics.jsonl has lost some of the `had` records that it had at a checkpoint of that step: the machine
+    went down before they were on disk, or somebody cut it short. A run that goes on from step 0 begins anew."""
+    if step and (has := len(_lines_until(run.metrics_jsonl, step))) < had:
+        raise DataError(f"{run.metrics_jsonl} has {has} of the {had} records that it had then.")
+
+
+def _lines_until(path: Path, step: int) -> list[str]:
+    """The records up to `step`, without test scores: those come last, and will come again. Torn lines are none. At step 0 none stays."""
+    if step == 0:
+        return []
+    return [line for line, record in read(path) if record["step"] <= step and not any(key.startswith("test/") for key in record)]
+
+
+def _keep_until(path: Path, step: int) -> int:
+    """Drops all lines but those of `_lines_until`; how many stay."""
+    if not path.exists():
+        return 0
+    kept = _lines_until(path, step)
+    with atomic_write(path) as file:
+        file.write("".join(line + "\n" for line in kept).encode())
+    return len(kept)

@@ -1,0 +1,166 @@
+"""What spans runs: members, plan and results of a sweep or a comparison, in RUNS/.groups/<group id>/."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from csv import DictWriter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bnexp.base.errors import DataError, UsageError
+from bnexp.base.files import atomic_write, finite, make_folder, read_checked_json, write_checked_json, write_json
+from bnexp.base.quoting import command_line
+from bnexp.storage.folder import find_run
+from bnexp.storage.run import Run, check_rooms, is_run_id
+
+FORMAT = 1
+"""Version of members.json and plan.json."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs that one command asked for, whatever their order."""
+
+    runs_dir: Path
+    id: str
+
+    @property
+    def folder(self) -> Path:
+        return self.runs_dir / ".groups" / self.id
+
+    @property
+    def plan_json(self) -> Path:
+        return self.folder / "plan.json"
+
+    @property
+    def members_json(self) -> Path:
+        return self.folder / "members.json"
+
+    def store_members(self, kind: str, parts: Mapping[str, Sequence[Run]], arms: Mapping[str, Any] | None = None) -> None:
+        """Stores which runs these are: `report` and `tensorboard` find them, while they are trained too.
+
+        Args:
+            kind: `sweep lr`, `compare`.
+            parts: the runs by the budget that was asked for; a run may stand in several.
+            arms: those of a comparison, as plain values.
+        """
+        make_folder(self.folder)
+        members = {part: [run.id for run in runs] for part, runs in parts.items()}
+        sides = {} if arms is None else {"arms": arms}
+        write_checked_json(self.members_json, {"kind": kind, "command": command_line(), "parts": members, **sides}, FORMAT)
+
+    def members(self) -> list[Run]:
+        """The group's runs that are still there, each once; errors as `parts`."""
+        return list(dict.fromkeys(run for runs in self.parts().values() for run in runs))
+
+    @property
+    def kind(self) -> str:
+        """What was asked for: `sweep lr`, `compare`."""
+        try:
+            return str(read_checked_json(self.members_json, FORMAT)["kind"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+
+    def arms(self) -> Any:
+        """The arms of a comparison as `store_members` got them; None where none are stored."""
+        try:
+            return read_checked_json(self.members_json, FORMAT)["arms"]
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def parts(self) -> dict[str, list[Run]]:
+        """The runs that are still there, by part.
+
+        Raises:
+            DataError: nothing readable says which they are.
+        """
+        try:
+            stored = read_checked_json(self.members_json, FORMAT)["parts"]
+            found = {str(part): [Run(self.runs_dir, name) for name in names if is_run_id(name)] for part, names in stored.items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{self.members_json} does not say which runs the group has ({type(error).__name__}).") from None
+        return {part: [run for run in runs if run.folder.is_dir()] for part, runs in found.items()}
+
+    def plan(self) -> list[list[str]]:
+        """The stacks as they were planned the first time, by run id; none that has a run twice, or without a readable plan."""
+        try:
+            stacks = read_checked_json(self.plan_json, FORMAT)["stacks"]
+            found = [[str(name) for name in stack] for stack in stacks]
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
+        return [stack for stack in found if len(set(stack)) == len(stack)]
+
+    def store_plan(self, stacks: Sequence[Sequence[str]]) -> None:
+        """Stores what is to be trained now; stacks that were planned before and are done stay, should their runs be removed."""
+        now = {name for stack in stacks for name in stack}
+        before = [stack for stack in self.plan() if now.isdisjoint(stack)]
+        make_folder(self.folder)
+        write_checked_json(self.plan_json, {"stacks": [*stacks, *before]}, FORMAT)
+
+
+def group_of(runs: Sequence[Run]) -> Group:
+    """The group of exactly these runs."""
+    text = "\n".join(sorted(run.id for run in runs))
+    return Group(runs[0].runs_dir, hashlib.sha256(text.encode()).hexdigest()[:8])
+
+
+def find_group(text: str, runs_dir: Path) -> Group | None:
+    """The sweep or comparison that an id (8 hex digits), or the path of its folder, names; None where it names none."""
+    check_rooms(runs_dir)
+    if re.fullmatch(r"[0-9a-f]{8}", text) and (group := Group(runs_dir, text)).members_json.is_file():
+        return group
+    path = Path(text)
+    if path.parent.name == ".groups" and (path / "members.json").is_file():
+        check_rooms(path.absolute().parent.parent)
+        return Group(path.absolute().parent.parent, path.name)
+    return None
+
+
+def find_all(names: Sequence[str], runs_dir: Path) -> list[Run | Group]:
+    """The runs and sweeps that `names` name, each once.
+
+    Raises:
+        UsageError: one names neither.
+    """
+    found: dict[Run | Group, None] = {}
+    for name in names:
+        group = find_group(name, runs_dir)
+        try:
+            found[group or find_run(name, runs_dir)] = None
+        except UsageError as error:
+            sweep = "A SWEEP is the 8 hex digits under which `bnexp sweep` or `bnexp compare` stored its results, or their folder."
+            raise UsageError(f"{error} {sweep}") from None
+    return list(found)
+
+
+def law_folder(runs_dir: Path, law: Mapping[str, Any]) -> Path:
+    """Where what `bnexp stats` found is stored: the same result has the same folder, on whatever machine."""
+    found = {key: value for key, value in law.items() if key != "environment"}
+    return runs_dir / ".groups" / f"stats-{hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:8]}"
+
+
+def store(folder: Path, name: str, result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], csv: str = "runs") -> None:
+    """Writes `<name>.json` and `<csv>.csv`. In the JSON non-finite numbers are null, in the CSV `inf`."""
+    make_folder(folder)
+    write_json(folder / f"{name}.json", finite(dict(result)))
+    with atomic_write(folder / f"{csv}.csv") as file:
+        file.write(to_csv(rows).encode())
+
+
+def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows that have the same keys, with a header. Text that a spreadsheet would compute is led by an apostrophe."""
+    text = io.StringIO()
+    if rows:
+        writer = DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writerow({key: _uncomputed(key) for key in rows[0]})
+        writer.writerows({key: _uncomputed(value) for key, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _uncomputed(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

@@ -1,0 +1,269 @@
+"""A run and its folder: id, paths, status. Nothing else knows how the runs folder is laid out.
+
+- RUNS/<id>/                config.yaml summary.json metrics.jsonl model.pt events.out.tfevents.* train.log
+- RUNS/.stacks/<stack id>/  plan.json checkpoint.pt checkpoint.prev.pt, until all members are finished: see `stack_folder`
+- RUNS/.fresh/<id>/         the successor of a finished run while it is trained (--fresh)
+- RUNS/.locks/<id>.lock     held while a run is trained or removed
+- RUNS/.groups/<group id>/  what spans runs: see `group`
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bnexp.base.errors import BnexpError, DataError, UnreadableError, UsageError, reason
+from bnexp.base.files import atomic_write, digest, make_folder, read_checked_json, sync_folder, write_checked_json
+from bnexp.base.locks import holding
+from bnexp.config import Config, from_mapping, to_mapping
+from bnexp.storage.result import check_summary
+
+FORMAT = 1
+"""Version of summary.json and of a stack's plan.json. A newer one is refused, one without a number was written before there were any."""
+MOST_DIGESTED = 2**34
+"""Bytes of a model.pt or metrics.jsonl that is compared with its digest: larger ones than anybody trains here, and a minute's work."""
+DONE = ("finished", "diverged")
+"""The statuses of a run that is not trained again."""
+ROOMS = (".stacks", ".fresh", ".locks", ".groups")
+SUMMARY_KEYS = frozenset(
+    (
+        *("id", "status", "seed", "config", "budget", "steps", "epochs", "parameters"),
+        *("test", "train", "val", "target", "audit", "speed", "data", "stack", "environment"),
+    )
+)
+"""What every summary has, from the first moment on."""
+
+
+class InWork(UsageError):
+    """Another process holds the lock of a run."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run on disk. `fresh` is the successor of a finished run, in a folder of its own until it is complete."""
+
+    runs_dir: Path
+    id: str
+    fresh: bool = False
+
+    @property
+    def folder(self) -> Path:
+        return self.runs_dir / ".fresh" / self.id if self.fresh else self.runs_dir / self.id
+
+    @property
+    def config_yaml(self) -> Path:
+        return self.folder / "config.yaml"
+
+    @property
+    def summary_json(self) -> Path:
+        return self.folder / "summary.json"
+
+    @property
+    def metrics_jsonl(self) -> Path:
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def model_pt(self) -> Path:
+        return self.folder / "model.pt"
+
+    @property
+    def train_log(self) -> Path:
+        return self.folder / "train.log"
+
+    @property
+    def lock(self) -> Path:
+        return self.runs_dir / ".locks" / f"{self.id}.lock"
+
+    @property
+    def status(self) -> str | None:
+        """`finished`, `diverged`, `failed`, `interrupted`, `running`, or None where nothing readable is there."""
+        try:
+            return str(self.summary()["status"])
+        except (BnexpError, KeyError):
+            return None
+
+    @property
+    def done(self) -> bool:
+        return self.status in DONE and self.model_pt.is_file()
+
+    def summary(self) -> dict[str, Any]:
+        """The run's summary.json.
+
+        Raises:
+            DataError: it is not there, cannot be read, or holds what no run writes.
+        """
+        try:
+            summary = read_checked_json(self.summary_json, FORMAT)
+            if summary.keys() >= SUMMARY_KEYS and summary["id"] == self.id:
+                check_summary(summary)
+                return summary
+        except FileNotFoundError:
+            raise DataError(f"Run {self.id} has no summary.json; it was not started properly.") from None
+        except OSError as error:
+            raise UnreadableError(f"{self.summary_json} cannot be read: {reason(error)}.") from None
+        except ValueError as error:
+            raise DataError(f"{self.summary_json} cannot be read: {reason(error)}.") from None
+        raise DataError(f"{self.summary_json} does not hold the summary of {self.id}.")
+
+    def config(self) -> Config:
+        """The run's own config, read back without Hydra.
+
+        Raises:
+            DataError: config.yaml is missing or not one of ours.
+        """
+        import yaml  # here and below: who lists runs reads no YAML, and importing it takes as long as reading their summaries
+
+        from bnexp.config import plain_yaml
+
+        try:
+            return from_mapping(plain_yaml.load(self.config_yaml))
+        except (OSError, yaml.YAMLError, ValueError, RecursionError, BnexpError) as error:
+            raise DataError(f"{self.config_yaml} cannot be used: {' '.join(reason(error).split())[:300]}") from None
+
+    def trained_config(self) -> Config:
+        """Its own config, where that is the one its summary is of: what a stored config is computed with.
+
+        Raises:
+            DataError: one of the two files is missing, damaged, or another run's.
+        """
+        config, recorded = self.config(), self.summary()["config"]
+        try:  # one from before a key existed has its default
+            same = recorded.get("name") == config.run_name and from_mapping({**recorded, "name": config.name}) == config
+        except BnexpError:
+            same = False
+        if not same:
+            raise DataError(f"{self.folder}: config.yaml is not the config of summary.json; one of them was changed or damaged.")
+        return config
+
+    def start(self, config: Config) -> None:
+        """Makes the folder with its config."""
+        make_folder(self.folder)
+        with atomic_write(self.config_yaml) as file:
+            file.write(to_yaml(config).encode())
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the files that hold the run's results beside its summary, which has them under `files`."""
+        return {path.name: digest(path) for path in (self.model_pt, self.metrics_jsonl)}
+
+    def is_whole(self, path: Path) -> bool:
+        """Whether one of them is still what the run wrote. Of a run that is not finished, or from before there were digests, nobody knows:
+        True."""
+        try:
+            known = self.summary().get("files")
+            expected = known.get(path.name) if isinstance(known, dict) else None
+            return expected is None or digest(path, MOST_DIGESTED) == expected
+        except (DataError, OSError):
+            return False
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        write_checked_json(self.summary_json, summary, FORMAT)
+
+    def promote(self) -> Run:
+        """Puts a complete fresh run in the place of its predecessor."""
+        final = Run(self.runs_dir, self.id)
+        shutil.rmtree(self._replaced, ignore_errors=True)
+        if final.folder.exists():
+            final.folder.replace(self._replaced)
+        self.folder.replace(final.folder)
+        sync_folder(self.runs_dir)
+        shutil.rmtree(self._replaced, ignore_errors=True)
+        return final
+
+    @property
+    def _replaced(self) -> Path:
+        """Where a predecessor is while it is deleted."""
+        return self.runs_dir / ".fresh" / f"{self.id}.replaced"
+
+    @property
+    def successor(self) -> Run:
+        """The run that `--fresh` trains to replace this one."""
+        return Run(self.runs_dir, self.id, fresh=True)
+
+    def settle(self) -> None:
+        """Puts a successor that was complete, but not yet in place, into its place, and deletes what is left of a predecessor. Call it with
+        the run's lock held."""
+        if self.successor.done:
+            self.successor.promote()
+        elif self.folder.exists():
+            shutil.rmtree(self._replaced, ignore_errors=True)
+
+    def remove(self) -> None:
+        """Deletes the run and its successor. The summary goes first, so that a half-deleted run is never taken for a finished one, and the
+        config last, so that it can be named to be deleted until nothing is left."""
+        for run in (self, self.successor):
+            run.summary_json.unlink(missing_ok=True)
+            if run.folder.exists():
+                for path in run.folder.iterdir():
+                    if path.is_dir() and not path.is_symlink():
+                        shutil.rmtree(path)
+                    elif path != run.config_yaml:
+                        path.unlink()
+                shutil.rmtree(run.folder)
+
+
+def is_run_id(text: object) -> bool:
+    """Whether `text` can be a folder of ours: letters, digits, underscores, hyphens and dots, of which the last two do not come first."""
+    return isinstance(text, str) and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}", text) is not None
+
+
+def check_rooms(runs_dir: Path) -> None:
+    """Raises UsageError where a folder that bnexp keeps inside a runs folder is a link: a stranger's may lead anywhere."""
+    for room in (runs_dir / name for name in ROOMS):
+        links = [room] if room.is_symlink() else []
+        if not links and room.is_dir() and room.name != ".locks":
+            with os.scandir(room) as entries:
+                links = [Path(entry.path) for entry in entries if entry.is_symlink()]
+        if links:
+            raise UsageError(f"{links[0]} is a link, and bnexp follows none inside a runs folder; remove it, or use another --runs-dir.")
+
+
+@contextmanager
+def locked(runs: Sequence[Run], waiting: Callable[[str], None] | None, stop: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Holds the locks of `runs`. A dead process holds none.
+
+    Args:
+        waiting: told once of a run that another process holds, before the wait for it; None: do not wait.
+        stop: polled while waiting.
+
+    Raises:
+        InWork: another process holds a lock, and there is no waiting.
+        UsageError: as `check_rooms`, for the locks, too.
+        InterruptedError: `stop` said so.
+    """
+    told: set[str] = set()
+
+    def wait(run_id: str) -> None:
+        if waiting is None:
+            raise InWork(f"Another process is working on {run_id}; stop it first.")
+        if run_id not in told:
+            waiting(run_id)
+            told.add(run_id)
+        if stop():
+            raise InterruptedError
+
+    for runs_dir in {run.runs_dir for run in runs}:
+        check_rooms(runs_dir)
+    with ExitStack() as held:
+        for run_id, path in sorted({(run.id, run.lock) for run in runs}):  # one order for everybody: no deadlock
+            try:
+                held.enter_context(holding(path, partial(wait, run_id)))
+            except OSError as error:
+                if error.errno != errno.ELOOP:
+                    raise
+                raise UsageError(f"{path} is a link, or no file, and bnexp follows none inside a runs folder; remove it.") from None
+        yield
+
+
+def to_yaml(config: Config) -> str:
+    """The whole config as YAML."""
+    import yaml
+
+    return yaml.safe_dump(to_mapping(config), sort_keys=False, default_flow_style=None, allow_unicode=True)

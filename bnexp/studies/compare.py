@@ -1,0 +1,182 @@
+"""Arms compared: each seed at the learning rate that it chose and all at the same one, how fair that is, and what it costs in seconds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bnexp.analysis import (
+    NORM,
+    Arms,
+    Audit,
+    Comparison,
+    Row,
+    Seconds,
+    StableLr,
+    StepMs,
+    compare_arms,
+    fairness_audit,
+    largest_stable_lr,
+    seconds_to_target,
+    with_holm,
+    words,
+)
+from bnexp.base.errors import BnexpError, Interrupted, UsageError, did_you_mean, one_of
+from bnexp.config import NORMS, Config
+from bnexp.config.compose import check_cells, expand, given
+from bnexp.storage.folder import rows_of
+from bnexp.storage.run import Run
+
+if TYPE_CHECKING:
+    from bnexp.execution.launch import Outcome
+    from bnexp.execution.terminal import Display
+    from bnexp.execution.timing import StepTime
+
+LRS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+"""Half-decades about both arms' best rates, up to where batch norm's gives out."""
+SEEDS = 10
+"""Seeds an arm and learning rate, unless the command says otherwise: 5 find half a point of accuracy in one comparison of four."""
+REFINEMENTS = 2
+"""Bisections of each arm's largest stable learning rate with --refine: a half-decade becomes an eighth of a decade."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A comparison with its audit and, where it was measured, its seconds."""
+
+    comparison: Comparison
+    audit: Audit
+    step_times: Mapping[str, StepTime]
+    seconds: Seconds | None
+
+    @property
+    def sentences(self) -> list[str]:
+        """What the comparison states, in seconds too where steps were timed."""
+        return [*words.verdict(self.comparison), *map(words.in_seconds, self.seconds.versus.values() if self.seconds is not None else ())]
+
+    def plain(self) -> dict[str, Any]:
+        """As values that JSON takes."""
+        comparison = {**asdict(self.comparison), "verdict": self.sentences}
+        return {**asdict(self), "comparison": comparison, "audit": {**asdict(self.audit), "passed": self.audit.passed}}
+
+
+def ask(
+    overrides: Sequence[str],
+    norms: Sequence[str],
+    *,
+    no_bn: bool = False,
+    lrs: Sequence[str] | None = None,
+    seeds: int | None = None,
+    config_dir: Path | None = None,
+) -> list[Config]:
+    """Every config of a comparison, checked: the config's own norm against `none` (with `no_bn`) and against `norms`.
+
+    Raises:
+        UsageError: there is one arm only, a value is not valid, or two of the arguments say the same thing twice.
+    """
+    keys = given(overrides)
+    for norm in norms:
+        if norm not in NORMS:
+            raise UsageError(f"--norm {norm} is not a norm; choose {one_of(NORMS)}.{did_you_mean(norm, NORMS)}")
+    several = [key for key, swept in keys.items() if swept and key not in ("optim.lr", "seed")]
+    if several:
+        hint = "name the arms with --norm" if "model.norm" in several else "`bnexp sweep grid` takes grids"
+        raise UsageError(f"{several[0]} has several values; a comparison has one setting beside its arms and learning rates, and {hint}.")
+    if lrs is not None and "optim.lr" in keys:
+        raise UsageError("--lrs and optim.lr=... both say which learning rates to try; give one of them.")
+    if lrs is not None and not lrs:
+        raise UsageError("--lrs is empty: the grid has no cell; give learning rates, as in --lrs 0.01,0.1,1.")
+    if seeds is not None and keys.get("seed"):
+        raise UsageError("--seeds and seed=... with several values both say which seeds to train; give one of them.")
+    lines = list(overrides)
+    if "optim.lr" not in keys:
+        lines.append(f"optim.lr={','.join(lrs if lrs is not None else [f'{lr:g}' for lr in LRS])}")
+    configs = expand(lines, config_dir)
+    own = configs[0].model.norm
+    arms = list(dict.fromkeys([own, *(["none"] if no_bn else []), *norms]))
+    if len(arms) < 2:
+        others = one_of([norm for norm in NORMS if norm != own])
+        raise UsageError(f"There is one arm only ({own}); add another with --norm NAME, where NAME is {others}.")
+    count = 1 if keys.get("seed") else seeds or SEEDS
+    check_cells(len(arms) * len(configs) * count)
+    return [
+        config.replace(**{"model.norm": arm, "seed": config.seed + index}) for arm in arms for config in configs for index in range(count)
+    ]
+
+
+def arms_by_norm(configs: Sequence[Config]) -> Arms:
+    """The arms of a comparison that `ask` asked for: the norms; the baseline is the network without one, or the first."""
+    norms = tuple(dict.fromkeys(config.model.norm for config in configs))
+    return Arms(NORM, norms, "none" if "none" in norms else norms[0])
+
+
+def conclude(
+    rows: Sequence[Row], arms: Arms, step_ms: Mapping[str, StepMs] | None = None, margin: float | None = None
+) -> tuple[Comparison, Seconds | None]:
+    """What the runs of a comparison say, Holm's correction over all of it. `step_ms`: of each arm, where its step was timed.
+
+    Raises:
+        UsageError: as `compare_arms`.
+    """
+    found = compare_arms(rows, arms.baseline, arm_of=arms.arm_of, treatment=arms.treatment, margin=margin)
+    timed = step_ms is not None and len(found.headline.arms) > 1 and found.headline.arms.keys() <= step_ms.keys()
+    return with_holm((found, seconds_to_target(found, step_ms) if timed and step_ms is not None else None))
+
+
+def refined(configs: Sequence[Config], stable: Mapping[str, StableLr]) -> list[Config]:
+    """The configs of one more bisection of each arm's largest stable learning rate: the geometric middle of its bracket, trained in every
+    arm, so that the trials stay equal. Empty where every bracket is open."""
+    brackets = [(found.lr, found.unstable_lr) for found in stable.values() if found.lr and found.unstable_lr]
+    middles = sorted({float(f"{math.sqrt(low * high):.3g}") for low, high in brackets if math.isfinite(high)})
+    known = {config.optim.lr for config in configs}
+    return list(dict.fromkeys(config.replace(**{"optim.lr": lr}) for lr in middles if lr not in known for config in configs))
+
+
+def train_refined(
+    configs: Sequence[Config], arms: Arms, train: Callable[[Sequence[Config], bool], Outcome], refinements: int = 0
+) -> Outcome:
+    """Trains the configs, and `refinements` times the bisections of what came out. `train` is called with all configs so far, and whether
+    it was called before; it reuses what is finished."""
+    outcome = train(configs, False)
+    trained = {run.id for run in outcome.runs} - outcome.reused
+    for _ in range(refinements):
+        rows = [row for row in rows_of(outcome.runs) if "seed" in row]
+        stable = {arm: largest_stable_lr([row for row in rows if arms.arm_of(row) == arm]) for arm in arms.labels}
+        more = refined(configs, stable)
+        if not more:
+            break
+        configs = [*configs, *more]
+        outcome = train(configs, True)
+        trained |= {run.id for run in outcome.runs} - outcome.reused
+    return replace(outcome, reused=frozenset(run.id for run in outcome.runs) - trained)
+
+
+def compared(runs: Sequence[Run], arms: Arms, terminal: Display, margin: float | None = None) -> Compared:
+    """The comparison of the runs with its audit and its seconds: the arms' steps are timed in turns, nothing else running, each at the
+    learning rate that most of its seeds chose. Where that cannot be, because the data moved, the terminal says why.
+    """
+    pairs = [(run, row) for run, row in zip(runs, rows_of(runs), strict=True) if "seed" in row]  # what cannot be read says nothing
+    rows = [row for _, row in pairs]
+    comparison, _ = conclude(rows, arms, margin=margin)
+    audit = fairness_audit(rows, arms.baseline, arm_of=arms.arm_of, treatment=arms.treatment)
+    usual = {arm: max(result.picked, key=lambda lr: result.picked[lr]) for arm, result in comparison.headline.arms.items()}
+    at_best = {
+        arm: next(run for run, row in pairs if arms.arm_of(row) == arm and row["config.optim.lr"] == lr) for arm, lr in usual.items()
+    }
+    if len(at_best) < 2:
+        return Compared(comparison, audit, {}, None)
+    from bnexp.execution.timing import step_times
+
+    terminal.say(f"Timing a step {' and one '.join(map(words.label, at_best))}, with nothing else running ...")
+    try:
+        times = step_times({arm: run.trained_config() for arm, run in at_best.items()}, terminal=terminal)
+    except Interrupted:
+        raise
+    except BnexpError as error:  # the data moved, the GPU is another machine's, or so is the memory: the rest needs none of them
+        terminal.say(f"No seconds: {error}")
+        return Compared(comparison, audit, {}, None)
+    comparison, seconds = conclude(rows, arms, {arm: time.turns_ms for arm, time in times.items()}, margin)
+    return Compared(comparison, audit, times, seconds)

@@ -1,0 +1,208 @@
+"""The named sweeps: which configs they ask for, and what their runs say together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bnexp.analysis import (
+    BatchSizes,
+    Cells,
+    Comparison,
+    Row,
+    SmallBatchCost,
+    by_batch_size,
+    cells,
+    compare_arms,
+    small_batch_cost,
+    with_holm,
+    words,
+)
+from bnexp.base.errors import UsageError, one_of
+from bnexp.config import APART, NORMS, Config, check_fits
+from bnexp.config.compose import check_cells, expand, given
+from bnexp.config.fields import leaves
+from bnexp.data import header
+
+AXES: Mapping[str, str] = {"batch-size": "train.batch_size", "lr": "optim.lr", "norm": "model.norm"}
+"""The key that each named sweep goes through; `grid` goes through what its overrides list."""
+BATCH_SIZES = (2, 4, 8, 16, 32, 64, 128, 256, 512)
+CROSSED_LRS = (0.003, 0.01, 0.03, 0.1)
+"""Learning rates that each batch size is tried with: one rate for all would favour the batch size that it suits."""
+LRS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+ARMS = ("batch", "none")
+SEEDS = 10
+"""Seeds a cell, unless the command says otherwise: fewer show half a point of accuracy in one comparison of four."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The configs that a sweep asks for, by part. A part is named by its budget; batch sizes have one at equal epochs and one at equal
+    steps, because a fixed number of epochs confounds the batch size with the number of updates."""
+
+    kind: str
+    parts: Mapping[str, tuple[Config, ...]]
+
+    @property
+    def configs(self) -> list[Config]:
+        """Each config once."""
+        return list(dict.fromkeys(config for part in self.parts.values() for config in part))
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the runs of one part say, where all keys but the sweep's own have one value, `setting`. Only what its kind has is there."""
+
+    part: str
+    setting: dict[str, Any]
+    comparison: Comparison | None = None
+    batch_sizes: BatchSizes | None = None
+    small_batches: tuple[SmallBatchCost, ...] = ()
+    cells: Cells | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """As values that JSON takes, without what is not there."""
+        plain = {key: value for key, value in asdict(self).items() if value not in (None, ())}
+        if self.comparison is not None:
+            plain["comparison"]["verdict"] = words.verdict(self.comparison)
+        if self.batch_sizes is not None:
+            plain["batch_sizes"]["table"] = [asdict(row) for row in self.batch_sizes.table]
+        for cost, found in zip(plain.get("small_batches", ()), self.small_batches, strict=True):
+            cost["answer"], cost["answer_same_lr"] = words.small_batches(found)
+        return plain
+
+
+def ask(
+    kind: str,
+    overrides: Sequence[str] = (),
+    *,
+    values: Sequence[str] | None = None,
+    seeds: int | None = None,
+    config_dir: Path | None = None,
+) -> Asked:
+    """Every config of a sweep, checked. Keys that `overrides` name win over the sweep's defaults, which win over what an experiment's
+    file says; the seed varies fastest.
+
+    Args:
+        values: of the sweep's own key, as texts.
+        seeds: how many, from the config's own on; None: 10, or those that `overrides` list.
+
+    Raises:
+        UsageError: a cell is not valid, the grid is empty, or two of the arguments say the same thing twice.
+    """
+    keys = given(overrides)
+    lines = list(overrides)
+    axis = AXES.get(kind)
+    if values is not None and axis is None:
+        raise UsageError("sweep grid takes its values from OVERRIDES, as in `bnexp sweep grid optim.lr=0.01,0.1 model.norm=batch,none`.")
+    if values is not None and axis in keys:
+        raise UsageError(f"--values and {axis}=... both say which values to sweep; give one of them.")
+    if values is not None and not values:
+        raise UsageError(f"--values is empty: the grid has no cell; give values of {axis}, as in --values 4,16,64.")
+    if seeds is not None and keys.get("seed"):
+        raise UsageError("--seeds and seed=... with several values both say which seeds to train; give one of them.")
+    if axis is not None and "model.norm" not in keys and kind != "norm":
+        lines.append(f"model.norm={','.join(ARMS)}")
+    if kind == "batch-size" and "optim.lr" not in keys:
+        lines.append(f"optim.lr={','.join(f'{lr:g}' for lr in CROSSED_LRS)}")
+    if axis is not None and axis not in keys:
+        chosen = list(values) if values is not None else _defaults(kind, expand(lines, config_dir))
+        lines.append(f"{axis}={','.join(chosen)}")
+    count = 1 if keys.get("seed") else seeds or SEEDS
+    cells = expand(lines, config_dir)
+    check_cells(len(cells) * count)
+    configs = [config.replace(seed=config.seed + index) for config in cells for index in range(count)]
+    if kind == "batch-size" and len({(config.train.epochs, config.train.steps) for config in configs}) > 1:
+        raise UsageError("A sweep over batch sizes has one budget; give train.epochs or train.steps one value, or use `bnexp sweep grid`.")
+    by_epochs = all(config.train.epochs is not None and not config.train.until_target for config in configs)
+    if kind == "batch-size" and by_epochs and len({config.train.batch_size for config in configs}) > 1:
+        again = equal_steps(configs)
+        steps = budget([config for config in again if config.train.steps is not None])
+        return Asked(kind, {f"equal epochs ({budget(configs)})": tuple(configs), f"equal steps ({steps})": tuple(again)})
+    return Asked(kind, {budget(configs): tuple(configs)})
+
+
+def _defaults(kind: str, configs: Sequence[Config]) -> list[str]:
+    if kind == "batch-size":
+        most = min(training_images(config) for config in {config.data: config for config in configs}.values())
+        return [str(size) for size in BATCH_SIZES if size <= most]
+    return [f"{lr:g}" for lr in LRS] if kind == "lr" else list(NORMS)
+
+
+def training_images(config: Config) -> int:
+    """Images that a run trains on, validation left out."""
+    return header(config.data)[1]
+
+
+def equal_steps(configs: Sequence[Config]) -> list[Config]:
+    """The same configs with as many steps for every batch size as the middle one makes in its epochs, which stays as it is.
+
+    Raises:
+        UsageError: a config does not fit its data.
+    """
+    sizes = sorted({config.train.batch_size for config in configs})
+    middle = sizes[len(sizes) // 2]
+    headers = {data: header(data) for data in {config.data for config in configs}}
+    for config in configs:
+        check_fits(config, *headers[config.data])  # before the steps of a batch larger than the data, which would be 0
+    found = []
+    for config in configs:
+        steps = (config.train.epochs or 0) * (headers[config.data][1] // middle)
+        same = config.train.batch_size == middle
+        found.append(config if same else config.replace(**{"train.epochs": None, "train.steps": steps}))
+    return found
+
+
+def budget(configs: Sequence[Config]) -> str:
+    """What the runs are given, in words: `10 epochs`, `400 steps`, `until 95 %, at most 400 steps`; what differs is joined by `or`."""
+    words = set()
+    for config in configs:
+        epochs, steps = config.train.epochs, config.train.steps
+        amount = f"{steps} step{'s' * (steps != 1)}" if epochs is None else f"{epochs} epoch{'s' * (epochs != 1)}"
+        words.add(f"until {100 * config.train.target:g} %, at most {amount}" if config.train.until_target else amount)
+    return one_of(sorted(words))
+
+
+def analyse(kind: str, parts: Mapping[str, Sequence[tuple[Config, Row]]]) -> list[Result]:
+    """What the runs say, part by part: `parts` has the config that was asked for, and the row of the run that it is. Holm's correction is
+    over everything that the command tests; where that is one comparison, its tuned accuracy is the primary question.
+    """
+    found = [(part, setting, rows) for part, asked in parts.items() for setting, rows in _settings(kind, asked)]
+    return list(with_holm(tuple(_result(kind, part, setting, rows, primary=len(found) == 1) for part, setting, rows in found)))
+
+
+def _settings(kind: str, asked: Sequence[tuple[Config, Row]]) -> list[tuple[dict[str, Any], list[Row]]]:
+    """The runs of one part by the setting of the keys that are none of the sweep's own.
+
+    The settings are those that were asked for: a run that does not read a key stands in each of its settings. Rows that cannot be read are
+    left out.
+    """
+    asked = [(config, row) for config, row in asked if "seed" in row]
+    if kind == "grid":
+        return [({}, list({row["id"]: row for _, row in asked}.values()))]
+    own = {"optim.lr", "model.norm", "seed", AXES[kind], *APART}
+    if kind == "batch-size":
+        own |= {"train.epochs", "train.steps"}  # one budget, in the words of the one or the other
+    values: dict[str, set[str]] = {}
+    for config, _ in asked:
+        for key, value in leaves(config):
+            values.setdefault(key, set()).add(repr(value))
+    extra = [key for key, found in values.items() if len(found) > 1 and key not in own]
+    settings: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, Row]]] = {}
+    for config, row in asked:
+        setting = {key: value for key, value in leaves(config) if key in extra}
+        settings.setdefault(tuple(map(repr, setting.values())), (setting, {}))[1][row["id"]] = row
+    return [(setting, list(rows.values())) for setting, rows in settings.values()]
+
+
+def _result(kind: str, part: str, setting: dict[str, Any], rows: Sequence[Row], *, primary: bool) -> Result:
+    if kind == "grid":
+        return Result(part, setting, cells=cells(rows))
+    arms = sorted({str(row["config.model.norm"]) for row in rows})
+    baseline = "none" if "none" in arms else arms[0]
+    if kind == "batch-size":
+        costs = [small_batch_cost(rows, arm, stats=stats) for arm in arms for stats in ("running", "batch")[: 1 + (arm != "none")]]
+        return Result(part, setting, batch_sizes=by_batch_size(rows, baseline), small_batches=tuple(costs))
+    return Result(part, setting, comparison=compare_arms(rows, baseline, primary=primary))

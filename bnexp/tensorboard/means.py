@@ -1,0 +1,167 @@
+"""Means over seeds as TensorBoard runs of their own: RUNS/.groups/<group id>/batch-bs32-lr0.1-mean5/, one for each cell of a sweep.
+
+Read from metrics.jsonl when a sweep or a comparison ends, without torch. A mean's tags are those of the runs, so that it lies over them
+in every chart. Runs that failed or were interrupted are not in it. What a run that ended early counts as, afterwards:
+
+- diverged: it is in no mean any more; `seeds/diverged` says how many have. Accuracies at the end are those of runs that trained.
+- stopped at its target (`train.until_target`): its last values, since what it was then it stays.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shutil
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.compat.proto.types_pb2 import DT_STRING
+
+from bnexp.analysis.rows import Row, is_diverged, is_failure, is_result, number, seed_of, setting, varying_keys
+from bnexp.base.files import make_folder
+from bnexp.storage.curves import curves
+from bnexp.storage.folder import rows_of
+from bnexp.storage.group import Group
+from bnexp.storage.run import Run
+from bnexp.tensorboard.files import PATTERN, write_events
+from bnexp.tensorboard.layout import CURVES, MARGIN, layout, margin_tag
+
+AT_END = ("test/running/accuracy", "test/precise/accuracy", "test/batch/accuracy")
+FOLDER = re.compile(r".+-mean\d+")
+Points = Mapping[str, Sequence[tuple[int, float]]]
+
+
+@dataclass(frozen=True)
+class Seed:
+    """One result of a cell: its row and its curves."""
+
+    row: Row
+    points: Points
+
+    def diverged_by(self, step: int) -> bool:
+        at = number(self.row, "diverged_at_step")
+        return is_diverged(self.row) and (at is None or at <= step)
+
+
+def write_means(group: Group, runs: Sequence[Run]) -> list[Path]:
+    """Writes the group's means anew and returns their folders: one for each setting that two seeds or more have results of."""
+    found = {str(row["id"]): (run, row) for run, row in zip(runs, rows_of(runs), strict=True) if is_result(row)}
+    kept = []
+    for name, rows in _cells([row for _, row in found.values()]).items():
+        seeds = [Seed(row, curves(found[str(row["id"])][0].metrics_jsonl)) for row in rows]
+        kept.append(_write(group.folder / name, seeds))
+    for old in group.folder.iterdir() if group.folder.is_dir() else ():
+        if old.is_dir() and FOLDER.fullmatch(old.name) and old not in kept:
+            shutil.rmtree(old)
+    return kept
+
+
+def mean_events(seeds: Sequence[Seed], wall_time: float) -> Iterator[Event]:
+    """The events of one mean: the layout and a text that says what it is, then one a step."""
+    yield Event(wall_time=wall_time, step=0, summary=Summary(value=[layout(), _about(seeds)]))
+    for step in sorted({step for seed in seeds for curve in CURVES for step, _ in seed.points.get(curve, ())}):
+        values = {"seeds/diverged": float(sum(seed.diverged_by(step) for seed in seeds))}
+        for curve in CURVES:
+            values |= _mean(curve, seeds, step)
+        yield _event(wall_time, step, values)
+    step = max((step for seed in seeds for tag in AT_END for step, _ in seed.points.get(tag, ())), default=0)
+    trained = [seed for seed in seeds if not is_failure(seed.row)]
+    ends = {tag: [seed.points[tag][-1][1] for seed in trained if tag in seed.points] for tag in AT_END}
+    yield _event(wall_time, step, {tag: fmean(values) for tag, values in ends.items() if values})
+
+
+def _cells(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows of each setting, a row a seed, under the setting's name. It is the runs' own name without the seed; where two settings
+    share that, what they differ in follows: `batch-bs32-lr0.1-steps400-mean5`."""
+    keys = varying_keys(rows)
+    cells: dict[str, dict[int, Row]] = {}
+    for row in sorted(rows, key=lambda row: (seed_of(row), str(row["id"]))):
+        cells.setdefault(repr([setting(row, key) for key in keys]), {}).setdefault(seed_of(row), row)
+    several = [list(cell.values()) for cell in cells.values() if len(cell) > 1]
+    alike: dict[str, list[list[Row]]] = {}
+    for cell in several:
+        first = cell[0]
+        alike.setdefault(str(first["config.name"]).removesuffix(f"-s{seed_of(first)}"), []).append(cell)
+    named: dict[str, list[Row]] = {}
+    for base, group in alike.items():
+        differing = [key for key in keys if len({repr(setting(cell[0], key)) for cell in group}) > 1]
+        for cell in group:
+            told = [(key.rpartition(".")[2], setting(cell[0], key)) for key in differing]
+            name = "-".join([base, *(f"{key}{_text(value)}" for key, value in told if value is not None)])[:200]
+            while f"{name}-mean{len(cell)}" in named:
+                name += "-again"
+            named[f"{name}-mean{len(cell)}"] = cell
+    return named
+
+
+def _text(value: Any) -> str:
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("_")
+
+
+def _mean(curve: str, seeds: Sequence[Seed], step: int) -> dict[str, float]:
+    """The mean of a curve at a step, and, of two seeds or more, its margin. Nothing where a living seed has no value yet."""
+    values = []
+    for seed in seeds:
+        if not seed.diverged_by(step):
+            points = seed.points.get(curve, ())
+            before = bisect_right(points, step, key=lambda point: point[0])
+            if before == 0:
+                return {}
+            values.append(points[before - 1][1])
+    if not values:
+        return {}
+    mean = fmean(values)
+    if len(values) == 1 or not all(map(math.isfinite, values)):
+        return {curve: mean}
+    spread = stdev(values)
+    margin = dict(zip(MARGIN, (mean, mean - spread, mean + spread), strict=True))
+    return {curve: mean, **{margin_tag(curve, which): value for which, value in margin.items()}}
+
+
+def _write(folder: Path, seeds: Sequence[Seed]) -> Path:
+    """One event file in a folder of its own. The time in it is that of the latest run, so that the same runs give the same file."""
+    wall_time = max(_written_at(seed.row) for seed in seeds)
+    make_folder(folder)
+    path = folder / f"events.out.tfevents.{wall_time:010.0f}.means"
+    write_events(path, mean_events(seeds, wall_time))
+    for old in folder.glob(PATTERN):
+        if old != path:
+            old.unlink()
+    return folder
+
+
+def _written_at(row: Row) -> float:
+    try:
+        return datetime.strptime(str(row["written_at"]), "%Y-%m-%dT%H:%M:%S%z").timestamp()
+    except (KeyError, ValueError):
+        return 0.0
+
+
+def _about(seeds: Sequence[Seed]) -> Summary.Value:
+    """What the mean is of, for the Text tab."""
+    text = (
+        f"Mean of {len(seeds)} runs that differ in the seed, of which {sum(is_diverged(seed.row) for seed in seeds)} diverged; "
+        "lower and upper are one standard deviation (n - 1) away. A diverged run is in no mean from then on. "
+        "A run that stopped at its target keeps its last values.\n\n" + "\n".join(f"- {seed.row['id']}" for seed in seeds)
+    )
+    metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
+    return Summary.Value(
+        tag="about",
+        metadata=metadata,
+        tensor=TensorProto(dtype=DT_STRING, tensor_shape=TensorShapeProto(), string_val=[text.encode()]),
+    )
+
+
+def _event(wall_time: float, step: int, values: Mapping[str, float]) -> Event:
+    points = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+    return Event(wall_time=wall_time, step=step, summary=Summary(value=points))

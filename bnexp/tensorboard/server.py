@@ -1,0 +1,238 @@
+"""TensorBoard on a runs folder, or on some runs and sweeps of it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, suppress
+from fnmatch import fnmatch
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from bnexp.base.errors import BnexpError, UsageError, short
+from bnexp.base.network import is_own_name
+from bnexp.base.signals import handle
+from bnexp.storage.folder import list_runs
+from bnexp.storage.group import Group
+from bnexp.storage.run import Run
+from bnexp.tensorboard.files import PATTERN
+
+HOST = "127.0.0.1"
+PREFIX = "bnexp-tensorboard-"
+FIRST_PORT = 6006
+RELOAD_S = 5
+TICKED = 40
+"""TensorBoard ticks all runs where there are so many at most, and none where there are more: its charts are empty then."""
+
+
+def serve(runs_dir: Path, shown: Sequence[Run | Group], host: str, port: int | None, announce: Callable[[str], None]) -> None:
+    """Serves until a signal, such as Ctrl-C; `announce` gets the URL once it answers. Without `shown` the whole folder.
+
+    Raises:
+        UsageError: this machine has no such host, or the port is taken.
+    """
+    done = threading.Event()
+    handle(lambda number, frame: done.set())  # before there is anything to clean up
+    _check_host(host)
+    import logging
+    import warnings
+
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="tensorboard|pkg_resources")  # its own affairs, not the user's
+
+    with _linked(runs_dir, shown) as (folder, refresh):
+        announce(_launch(folder, host, port))
+        while not done.wait(RELOAD_S):
+            with suppress(OSError, BnexpError):  # what is removed or damaged meanwhile is shown as it was
+                refresh()
+
+
+def count(runs_dir: Path, shown: Sequence[Run | Group]) -> int:
+    """How many runs TensorBoard will list, means over seeds among them."""
+    return len({place for place, _ in _places(runs_dir, shown)})
+
+
+@contextmanager
+def _linked(runs_dir: Path, shown: Sequence[Run | Group]) -> Iterator[tuple[Path, Callable[[], None]]]:
+    """A temporary folder that has, of each run and each mean over seeds, a link to every event file, in folders of the names they have in
+    the runs folder; `refresh` brings it up to date.
+
+    TensorBoard follows links, and lists whatever it finds: a stranger's run may hold links that lead anywhere.
+    """
+    drop_left()
+    with _held() as folder:
+        made: set[str] = set()
+
+        def refresh() -> None:
+            wanted = {f"{place}/{path.name}": path for place, shows in _places(runs_dir, shown) for path in _event_files(shows)}
+            for gone in made - wanted.keys():  # removed, or replaced by a successor with a file of its own
+                (folder / gone).unlink(missing_ok=True)
+                with suppress(OSError):  # others are still in it
+                    (folder / gone).parent.rmdir()
+            for new in wanted.keys() - made:
+                (folder / new).parent.mkdir(parents=True, exist_ok=True)
+                (folder / new).symlink_to(wanted[new])
+            made.clear()
+            made.update(wanted)
+
+        refresh()
+        yield folder, refresh
+
+
+def _places(runs_dir: Path, shown: Sequence[Run | Group]) -> Iterator[tuple[str, Path]]:
+    """What TensorBoard is to list: names, and the folders with the event files."""
+    if not shown:
+        yield from ((run.id, run.folder) for run in list_runs(runs_dir))
+        yield from ((f".fresh/{path.name}", path) for path in _folders(runs_dir / ".fresh"))
+        for path in _folders(runs_dir / ".groups"):
+            yield from _means(Group(runs_dir, path.name))
+    for item in shown:
+        runs = [item] if isinstance(item, Run) else item.members()
+        yield from ((run.id, run.folder) for run in runs)
+        if isinstance(item, Group):
+            yield from _means(item)
+
+
+def _means(group: Group) -> list[tuple[str, Path]]:
+    """A group's means over seeds, as `_places`."""
+    return [(f".groups/{group.id}/{path.name}", path) for path in _folders(group.folder) if "-mean" in path.name]
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Those inside, links not among them; none where nothing is."""
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        return [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+    return []
+
+
+def _event_files(folder: Path) -> list[Path]:
+    """The plain ones: a link leads out, and a pipe would keep TensorBoard waiting. None where no folder is, or a link in its place."""
+    if not folder.is_symlink():
+        with suppress(OSError), os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if fnmatch(entry.name, PATTERN) and entry.is_file(follow_symlinks=False)]
+            return [folder.absolute() / name for name in names]
+    return []
+
+
+@contextmanager
+def _held() -> Iterator[Path]:
+    """A temporary folder that this process holds the lock of, for as long as it lives."""
+    lock = None
+    while lock is None:  # another process may take it for one of a dead process, as long as it is not locked
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        lock = _locked(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def drop_left() -> None:
+    """Removes the folders of links that killed processes of this user left: those that nobody holds."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        lock = _locked(folder)
+        if lock is not None:
+            shutil.rmtree(folder, ignore_errors=True)  # of links, which are not followed
+            os.close(lock)
+
+
+def _locked(folder: Path) -> int | None:
+    """Locks a folder of this user's, until the descriptor is closed or the process is dead; None if it cannot be."""
+    try:
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        if os.fstat(lock).st_uid != os.geteuid():
+            raise PermissionError
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not folder.is_dir():
+            raise FileNotFoundError
+    except OSError:
+        os.close(lock)
+        return None
+    return lock
+
+
+def _plugins() -> list[Any]:
+    """TensorBoard's plugins for what runs write. Others have no business here: the projector serves any file that a run's
+    `projector_config.pbtxt` names, and plugins that other packages bring run what they like."""
+    from tensorboard.plugins.core.core_plugin import CorePluginLoader
+    from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
+    from tensorboard.plugins.distribution.distributions_plugin import DistributionsPlugin
+    from tensorboard.plugins.graph.graphs_plugin import GraphsPlugin
+    from tensorboard.plugins.histogram.histograms_plugin import HistogramsPlugin
+    from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
+    from tensorboard.plugins.image.images_plugin import ImagesPlugin
+    from tensorboard.plugins.metrics.metrics_plugin import MetricsPlugin
+    from tensorboard.plugins.scalar.scalars_plugin import ScalarsPlugin
+    from tensorboard.plugins.text.text_plugin import TextPlugin
+
+    # The order is that of the tabs.
+    shown = [MetricsPlugin, ScalarsPlugin, CustomScalarsPlugin, ImagesPlugin, GraphsPlugin]
+    return [CorePluginLoader(), *shown, DistributionsPlugin, HistogramsPlugin, TextPlugin, HParamsPlugin]
+
+
+def _launch(folder: Path, host: str, port: int | None) -> str:
+    """Starts the server on the port asked for, or the first free one; its URL."""
+    from tensorboard import program
+
+    for candidate in [port] if port is not None else range(FIRST_PORT, FIRST_PORT + 100):
+        if not _is_free(host, candidate):
+            continue
+        board = program.TensorBoard(plugins=_plugins(), server_class=_server)
+        options = ["--logdir", str(folder), "--host", host, "--port", str(candidate), "--reload_interval", str(RELOAD_S)]
+        board.configure(argv=["tensorboard", *options])
+        with suppress(program.TensorBoardPortInUseError), redirect_stderr(StringIO()):  # an advertisement; what fails is raised
+            return str(board.launch())  # somebody may have taken the port since it was free
+    raise UsageError(f"Port {port} is taken; leave out --port for the first free one." if port else "No port from 6006 to 6105 is free.")
+
+
+def _server(app: Any, flags: Any) -> Any:
+    """TensorBoard's server, which refuses requests for hosts that are not its own: a stranger's page, open in the user's browser, could
+    have its own name lead to this machine, and read the runs (DNS rebinding)."""
+    from tensorboard.program import WerkzeugServer
+
+    def checked(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if is_own_name(environ.get("HTTP_HOST", ""), flags.host):
+            return app(environ, start_response)  # type: ignore[no-any-return]
+        start_response("403 Forbidden", [("Content-Type", "text/plain; charset=utf-8")])
+        return [b"This server accepts requests for its own addresses, such as localhost; the Host header names another.\n"]
+
+    return WerkzeugServer(checked, flags)
+
+
+def _check_host(host: str) -> None:
+    try:
+        with _bound(host, 0):
+            pass
+    except (OSError, UnicodeError):
+        raise UsageError(f"--host {short(host)} is no address of this machine; 0.0.0.0 is all of them.") from None
+
+
+def _is_free(host: str, port: int) -> bool:
+    try:
+        with _bound(host, port):
+            return True
+    except OSError:
+        return False
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket that is bound there, as TensorBoard's will be."""
+    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    trial = socket.socket(family)
+    try:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        trial.bind(address)
+    except OSError:
+        trial.close()
+        raise
+    return trial
