@@ -24,7 +24,7 @@ import numpy as np
 from bnexp.analysis import compare_arms, seconds_to_target, small_batch_cost, with_holm
 from bnexp.analysis.pairs import Tested
 from bnexp.analysis.rows import accuracy, lr_of, norm_of, seed_of
-from bnexp.analysis.words import small_batches
+from bnexp.analysis.sentences import small_batches
 
 POOL = Path(__file__).resolve().parent.parent / "tests" / "data" / "aa_pool.json.gz"
 SEEDS = (5, 10, 20)

@@ -24,7 +24,7 @@ PHASES = {
     "training": ("bnexp.execution.job:fit",),
     "evaluation": ("bnexp.training.fit:evaluate", "bnexp.execution.job:evaluate"),
     "checkpoint": ("bnexp.execution.job:save_checkpoint",),
-    "ending": ("bnexp.execution.job:_Job.finish",),
+    "ending": ("bnexp.execution.job:StackTraining.finish",),
     "promotion": ("bnexp.storage.run:Run.promote",),
     "removal": ("bnexp.storage.run:Run.remove",),
     "results": ("bnexp.cli.many:store_results", "bnexp.cli.many:store_means"),

@@ -20,9 +20,9 @@ from unittest import mock
 
 import faults_input
 
-MOST_BYTES = 2**30
+MAX_BYTES = 2**30
 """Of address space that one payload may take beyond what the process has."""
-MOST_S = 30
+MAX_S = 30
 SECRET = "WHAT-LIES-OUTSIDE-73190"
 MARKER = "EXECUTED"
 DEVICE = ("device=cpu", "threads=1", "metrics=off", "train.steps=1")
@@ -103,7 +103,7 @@ def try_one(payload: Payload, place: Place) -> tuple[list[str], bool]:
         broken.append(f"a traceback: {error}")
     elif code not in payload.codes:
         broken.append(f"exit code {code}: {(err or out)[-300:]}")
-    if code and len(err.splitlines()) > faults_input.MOST_LINES:
+    if code and len(err.splitlines()) > faults_input.MAX_LINES:
         broken.append(f"a message of {len(err.splitlines())} lines")
     if code and not err.replace("\n", "").isprintable():
         broken.append(f"cannot be printed: {err[:200]!r}")
@@ -127,8 +127,8 @@ def _bounded() -> Iterator[None]:
     before = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     handler = signal.signal(signal.SIGALRM, late)
-    signal.alarm(MOST_S)
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MOST_BYTES, before[1]))
+    signal.alarm(MAX_S)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MAX_BYTES, before[1]))
     try:
         yield
     finally:

@@ -33,7 +33,7 @@ from bnexp.storage.folder import list_runs
 
 TINY = ("data.subset=100", "train.batch_size=16", "model.widths=[4]", "train.checkpoint_every=4", "metrics=off")
 FINISHED, INTERRUPTED = "train.steps=8", "train.steps=9"
-MOST_BYTES = 1_500_000_000
+MAX_BYTES = 1_500_000_000
 """Of memory at the peak; a process that trains takes about a third of it."""
 LIMIT_S = 120
 COMMANDS = (
@@ -164,7 +164,7 @@ def _try(original: Path, scene: Path, case: Case, command: str) -> Came:
         found.append(f"exit {code}: {text[-300:]}")
     if len(text) > 100_000:
         found.append(f"{len(text)} letters of output")
-    if peak > MOST_BYTES:
+    if peak > MAX_BYTES:
         found.append(f"{peak / 1e9:.1f} GB of memory")
     return Came(code, text, opened or any(os.path.relpath(path, scene) in text for path in spoiled), found)
 

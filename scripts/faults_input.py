@@ -28,7 +28,7 @@ from bnexp.cli import main
 from bnexp.config import DATASETS, KEYS
 from bnexp.config.fields import Key
 
-MOST_LINES = 9
+MAX_LINES = 9
 """A message has fewer than 10 lines."""
 SLOW_S = 20.0
 """What takes longer than this hangs, as far as a user can tell."""
@@ -342,7 +342,7 @@ def _wrong_refusal(out: str, err: str) -> list[str]:
         broken.append(f"on stdout: {out[:100]!r}")
     if not err.strip():
         broken.append("no message")
-    if len(lines) > MOST_LINES:
+    if len(lines) > MAX_LINES:
         broken.append(f"a message of {len(lines)} lines")
     if "Traceback" in err:
         broken.append("a traceback is printed")

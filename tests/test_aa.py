@@ -11,7 +11,7 @@ from aa import ARMS, BOUND, FAILING, Row, drawn, load_pool, named, power, rates,
 
 from bnexp.analysis import compare_arms, paired, select_lr, with_holm
 from bnexp.analysis.rows import accuracy, by_seed, lr_of, norm_of, seed_of
-from bnexp.analysis.words import verdict
+from bnexp.analysis.sentences import verdict
 
 POOL = load_pool()
 FEW = [row for row in POOL if lr_of(row) in (0.03, 0.1, 0.3, FAILING[norm_of(row)])]

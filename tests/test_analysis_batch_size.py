@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from test_analysis_rows import make_row
 
-from bnexp.analysis import SmallBatchCost, by_batch_size, compare_arms, small_batch_cost, with_holm, words
+from bnexp.analysis import SmallBatchCost, by_batch_size, compare_arms, sentences, small_batch_cost, with_holm
 from bnexp.analysis.notes import STOPPED
 from bnexp.base.errors import UsageError
-from bnexp.base.files import dump_json, finite
+from bnexp.base.files import dump_json, null_nonfinite
 
 NOISE = [0.004, -0.007, 0.001, 0.006, -0.003, 0.002, -0.005, 0.008, -0.001, 0.003]
 SIZES = (2, 8, 32, 128)
@@ -38,7 +38,7 @@ def study(cost: float = 0.05, n: int = 10, sizes: tuple[int, ...] = SIZES, **mor
 
 def said(found: SmallBatchCost) -> tuple[str, str]:
     """The two sentences as a command prints them."""
-    return words.small_batches(with_holm(found))
+    return sentences.small_batches(with_holm(found))
 
 
 def test_the_table_has_every_arm_size_and_rate() -> None:
@@ -54,7 +54,7 @@ def test_the_table_has_every_arm_size_and_rate() -> None:
     assert not row.difference.primary  # one of four batch sizes
     assert row.difference == dataclasses.replace(twin.versus["batch"].accuracy["running"], primary=False)
     assert all(r.difference is None and r.speedup is None for r in found.table if r.arm == "none")
-    json.loads(dump_json(finite(dataclasses.asdict(found))))
+    json.loads(dump_json(null_nonfinite(dataclasses.asdict(found))))
 
 
 def test_a_batch_size_without_the_baseline_stands_alone() -> None:

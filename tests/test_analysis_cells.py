@@ -14,7 +14,7 @@ from test_analysis_rows import make_row
 
 from bnexp.analysis import cells, varying_keys
 from bnexp.base.errors import UsageError
-from bnexp.base.files import dump_json, finite
+from bnexp.base.files import dump_json, null_nonfinite
 
 
 def grid() -> list[dict[str, Any]]:
@@ -41,7 +41,7 @@ def test_what_varies_is_the_grid() -> None:
     shuffled = grid()
     random.Random(0).shuffle(shuffled)
     assert cells(shuffled) == found
-    assert json.loads(dump_json(finite(dataclasses.asdict(found))))["cells"][0]["n"] == 3
+    assert json.loads(dump_json(null_nonfinite(dataclasses.asdict(found))))["cells"][0]["n"] == 3
 
 
 def test_diverged_missing_and_unreadable_runs() -> None:

@@ -14,10 +14,10 @@ import pytest
 from scipy import stats
 from test_analysis_rows import make_row
 
-from bnexp.analysis import Comparison, FailureRate, cell, compare_arms, crossed, paired, seconds_to_target, with_holm, words
-from bnexp.analysis.words import evidence, points
+from bnexp.analysis import Comparison, FailureRate, cell, compare_arms, crossed, paired, seconds_to_target, sentences, with_holm
+from bnexp.analysis.sentences import evidence, points
 from bnexp.base.errors import UsageError
-from bnexp.base.files import dump_json, finite
+from bnexp.base.files import dump_json, null_nonfinite
 
 Rows = list[dict[str, Any]]
 NOISE = [0.004, -0.007, 0.001, 0.006, -0.003, 0.002, -0.005, 0.008, -0.001, 0.003]
@@ -44,7 +44,7 @@ def changed(rows: Rows, norm: str, lr: float, seeds: tuple[int, ...], **values: 
 
 def verdict(rows: Rows, **options: Any) -> str:
     """The sentences as a command prints them: after Holm's correction."""
-    return " ".join(words.verdict(with_holm(compare_arms(rows, "none", **options))))
+    return " ".join(sentences.verdict(with_holm(compare_arms(rows, "none", **options))))
 
 
 def tuned_by_loop(rows: Rows, norm: str) -> dict[int, float]:
@@ -110,7 +110,7 @@ def test_test_scores_choose_nothing() -> None:
 
 def test_the_result_is_plain_json() -> None:
     rows = changed(study(), "none", 0.3, (0,), status="diverged")
-    tree = json.loads(dump_json(finite(dataclasses.asdict(with_holm(compare_arms(rows, "none", margin=0.01))))))
+    tree = json.loads(dump_json(null_nonfinite(dataclasses.asdict(with_holm(compare_arms(rows, "none", margin=0.01))))))
     assert tree["headline"]["arms"]["batch"]["accuracy"]["running"]["n"] == 5
     assert tree["headline"]["arms"]["batch"]["picked"] == {"0.1": 5}
     assert tree["headline"]["versus"]["batch"]["equivalence"]["margin"] == 0.01
@@ -134,7 +134,7 @@ def test_a_difference_that_is_shown_is_stated_with_interval_n_and_p() -> None:
     assert "p < 0.0001" in said
     assert "The target is reached in" in said
     assert "times fewer steps with BN" in said
-    below = " ".join(words.verdict(with_holm(compare_arms(study(), "batch"))))
+    below = " ".join(sentences.verdict(with_holm(compare_arms(study(), "batch"))))
     assert "Test accuracy without BN is" in below
     assert "below that with BN" in below
     assert "times fewer steps with BN" in below
@@ -155,13 +155,13 @@ def test_what_is_not_shown_is_said_with_what_could_have_been() -> None:
 
 def test_few_seeds_are_too_few_for_a_statement() -> None:
     found = compare_arms(study(3, gain=0.2), "none")
-    said = " ".join(words.verdict(found))
+    said = " ".join(sentences.verdict(found))
     assert said.startswith("n = 3 seeds: too few for a statement")
     assert "Steps to target: too few seeds for a statement" in said
     assert any("3 seeds in the pairs; a comparison should have 10 or more" in text for text in found.warnings)
     one = compare_arms(study(1), "none")
-    assert words.verdict(one)[0].startswith("n = 1 seed: too few for a statement")
-    assert "no interval" in words.verdict(one)[0]
+    assert sentences.verdict(one)[0].startswith("n = 1 seed: too few for a statement")
+    assert "no interval" in sentences.verdict(one)[0]
     assert one.headline.arms["batch"].accuracy["running"].low is None
 
 
@@ -292,10 +292,10 @@ def test_missing_runs_are_counted_and_reported() -> None:
     assert any("without BN: runs without a result" in text and "1 at lr 0.03" in text for text in found.warnings)
     assert any("seeds 4 have no partner" in text for text in found.warnings)
     gone = compare_arms([{**r, "status": "failed"} if r["config.model.norm"] == "none" else r for r in study()], "none")
-    assert words.verdict(gone) == ["No run without BN has a result yet: nothing to compare with."]
+    assert sentences.verdict(gone) == ["No run without BN has a result yet: nothing to compare with."]
     assert gone.headline.versus == {}
     gone = compare_arms([{**r, "status": "failed"} if r["config.model.norm"] == "batch" else r for r in study()], "none")
-    assert words.verdict(gone) == ["No run with BN has a result yet."]
+    assert sentences.verdict(gone) == ["No run with BN has a result yet."]
 
 
 def every(rows: Rows, norm: str, **values: Any) -> Rows:
@@ -357,7 +357,7 @@ def test_intervals_of_several_arms_hold_for_all_at_once_and_agree_with_p(gain: f
     assert "simultaneous 95 % interval of 3 arms" in verdict(rows)
     alone = with_holm(compare_arms(rows, "none", ["batch"]))
     assert alone.arms == ("none", "batch")
-    assert "simultaneous" not in " ".join(words.verdict(alone))
+    assert "simultaneous" not in " ".join(sentences.verdict(alone))
 
 
 @pytest.mark.parametrize("lrs", [3, 9])
@@ -436,17 +436,17 @@ def test_wrong_arms_are_refused() -> None:
         compare_arms(study(), "non")
     with pytest.raises(UsageError, match="there are no runs"):
         compare_arms([], "none")
-    assert "one arm only" in words.verdict(compare_arms(study(), "none", []))[0]
+    assert "one arm only" in sentences.verdict(compare_arms(study(), "none", []))[0]
 
 
 def test_numbers_as_they_are_read_aloud() -> None:
     assert [points(x) for x in (0.0123, -0.0123, 0.0, -1e-9)] == ["+1.23", "-1.23", "0.00", "0.00"]
     few = paired({0: 0.9, 1: 0.8}, {0: 0.8, 1: 0.75})
     assert evidence(few) == f"95 % interval {points(few.low or 0)} to {points(few.high or 0)}, n = 2 seeds, p = {few.p:.3g}"
-    assert [words.label(arm) for arm in ("batch", "none", "group")] == ["with BN", "without BN", "with group"]
+    assert [sentences.label(arm) for arm in ("batch", "none", "group")] == ["with BN", "without BN", "with group"]
 
 
 def test_the_order_in_which_differences_are_said_follows_the_arms() -> None:
     found: Comparison = compare_arms(three_arms(), "none", ["layer", "batch"])
-    said = [text for text in words.verdict(found) if text.startswith("Test accuracy")]
+    said = [text for text in sentences.verdict(found) if text.startswith("Test accuracy")]
     assert ["with layer" in said[0], "with BN" in said[1]] == [True, True]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bnexp.analysis import norm_of, tidy
+from bnexp.analysis import norm_of, to_table
 from bnexp.analysis import rows as r
 from bnexp.base.errors import UsageError
 
@@ -151,10 +151,10 @@ def test_equal_budgets_are_equal_updates_or_epochs() -> None:
 def test_tidy_is_flat_stable_and_reads_as_csv() -> None:
     rows = [make_row(seed=seed, status=status) for seed, status in enumerate(["finished", "diverged", "failed"])]
     rows[0]["only.here"] = 3
-    table = tidy(rows)
+    table = to_table(rows)
     for _ in range(3):
         random.Random(0).shuffle(rows)
-        assert tidy(rows) == table
+        assert to_table(rows) == table
     assert all(list(row) == list(table[0]) for row in table)
     assert all(value is None or isinstance(value, (str, int, float, bool)) for row in table for value in row.values())
     assert [row["steps_to_target"] for row in table] == [50, math.inf, None]
@@ -166,7 +166,7 @@ def test_tidy_is_flat_stable_and_reads_as_csv() -> None:
     writer.writeheader()
     writer.writerows(table)
     assert len(file.getvalue().splitlines()) == 4
-    assert tidy([]) == []
+    assert to_table([]) == []
 
 
 def test_importing_takes_neither_torch_nor_scipy() -> None:

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bnexp.analysis.bands import Track, band
+from bnexp.analysis.bands import RunCurves, band
 
 
 def test_a_band_is_the_mean_with_students_interval() -> None:
     values = np.random.default_rng(0).normal(size=(5, 3))
-    found = band([Track(seed, {"a/b": list(zip((0, 4, 9), row, strict=True))}) for seed, row in enumerate(values.tolist())], "a/b")
+    found = band([RunCurves(seed, {"a/b": list(zip((0, 4, 9), row, strict=True))}) for seed, row in enumerate(values.tolist())], "a/b")
     assert found is not None
     assert found.steps == (0, 4, 9)
     assert found.n == (5, 5, 5)
@@ -24,7 +24,7 @@ def test_a_band_is_the_mean_with_students_interval() -> None:
 
 def test_a_logarithmic_band_is_that_of_the_logarithms() -> None:
     values = np.random.default_rng(1).lognormal(size=(4, 2))
-    tracks = [Track(seed, {"a/b": [(1, row[0]), (2, row[1]), (3, 0.0)]}) for seed, row in enumerate(values.tolist())]
+    tracks = [RunCurves(seed, {"a/b": [(1, row[0]), (2, row[1]), (3, 0.0)]}) for seed, row in enumerate(values.tolist())]
     found = band(tracks, "a/b", log=True)
     assert found is not None
     assert found.steps == (1, 2)  # zero has no logarithm
@@ -37,10 +37,10 @@ def test_a_logarithmic_band_is_that_of_the_logarithms() -> None:
 
 def test_a_diverged_run_ends_at_its_last_finite_value_and_is_not_dropped_before() -> None:
     tracks = [
-        Track(0, {"a/b": [(1, 1.0), (2, 2.0), (3, 3.0)]}),
-        Track(1, {"a/b": [(1, 3.0), (2, math.nan)]}, diverged_at_step=2),
-        Track(2, {"a/b": [(1, math.inf)]}, diverged_at_step=1),
-        Track(3, {"other": [(1, 5.0)]}),
+        RunCurves(0, {"a/b": [(1, 1.0), (2, 2.0), (3, 3.0)]}),
+        RunCurves(1, {"a/b": [(1, 3.0), (2, math.nan)]}, diverged_at_step=2),
+        RunCurves(2, {"a/b": [(1, math.inf)]}, diverged_at_step=1),
+        RunCurves(3, {"other": [(1, 5.0)]}),
     ]
     found = band(tracks, "a/b")
     assert found is not None
@@ -57,20 +57,20 @@ def test_a_diverged_run_ends_at_its_last_finite_value_and_is_not_dropped_before(
 
 
 def test_records_of_one_step_count_once_and_one_run_has_no_interval() -> None:
-    found = band([Track(0, {"a/b": [(8, 1.0), (8, 2.0)]})], "a/b")
+    found = band([RunCurves(0, {"a/b": [(8, 1.0), (8, 2.0)]})], "a/b")
     assert found is not None
     assert (found.steps, found.mean, found.low, found.high) == ((8,), (2.0,), (2.0,), (2.0,))
 
 
 def test_a_run_that_stopped_keeps_its_last_value() -> None:
-    tracks = [Track(0, {"a/b": [(1, 1.0), (2, 2.0)]}, stopped=True), Track(1, {"a/b": [(1, 3.0), (2, 4.0), (4, 8.0)]})]
+    tracks = [RunCurves(0, {"a/b": [(1, 1.0), (2, 2.0)]}, stopped=True), RunCurves(1, {"a/b": [(1, 3.0), (2, 4.0), (4, 8.0)]})]
     found = band(tracks, "a/b")
     assert found is not None
     assert (found.steps, found.mean, found.n, found.whole) == ((1, 2, 4), (2.0, 3.0, 5.0), (2, 2, 2), 3)
 
 
 def test_an_interval_that_no_float_holds_is_infinite() -> None:
-    found = band([Track(0, {"a/b": [(1, 1e-9)]}), Track(1, {"a/b": [(1, 1e38)]})], "a/b", log=True)
+    found = band([RunCurves(0, {"a/b": [(1, 1e-9)]}), RunCurves(1, {"a/b": [(1, 1e38)]})], "a/b", log=True)
     assert found is not None
     assert found.low[0] < 1e-200
     assert found.high[0] == math.inf
@@ -78,4 +78,4 @@ def test_an_interval_that_no_float_holds_is_infinite() -> None:
 
 @pytest.mark.parametrize(("values", "last"), [([1.0, 2.0, math.nan], 2.0), ([math.nan], None), ([], None)])
 def test_the_last_value_of_a_track_is_finite(values: list[float], last: float | None) -> None:
-    assert Track(0, {"a/b": list(enumerate(values))}).last("a/b") == last
+    assert RunCurves(0, {"a/b": list(enumerate(values))}).last("a/b") == last

@@ -18,8 +18,8 @@ from bnexp.data import Dataset, Split, load
 from bnexp.data.dataset import channel_statistics
 from bnexp.evaluate import training_inputs
 from bnexp.metrics import batch_law, batch_noise
-from bnexp.metrics.twin import Twin
-from bnexp.models import anatomy, build, init
+from bnexp.metrics.network_copy import NetworkCopy
+from bnexp.models import build, init, layer_map
 from bnexp.training.stack import Stack, train_step
 
 CPU = torch.device("cpu")
@@ -61,7 +61,7 @@ def test_batches_have_the_statistics_that_batch_norm_stores(tiny: Tiny, placemen
     data, own = tiny((2, 8, 8)), config(model={"placement": placement, "norm": norm}, data={"augment": augment})
     network = trained(own, data, 5)
     mean_DT, var_DT = stored(network, own, data, 6, seed=3)
-    draws = batch_noise.draw(Twin(network, own), data, 8, 6, seed=3)
+    draws = batch_noise.draw(NetworkCopy(network, own), data, 8, 6, seed=3)
     n_T = 8 * draws.layout.pixels_T
     assert torch.allclose(draws.mean_DRT[:, 0], mean_DT, rtol=1e-4, atol=1e-5)
     assert torch.allclose(draws.var_DRT[:, 0] * n_T / (n_T - 1), var_DT, rtol=1e-4, atol=1e-6)
@@ -71,7 +71,7 @@ def test_batches_have_the_statistics_that_batch_norm_stores(tiny: Tiny, placemen
 def test_the_keys_are_moments_of_these_batches(tiny: Tiny) -> None:
     data, own = tiny((2, 8, 8)), config()
     network = trained(own, data, 20)
-    found = batch_noise.measure(Twin(network, own), data, step=7)
+    found = batch_noise.measure(NetworkCopy(network, own), data, step=7)
     seed = batch_noise.derive(0, "batch noise", 7)
     mean_DT, unbiased_DT = (values.double() for values in stored(network, own, data, batch_noise.BATCHES, seed))
     pixels = {"block1.conv1": (0, 4, 64), "block1.conv2": (4, 8, 64), "block2.conv1": (8, 14, 16), "block2.conv2": (14, 20, 16)}
@@ -113,7 +113,7 @@ def test_the_first_layer_follows_the_law_of_correlated_pixels(rho: float, size: 
     own = config(model={"widths": [4], "placement": "norm-conv-relu"}, train={"batch_size": size, "steps": 1})
     network = build(own.model, data.shape, 3)
     init(network, own.model, [0])
-    draws = batch_noise.draw(Twin(network, own), data, size, 300, seed=0)
+    draws = batch_noise.draw(NetworkCopy(network, own), data, size, 300, seed=0)
     first = draws.layout.index_T == 0
     share = float((draws.mean_DRT.var(0) / draws.s2_RT)[0, first].mean())
     law = (rho + (1 - rho) / 36) / size * (800 - size) / 799
@@ -121,7 +121,7 @@ def test_the_first_layer_follows_the_law_of_correlated_pixels(rho: float, size: 
     n = size * 36
     bias = float((n / (n - 1) * draws.var_DRT.mean(0) / draws.s2_RT)[0, first].mean())
     assert bias == pytest.approx(n / (n - 1) * (1 - law), abs=0.02)
-    found = batch_noise.measure(Twin(network, own), data, 0)
+    found = batch_noise.measure(NetworkCopy(network, own), data, 0)
     within = 0.4 if size == 1 else 0.06  # a batch of one image: 16 images make the law
     assert float(found["batch_stats/block1.conv1/batch_mean_variance_theory"]) == pytest.approx(law, rel=within)
     assert float(found["batch_stats/block1.conv1/effective_sample_size_theory"]) == pytest.approx(1 / law, rel=within)
@@ -131,14 +131,14 @@ def test_the_first_layer_follows_the_law_of_correlated_pixels(rho: float, size: 
 
 def test_a_norm_without_batch_statistics_has_no_such_rows(tiny: Tiny) -> None:
     data, own = tiny((2, 6, 5)), config(model={"norm": "none"})
-    assert batch_noise.measure(Twin(trained(own, data, 2), own), data, 0) == {}
+    assert batch_noise.measure(NetworkCopy(trained(own, data, 2), own), data, 0) == {}
 
 
 def test_the_copy_stays_as_it_was(tiny: Tiny) -> None:
     for norm in ("batch", "noisy", "frozen"):
         data, own = tiny((2, 6, 5)), config(model={"norm": norm})
         network = trained(own, data, 4)
-        twin = Twin(network, own)
+        twin = NetworkCopy(network, own)
         before = {name: tensor.clone() for name, tensor in twin.network.state_dict().items()}
         first = batch_noise.measure(twin, data, 4)
         assert all(torch.equal(tensor, before[name]) for name, tensor in twin.network.state_dict().items())
@@ -156,9 +156,9 @@ def test_the_estimates_are_those_of_2000_real_batches(size: int, steps: int) -> 
     data = load(own.data, CPU)
     network = trained(own, data, steps)
     mean_DT, unbiased_DT = (values.double() for values in stored(network, own, data, 2000, seed=0))
-    twin = Twin(network, own)
+    twin = NetworkCopy(network, own)
     found = [batch_noise.measure(twin, data, step) for step in range(40)]
-    parts, start = anatomy(network, own.model.placement), 0
+    parts, start = layer_map(network, own.model.placement), 0
     law = batch_noise.draw(twin, data, size, 200, seed=1)
     for place, layer in enumerate(parts.hidden):
         channels = slice(start, start + law.layout.channels[place])

@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnexp.config import Config, ModelConfig, to_mapping
 from bnexp.execution.logs import RunLog
-from bnexp.models import anatomy, build
+from bnexp.models import build, layer_map
 from bnexp.storage.group import Group
 from bnexp.storage.run import SUMMARY_KEYS, Run
 from bnexp.tensorboard import letters, means, pictures
@@ -218,7 +218,7 @@ def test_a_histogram_counts_every_value() -> None:
 def test_every_tensor_of_the_state_has_one_histogram(name: str, placement: str) -> None:
     network = build(ModelConfig(name=name, widths=(4, 6), placement=placement), (1, 8, 8), 3)
     state = network.state_dict()
-    found = named_tensors(anatomy(network, placement), state)
+    found = named_tensors(layer_map(network, placement), state)
     expected = [tensor for key, tensor in state.items() if not key.endswith("num_batches_tracked")]
     assert sorted(map(id, found.values())) == sorted(map(id, expected))
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]

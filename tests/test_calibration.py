@@ -25,8 +25,8 @@ from bnexp.execution.terminal import Terminal
 from bnexp.planning.calibration import (
     FORMAT,
     GAIN,
-    MOST_BYTES,
-    MOST_ENTRIES,
+    MAX_BYTES,
+    MAX_ENTRIES,
     Calibrated,
     StepTimes,
     calibration_json,
@@ -165,7 +165,7 @@ DAMAGED = [
     checked_json({"entries": {}}, FORMAT + 1),
     checked_json({"entries": []}, FORMAT),
     checked_json({"entries": {}}, FORMAT).replace(b"entries", b"Entries"),
-    b" " * (MOST_BYTES + 1),
+    b" " * (MAX_BYTES + 1),
 ]
 
 
@@ -255,13 +255,13 @@ def test_where_nothing_can_be_saved_this_command_goes_by_it_all_the_same(home: s
 def test_the_oldest_entries_go() -> None:
     path = calibration_json()
     path.parent.mkdir(parents=True)
-    write_checked_json(path, {"entries": {f"{index}": entry({1: 1.0}) for index in range(MOST_ENTRIES)}}, FORMAT)
-    for index in range(MOST_ENTRIES, MOST_ENTRIES + 3):
+    write_checked_json(path, {"entries": {f"{index}": entry({1: 1.0}) for index in range(MAX_ENTRIES)}}, FORMAT)
+    for index in range(MAX_ENTRIES, MAX_ENTRIES + 3):
         save(path, f"{index}", entry({1: 1.0}))
-    assert list(read(path)) == [f"{index}" for index in range(3, MOST_ENTRIES + 3)]
-    assert path.stat().st_size < MOST_BYTES
+    assert list(read(path)) == [f"{index}" for index in range(3, MAX_ENTRIES + 3)]
+    assert path.stat().st_size < MAX_BYTES
     longest = step_of([Config().replace(**{"model.widths": [4096] * 64})], DIGITS)
-    assert MOST_ENTRIES * len(json.dumps(longest, indent=9)) < MOST_BYTES
+    assert MAX_ENTRIES * len(json.dumps(longest, indent=9)) < MAX_BYTES
 
 
 def test_what_was_saved_first_holds_unless_it_tried_less() -> None:

@@ -15,7 +15,7 @@ from conftest import Tiny
 from bnexp.base.errors import DataError
 from bnexp.config import from_mapping, to_mapping
 from bnexp.models import logits, unstack
-from bnexp.storage.checkpoint import MOST_PICKLE, load_checkpoint, load_model, load_network, save_checkpoint, save_model
+from bnexp.storage.checkpoint import MAX_PICKLE, load_checkpoint, load_model, load_network, save_checkpoint, save_model
 from bnexp.storage.run import SUMMARY_KEYS, Run
 from bnexp.training.stack import Stack, train_step
 
@@ -225,6 +225,6 @@ def test_files_of_more_than_they_may_have_are_not_read(tmp_path: Path) -> None:
     assert same(load_checkpoint(tmp_path, told.append, most=10**6), state(1))
     assert told == [f"{tmp_path / 'checkpoint.pt'} cannot be read (it has more than 1,000,000 bytes). It is not used."]
     with zipfile.ZipFile(tmp_path / "model.pt", "w") as archive:
-        archive.writestr("archive/data.pkl", bytes(MOST_PICKLE + 1))
+        archive.writestr("archive/data.pkl", bytes(MAX_PICKLE + 1))
     with pytest.raises(DataError, match="its pickle has more than 16,777,216 bytes"):
         load_model(tmp_path / "model.pt")

@@ -13,7 +13,7 @@ from typer.testing import Result
 from bnexp.analysis import StableLr
 from bnexp.base.errors import UsageError
 from bnexp.storage.folder import list_runs
-from bnexp.studies.compare import ask, refined
+from bnexp.studies.compare import refined, request
 
 
 def compare(runs_dir: Path, *args: str, code: int = 0) -> Result:
@@ -30,14 +30,14 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
 
 
 def test_each_arm_gets_every_rate_and_seed() -> None:
-    configs = ask([], [], no_bn=True)
+    configs = request([], [], no_bn=True)
     cells = [(c.model.norm, c.optim.lr, c.seed) for c in configs]
     assert len(set(cells)) == len(cells) == 2 * 7 * 10
     assert {arm: {cell[1:] for cell in cells if cell[0] == arm} for arm in ("batch", "none")}["batch"] == {
         cell[1:] for cell in cells if cell[0] == "none"
     }
-    assert {c.model.norm for c in ask(["model.norm=none"], ["batch"])} == {"none", "batch"}
-    assert {c.optim.lr for c in ask(["optim.lr=0.1"], [], no_bn=True)} == {0.1}
+    assert {c.model.norm for c in request(["model.norm=none"], ["batch"])} == {"none", "batch"}
+    assert {c.optim.lr for c in request(["optim.lr=0.1"], [], no_bn=True)} == {0.1}
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_each_arm_gets_every_rate_and_seed() -> None:
 )
 def test_bad_comparisons_are_refused(overrides: list[str], norms: list[str], options: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        ask(overrides, norms, **options)
+        request(overrides, norms, **options)
 
 
 def test_paired_arms_start_alike_and_see_the_same_batches(compared: tuple[Path, dict]) -> None:
@@ -166,7 +166,7 @@ def test_a_margin_is_above_0_and_below_100_points(margin: str, tmp_path: Path) -
 
 
 def test_refining_halves_each_bracket_in_every_arm() -> None:
-    configs = ask([*TINY], [], no_bn=True, lrs=["0.01", "0.1", "1"], seeds=2)
+    configs = request([*TINY], [], no_bn=True, lrs=["0.01", "0.1", "1"], seeds=2)
 
     def more(batch: tuple[float, float], none: tuple[float, float]) -> list[tuple[str, float, int]]:
         stable = {arm: StableLr(*bracket, {}, ()) for arm, bracket in (("batch", batch), ("none", none))}
@@ -206,7 +206,7 @@ def test_settings_other_than_the_norm_are_arms_too(tmp_path: Path) -> None:
 
 
 def test_a_comparison_of_which_nothing_ran_says_why(tmp_path: Path) -> None:
-    first, second = ask([*TINY, "optim.lr=0.1"], [], no_bn=True, seeds=1)
+    first, second = request([*TINY, "optim.lr=0.1"], [], no_bn=True, seeds=1)
     for config in (first, second):
         (tmp_path / config.run_id()).write_text("a file where the run's folder should be")
     result = compare(tmp_path, "--no-bn", *TINY, "--lrs", "0.1", "--seeds", "1", "--workers", "0", code=3)

@@ -65,8 +65,8 @@ def test_keys_without_effect_are_not_hashed(beside: dict[str, Any]) -> None:
 
 
 def test_what_a_norm_reads_is_known_of_every_norm() -> None:
-    assert set().union(*c.NORM_KEYS.values()) == {key.removeprefix("model.") for key in c.MATTERS if key.startswith("model.")}
-    assert set(c.MATTERS) | c.APART <= set(keys())
+    assert set().union(*c.NORM_KEYS.values()) == {key.removeprefix("model.") for key in c.USED_WHEN if key.startswith("model.")}
+    assert set(c.USED_WHEN) | c.NOT_HASHED <= set(keys())
 
 
 DEFAULTS: dict[int, dict[str, Any]] = {

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bnexp.base.files import atomic_write, dump_json, finite, write_json
+from bnexp.base.files import atomic_write, dump_json, null_nonfinite, write_json
 
 
 def test_a_file_appears_whole(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_finite_says_what_it_took_out() -> None:
         "count": 3,
         "text": "nan",
     }
-    assert finite(tree) == {
+    assert null_nonfinite(tree) == {
         "loss": None,
         "test": {"running": {"loss": None, "accuracy": 0.5}, "rows": [1.0, None, [None]]},
         "count": 3,
@@ -140,4 +140,4 @@ def test_finite_says_what_it_took_out() -> None:
 
 
 def test_finite_adds_nothing_where_all_is_well() -> None:
-    assert finite({"a": 1.5, "b": [1, (2, 3)]}) == {"a": 1.5, "b": [1, [2, 3]]}
+    assert null_nonfinite({"a": 1.5, "b": [1, (2, 3)]}) == {"a": 1.5, "b": [1, [2, 3]]}

@@ -78,11 +78,11 @@ def test_bounded_yaml(tmp_path: Path) -> None:
     assert node is not None
     assert plain_yaml.compose("", "x") is None
     assert plain_yaml.compose("[", "x") is None
-    just, over = "[" + "1," * (plain_yaml.MOST_VALUES - 1) + "]", "[" + "1," * plain_yaml.MOST_VALUES + "]"
+    just, over = "[" + "1," * (plain_yaml.MAX_VALUES - 1) + "]", "[" + "1," * plain_yaml.MAX_VALUES + "]"
     assert plain_yaml.compose(just, "x") is not None
     with pytest.raises(UsageError, match="more than 5,000 values"):
         plain_yaml.compose(over, "x")
-    deep = plain_yaml.MOST_DEPTH
+    deep = plain_yaml.MAX_DEPTH
     assert plain_yaml.compose("[" * deep + "]" * deep, "x") is not None
     with pytest.raises(UsageError, match="nests too deeply"):
         plain_yaml.compose("[" * (deep + 1) + "]" * (deep + 1), "x")
@@ -105,6 +105,6 @@ def test_a_runs_config_that_unfolds_without_end(bomb: str, tmp_path: Path) -> No
     run.config_yaml.write_bytes(b"name: \xff")
     with pytest.raises(DataError, match="utf-8"):
         run.config()
-    run.config_yaml.write_text("a: " + "x" * plain_yaml.MOST_BYTES)
+    run.config_yaml.write_text("a: " + "x" * plain_yaml.MAX_BYTES)
     with pytest.raises(DataError, match="it has more than 65,536 bytes"):
         run.config()

@@ -45,7 +45,7 @@ def test_metrics_of_more_than_anybody_records_have_no_curves(tmp_path: Path, mon
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1, "val/loss": 2}\n' * 4)
     assert len(records.curves(path)["val/loss"]) == len(records.curve(path, "val/loss")) == 4
-    monkeypatch.setattr(records, "MOST_VALUES", 3)
+    monkeypatch.setattr(records, "MAX_VALUES", 3)
     for read in (lambda: records.curves(path), lambda: records.curve(path, "val/loss")):
         with pytest.raises(OSError, match="more than 3 values"):
             read()
@@ -64,7 +64,7 @@ def test_large_files_of_one_run_do_not_keep_the_others_from_being_listed(tmp_pat
     assert not run.is_whole(run.metrics_jsonl)
     os.truncate(run.model_pt, LARGE)
     assert "has more than" in bn(tmp_path, "evaluate", run.id, code=1).stderr
-    os.truncate(run.summary_json, files.MOST_JSON + 1)
+    os.truncate(run.summary_json, files.MAX_JSON + 1)
     with pytest.raises(DataError, match="has more than 16,777,216 bytes"):
         run.summary()
     assert other.id in bn(tmp_path, "runs").stdout
@@ -89,7 +89,7 @@ def test_no_checkpoint_of_ours_is_so_large(runs: int, tmp_path: Path, tiny: Tiny
     for _ in range(9):
         train_step(stack)
     for run in range(runs):
-        stack.set_aside(run)
+        stack.stop_run(run)
     save_checkpoint(tmp_path, stack.state_dict())
     assert (tmp_path / "checkpoint.pt").stat().st_size < stack.most_saved_bytes - 2**24
 

@@ -28,7 +28,7 @@ from bnexp.execution.launch import launch
 from bnexp.execution.live import Live
 from bnexp.execution.terminal import Terminal
 from bnexp.execution.workers import run_stacks
-from bnexp.planning.plan import Planned, plan
+from bnexp.planning.plan import StackPlan, plan
 from bnexp.storage.folder import list_runs, rows_of
 from bnexp.storage.run import locked
 from bnexp.tables import LISTED, list_table
@@ -96,7 +96,7 @@ def test_a_sweep_leaves_little_in_its_own_process(tmp_path: Path) -> None:
     ends: list[str] = []
     weighed: list[int] = []
 
-    def ended(planned: Planned, reason: str) -> None:
+    def ended(planned: StackPlan, reason: str) -> None:
         live.ended(planned, reason)
         ends.append(reason)
         gc.collect()

@@ -20,7 +20,7 @@ from bnexp.execution.timing import step_times
 from bnexp.planning import plan
 from bnexp.planning.calibration import has_lost
 from bnexp.studies import noise_law
-from bnexp.training.batches import MOST_AHEAD
+from bnexp.training.batches import MAX_AHEAD
 from bnexp.training.stack import Stack
 
 MLP = from_mapping({"model": {"name": "mlp", "widths": [6]}, "train": {"batch_size": 8, "steps": 5}, "device": "cpu"})
@@ -115,7 +115,7 @@ def test_each_stack_is_warm_before_it_is_timed_and_makes_as_many_steps_a_turn(ti
     found = calibrate(MLP, tiny((5,)), torch.device("cpu"), (1, 2), 600.0)
     assert found is not None
     assert [stack.runs for stack in stacks] == [1, 2]
-    assert [stack.batches.ahead for stack in stacks] == [1, MOST_AHEAD]  # batches of 160 bytes would lie anywhere
+    assert [stack.batches.ahead for stack in stacks] == [1, MAX_AHEAD]  # batches of 160 bytes would lie anywhere
     for stack, rounds in zip(stacks, (ROUNDS + 1, ROUNDS), strict=True):
         timed = math.ceil(TURN_STEPS / stack.batches.ahead) * stack.batches.ahead  # whole makings of batches
         assert stack.step == WARMUP_STEPS + rounds * (LEAD_STEPS + timed)

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from bnexp.config import LIGHT, METRICS, NORMS, SAMPLED, Config, MetricsConfig, from_mapping
 from bnexp.data import Dataset
-from bnexp.metrics import LOOKED, Measured, Observer, batch_noise
+from bnexp.metrics import PROBE_METRICS, Measured, Observer, batch_noise
 from bnexp.metrics import SAMPLED as REGISTRY
-from bnexp.metrics.schedule import MOST_SAMPLES, log_spaced, sampled_steps
+from bnexp.metrics.schedule import MAX_SAMPLES, log_spaced, sampled_steps
 from bnexp.training.fit import fit
 from bnexp.training.stack import Stack
 
@@ -54,7 +54,7 @@ def everything(stack: Stack) -> dict[str, Tensor]:
 @pytest.mark.parametrize("kind", SHAPES)
 def test_metrics_touch_nothing(tiny: Tiny, kind: str, norm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of them at every step, against none: weights, running statistics and momentum are the same bits, and no generator moved."""
-    monkeypatch.setattr(batch_noise, "APART", 4)
+    monkeypatch.setattr(batch_noise, "MEASURE_EVERY", 4)
     data = tiny(SHAPES[kind])
     full = {**FULL, "log_spaced": 12, "every": 1}
     changes = {"optim": {"lr": 0.1, "weight_decay": 0.01, "nesterov": True}}
@@ -130,7 +130,7 @@ def test_a_diverged_run_is_measured_as_such_and_harms_nobody(tiny: Tiny) -> None
 @pytest.mark.parametrize("norm", ["batch", "noisy", "frozen"])
 def test_a_resumed_run_measures_what_a_whole_one_does(tiny: Tiny, norm: str, stop_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bit for bit: what drift remembers is in the checkpoint, and when a metric is due depends on the steps alone."""
-    monkeypatch.setattr(batch_noise, "APART", 4)
+    monkeypatch.setattr(batch_noise, "MEASURE_EVERY", 4)
     data, own = tiny(SHAPES["2d"]), [config(SHAPES["2d"], norm, seed=seed) for seed in (0, 1)]
     expected = run(Stack(own, data, CPU), data)
     first = Stack(own, data, CPU)
@@ -164,7 +164,7 @@ def test_when_the_cheap_ones_are_due(tiny: Tiny, monkeypatch: pytest.MonkeyPatch
     assert steps("gradients/layer1/growth", gradients=True) == [0]
     assert steps("gradients/layer1/gradient_norm", gradients=True) == [5, 10, 12]
     assert steps("batch_stats/layer1/effective_sample_size", batch_stats=True, every=2) == [12]  # the run is short, and they are not cheap
-    monkeypatch.setattr(batch_noise, "APART", 6)
+    monkeypatch.setattr(batch_noise, "MEASURE_EVERY", 6)
     assert steps("batch_stats/layer1/effective_sample_size", batch_stats=True, every=2) == [6, 12]
     assert steps("batch_stats/layer1/effective_sample_size", batch_stats=True) == [10, 12]  # at initialization and at step 5 it is not due
 
@@ -184,7 +184,7 @@ def test_log_spaced_steps(count: int, total: int) -> None:
 
 def test_short_runs_are_sampled_less_often() -> None:
     assert sampled_steps(20, 8.0, 400) == log_spaced(20, 360)  # as asked, over nine tenths of the budget
-    assert len(sampled_steps("auto", 4.0, 10**6)) == MOST_SAMPLES
+    assert len(sampled_steps("auto", 4.0, 10**6)) == MAX_SAMPLES
     counts = [len(sampled_steps("auto", 4.0, total)) for total in (10, 400, 1687, 16_870)]
     assert counts == sorted(counts)
     assert 1 <= counts[0] < counts[-1]
@@ -196,9 +196,9 @@ def test_short_runs_are_sampled_less_often() -> None:
 
 def test_the_registries_have_the_names_of_the_config() -> None:
     assert tuple(REGISTRY) == SAMPLED
-    assert {*LOOKED, "drift", "test_curve", *REGISTRY} == set(METRICS)
+    assert {*PROBE_METRICS, "drift", "test_curve", *REGISTRY} == set(METRICS)
     assert {name for name in METRICS if name in MetricsConfig.__dataclass_fields__} == set(METRICS)
-    assert {*LOOKED, "drift"} == set(LIGHT)
+    assert {*PROBE_METRICS, "drift"} == set(LIGHT)
     assert MetricsConfig().on == LIGHT
 
 

@@ -19,9 +19,9 @@ from bnexp.config import Config, from_mapping
 from bnexp.data import Dataset
 from bnexp.evaluate import precise_statistics
 from bnexp.metrics import against_precise, batch_law, batch_noise, batch_stats, drift, gradients, percentiles, relu_balance
-from bnexp.metrics.probe import QUANTILES, Seen, look, quantiles
-from bnexp.metrics.twin import Twin
-from bnexp.models import anatomy, build, init, work_in_place
+from bnexp.metrics.network_copy import NetworkCopy
+from bnexp.metrics.probe import QUANTILES, ProbePass, look, quantiles
+from bnexp.models import build, init, layer_map, work_in_place
 from bnexp.training.stack import Stack, train_step
 
 CPU = torch.device("cpu")
@@ -39,9 +39,9 @@ def stack_of(own: Config, data: Dataset, steps: int = 10) -> Stack:
     return stack
 
 
-def seen_by(stack: Stack, back: bool = False) -> Seen:
-    twin = Twin(stack.network, stack.config)
-    gradients_ = [stack.observer.anatomy.weight(layer).grad for layer in stack.observer.anatomy.layers]
+def seen_by(stack: Stack, back: bool = False) -> ProbePass:
+    twin = NetworkCopy(stack.network, stack.config)
+    gradients_ = [stack.observer.layer_map.weight(layer).grad for layer in stack.observer.layer_map.layers]
     known = None if gradients_[0] is None else [gradient for gradient in gradients_ if gradient is not None]
     return look(
         *(twin, stack.observer.probe),
@@ -137,7 +137,7 @@ def test_a_dead_channel_brings_the_variance_of_xhat_below_1(tiny: Tiny) -> None:
         stack.network.block1[0].weight[1] = 0  # one of 4 channels: nothing but a constant comes out
     found = batch_stats.measure(seen_by(stack))
     assert float(found["batch_stats/block1.conv1/xhat_var"]) == pytest.approx(0.75, abs=0.01)
-    found = batch_noise.measure(Twin(stack.network, stack.config), stack.batches.data, 0)
+    found = batch_noise.measure(NetworkCopy(stack.network, stack.config), stack.batches.data, 0)
     assert float(found["batch_stats/block1.conv1/effective_sample_size"]) > 0  # of the others
 
 
@@ -301,7 +301,9 @@ def test_the_gradient_grows_by_the_mean_field_law() -> None:
     init(network, own.model, [0])
     generator = torch.Generator().manual_seed(0)
     probe = torch.randn(512, 50, generator=generator), torch.randint(10, (1, 512), generator=generator)
-    seen = look(*(Twin(network, own), probe), step=0, lr_R=torch.tensor([0.1]), batch_size=32, batches=0, step_gradients=None, back=True)
+    seen = look(
+        *(NetworkCopy(network, own), probe), step=0, lr_R=torch.tensor([0.1]), batch_size=32, batches=0, step_gradients=None, back=True
+    )
     growth = gradients.measure(seen)
     interior = [float(growth[f"gradients/layer{layer}/growth"]) for layer in range(2, 6)]
     assert np.exp(np.mean(np.log(interior))) == pytest.approx(math.pi / (math.pi - 1), rel=0.05)
@@ -328,7 +330,7 @@ def test_growth_is_the_ratio_of_squared_gradients(tiny: Tiny) -> None:
 def test_layers_have_the_same_names_and_sites_in_every_arm(placement: str, norm: str, model: dict[str, Any]) -> None:
     own = from_mapping({"model": {**model, "norm": norm, "placement": placement}})
     network = build(own.model, (1, 8, 8), 3)
-    parts = anatomy(network, placement)
+    parts = layer_map(network, placement)
     blocks = ["block1.conv1", "block1.conv2", "block2.conv1", "block2.conv2"]
     assert [layer.name for layer in parts.layers] == [*(blocks if "name" not in model else ["layer1", "layer2"]), "head"]
     assert len(parts.chain) == len(parts.names)

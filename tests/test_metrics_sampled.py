@@ -16,9 +16,9 @@ from torch.nn import functional as F
 from bnexp.config import Config, from_mapping
 from bnexp.data import Dataset
 from bnexp.metrics import ics, landscape, noise_scale, sharpness
+from bnexp.metrics.network_copy import NetworkCopy
 from bnexp.metrics.sample import Sample
-from bnexp.metrics.twin import Twin
-from bnexp.models import Linear, anatomy
+from bnexp.models import Linear, layer_map
 from bnexp.training.stack import Stack, train_step
 
 CPU = torch.device("cpu")
@@ -32,7 +32,7 @@ def config(**changes: Any) -> Config:
 def step(stack: Stack) -> tuple[Sample, nn.Sequential]:
     """One training step as a sample, and a copy of the network before it."""
     old = copy.deepcopy(stack.network)
-    before, after = Twin(stack.network, stack.config), Twin(stack.network, stack.config)
+    before, after = NetworkCopy(stack.network, stack.config), NetworkCopy(stack.network, stack.config)
     train_step(stack)
     after.copy_weights_from(stack.network)
     x, y_RB = stack.batches[stack.step - 1]
@@ -49,7 +49,7 @@ def slow_ics(old: nn.Sequential, new: nn.Sequential, placement: str, x: Tensor, 
         F.cross_entropy(network(x), y).backward()
         return network.get_submodule(name).weight.grad.flatten().double()  # type: ignore[union-attr, operator]
 
-    parts, found = anatomy(old, placement), {}
+    parts, found = layer_map(old, placement), {}
     for layer in parts.layers[1:]:
         mixed = copy.deepcopy(old)
         for place in range(layer.start):
@@ -174,7 +174,7 @@ def test_the_landscape_of_a_network_is_that_of_copies(tiny: Tiny) -> None:
     assert float(found["landscape/smoothness"]) == pytest.approx(max(smoothness), rel=1e-8)
 
 
-def linear_model(features: int = 6, classes: int = 4, images: int = 30) -> tuple[Twin, Tensor, Tensor, Tensor]:
+def linear_model(features: int = 6, classes: int = 4, images: int = 30) -> tuple[NetworkCopy, Tensor, Tensor, Tensor]:
     """A softmax regression without norm, its data, and its Hessian from autograd, [D, D]."""
     generator = torch.Generator().manual_seed(0)
     network = nn.Sequential(OrderedDict(head=Linear(1, features, classes))).double()
@@ -190,7 +190,7 @@ def linear_model(features: int = 6, classes: int = 4, images: int = 30) -> tuple
         return F.cross_entropy(F.linear(x, weight.view(shapes[0]), bias), y[0])
 
     theta = torch.cat([param.detach().flatten() for param in network.parameters()])
-    return Twin(network, Config().replace(**{"model.norm": "none"})), x, y, torch.autograd.functional.hessian(loss, theta)
+    return NetworkCopy(network, Config().replace(**{"model.norm": "none"})), x, y, torch.autograd.functional.hessian(loss, theta)
 
 
 def test_sharpness_and_smoothness_of_a_linear_model_against_eigvalsh() -> None:
@@ -229,7 +229,7 @@ def test_sharpness_of_a_network_in_both_modes_against_eigvalsh(tiny: Tiny, norm:
         return F.cross_entropy(torch.func.functional_call(network, {**state, **kept}, (x,)), y_RN[0])
 
     exact = torch.linalg.eigvalsh(torch.autograd.functional.hessian(loss, torch.cat([param.flatten() for param in params])))
-    twin = Twin(stack.network, stack.config)
+    twin = NetworkCopy(stack.network, stack.config)
     found = sharpness.lambda_max(sharpness.hessian(twin, x, y_RN, training=training), sharpness.start(twin), iterations=60, tolerance=0)
     assert float(found) == pytest.approx(float(exact[-1]), rel=1e-6)
     assert float(exact[0]) < 0 or norm == "none"  # not convex: the largest is not simply the one of largest size
@@ -315,7 +315,7 @@ def test_a_pass_changes_nothing_of_the_copy_either(tiny: Tiny, norm: str) -> Non
     stack = Stack([config(model={"norm": norm})], tiny((2, 6, 5)), CPU)
     for _ in range(3):
         train_step(stack)
-    twin = Twin(stack.network, stack.config)
+    twin = NetworkCopy(stack.network, stack.config)
     kept = {name: buffer.clone() for name, buffer in twin.network.named_buffers()}
     x, y_RN = stack.observer.probe
     first, again = twin.losses(x, y_RN), twin.losses(x, y_RN)

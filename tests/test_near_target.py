@@ -15,10 +15,10 @@ import torch
 from conftest import Tiny
 
 from bnexp.config import Config, from_mapping
-from bnexp.config.cost import evaluation_steps
+from bnexp.config.cost import evaluation_cost
 from bnexp.data import Dataset
 from bnexp.execution.launch import launch
-from bnexp.training.fit import extra_evaluations, fit, pauses
+from bnexp.training.fit import evaluation_steps, extra_evaluations, fit
 from bnexp.training.stack import Stack
 
 CPU = torch.device("cpu")
@@ -54,7 +54,7 @@ def test_the_target_is_found_within_a_step_or_two(data: Dataset) -> None:
     """Beside the same runs evaluated at each step: that one, or a later one, is where the run is found to be at its target."""
     stack, extras = trained(configs(), data)
     every_step, _ = trained(configs(**{"train.eval_every": 1}), data)
-    common = [0, *pauses(Stack(configs(), data, CPU))]
+    common = [0, *evaluation_steps(Stack(configs(), data, CPU))]
     for run, (track, exact) in enumerate(zip(stack.tracks, every_step.tracks, strict=True)):
         assert track.reached_step is not None
         assert exact.reached_step is not None
@@ -95,10 +95,10 @@ def test_they_cost_a_tenth_at_the_most(data: Dataset) -> None:
     best = max(track.best_accuracy or 0 for track in exact.tracks)
     own = configs(**{**changes, "train.target": best + 1e-6})
     stack, extras = trained(own, data)
-    allowed, cost = extra_evaluations(stack), evaluation_steps(own[0], ((4,), 410, 4), 90)
+    allowed, cost = extra_evaluations(stack), evaluation_cost(own[0], ((4,), 410, 4), 90)
     assert max(track.extra for track in stack.tracks) == allowed > 0
     assert len(extras) <= 3 * allowed
-    assert (allowed + len(list(pauses(Stack(own, data, CPU))))) * cost <= 0.1 * 100 < (allowed + 15) * cost
+    assert (allowed + len(list(evaluation_steps(Stack(own, data, CPU))))) * cost <= 0.1 * 100 < (allowed + 15) * cost
     assert all(track.reached_step is track.previous_step is None for track in stack.tracks)
 
 

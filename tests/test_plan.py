@@ -7,10 +7,10 @@ import numpy as np
 from bnexp.config import Config
 from bnexp.config.compose import expand
 from bnexp.execution.identity import identify
-from bnexp.planning.plan import Planned, plan
+from bnexp.planning.plan import StackPlan, plan
 
 
-def stacks_in(runs_dir: Path, overrides: list[str]) -> list[Planned]:
+def stacks_in(runs_dir: Path, overrides: list[str]) -> list[StackPlan]:
     configs = expand(overrides)
     return plan(configs, identify(configs, runs_dir))
 

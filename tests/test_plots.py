@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from bnexp.analysis import largest_stable_lr
-from bnexp.analysis.bands import Track
+from bnexp.analysis.bands import RunCurves
 from bnexp.analysis.cells import cells
 from bnexp.plots.curves import Arm, Curve, between, by_learning_rate, over_steps, percentiles
 from bnexp.plots.grids import accuracy_by_lr, reached, stable_range, steps_heat_map
@@ -22,8 +22,8 @@ from bnexp.plots.style import INK, KNOWN, MAX_ARMS, Picture, colours
 ARMS = ("batch", "none")
 
 
-def track(seed: int, values: list[float], key: str = "val/accuracy", diverged: int | None = None) -> Track:
-    return Track(seed, {key: [(8 * (index + 1), value) for index, value in enumerate(values)]}, diverged)
+def track(seed: int, values: list[float], key: str = "val/accuracy", diverged: int | None = None) -> RunCurves:
+    return RunCurves(seed, {key: [(8 * (index + 1), value) for index, value in enumerate(values)]}, diverged)
 
 
 def row(lr: float, seed: int, accuracy: float, steps: int | None, status: str = "finished") -> dict[str, object]:
@@ -88,8 +88,8 @@ def test_a_cross_beyond_the_drawing_is_moved_to_its_edge() -> None:
 
 
 def test_the_landscape_marks_diverged_runs_and_tells_its_means() -> None:
-    def pair(seed: int, low: list[float], diverged: int | None = None) -> Track:
-        return Track(seed, {"l": [(1, low[0]), (9, low[1])], "h": [(1, 4 * low[0]), (9, 4 * low[1])]}, diverged)
+    def pair(seed: int, low: list[float], diverged: int | None = None) -> RunCurves:
+        return RunCurves(seed, {"l": [(1, low[0]), (9, low[1])], "h": [(1, 4 * low[0]), (9, 4 * low[1])]}, diverged)
 
     arms = [Arm("none", "none", (pair(0, [1.0, 2.0]), pair(1, [4.0, math.nan], diverged=9)))]
     picture = between("b", arms, ARMS, "l", "h", "loss", "t", "c.")
@@ -105,9 +105,9 @@ def test_the_landscape_marks_diverged_runs_and_tells_its_means() -> None:
 
 
 def test_a_diverged_run_has_no_end_of_training() -> None:
-    def end(seed: int, share: float, diverged: int | None = None) -> Track:
+    def end(seed: int, share: float, diverged: int | None = None) -> RunCurves:
         keys = {"relu_balance/a/positive": [(0, share)], "relu_balance/a/predicted": [(0, 0.5)]}
-        return Track(seed, keys, diverged)  # type: ignore[arg-type]
+        return RunCurves(seed, keys, diverged)  # type: ignore[arg-type]
 
     arms = [Arm("batch", "batch", (end(0, 0.4), end(1, 0.2))), Arm("none", "none", (end(0, 0.9, diverged=3),))]
     picture = by_layer("p", arms, ARMS, {"a": "relu_balance/a/positive"}, "positive values (%)", "t", "c.", 0.5, percent=True)

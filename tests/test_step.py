@@ -19,7 +19,7 @@ from bnexp.config import Config, from_mapping
 from bnexp.data import Dataset
 from bnexp.execution.launch import launch, resume
 from bnexp.execution.timing import take_turns
-from bnexp.metrics.twin import Twin
+from bnexp.metrics.network_copy import NetworkCopy
 from bnexp.models import build, work_in_place
 from bnexp.training.stack import Stack, train_step
 from bnexp.training.update import EAGER_STEPS, Replayed, Update, make_update, own_compiler_cache
@@ -311,7 +311,7 @@ def test_who_looks_inside_finds_no_relu_in_place(tiny: Tiny, tmp_path: Path) -> 
 
     stack = stack_of(tiny((1, 6, 6)), config(), Update)
     assert in_place(stack.network) == [True] * 4
-    assert in_place(Twin(stack.network, stack.config).network) == [False] * 4
+    assert in_place(NetworkCopy(stack.network, stack.config).network) == [False] * 4
     assert in_place(build(config().model, (1, 6, 6), 3)) == [False] * 4
     outcome = launch([Config().replace(**{"model.widths": [4], "train.epochs": None, "train.steps": 2})], tmp_path, quiet=True)
     assert in_place(load(outcome.runs[0].folder)) == [False] * 2

@@ -60,12 +60,12 @@ def test_while_a_sweep_of_this_process_reads_data_a_signal_stops_it_at_once(tmp_
 def test_a_second_ctrl_c_does_not_wait_for_the_save(tmp_path: Path) -> None:
     """Where saving takes long (a network's file system that hangs), the last checkpoint is what there is."""
     patch = (
-        "save, saves = engine._Job.save, []\n"
+        "save, saves = engine.StackTraining.save, []\n"
         "def slow(job):\n"
         "    saves.append(1)\n"
         "    if len(saves) == 3:\n        print('saving', flush=True)\n        time.sleep(60)\n"
         "    save(job)\n"
-        "engine._Job.save = slow"
+        "engine.StackTraining.save = slow"
     )
     process = patched(patch, "train", "model.widths=[2]", "train.steps=40", "train.checkpoint_every=4", runs_dir=tmp_path)
     hears(process, "saving")  # that of step 12

@@ -31,7 +31,7 @@ def stacks(tiny: Tiny, **model: Any) -> tuple[Stack, Stack]:
     fit(first, first.batches.data, record=lambda run, values: None, stop=lambda: first.step == 5)
     if not first.stopped:
         first.tracks[1].reached_step, first.tracks[1].reached_train_s = 5, first.clock.train_s
-        first.set_aside(1)
+        first.stop_run(1)
     return first, second
 
 

@@ -18,7 +18,7 @@ from bnexp.base.errors import DataError
 from bnexp.base.files import read_checked_json
 from bnexp.cli import app
 from bnexp.storage.folder import list_runs
-from bnexp.storage.result import MOST_DEPTH, check_summary
+from bnexp.storage.result import MAX_DEPTH, check_summary
 from bnexp.storage.run import FORMAT, Run
 
 TINY = ("data.subset=100", "train.batch_size=16", "train.steps=4", "model.widths=[4]", "metrics=off")
@@ -148,7 +148,7 @@ def test_every_key_may_be_missing_but_those_of_old(two: Path) -> None:
 def test_what_is_refused_is_named(two: Path) -> None:
     summary = list_runs(two)[0].summary()
     nested: Any = 1
-    for _ in range(MOST_DEPTH + 1):
+    for _ in range(MAX_DEPTH + 1):
         nested = [nested]
     for change, said in (
         ({"status": "done"}, "its status is 'done'"),

@@ -16,7 +16,7 @@ from bnexp.cli import app
 from bnexp.config import NORMS
 from bnexp.config.compose import expand
 from bnexp.storage.folder import list_runs
-from bnexp.studies.sweep import ask, budget, equal_steps
+from bnexp.studies.sweep import budget, equal_steps, request
 
 TINY = ["model.widths=[4,4]", "train.steps=12"]
 
@@ -32,7 +32,7 @@ def sweep(runs_dir: Path, *args: str, code: int = 0) -> Result:
 
 
 def test_batch_size_crosses_both_arms_with_learning_rates_and_two_budgets() -> None:
-    asked = ask("batch-size")
+    asked = request("batch-size")
     epochs, steps = asked.parts
     assert (epochs, steps) == ("equal epochs (10 epochs)", "equal steps (400 steps)")
     cells = itertools.product((2, 4, 8, 16, 32, 64, 128, 256, 512), ("batch", "none"), (0.003, 0.01, 0.03, 0.1), range(10))
@@ -45,33 +45,33 @@ def test_batch_size_crosses_both_arms_with_learning_rates_and_two_budgets() -> N
 
 
 def test_batch_sizes_stop_at_the_training_set() -> None:
-    sizes = {config.train.batch_size for config in ask("batch-size", ["data.subset=100"]).configs}
+    sizes = {config.train.batch_size for config in request("batch-size", ["data.subset=100"]).configs}
     assert sizes == {2, 4, 8, 16, 32, 64}
     with pytest.raises(UsageError, match="larger than the 90 training images"):
-        ask("batch-size", ["data.subset=100"], values=["4", "91"])
+        request("batch-size", ["data.subset=100"], values=["4", "91"])
 
 
 @pytest.mark.parametrize("overrides", [["train.steps=50"], ["train.steps=50", "train.until_target=true"], ["train.until_target=true"]])
 def test_a_budget_that_says_itself_has_one_part(overrides: list[str]) -> None:
-    (part,) = ask("batch-size", overrides, values=["4", "32"]).parts
+    (part,) = request("batch-size", overrides, values=["4", "32"]).parts
     assert part in ("50 steps", "until 95 %, at most 50 steps", "until 95 %, at most 10 epochs")
 
 
 def test_lr_goes_through_half_decades_and_norm_through_all_norms() -> None:
-    lrs = {config.optim.lr for config in ask("lr").configs}
+    lrs = {config.optim.lr for config in request("lr").configs}
     assert sorted(lrs) == [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10]
-    assert {config.model.norm for config in ask("lr").configs} == {"batch", "none"}
-    assert {config.model.norm for config in ask("lr", ["model.norm=none"]).configs} == {"none"}
-    assert [config.model.norm for config in ask("norm", seeds=1).configs] == list(NORMS)
-    assert {config.seed for config in ask("norm", ["seed=7"], seeds=3).configs} == {7, 8, 9}
+    assert {config.model.norm for config in request("lr").configs} == {"batch", "none"}
+    assert {config.model.norm for config in request("lr", ["model.norm=none"]).configs} == {"none"}
+    assert [config.model.norm for config in request("norm", seeds=1).configs] == list(NORMS)
+    assert {config.seed for config in request("norm", ["seed=7"], seeds=3).configs} == {7, 8, 9}
 
 
 def test_grid_is_hydras_own_expansion() -> None:
     overrides = ["optim.lr=0.01,0.1,1", "model.norm=batch,none", "seed=range(5)"]
     values = [list(OverridesParser.create().parse_override(text).sweep_iterator()) for text in overrides]
     expected = [(float(lr), norm, int(seed)) for lr, norm, seed in itertools.product(*values)]
-    assert [(c.optim.lr, c.model.norm, c.seed) for c in ask("grid", overrides).configs] == expected
-    assert ask("grid", overrides).configs == expand(overrides)
+    assert [(c.optim.lr, c.model.norm, c.seed) for c in request("grid", overrides).configs] == expected
+    assert request("grid", overrides).configs == expand(overrides)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_grid_is_hydras_own_expansion() -> None:
 )
 def test_bad_grids_are_refused_before_anything_starts(kind: str, overrides: list[str], options: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        ask(kind, overrides, **options)
+        request(kind, overrides, **options)
 
 
 def test_equal_steps_count_the_images_that_are_trained_on() -> None:
@@ -104,7 +104,7 @@ def test_a_batch_larger_than_ones_own_data_is_named(tmp_path: Path) -> None:
     """It said that train.steps=0 is out of range, which nobody had set."""
     np.savez(tmp_path / "a.npz", x=np.random.default_rng(0).normal(size=(100, 2, 9)), y=np.arange(100) % 2)
     with pytest.raises(UsageError, match=r"train\.batch_size=80 is larger than the 72 training images"):
-        ask("batch-size", ["data=npz", f"data.root={tmp_path / 'a.npz'}"], values=["16", "80"])
+        request("batch-size", ["data=npz", f"data.root={tmp_path / 'a.npz'}"], values=["16", "80"])
 
 
 def test_a_sweep_trains_reuses_writes_a_csv_and_says_it_as_json(tmp_path: Path) -> None:

@@ -118,10 +118,10 @@ def test_no_number_and_no_word_is_broken(name: str, width: int) -> None:
     text = printed(tables, width)
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
-    words = Counter(word.rstrip(":") for word in re.split(r"[\s│┃]+", text))
+    sentences = Counter(word.rstrip(":") for word in re.split(r"[\s│┃]+", text))
     numbers = Counter(NUMBER.findall(text))
     cells = cells_of(tables)
-    assert Counter(word for cell in cells for word in cell.split()) <= words
+    assert Counter(word for cell in cells for word in cell.split()) <= sentences
     assert Counter(number for cell in cells for number in NUMBER.findall(cell)) <= numbers
 
 

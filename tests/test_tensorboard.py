@@ -97,8 +97,8 @@ def has_what_comes_once(board: EventAccumulator, last: int, first_layer: str = "
         "confusion/test": [last],
     }
     tensors = {tag: len(board.Tensors(tag)) for tag in board.Tags()["tensors"]}
-    once = ("experiment", "session_start_info", "session_end_info")
-    assert tensors == {"config/text_summary": 1, "custom_scalars__config__": 1, **{f"_hparams_/{name}": 1 for name in once}}
+    run_events = ("experiment", "session_start_info", "session_end_info")
+    assert tensors == {"config/text_summary": 1, "custom_scalars__config__": 1, **{f"_hparams_/{name}": 1 for name in run_events}}
     assert [event.value for event in board.Scalars("hparams/diverged")] in ([0.0], [1.0])
 
 

@@ -29,7 +29,7 @@ from bnexp.config.compose import expand
 from bnexp.execution.grid import prepare, train_all
 from bnexp.execution.launch import launch
 from bnexp.execution.live import Live, label
-from bnexp.execution.terminal import POINTS, SHOWN, Look, Seen, Terminal, extend, fitted
+from bnexp.execution.terminal import POINTS, SHOWN, RunEvaluation, StackEvaluation, Terminal, extend, fitted
 from bnexp.execution.workers import DONE, Event, run_stacks
 from bnexp.storage.folder import list_runs
 
@@ -261,17 +261,17 @@ def test_only_the_newest_runs_are_drawn(runs_dir: Path, monkeypatch: pytest.Monk
     assert "of the newest 2 runs" in out
 
 
-def seen(index: int, loss: float = 0.5, diverged: int | None = None) -> Seen:
-    return Seen(index, 100 + index, loss, 0.9, None, diverged)
+def seen(index: int, loss: float = 0.5, diverged: int | None = None) -> RunEvaluation:
+    return RunEvaluation(index, 100 + index, loss, 0.9, None, diverged)
 
 
 def test_a_diverged_seed_keeps_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with on_screen(monkeypatch) as screen:
         terminal = Terminal()
         terminal.begin("2 runs", 10)
-        terminal.looked(Look(2, 0.7, [seen(0, 0.6), seen(1, 0.8)], 2, 0, 0))
-        terminal.looked(Look(4, 0.5, [seen(0, 0.5), seen(1, float("nan"), diverged=3)], 2, 0, 1))
-        terminal.looked(Look(6, 0.4, [seen(0, 0.4)], 2, 0, 1))
+        terminal.looked(StackEvaluation(2, 0.7, [seen(0, 0.6), seen(1, 0.8)], 2, 0, 0))
+        terminal.looked(StackEvaluation(4, 0.5, [seen(0, 0.5), seen(1, float("nan"), diverged=3)], 2, 0, 1))
+        terminal.looked(StackEvaluation(6, 0.4, [seen(0, 0.4)], 2, 0, 1))
         terminal.advance(6, "loss 0.3")
         terminal.end()
     lines = lines_of(screen.text())

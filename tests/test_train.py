@@ -20,7 +20,7 @@ from bnexp.data import Dataset
 from bnexp.evaluate import evaluate
 from bnexp.models import build
 from bnexp.training.clock import WARMUP_STEPS
-from bnexp.training.fit import fit, pauses, speed
+from bnexp.training.fit import evaluation_steps, fit, speed
 from bnexp.training.stack import Stack, train_step
 
 CPU = torch.device("cpu")
@@ -68,7 +68,7 @@ def results(stack: Stack) -> tuple[Any, ...]:
 def test_pauses(tiny: Tiny, train: int, batch: int, budget: dict[str, int], every: object, expected: list[int]) -> None:
     changes = {f"train.{key}": value for key, value in {"steps": None, **budget}.items()}
     stack = Stack(configs(**{**changes, "train.batch_size": batch, "train.eval_every": every}), tiny((2,), train=train), CPU)
-    assert list(pauses(stack)) == expected
+    assert list(evaluation_steps(stack)) == expected
 
 
 @pytest.mark.parametrize("per_epoch", [8, 20, 40, 45, 400])
@@ -76,21 +76,21 @@ def test_pauses(tiny: Tiny, train: int, batch: int, budget: dict[str, int], ever
 def test_auto_pauses_are_dense_early_on_and_at_every_epoch(tiny: Tiny, per_epoch: int, total: int) -> None:
     changes = {"train.steps": total, "train.batch_size": 2, "train.eval_every": "auto"}
     stack = Stack(configs(**changes), tiny((1,), train=2 * per_epoch, classes=2), CPU)
-    when = list(pauses(stack))
+    when = list(evaluation_steps(stack))
     assert when[0] == 8
     assert when[-1] == total
     assert all(a < b for a, b in itertools.pairwise(when))
     assert set(range(per_epoch, total, per_epoch)) <= set(when)
     assert all(b - a <= min(0.5 * a, per_epoch) for a, b in itertools.pairwise(when))  # the step is known within a factor, and an epoch
     stack.step = 64
-    assert list(pauses(stack)) == [step for step in when if step > 64]
+    assert list(evaluation_steps(stack)) == [step for step in when if step > 64]
 
 
 def test_looking_costs_no_more_than_training(tiny: Tiny) -> None:
     """240 validation images are 120 batches of 2, each counted as a third of a training step."""
     changes = {"train.steps": 390, "train.batch_size": 2, "train.eval_every": "auto"}
     stack = Stack(configs(**changes), tiny((1,), train=800, val=240, classes=2), CPU)
-    assert list(pauses(stack)) == [40, 80, 120, 170, 240, 339, 390]
+    assert list(evaluation_steps(stack)) == [40, 80, 120, 170, 240, 339, 390]
 
 
 def test_records_are_means_since_the_last_one(tiny: Tiny) -> None:

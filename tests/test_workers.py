@@ -13,7 +13,7 @@ from bnexp.base.signals import Stop
 from bnexp.config.compose import expand
 from bnexp.execution.identity import identify
 from bnexp.execution.workers import Event, run_stacks
-from bnexp.planning.plan import Planned, plan
+from bnexp.planning.plan import StackPlan, plan
 from bnexp.storage.folder import list_runs
 from bnexp.storage.run import Run
 
@@ -21,12 +21,12 @@ GRID = ["model.widths=[4,4]", "train.steps=30", "train.epochs=null", "model.norm
 LONG = [*GRID, "train.steps=2000", "train.checkpoint_every=50", "train.eval_every=1000"]
 
 
-def stacks_in(runs_dir: Path, overrides: list[str]) -> list[Planned]:
+def stacks_in(runs_dir: Path, overrides: list[str]) -> list[StackPlan]:
     configs = expand(overrides)
     return plan(configs, identify(configs, runs_dir))
 
 
-def train(stacks: list[Planned], *, workers: int | None = None, scheduler: str | None = None) -> tuple[dict[str, str], list[str]]:
+def train(stacks: list[StackPlan], *, workers: int | None = None, scheduler: str | None = None) -> tuple[dict[str, str], list[str]]:
     ends: list[str] = []
     report = run_stacks(
         stacks, Stop(), lambda event: None, lambda planned, reason: ends.append(reason), workers=workers, scheduler=scheduler
@@ -81,7 +81,7 @@ def worker_of(run: Run) -> int:
     raise AssertionError("no process has the run open")
 
 
-def saved_at(planned: Planned) -> int:
+def saved_at(planned: StackPlan) -> int:
     """When the newest checkpoint was written; 0 where there is none (or for a moment, between the two renames of a save)."""
     try:
         return (planned.folder.folder / "checkpoint.pt").stat().st_mtime_ns
@@ -89,7 +89,7 @@ def saved_at(planned: Planned) -> int:
         return 0
 
 
-def kill_the_worker_of(planned: Planned, times: int) -> threading.Thread:
+def kill_the_worker_of(planned: StackPlan, times: int) -> threading.Thread:
     """Kills, so many times, the process that trains the stack, once it has saved a checkpoint anew."""
 
     def kill() -> None:

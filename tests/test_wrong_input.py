@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from bnexp.base.errors import UsageError, one_line
-from bnexp.config import MOST_WIDTHS, Config
-from bnexp.config.compose import MOST_LETTERS, compose, expand
+from bnexp.config import MAX_WIDTHS, Config
+from bnexp.config.compose import MAX_LETTERS, compose, expand
 from bnexp.config.cost import least_bytes
 from bnexp.data import arrays
 
@@ -92,8 +92,8 @@ LONG = "x" * 70_000
         (["compare", f"~{LONG[:300]}", "--no-bn"], "cannot be deleted"),
         (["sweep", "lr", f"--scheduler={LONG[:300]}"], "--scheduler"),
         (["sweep", "lr", "--scheduler", "a\x1b[2J"], "--scheduler"),
-        (["train", f"model.widths=[{'8,' * MOST_LETTERS}8]"], "20,016 characters"),
-        (["train", f"model.widths={[1] * (MOST_WIDTHS + 1)}".replace(" ", "")], f"{MOST_WIDTHS + 1} entries; {MOST_WIDTHS} are the most"),
+        (["train", f"model.widths=[{'8,' * MAX_LETTERS}8]"], "20,016 characters"),
+        (["train", f"model.widths={[1] * (MAX_WIDTHS + 1)}".replace(" ", "")], f"{MAX_WIDTHS + 1} entries; {MAX_WIDTHS} are the most"),
         (["sweep", "grid", "optim.lr=range(1,1000)", "--seeds", "1024"], "1,022,976 cells; 100,000 is the most"),
         (["compare", "--no-bn", "optim.lr=range(1,1000)", "--seeds", "1024"], "cells; 100,000 is the most"),
         (["compare", "--no-bn", LONG, "--fresh"], "... names a run that is there, and --no-bn asks for new ones"),

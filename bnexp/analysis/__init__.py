@@ -5,7 +5,7 @@ Everything takes flat rows (`bnexp.storage.folder`) and gives frozen dataclasses
 where it is needed. What counts as a result and what a diverged run scores: `rows`.
 """
 
-from bnexp.analysis import words as words
+from bnexp.analysis import sentences as sentences
 from bnexp.analysis.audit import ArmFacts, Audit, Check, fairness_audit
 from bnexp.analysis.batch_size import BatchCost, BatchSizeRow, BatchSizes, SmallBatchCost, by_batch_size, small_batch_cost
 from bnexp.analysis.cells import Cells, GridCell, cells
@@ -15,11 +15,11 @@ from bnexp.analysis.failures import FailureRate, FailureTest, compare_failures, 
 from bnexp.analysis.images import crossed
 from bnexp.analysis.pairs import Cell, Equivalence, Paired, Tested, cell, detectable, equivalence, holm, paired, with_holm
 from bnexp.analysis.rates import BestLr, LrReach, LrScore, StableLr, largest_stable_lr, select_lr, stable_factor
-from bnexp.analysis.rows import NORM, ArmOf, Row, norm_of, tidy, varying_keys
+from bnexp.analysis.rows import NORM, ArmOf, Row, norm_of, to_table, varying_keys
 from bnexp.analysis.seconds import InSeconds, Seconds, StepCost, StepMs, seconds_to_target, step_cost
+from bnexp.analysis.sentences import points
 from bnexp.analysis.target import Quartiles, Ratio, quartiles_to_target, ratio_to_target, survival, turnbull
 from bnexp.analysis.tuning import Tuned, tune
-from bnexp.analysis.words import points
 
 __all__ = [
     "NORM",
@@ -80,7 +80,7 @@ __all__ = [
     "stable_factor",
     "step_cost",
     "survival",
-    "tidy",
+    "to_table",
     "tune",
     "turnbull",
     "varying_keys",

@@ -27,7 +27,7 @@ from bnexp.analysis.rows import (
     until_target,
     varying,
 )
-from bnexp.analysis.words import count, label
+from bnexp.analysis.sentences import count, label
 from bnexp.config.fields import show
 
 NETWORK = ("config.data.name", "config.data.image_size", "config.model.name", "config.model.widths", "config.model.activation")

@@ -13,7 +13,7 @@ LARGEST_LOG = 700.0
 
 
 @dataclass(frozen=True)
-class Track:
+class RunCurves:
     """One run's recorded curves: under each slashed key (step, value), NaN where it was not finite."""
 
     seed: int
@@ -45,7 +45,7 @@ class Band:
     """Of each diverged run: the step of its last finite value, and that value (the step it diverged at, where it had none)."""
 
 
-def band(tracks: Sequence[Track], key: str, *, log: bool = False) -> Band | None:
+def band(tracks: Sequence[RunCurves], key: str, *, log: bool = False) -> Band | None:
     """The band of a key over the runs that recorded it; None where none did. Records that share a step count once: the last wins.
 
     Args:
@@ -83,7 +83,7 @@ def band(tracks: Sequence[Track], key: str, *, log: bool = False) -> Band | None
     )
 
 
-def _kept(track: Track, key: str, every: Sequence[int]) -> dict[int, float]:
+def _kept(track: RunCurves, key: str, every: Sequence[int]) -> dict[int, float]:
     """The track's values by step; of one that stopped, its last one at every later step too."""
     values = dict(track.curves[key])
     if track.stopped and values:
@@ -92,6 +92,6 @@ def _kept(track: Track, key: str, every: Sequence[int]) -> dict[int, float]:
     return values
 
 
-def _end(track: Track, key: str) -> tuple[int, float]:
+def _end(track: RunCurves, key: str) -> tuple[int, float]:
     finite = [(step, value) for step, value in track.curves[key] if math.isfinite(value)]
     return finite[-1] if finite else (track.diverged_at_step or 0, math.nan)

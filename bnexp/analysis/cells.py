@@ -13,10 +13,10 @@ from bnexp.analysis.rows import (
     STATS,
     Row,
     by_seed,
+    deduplicate,
     gap,
     is_cold,
     is_result,
-    one_each,
     resolution_of,
     seed_of,
     setting,
@@ -80,7 +80,7 @@ def cells(rows: Sequence[Row], keys: Sequence[str] | None = None) -> Cells:
     def values_of(row: Row) -> tuple[Any, ...]:
         return tuple(setting(row, key) for key in chosen)
 
-    one = one_each(known, lambda row: (values_of(row), seed_of(row)), lambda _: "the same cell and seed", varying_keys)
+    one = deduplicate(known, lambda row: (values_of(row), seed_of(row)), lambda _: "the same cell and seed", varying_keys)
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for (values, _), row in one.items():
         groups.setdefault(values, []).append(row)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bnexp.analysis.pairs import RECOMMENDED_SEEDS
 from bnexp.analysis.rows import Row, budget_kind, budget_of, number
-from bnexp.analysis.words import count, label, listed, percent, seeds
+from bnexp.analysis.sentences import count, label, listed, percent, seeds
 
 if TYPE_CHECKING:
     from bnexp.analysis.compare import Comparison

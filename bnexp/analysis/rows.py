@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from bnexp.base.errors import UsageError
-from bnexp.config import MATTERS, Config
+from bnexp.config import USED_WHEN, Config
 from bnexp.config.fields import leaves
 
 Row = Mapping[str, Any]
@@ -218,11 +218,11 @@ def one_a_cell(rows: Sequence[Row], arm_of: ArmOf) -> list[Row]:
     def cell_of(row: Row) -> tuple[str, float, int]:
         return arm_of(row), lr_of(row), seed_of(row)
 
-    cells = one_each(rows, cell_of, lambda cell: f"the same arm ({cell[0]}), learning rate and seed")
+    cells = deduplicate(rows, cell_of, lambda cell: f"the same arm ({cell[0]}), learning rate and seed")
     return [cells[cell] for cell in sorted(cells)]
 
 
-def one_each(
+def deduplicate(
     rows: Sequence[Row],
     cell_of: Callable[[Row], CellKey],
     shared: Callable[[CellKey], str],
@@ -267,8 +267,8 @@ def varying_keys(rows: Sequence[Row]) -> list[str]:
 
 
 def matters(row: Row, key: str) -> bool:
-    """Whether the run reads the config key: `config.model.bn_momentum` is not read without batch norm (`bnexp.config.MATTERS`)."""
-    reads = MATTERS.get(key.removeprefix("config."))
+    """Whether the run reads the config key: `config.model.bn_momentum` is not read without batch norm (`bnexp.config.USED_WHEN`)."""
+    reads = USED_WHEN.get(key.removeprefix("config."))
     try:
         return reads is None or reads(cast(Config, _ConfigOf(row, "config")))
     except (KeyError, TypeError):  # a norm, or a kind of value, that this version does not know
@@ -282,7 +282,7 @@ def setting(row: Row, key: str) -> Any:
     return _value(row, key)
 
 
-def tidy(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def to_table(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """One flat row a run for a CSV file: scalars only, the same columns in the same order in every row, sorted by id.
 
     Lists in the config are joined by commas; other lists (the confusion matrix) and `test.correct` are left out. `steps_to_target` is

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-MOST_JSON = 2**24
+MAX_JSON = 2**24
 """Bytes of a JSON file that is read, which take thirty times as many of memory: the largest of ours is a summary with a confusion matrix of
 2,000 classes, of about 12 MB."""
 CHECKSUM = b',\n  "checksum": "'
@@ -256,7 +256,7 @@ def checked_json(value: dict[str, Any], version: int) -> bytes:
     return body + CHECKSUM + f'{zlib.crc32(body):08x}"\n}}\n'.encode()
 
 
-def read_checked_json(path: Path, version: int, most: int = MOST_JSON) -> dict[str, Any]:
+def read_checked_json(path: Path, version: int, most: int = MAX_JSON) -> dict[str, Any]:
     """The object that `write_checked_json` wrote, of at most `most` bytes. One that has neither format nor checksum is taken as it is: it
     was written before there were any.
 
@@ -318,7 +318,7 @@ def dump_json(value: Any) -> str:
     return dump(value, "")
 
 
-def finite(tree: dict[str, Any]) -> dict[str, Any]:
+def null_nonfinite(tree: dict[str, Any]) -> dict[str, Any]:
     """`tree` with every non-finite number as null, and their slashed keys in a list under `nonfinite` where there are any."""
     lost: list[str] = []
 

@@ -30,7 +30,7 @@ from bnexp.cli.streams import say
 
 if TYPE_CHECKING:
     from bnexp.config import Config
-    from bnexp.execution.grid import Prepared
+    from bnexp.execution.grid import GridPlan
     from bnexp.execution.launch import Outcome
 
 SOME_FAILED = 3
@@ -94,14 +94,14 @@ def sweep(
       bnexp sweep lr data=waveforms --dry-run
       bnexp sweep grid optim.lr=0.01,0.1,1 model.norm=batch,none 'seed=range(5)' --out results
     """
-    from bnexp.analysis import tidy
+    from bnexp.analysis import to_table
     from bnexp.execution.grid import prepare, train_all, widths_here
     from bnexp.execution.terminal import Terminal
     from bnexp.storage.folder import rows_of
     from bnexp.studies import sweep as sweeps
 
     _check_machine(workers, scheduler)
-    asked = sweeps.ask(kind.value, overrides or [], values=listed(values, "--values"), seeds=seeds, config_dir=config_dir)
+    asked = sweeps.request(kind.value, overrides or [], values=listed(values, "--values"), seeds=seeds, config_dir=config_dir)
     caution(asked.configs, quiet)
     if not dry_run:
         check_out(out)
@@ -118,7 +118,7 @@ def sweep(
         kind.value, {part: [(config, rows[prepared.ids[config]]) for config in configs] for part, configs in asked.parts.items()}
     )
     plain = {"kind": kind.value, "results": [result.plain() for result in results]}
-    stored = store_results(f"sweep-{kind.value}", plain, tidy(list(rows.values())), prepared.group.folder, out)
+    stored = store_results(f"sweep-{kind.value}", plain, to_table(list(rows.values())), prepared.group.folder, out)
     if json:
         _print_many(outcome, plain)
     else:
@@ -179,7 +179,7 @@ def compare(
     """
     from dataclasses import asdict
 
-    from bnexp.analysis import arms_of, tidy
+    from bnexp.analysis import arms_of, to_table
     from bnexp.execution.grid import prepare, train_all, widths_here
     from bnexp.execution.launch import Outcome
     from bnexp.execution.terminal import Terminal
@@ -214,7 +214,7 @@ def compare(
         if not (no_bn or norm):
             raise UsageError("Say what to compare: --no-bn, --norm NAME, or two or more runs.")
         _check_machine(workers, scheduler)
-        configs = compares.ask(overrides, norm or [], no_bn=no_bn, lrs=listed(lrs, "--lrs"), seeds=seeds, config_dir=config_dir)
+        configs = compares.request(overrides, norm or [], no_bn=no_bn, lrs=listed(lrs, "--lrs"), seeds=seeds, config_dir=config_dir)
         caution(configs, quiet)
         check_out(out)
         widths = widths_here(Terminal(quiet)) if scheduler is None else None
@@ -229,7 +229,7 @@ def compare(
             _end(outcome, None)  # not one run of an arm could even write its summary
     found = compares.compared(outcome.runs, arms, Terminal(quiet), share)
     group = group_of(outcome.runs)
-    stored = store_results("compare", found.plain(), tidy(rows_of(outcome.runs)), group.folder, out)
+    stored = store_results("compare", found.plain(), to_table(rows_of(outcome.runs)), group.folder, out)
     if json:
         _print_many(outcome, found.plain())
     else:
@@ -258,9 +258,9 @@ def _check_machine(workers: int | None, scheduler: str | None) -> None:
 
 
 def _print_many(outcome: Outcome, plain: Mapping[str, Any]) -> None:
-    from bnexp.base.files import finite
+    from bnexp.base.files import null_nonfinite
 
-    print_json({"runs": outcome.summaries, "reused": sorted(outcome.reused), "failed": dict(outcome.failed), **finite(dict(plain))})
+    print_json({"runs": outcome.summaries, "reused": sorted(outcome.reused), "failed": dict(outcome.failed), **null_nonfinite(dict(plain))})
 
 
 def _end(outcome: Outcome, stored: Path | None) -> None:
@@ -275,7 +275,7 @@ def _end(outcome: Outcome, stored: Path | None) -> None:
     end(stored)
 
 
-def _print_plan(prepared: Prepared, parts: Mapping[str, Sequence[Config]], workers: int | None, json: bool) -> None:
+def _print_plan(prepared: GridPlan, parts: Mapping[str, Sequence[Config]], workers: int | None, json: bool) -> None:
     from bnexp.tables import plan_table, show
 
     plan = prepared.plain(workers, {part: len(configs) for part, configs in parts.items()})

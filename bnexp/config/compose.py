@@ -37,8 +37,8 @@ TEXTS = ("data.root", "name")
 """Keys whose values are any text. What Hydra's grammar does not read as text (`~/photos`, `2024`) is taken as it was typed."""
 PLACE = ("data.root", "data.follow_links")
 """Keys that say where data are, and nothing of what they are: those of a saved run may have moved."""
-MOST_CELLS = 100_000
-MOST_LETTERS = 10_000
+MAX_CELLS = 100_000
+MAX_LETTERS = 10_000
 """Of one override: Hydra's parser takes a second for so many, and a hundred times as long for ten times as many."""
 
 
@@ -114,8 +114,8 @@ def _check_place(keys: Collection[str], configs: Sequence[Config]) -> None:
 
 def check_cells(cells: int) -> None:
     """Raises UsageError for a grid of more cells than could ever be trained; its seeds count."""
-    if cells > MOST_CELLS:
-        raise UsageError(f"The grid has {cells:,} cells; {MOST_CELLS:,} is the most.")
+    if cells > MAX_CELLS:
+        raise UsageError(f"The grid has {cells:,} cells; {MAX_CELLS:,} is the most.")
 
 
 def given(overrides: Sequence[str]) -> dict[str, bool]:
@@ -152,13 +152,13 @@ def _values(override: Override) -> list[Override]:
     if not override.is_discrete_sweep() or (override.value_type is not None and override.value_type.name == "GLOB_CHOICE_SWEEP"):
         raise UsageError(f"'{_echo(override)}' is no list of values; write key=a,b,c or key=range(start,stop).")
     try:
-        texts = list(itertools.islice(override.sweep_string_iterator(), MOST_CELLS + 1))
+        texts = list(itertools.islice(override.sweep_string_iterator(), MAX_CELLS + 1))
     except (ValueError, ArithmeticError):  # range() with a step of 0, or NaN
         raise UsageError(f"'{_echo(override)}' is no range; write key=range(start,stop) or key=range(start,stop,step).") from None
     if not texts:
         raise UsageError(f"'{_echo(override)}' is empty: the grid has no cell.")
-    if len(texts) > MOST_CELLS:
-        raise UsageError(f"'{_echo(override)}' has more than {MOST_CELLS:,} values, the most that a grid may have.")
+    if len(texts) > MAX_CELLS:
+        raise UsageError(f"'{_echo(override)}' has more than {MAX_CELLS:,} values, the most that a grid may have.")
     return _parse([f"{override.key_or_group}={text}" for text in texts])
 
 
@@ -200,8 +200,8 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
     parser = OverridesParser.create()
     parsed: list[Override] = []
     for text in overrides:
-        if len(text) > MOST_LETTERS:
-            raise UsageError(f"'{short(text)}' has {len(text):,} characters; {MOST_LETTERS:,} are the most (range() writes long lists).")
+        if len(text) > MAX_LETTERS:
+            raise UsageError(f"'{short(text)}' has {len(text):,} characters; {MAX_LETTERS:,} are the most (range() writes long lists).")
         if "=" not in text and not text.startswith("~"):
             before = parsed[-1] if parsed and parsed[-1].key_or_group == "data.root" else None
             hint = f" If it belongs to the path before it, type {typed('data.root', f'{_said(before)} {text}')}." if before else ""

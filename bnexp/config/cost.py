@@ -20,7 +20,7 @@ STEP_S, LAUNCH_S = 0.4e-3, 1.2e-3
 """Seconds a step of each run, and of each stack, whatever the batch."""
 EVALUATION = 1.15
 """Training and evaluation over training alone."""
-LOOKED, SAMPLED_EACH = 0.1, 0.08
+PROBE_METRICS, SAMPLED_EACH = 0.1, 0.08
 """Shares of the training that the five metrics of one pass take together, and each sampled one: those of a short run."""
 LOOKS, VALUES, VALUE_BYTES = 20, 27, 100
 """Looks in a run, numbers a layer and look, and the bytes of one in metrics.jsonl and TensorBoard together."""
@@ -30,11 +30,11 @@ def stack_seconds(config: Config, header: Header, width: int, steps: int) -> flo
     """Seconds of one stack of `width` runs on one thread, evaluation included."""
     macs = 3 * config.train.batch_size * network_size(config, header)[0]
     step = LAUNCH_S + width * (STEP_S + macs / MACS_A_S)
-    metrics = LOOKED * _looked(config) + SAMPLED_EACH * sum(name in SAMPLED for name in config.metrics.on)
+    metrics = PROBE_METRICS * _looked(config) + SAMPLED_EACH * sum(name in SAMPLED for name in config.metrics.on)
     return (EVALUATION + metrics) * steps * step
 
 
-def evaluation_steps(config: Config, header: Header, images: int) -> float:
+def evaluation_cost(config: Config, header: Header, images: int) -> float:
     """What an evaluation of so many images costs, in steps of the same run: a forward pass is counted as a third of a step's work.
     Neither the stack's width nor anything measured is in it, so that it is the same wherever the run is trained."""
     macs = network_size(config, header)[0]

@@ -45,11 +45,11 @@ METRICS = (*LIGHT, *SAMPLED, "test_curve")
 
 TINY = 1e-30
 """The least of what is divided by or multiplied with: far enough above float32's least normal number, 1.2e-38, not to end as 0."""
-MOST_CLASSES = 2_000
+MAX_CLASSES = 2_000
 """The confusion matrix, which every summary holds, has their square."""
-MOST_WIDTHS = 100
+MAX_WIDTHS = 100
 """Blocks, or hidden layers of the mlp. Each takes memory and time of its own, however narrow it is, and maps are one pixel long before."""
-MOST_THREADS = 1024
+MAX_THREADS = 1024
 NAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,80}")
 
 
@@ -215,7 +215,7 @@ class Config:
         meant={**dict.fromkeys(("32", "float32", "full"), "fp32"), **dict.fromkeys(("16", "fp16", "half", "bfloat16", "amp"), "bf16")},
     )
     compile: bool = key("compile the step (torch.compile): some seconds before training for faster steps, and other rounding", False)
-    threads: int | Literal["auto"] = key("CPU threads; auto: 1 for small steps, else the cores", "auto", low=1, high=MOST_THREADS)
+    threads: int | Literal["auto"] = key("CPU threads; auto: 1 for small steps, else the cores", "auto", low=1, high=MAX_THREADS)
     seed: int = key("seed of initialization, data order and augmentation, each with a generator of its own", 0, low=0, high=2**31 - 1)
 
     def __post_init__(self) -> None:
@@ -232,8 +232,8 @@ class Config:
             check_range(name, value, KEYS[name])
         if not self.model.widths:
             raise UsageError("model.widths=[] is empty; give at least one width, for example model.widths=[16,32,64].")
-        if len(self.model.widths) > MOST_WIDTHS:
-            raise UsageError(f"model.widths has {len(self.model.widths):,} entries; {MOST_WIDTHS} are the most.")
+        if len(self.model.widths) > MAX_WIDTHS:
+            raise UsageError(f"model.widths has {len(self.model.widths):,} entries; {MAX_WIDTHS} are the most.")
         if self.model.name == "blocknet" and self.model.activation != "relu":
             raise UsageError(f"model.activation={self.model.activation} needs model=mlp; blocknet is always relu.")
         if self.compile and self.model.norm in ("noisy", "frozen"):
@@ -276,7 +276,7 @@ class Config:
         recipe = {
             name: value
             for name, value in leaves(self)
-            if name not in APART and value != default[name] and (name not in MATTERS or MATTERS[name](self))
+            if name not in NOT_HASHED and value != default[name] and (name not in USED_WHEN or USED_WHEN[name](self))
         }
         if fingerprint is not None:
             recipe["data.fingerprint"] = fingerprint
@@ -302,10 +302,10 @@ class Config:
 KEYS: Mapping[str, Key] = keys_of(Config)
 """Every key that an override may name."""
 
-APART = frozenset(("name", "device", "threads", "data.root", "data.follow_links", "train.checkpoint_every"))
+NOT_HASHED = frozenset(("name", "device", "threads", "data.root", "data.follow_links", "train.checkpoint_every"))
 """Keys that change no result; the content of the user's own data is part of the recipe, and not where it lies."""
 
-MATTERS: Mapping[str, Callable[[Config], bool]] = {
+USED_WHEN: Mapping[str, Callable[[Config], bool]] = {
     "data.image_size": lambda config: config.data.name == "folder",
     "model.bn_momentum": lambda config: "bn_momentum" in NORM_KEYS[config.model.norm],
     "model.bn_eps": lambda config: "bn_eps" in NORM_KEYS[config.model.norm],
@@ -362,8 +362,8 @@ def check_fits(config: Config, shape: tuple[int, ...], train: int, classes: int)
         raise UsageError(f"model=blocknet takes maps of 1, 2 or 3 dimensions, and an example here has shape {list(shape)}; use model=mlp.")
     if classes < 2:
         raise UsageError(f"The data have {classes} class; at least 2 are needed.")
-    if classes > MOST_CLASSES:
-        raise UsageError(f"The data have {classes:,} classes; {MOST_CLASSES:,} are the most. Are the labels numbers to be predicted?")
+    if classes > MAX_CLASSES:
+        raise UsageError(f"The data have {classes:,} classes; {MAX_CLASSES:,} are the most. Are the labels numbers to be predicted?")
     if train < 1:
         raise UsageError("The data have too few training examples to train and to validate on.")
     if batch > train:

@@ -6,7 +6,7 @@ import numpy as np
 
 from bnexp.data.arrays import Array
 
-MOST_COLOURS = 4
+MAX_COLOURS = 4
 """Channels of a picture as Keras, PIL and OpenCV store it, [H, W, C]."""
 ADDED = "[:, None]"
 
@@ -23,7 +23,7 @@ def repair(shape: tuple[int, ...], *, images: bool = False) -> str | None:
         if images or (sides[0] == sides[1] and _is_map(*sides)):
             return ADDED
         return ".transpose(0, 2, 1)" if sides[0] > 2 * sides[1] else None
-    if len(sides) in (3, 4) and sides[-1] <= MOST_COLOURS and _is_map(*sides[:-1]):
+    if len(sides) in (3, 4) and sides[-1] <= MAX_COLOURS and _is_map(*sides[:-1]):
         return f".transpose(0, {len(sides)}, {', '.join(map(str, range(1, len(sides))))})"
     return ADDED if images and len(sides) == 3 and _is_map(*sides) else None
 

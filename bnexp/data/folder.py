@@ -28,7 +28,7 @@ from bnexp.data.root import is_folder, is_there, user_path
 from bnexp.data.tree import SUFFIXES, Left, count_loose, folders_in, images_below, left_in_words
 
 TEST_SHARE = 0.2
-MOST_BYTES = 2**29
+MAX_BYTES = 2**29
 """Of an image file: far more than `images.py` decodes. A file with holes may claim terabytes, which would be hashed for hours."""
 DECODER_VERSION = 2
 """Bump it when decoding changes, so that cached images are made anew."""
@@ -208,7 +208,7 @@ def _image_stamp(path: str, relative: str, root: str | None) -> Stamp:
         status = os.stat(path)  # noqa: PTH116 (as below)
     if not stat.S_ISREG(status.st_mode):
         raise DataError(f"{path} is no regular file; remove it, or rename it if it is no image.")
-    if status.st_size > MOST_BYTES:
+    if status.st_size > MAX_BYTES:
         raise DataError(f"{path} has {human_bytes(status.st_size)}, more than an image of ours may have; make it smaller or remove it.")
     return relative, status.st_size, status.st_mtime_ns
 

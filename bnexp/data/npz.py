@@ -34,7 +34,7 @@ UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, Not
 
 LARGEST = 1e37
 """Of x: twice the distance between two values is still a float32, so that they can be normalized."""
-MOST_HEADER = 10_000
+MAX_HEADER = 10_000
 """Bytes of an array's header; NumPy reads no longer ones either."""
 
 
@@ -163,7 +163,7 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
     version = np.lib.format.read_magic(file)
     size_bytes, read = (2, np.lib.format.read_array_header_1_0) if version == (1, 0) else (4, np.lib.format.read_array_header_2_0)
     size = file.read(size_bytes)
-    if int.from_bytes(size, "little") > MOST_HEADER:
+    if int.from_bytes(size, "little") > MAX_HEADER:
         raise ValueError(f"a header claims {int.from_bytes(size, 'little'):,} bytes")
     try:
         shape, _, dtype = read(io.BytesIO(size + file.read(int.from_bytes(size, "little"))))

@@ -13,7 +13,7 @@ SUFFIXES = frozenset((".jpg", ".jpeg", ".jfif", ".png", ".ppm", ".bmp", ".pgm", 
 """Files with other names are not read: folders hold lists, licences and thumbnails."""
 SYSTEM_FOLDERS = frozenset(("@eaDir", "#recycle", "$RECYCLE.BIN", "__MACOSX", "lost+found"))
 """Of thumbnails, deleted files and the like, made by network storage, Windows, macOS and Linux."""
-MOST_KINDS = 8
+MAX_KINDS = 8
 """Kinds of files and folders that are named; of the others the number is given."""
 Left = Counter[tuple[str, str]]
 """How much of each kind is not read; a kind is a noun in the singular, and what follows it."""
@@ -22,7 +22,7 @@ HIDDEN = ("hidden or system folder", "")
 
 def left_in_words(left: Left) -> str:
     """`2 images outside class folders, 1 hidden file`."""
-    kinds = left.most_common(MOST_KINDS)
+    kinds = left.most_common(MAX_KINDS)
     told = [f"{count:,} {noun}{'s' * (count != 1)}{after}" for (noun, after), count in kinds]
     others = left.total() - sum(count for _, count in kinds)
     return ", ".join([*told, f"{others:,} of other kinds"] if others else told)

@@ -35,7 +35,7 @@ CLASSES = {
 }
 TIMEOUT_S = 20.0
 """How long a download may stay silent."""
-MOST_BYTES = 2**30
+MAX_BYTES = 2**30
 """Of a file of any of these sets; the largest has 182 MB. Files are read whole, and one with holes may claim terabytes."""
 ARCHIVES = (".gz", ".tgz", ".zip")
 
@@ -66,7 +66,7 @@ def load_vision(name: str, root: str | None, report: Report, download: bool = Tr
     if missing:
         _download(cls, name, folder, missing[0], report)
     for path, _ in files:
-        if path.stat().st_size > MOST_BYTES:
+        if path.stat().st_size > MAX_BYTES:
             raise DataError(f"{path} has {human_bytes(path.stat().st_size)} and is no file of {name}; delete it.")
     parts = [_read(cls, name, folder, files, train) for train in (True, False)]
     (x, y, classes), (x_test, y_test, _) = parts

@@ -20,7 +20,7 @@ from bnexp.execution.live import Live
 from bnexp.execution.workers import drop_left, run_stacks
 from bnexp.planning.calibration import Calibrated, StepTimes
 from bnexp.planning.estimate import Estimate, estimate
-from bnexp.planning.plan import Planned, check_room, plan
+from bnexp.planning.plan import StackPlan, check_memory, plan
 from bnexp.storage.folder import list_runs
 from bnexp.storage.group import Group, group_of
 from bnexp.storage.run import Run
@@ -34,14 +34,14 @@ GENERATED = ("digits", "waveforms", "volumes")
 
 
 @dataclass(frozen=True)
-class Prepared:
+class GridPlan:
     """A checked grid: each run once with its config, and the stacks that train what is missing."""
 
     runs: tuple[Run, ...]
     configs: tuple[Config, ...]
     ids: Mapping[Config, str]
     """The run that each config asked for is; several may be the same."""
-    stacks: tuple[Planned, ...]
+    stacks: tuple[StackPlan, ...]
     group: Group
     unmeasured: tuple[Config, ...] = ()
     """A config of each structure whose stack widths would be measured before, after which the stacks may be others."""
@@ -84,7 +84,7 @@ class Prepared:
         }
 
 
-def prepare(configs: Sequence[Config], runs_dir: Path, *, fresh: bool = False, widths: Calibrated | None = None) -> Prepared:
+def prepare(configs: Sequence[Config], runs_dir: Path, *, fresh: bool = False, widths: Calibrated | None = None) -> GridPlan:
     """Identifies the runs of a grid and plans their stacks. Nothing is started; what a killed process left half done is tidied up.
 
     Args:
@@ -105,9 +105,9 @@ def prepare(configs: Sequence[Config], runs_dir: Path, *, fresh: bool = False, w
     runs, configs = [run for run, _ in found.values()], [config for _, config in found.values()]
     group = group_of(runs)
     if widths is None:
-        return Prepared(tuple(runs), tuple(configs), ids, tuple(plan(configs, runs, fresh=fresh, stored=group.plan())), group)
+        return GridPlan(tuple(runs), tuple(configs), ids, tuple(plan(configs, runs, fresh=fresh, stored=group.plan())), group)
     stacks = plan(configs, runs, fresh=fresh, stored=group.plan(), widths=widths)
-    return Prepared(tuple(runs), tuple(configs), ids, tuple(stacks), group, tuple(widths.unmeasured))
+    return GridPlan(tuple(runs), tuple(configs), ids, tuple(stacks), group, tuple(widths.unmeasured))
 
 
 def widths_here(terminal: Display, *, dry_run: bool = False) -> Calibrated:
@@ -126,7 +126,7 @@ def widths_here(terminal: Display, *, dry_run: bool = False) -> Calibrated:
 
 
 def train_all(
-    prepared: Prepared,
+    prepared: GridPlan,
     *,
     kind: str = "",
     parts: Mapping[str, Sequence[Run]] | None = None,
@@ -153,7 +153,7 @@ def train_all(
             prepared.group.store_members(kind, members, asdict(arms) if arms else None)
         return Outcome(list(prepared.runs), frozenset(ids))
     for stack in stacks if scheduler is None else ():  # others' machines may have more memory
-        check_room(stack.configs[0], stack.header, len(stack.runs))
+        check_memory(stack.configs[0], stack.header, len(stack.runs))
     missing = {run.id for stack in stacks for run in stack.runs if not run.done}
     prepared.group.store_members(kind, members, asdict(arms) if arms else None)
     prepared.group.store_plan([[run.id for run in stack.runs] for stack in stacks])

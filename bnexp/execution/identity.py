@@ -10,7 +10,7 @@ from bnexp.base.errors import BnexpError, UsageError, refused_as_usage, short
 from bnexp.config import OWN_FILES, READERS, Config, check_fits
 from bnexp.data import fingerprint, header
 from bnexp.data.root import is_there, user_path
-from bnexp.storage.run import Run, check_rooms
+from bnexp.storage.run import Run, refuse_symlinks
 
 
 def identify(configs: Sequence[Config], runs_dir: Path) -> list[Run]:
@@ -20,7 +20,7 @@ def identify(configs: Sequence[Config], runs_dir: Path) -> list[Run]:
         UsageError: the data are not there, cannot be trained on, or do not fit the config.
         DataError: a file cannot be read.
     """
-    check_rooms(runs_dir)
+    refuse_symlinks(runs_dir)
     data = configs[0].data
     with refused_as_usage():
         if data.name in OWN_FILES:

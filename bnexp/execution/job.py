@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from bnexp.base.errors import BnexpError, Interrupted, UsageError, failure, lacks_memory, more_files, refused_as_usage
-from bnexp.base.files import finite
+from bnexp.base.files import null_nonfinite
 from bnexp.base.hardware import computes_bf16
 from bnexp.base.signals import Stop
 from bnexp.config import Config, check_fits, to_mapping
@@ -21,14 +21,14 @@ from bnexp.data import Dataset, fingerprint, load
 from bnexp.evaluate import STATS, Scores, evaluate, norm_layers, precise_statistics, train_part
 from bnexp.execution.logs import RunLog, check_records
 from bnexp.execution.machine import allow_open_files, environment, keep_memory, resolve_device, set_threads
-from bnexp.execution.terminal import Display, Look, Seen
+from bnexp.execution.terminal import Display, RunEvaluation, StackEvaluation
 from bnexp.metrics import Measured, against_precise, tracked
 from bnexp.models import unstack
-from bnexp.planning.plan import Planned
+from bnexp.planning.plan import StackPlan
 from bnexp.storage.checkpoint import load_checkpoint, save_checkpoint, save_model
 from bnexp.storage.run import Run
 from bnexp.storage.stack_folder import StackFolder
-from bnexp.tensorboard import once
+from bnexp.tensorboard import run_events
 from bnexp.tensorboard.histograms import named_tensors
 from bnexp.training.fit import fit, parameters_a_run, speed
 from bnexp.training.stack import Stack
@@ -37,17 +37,17 @@ COLD_EMA = 0.01
 """Running statistics are called cold while the initial (0, 1) has more weight in them than this."""
 
 
-def train_stack(planned: Planned, terminal: Display, stop: Stop, threads: int | None = None, *, download: bool = True) -> None:
+def train_stack(planned: StackPlan, terminal: Display, stop: Stop, threads: int | None = None, *, download: bool = True) -> None:
     """Trains, evaluates, logs and saves the runs of one stack, from its last checkpoint where there is one.
 
-    The caller holds the members' locks. Members that are done or `unwritten` are trained along (the plan is the plan) and left alone.
+    The caller holds the members' locks. Members that are done or `replay_only` are trained along (the plan is the plan) and left alone.
 
     Raises:
         UsageError: the data or the device do not fit; no run was started.
         Interrupted: `stop` said so; the state is saved.
         BnexpError: the disk is full or not writable, or memory is. The members are marked as failed.
     """
-    written = [None if run.done or run.id in planned.unwritten else run for run in planned.runs]
+    written = [None if run.done or run.id in planned.replay_only else run for run in planned.runs]
     keep_memory()
     with memory_in_one_sentence(len(planned.runs)):
         config = planned.configs[0]
@@ -61,7 +61,7 @@ def train_stack(planned: Planned, terminal: Display, stop: Stop, threads: int | 
         stack = _stack(planned, written, data, device, terminal)
         if config.optim.warmup_steps >= stack.total:
             raise UsageError(f"optim.warmup_steps={config.optim.warmup_steps} leaves nothing of the {stack.total} steps of the budget.")
-        job = _Job(stack, data, written, planned.folder, terminal, environment(device, threads, config))
+        job = StackTraining(stack, data, written, planned.folder, terminal, environment(device, threads, config))
         planned.folder.start(planned.runs, planned.configs)
         with stop.listening():
             whole = _run(job, stop)
@@ -83,7 +83,7 @@ def _first(runs: Sequence[Run | None]) -> str:
     return next(run.id for run in runs if run is not None)
 
 
-def _stack(planned: Planned, written: list[Run | None], data: Dataset, device: torch.device, terminal: Display) -> Stack:
+def _stack(planned: StackPlan, written: list[Run | None], data: Dataset, device: torch.device, terminal: Display) -> Stack:
     """The stack as its newest checkpoint has it that no member has lost the logs up to; new where there is none."""
     stack = Stack(planned.configs, data, device)
 
@@ -101,7 +101,7 @@ def _stack(planned: Planned, written: list[Run | None], data: Dataset, device: t
     return stack
 
 
-def _run(job: _Job, stop: Stop) -> bool:
+def _run(job: StackTraining, stop: Stop) -> bool:
     """The training itself; False if it was interrupted. However it ends, the summaries say how."""
     try:
         job.start()
@@ -150,7 +150,7 @@ def memory_in_one_sentence(runs: int = 1) -> Iterator[None]:
         raise
 
 
-class _Job:
+class StackTraining:
     """A stack in work: its members' logs, summaries and checkpoints. A member that is None is trained along unwritten."""
 
     def __init__(
@@ -165,19 +165,19 @@ class _Job:
 
     def start(self) -> None:
         stack = self.stack
-        shared, graph = once.shared(stack.config, self.data) if stack.step == 0 else ([], None)
+        shared, graph = run_events.shared(stack.config, self.data) if stack.step == 0 else ([], None)
         for index, run in enumerate(self.runs):
             if run is not None:
                 if run.summary_json.exists() and run.status is None:
                     self.terminal.say(f"{run.summary_json} cannot be read; the run {'goes on' if stack.step else 'is trained anew'}.")
                 run.start(stack.configs[index])
                 self.logs[index] = log = RunLog(run, stack.configs[index], stack.step)
-                run.write_summary(finite(self.summary(index, "running")))
+                run.write_summary(null_nonfinite(self.summary(index, "running")))
                 if stack.step:
                     log.say(f"goes on at step {stack.step} of {stack.total}")
                 else:
                     log.say(f"begins: {stack.total} steps, {self.environment}")
-                    own = once.opening(stack.configs[index], stack.own_state(index), stack.observer.anatomy, self.data.shape)
+                    own = run_events.opening(stack.configs[index], stack.own_state(index), stack.observer.layer_map, self.data.shape)
                     log.board(0, [*shared, *own], graph)
         title = stack.config.run_name if stack.runs == 1 else f"{stack.runs} runs"
         if stack.step:
@@ -204,7 +204,7 @@ class _Job:
             log.record(stack.step, stack.step / stack.batches.per_epoch, values)
             if self.histograms_due():
                 own = unstack(stack.network.state_dict(), stack.runs, index)
-                log.histograms(stack.step, named_tensors(stack.observer.anatomy, own))
+                log.histograms(stack.step, named_tensors(stack.observer.layer_map, own))
             if stack.tracks[index].diverged_at_step is not None:
                 log.say(f"diverged at step {stack.tracks[index].diverged_at_step}")
             elif index in stack.stopped:
@@ -230,7 +230,7 @@ class _Job:
                 log.say(f"reached the target at step {stack.step} and stops")
         self.expected = stack.alive
 
-    def look(self) -> Look:
+    def look(self) -> StackEvaluation:
         """What the evaluation found that was recorded last."""
         stack, tracks = self.stack, [track for track, run in zip(self.stack.tracks, self.runs, strict=True) if run is not None]
         seen = []
@@ -238,11 +238,11 @@ class _Job:
             track, seed = stack.tracks[index], stack.configs[index].seed
             if self.runs[index] is not None:
                 scores = values["val/loss"], values["val/accuracy"]
-                seen.append(Seen(index, seed, *scores, track.reached_step, track.diverged_at_step))
+                seen.append(RunEvaluation(index, seed, *scores, track.reached_step, track.diverged_at_step))
         losses = [run.val_loss for run in seen if math.isfinite(run.val_loss)]
         lost = sum(track.diverged_at_step is not None for track in tracks)
         reached = sum(track.reached_step is not None and track.diverged_at_step is None for track in tracks)
-        return Look(stack.step, sum(losses) / len(losses) if losses else math.nan, seen, len(tracks), reached, lost)
+        return StackEvaluation(stack.step, sum(losses) / len(losses) if losses else math.nan, seen, len(tracks), reached, lost)
 
     def measured(self, found: Measured, alive: list[int]) -> None:
         """One line of each living run's logs, with histograms where there are any."""
@@ -274,7 +274,7 @@ class _Job:
         """Writes each summary with `status`, as far as the runs have come."""
         for index, run in enumerate(self.runs):
             if run is not None:
-                run.write_summary(finite({**self.summary(index, status), **more}))
+                run.write_summary(null_nonfinite({**self.summary(index, status), **more}))
 
     def finish(self) -> None:
         """The evaluations, the model and the summary of each run."""
@@ -303,11 +303,11 @@ class _Job:
             log.record(step, step / stack.batches.per_epoch, {**values, **(metrics[index] if metrics else {})})
             log.say(f"{status}: test accuracy {summary['test']['running']['accuracy']:.4f} with running statistics")
             own = stack.own_state(index)
-            log.board(step, once.closing(summary, own, stack.observer.anatomy, self.data.shape, self.data.classes))
+            log.board(step, run_events.closing(summary, own, stack.observer.layer_map, self.data.shape, self.data.classes))
             save_model(run.model_pt, own)
             log.sync()
             log.close()
-            run.write_summary(finite({**summary, "files": run.digests()}))
+            run.write_summary(null_nonfinite({**summary, "files": run.digests()}))
 
     def close(self) -> None:
         self.terminal.end()

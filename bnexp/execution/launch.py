@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from bnexp.base.errors import DataError, Interrupted, one_line
 from bnexp.base.signals import Stop
-from bnexp.config import MOST_THREADS, Config
+from bnexp.config import MAX_THREADS, Config
 from bnexp.data import header
 from bnexp.execution.identity import identify, identify_saved, with_absolute_root
-from bnexp.planning.plan import Planned, check_room, plan
+from bnexp.planning.plan import StackPlan, check_memory, plan
 from bnexp.storage.run import Run, locked
-from bnexp.storage.stack_folder import drop_spent, planned_with, tidy
+from bnexp.storage.stack_folder import drop_spent, planned_with, recover
 
 if TYPE_CHECKING:
     from bnexp.execution.terminal import Display
@@ -63,7 +63,7 @@ def launch(
     check_device(configs)
     stacks = plan(configs, runs, one_stack=True, fresh=fresh)
     for planned in stacks:
-        check_room(planned.configs[0], planned.header, len(planned.runs))
+        check_memory(planned.configs[0], planned.header, len(planned.runs))
     for planned in stacks:
         trained |= work(planned, terminal, stop, quiet=quiet)
     return Outcome(runs, frozenset(run.id for run in runs) - trained)
@@ -84,7 +84,7 @@ def check_device(configs: Sequence[Config]) -> None:
 
 
 def work(
-    planned: Planned,
+    planned: StackPlan,
     terminal: Display | None,
     stop: Stop,
     *,
@@ -109,7 +109,7 @@ def work(
 
     try:
         with locked(planned.runs, waiting if wait else None, stop):
-            missing = {run.id for run in planned.runs if not run.done and run.id not in planned.unwritten}
+            missing = {run.id for run in planned.runs if not run.done and run.id not in planned.replay_only}
             if missing:
                 from bnexp.execution.job import train_stack  # torch, which a finished run does not need
                 from bnexp.execution.terminal import Terminal
@@ -131,7 +131,7 @@ def resume(run: Run, terminal: Display | None = None, *, quiet: bool = False, pl
             need more memory than there is.
         DataError: its files, or its data, cannot be used.
     """
-    tidy([run])
+    recover([run])
     if run.successor.summary_json.exists():
         run = run.successor
     members = planned_with(run)
@@ -141,8 +141,8 @@ def resume(run: Run, terminal: Display | None = None, *, quiet: bool = False, pl
     members = members or [(run, run.trained_config())]
     configs = identify_saved(members, place)
     removed = frozenset(member.id for member, _ in members if not member.folder.exists())
-    check_room(configs[0], header(configs[0].data), len(members))  # it may be a stranger's, or from a larger machine
-    planned = Planned(tuple(member for member, _ in members), tuple(configs), removed)
+    check_memory(configs[0], header(configs[0].data), len(members))  # it may be a stranger's, or from a larger machine
+    planned = StackPlan(tuple(member for member, _ in members), tuple(configs), removed)
     trained = work(planned, terminal, Stop(), quiet=quiet, threads=_threads_before(run), download=False)
     runs = [Run(member.runs_dir, member.id) for member, _ in members if member.id not in removed]
     return Outcome(runs, frozenset(one.id for one in runs) - trained)
@@ -151,7 +151,7 @@ def resume(run: Run, terminal: Display | None = None, *, quiet: bool = False, pl
 def _threads_before(run: Run) -> int | None:
     """The threads that an unfinished run was computed with, which are part of its bits."""
     threads = (run.summary().get("environment") or {}).get("threads")
-    return threads if isinstance(threads, int) and 1 <= threads <= MOST_THREADS else None
+    return threads if isinstance(threads, int) and 1 <= threads <= MAX_THREADS else None
 
 
 def remove(runs: Sequence[Run]) -> None:

@@ -20,7 +20,7 @@ from bnexp.base.errors import one_line
 from bnexp.base.sparkline import drawable, sparkline
 from bnexp.execution.terminal import DRAWS_PER_S, SHOWN, LastingConsole, extend, fitted, watched
 from bnexp.execution.workers import DONE, Event
-from bnexp.planning.plan import Planned
+from bnexp.planning.plan import StackPlan
 
 LEAST_BAR = 10
 """Characters."""
@@ -30,7 +30,7 @@ LEAST_BAR = 10
 class _Stack:
     """What is known of a stack, from the events of its worker."""
 
-    planned: Planned
+    planned: StackPlan
     seconds: float
     """What it was planned to take; kept, since it is asked for at every event of every stack."""
     share: float = 0.0
@@ -51,7 +51,7 @@ class _Stack:
 class Live:
     """A context that shows how stacks are doing, from the events that workers send."""
 
-    def __init__(self, stacks: Sequence[Planned], *, reused: int, quiet: bool) -> None:
+    def __init__(self, stacks: Sequence[StackPlan], *, reused: int, quiet: bool) -> None:
         self.console = LastingConsole(stderr=True, quiet=quiet, highlight=False)
         self._stacks = {stack.folder.id: _Stack(stack, stack.seconds) for stack in stacks}
         self._ended, self._reused, self._began = 0, reused, time.perf_counter()
@@ -98,7 +98,7 @@ class Live:
         self._progress.update(stack.bar, completed=event.done, total=event.total)
         self._advance_total()
 
-    def ended(self, planned: Planned, reason: str) -> None:
+    def ended(self, planned: StackPlan, reason: str) -> None:
         """Takes an ended stack off the screen, and says why it failed if it did."""
         stack = self._stacks[planned.folder.id]
         self._ended, stack.ended, stack.share = self._ended + 1, True, 1.0
@@ -179,7 +179,7 @@ class Live:
         self._progress.update(self._total, completed=done)
 
 
-def label(stack: Planned) -> str:
+def label(stack: StackPlan) -> str:
     """`batch bs32 x12`: norm, batch size and width of a stack, led by the data set where it is not the default."""
     config = stack.configs[0]
     lead = "" if config.data.name == "digits" else f"{config.data.name} "

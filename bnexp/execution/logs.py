@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from bnexp.base.errors import DataError
-from bnexp.base.files import atomic_write, finite, open_log, sync, sync_folder
+from bnexp.base.files import atomic_write, null_nonfinite, open_log, sync, sync_folder
 from bnexp.config import Config, to_mapping
 from bnexp.storage.curves import read
 from bnexp.storage.run import Run
@@ -72,7 +72,9 @@ class RunLog:
 
     def record(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
         """One line of metrics.jsonl and one point of each TensorBoard scalar. A non-finite number is null in the one, NaN in the other."""
-        line = json.dumps(finite({"step": step, "epoch": round(epoch, 6), **values}), allow_nan=False)  # several times as fast as dump
+        line = json.dumps(
+            null_nonfinite({"step": step, "epoch": round(epoch, 6), **values}), allow_nan=False
+        )  # several times as fast as dump
         self._metrics.write(line + "\n")
         self._metrics.flush()
         self.records += 1

@@ -21,7 +21,7 @@ from bnexp.execution.job import load_data, memory_in_one_sentence
 from bnexp.execution.machine import keep_memory, resolve_device
 from bnexp.execution.terminal import Display
 from bnexp.planning.calibration import StepTimes, has_lost
-from bnexp.planning.plan import check_room
+from bnexp.planning.plan import check_memory
 from bnexp.training.stack import Stack, train_step
 
 WARMUP_STEPS = 6
@@ -126,7 +126,7 @@ def calibrate(config: Config, data: Dataset, device: torch.device, widths: Seque
 def _warm_stack(config: Config, data: Dataset, device: torch.device, width: int, others: int, budget: Budget) -> Stack | None:
     """A stack of this width after its warm-up; None where there is no memory for it beside stacks of `others` runs."""
     try:
-        check_room(config, data.header, width + others)
+        check_memory(config, data.header, width + others)
         with memory_in_one_sentence():
             stack = Stack([config.replace(seed=seed) for seed in range(width)], data, device)
             _steps_ms(stack, WARMUP_STEPS, budget)

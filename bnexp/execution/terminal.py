@@ -39,7 +39,7 @@ class LastingConsole(Console):
 
 
 @dataclass(frozen=True)
-class Seen:
+class RunEvaluation:
     """How a run did at an evaluation."""
 
     index: int
@@ -52,13 +52,13 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Look:
+class StackEvaluation:
     """An evaluation of a stack: the runs that were alive, and how many of all its `members` had reached the target or diverged by then."""
 
     step: int
     val_loss: float
     """Mean of the losses that are finite; NaN where none is."""
-    runs: Sequence[Seen]
+    runs: Sequence[RunEvaluation]
     members: int
     reached: int
     diverged: int
@@ -72,7 +72,7 @@ class Display(Protocol):
     def begin(self, title: str, total: int, done: int = 0) -> None: ...
     def due(self) -> bool: ...
     def advance(self, done: int, info: str, best_accuracy: float | None = None, images_per_s: float | None = None) -> None: ...
-    def looked(self, look: Look) -> None: ...
+    def looked(self, look: StackEvaluation) -> None: ...
     def line(self, message: str) -> None: ...
     def end(self) -> None: ...
 
@@ -111,7 +111,7 @@ class Terminal:
             self._view.advance(done, info, best_accuracy, images_per_s)
             self._drawn_at = time.perf_counter()
 
-    def looked(self, look: Look) -> None:
+    def looked(self, look: StackEvaluation) -> None:
         """Takes an evaluation into the view."""
         if self._view is not None:
             self._view.looked(look)
@@ -142,7 +142,7 @@ class _View:
         self.task: TaskID = self.progress.add_task(title, total=total, completed=done)
         self.console, self.drawable = console, drawable(console.encoding)
         self.info, self.best, self.rate = "", "", ""
-        self.look: Look | None = None
+        self.look: StackEvaluation | None = None
         self.curve: list[tuple[int, float]] = []
         self.rows: dict[int, _Row] = {}
 
@@ -152,7 +152,7 @@ class _View:
         self.rate = "" if images_per_s is None else f"{images_per_s:,.0f} img/s"
         self.progress.update(self.task, completed=done)
 
-    def looked(self, look: Look) -> None:
+    def looked(self, look: StackEvaluation) -> None:
         self.look = look
         extend(self.curve, look.step, look.val_loss)
         for run in look.runs if look.members > 1 else ():
@@ -188,7 +188,7 @@ class _View:
 class _Row:
     """The line of a run."""
 
-    seen: Seen
+    seen: RunEvaluation
     curve: list[tuple[int, float]] = field(default_factory=list)
 
 

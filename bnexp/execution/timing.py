@@ -20,7 +20,7 @@ from bnexp.config import Config, check_fits
 from bnexp.execution.job import load_data, memory_in_one_sentence
 from bnexp.execution.machine import device_name, keep_memory, resolve_device, set_threads
 from bnexp.execution.terminal import Display, Terminal
-from bnexp.planning.plan import check_room
+from bnexp.planning.plan import check_memory
 from bnexp.training.clock import WARMUP_STEPS
 from bnexp.training.stack import Stack, train_step
 
@@ -88,7 +88,7 @@ def step_times(
                     loaded[where] = load_data(config, where[1], terminal)
                 data = loaded[where]
                 check_fits(config, *data.header)
-                check_room(config, data.header)
+                check_memory(config, data.header)
                 used[label] = set_threads(config, data.shape, 1, threads)
                 stacks[label] = Stack([config], data, where[1])
                 stacks[label].warm_up()

@@ -24,8 +24,8 @@ from bnexp.base.signals import Stop
 from bnexp.config import to_mapping
 from bnexp.execution.cluster import check_workers, connected
 from bnexp.execution.launch import work
-from bnexp.execution.terminal import Look
-from bnexp.planning.plan import Planned
+from bnexp.execution.terminal import StackEvaluation
+from bnexp.planning.plan import StackPlan
 from bnexp.storage.run import InWork, Run
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Event:
 
 
 Tell = Callable[[Event], None]
-Ended = Callable[[Planned, str], None]
+Ended = Callable[[StackPlan, str], None]
 Answer = tuple[str, frozenset[str]]
 """How a stack ended, and the ids of the runs that were trained."""
 
@@ -72,7 +72,7 @@ class Report:
 
 
 def run_stacks(
-    stacks: Sequence[Planned], stop: Stop, tell: Tell, ended: Ended, *, workers: int | None = None, scheduler: str | None = None
+    stacks: Sequence[StackPlan], stop: Stop, tell: Tell, ended: Ended, *, workers: int | None = None, scheduler: str | None = None
 ) -> Report:
     """Trains every stack. A stack that another process works on is put off, and in the end waited for. Signals raise `stop` meanwhile.
 
@@ -90,12 +90,12 @@ def run_stacks(
     failed: dict[str, str] = {}
     trained: set[str] = set()
 
-    def finish(planned: Planned, answer: Answer) -> None:
+    def finish(planned: StackPlan, answer: Answer) -> None:
         reason, ids = answer
         trained.update(ids)
         if reason not in (DONE, INTERRUPTED):
             mark_failed(planned, reason)
-            failed.update({run.id: reason for run in planned.runs if not run.done and run.id not in planned.unwritten})
+            failed.update({run.id: reason for run in planned.runs if not run.done and run.id not in planned.replay_only})
         ended(planned, reason)
 
     if workers == 0 and scheduler is None:  # the engine listens where it can save; between stacks and while data are read nothing is to be
@@ -117,11 +117,11 @@ def run_stacks(
     return Report(frozenset(trained), failed)
 
 
-def mark_failed(planned: Planned, reason: str) -> None:
+def mark_failed(planned: StackPlan, reason: str) -> None:
     """Says why in the summary of each run of a stack that is not done."""
     for run, config in zip(planned.runs, planned.configs, strict=True):
         with contextlib.suppress(OSError):
-            if run.done or run.id in planned.unwritten:
+            if run.done or run.id in planned.replay_only:
                 continue
             try:
                 summary = run.summary()
@@ -152,11 +152,11 @@ def empty_summary(run: Run) -> dict[str, Any]:
 class _Told:
     """The terminal of a stack that somebody else shows: it passes its progress on."""
 
-    def __init__(self, planned: Planned, tell: Tell) -> None:
+    def __init__(self, planned: StackPlan, tell: Tell) -> None:
         self._stack, self._tell = planned.folder.id, tell
         self._total, self._done, self._told_at = 0, 0, 0.0
         self._best: float | None = None
-        self._look: Look | None = None
+        self._look: StackEvaluation | None = None
 
     def say(self, message: str) -> None:
         self._tell(Event(self._stack, self._done, self._total, message=message))
@@ -179,7 +179,7 @@ class _Told:
             found = replace(found, val_loss=loss, reached=look.reached, diverged=look.diverged)
         self._tell(found)
 
-    def looked(self, look: Look) -> None:
+    def looked(self, look: StackEvaluation) -> None:
         """Kept until there is something to tell anyway: evaluations come often, and the main process hears of many stacks."""
         self._look = look
         known = [run.val_accuracy for run in look.runs if run.diverged_at_step is None]
@@ -208,7 +208,7 @@ class _FileStop(Stop):
         return self.raised
 
 
-def _work(planned: Planned, terminal: _Told, stop: Stop, wait: bool) -> Answer:
+def _work(planned: StackPlan, terminal: _Told, stop: Stop, wait: bool) -> Answer:
     """Trains a stack. A failure is an answer here: the other stacks go on.
 
     One thread wherever it runs, so that the bits do not depend on the number of workers, and nobody waits for a busy core.
@@ -223,7 +223,7 @@ def _work(planned: Planned, terminal: _Told, stop: Stop, wait: bool) -> Answer:
         return failure(error), frozenset()
 
 
-def _task(planned: Planned, stop_file: str, topic: str, wait: bool) -> Answer:
+def _task(planned: StackPlan, stop_file: str, topic: str, wait: bool) -> Answer:
     """What a Dask worker runs: one stack on one thread, its progress as events; on a machine with GPUs on the one of its number."""
     import torch
     from distributed import get_worker
@@ -239,7 +239,7 @@ def _task(planned: Planned, stop_file: str, topic: str, wait: bool) -> Answer:
 class _Busy:
     """A stack in work on a worker."""
 
-    def __init__(self, client: Client, planned: Planned, tries: int, wait: bool, address: str, stop_file: Path, topic: str) -> None:
+    def __init__(self, client: Client, planned: StackPlan, tries: int, wait: bool, address: str, stop_file: Path, topic: str) -> None:
         self.planned, self.tries, self.wait, self.seen_at = planned, tries, wait, time.perf_counter()
         key = f"stack-{planned.folder.id}-{uuid.uuid4().hex[:8]}"
         self.future: Future[Answer] = client.submit(_task, planned, str(stop_file), topic, wait, workers=[address], key=key, pure=False)
@@ -252,7 +252,7 @@ class _Busy:
 
 
 def _distribute(
-    client: Client, stacks: Sequence[Planned], stop: Stop, tell: Tell, finish: Callable[[Planned, Answer], None], stop_name: str
+    client: Client, stacks: Sequence[StackPlan], stop: Stop, tell: Tell, finish: Callable[[StackPlan, Answer], None], stop_name: str
 ) -> None:
     """Keeps every worker busy with one stack until none is left. A file of the name `stop_name` tells them to stop."""
     from distributed.comm.core import CommClosedError
@@ -348,7 +348,7 @@ def _rest(futures: Sequence[Future[Answer]]) -> None:
         time.sleep(POLL_S / 5)
 
 
-def seen_from_here(planned: Planned, answer: Answer) -> Answer:
+def seen_from_here(planned: StackPlan, answer: Answer) -> Answer:
     """`answer`, unless a stack is said to be done and this process does not see its runs, even after a network's file system had time."""
     end = time.perf_counter() + LOST_S
     while answer[0] == DONE and not all(Run(run.runs_dir, run.id).summary_json.exists() for run in planned.runs if run.id in answer[1]):

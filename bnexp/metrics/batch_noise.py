@@ -25,13 +25,13 @@ from bnexp.base.seeds import derive
 from bnexp.data import Dataset
 from bnexp.evaluate import training_inputs
 from bnexp.metrics import batch_law
+from bnexp.metrics.network_copy import NetworkCopy
 from bnexp.metrics.probe import Layout, image_moments, layout_of
-from bnexp.metrics.twin import Twin
 
 BATCHES = 16
 """They make Var[mu_B] of a layer good to 15 to 20 %, and 35 % at the first layer of the digits network, whose channels are few and alike;
 each costs 0.4 of a training step."""
-APART = 400
+MEASURE_EVERY = 400
 """Training steps between two measurements, which cost 6 or 7: less than 2 % of training. The last is at the end."""
 CONSTANT = 1e-12
 """A channel whose variance is this share of its mean square has none: what is left is rounding."""
@@ -69,11 +69,11 @@ class Draws:
 
 
 @torch.inference_mode()
-def draw(twin: Twin, data: Dataset, size: int, count: int, seed: int) -> Draws:
+def draw(twin: NetworkCopy, data: Dataset, size: int, count: int, seed: int) -> Draws:
     """`count` batches of `size` training images through the twin in train mode. Each is a subset of its own: batches of one epoch exclude
     each other's images, so that the variance among them is not that of a batch."""
     generator = torch.Generator().manual_seed(seed)
-    places, dtype = [layer.site for layer in twin.anatomy.hidden], twin.params[0].dtype
+    places, dtype = [layer.site for layer in twin.layer_map.hidden], twin.params[0].dtype
     found = []
     for _ in range(count):
         index = torch.randperm(len(data.train), generator=generator)[:size]
@@ -83,12 +83,12 @@ def draw(twin: Twin, data: Dataset, size: int, count: int, seed: int) -> Draws:
         from_mean_NRT = at.image_mean_NRT - at.mean_RT
         found.append((at.mean_RT, at.var_RT, from_mean_NRT.square().mean(0), from_mean_NRT.abs().amax(0)))
         twin.draw_noise_anew()
-    return Draws(layout_of(twin.anatomy.hidden, sites, twin.runs), size, *(torch.stack(parts) for parts in zip(*found, strict=True)))
+    return Draws(layout_of(twin.layer_map.hidden, sites, twin.runs), size, *(torch.stack(parts) for parts in zip(*found, strict=True)))
 
 
-def measure(twin: Twin, data: Dataset, step: int) -> dict[str, Tensor]:
+def measure(twin: NetworkCopy, data: Dataset, step: int) -> dict[str, Tensor]:
     """`batch_stats/<layer>/<what>` -> [R], from batches of this step's own."""
-    if not any(isinstance(module, _BatchNorm) for module in twin.anatomy.chain):
+    if not any(isinstance(module, _BatchNorm) for module in twin.layer_map.chain):
         return {}
     draws = draw(twin, data, twin.config.train.batch_size, BATCHES, derive(0, "batch noise", step))
     layout, s2_RT = draws.layout, draws.s2_RT

@@ -31,18 +31,18 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnexp.metrics import batch_law
-from bnexp.metrics.probe import Seen
-from bnexp.models import FrozenBatchNorm, anatomy, runs_in
+from bnexp.metrics.probe import ProbePass
+from bnexp.models import FrozenBatchNorm, layer_map, runs_in
 
 NAME = "batch_stats"
 
 
-def measure(seen: Seen) -> dict[str, Tensor]:
+def measure(seen: ProbePass) -> dict[str, Tensor]:
     """`batch_stats/<layer>/<what>` -> [R]."""
     return {**_outliers(seen), **_normalized(seen)}
 
 
-def _outliers(seen: Seen) -> dict[str, Tensor]:
+def _outliers(seen: ProbePass) -> dict[str, Tensor]:
     at, layout = seen.site_moments, seen.site_layout
     images = len(at.image_mean_NRT)
     group = min(seen.batch_size, images)
@@ -54,8 +54,8 @@ def _outliers(seen: Seen) -> dict[str, Tensor]:
     return layout.named(NAME, layout.means(values, s2 > 0))  # which NaN is not either
 
 
-def _normalized(seen: Seen) -> dict[str, Tensor]:
-    chain, config = seen.twin.anatomy.chain, seen.twin.config.model
+def _normalized(seen: ProbePass) -> dict[str, Tensor]:
+    chain, config = seen.twin.layer_map.chain, seen.twin.config.model
     norms = [norm for layer in seen.layers if layer.norm is not None and isinstance(norm := chain[layer.norm], _BatchNorm)]
     if not norms:
         return {}
@@ -88,7 +88,7 @@ def _affine(norm: _BatchNorm, what: str) -> Tensor:
 
 def against_precise(network: nn.Sequential, placement: str, precise: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
     """The running statistics of every norm against `evaluate.precise_statistics`: `running_mean_offset` and `running_var_ratio`, [R]."""
-    parts, runs, found = anatomy(network, placement), runs_in(network), {}
+    parts, runs, found = layer_map(network, placement), runs_in(network), {}
     for layer in parts.hidden:
         if layer.norm is None or parts.names[layer.norm] not in precise:
             continue

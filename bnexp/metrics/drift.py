@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from bnexp.metrics.probe import QUANTILES, Seen
+from bnexp.metrics.probe import QUANTILES, ProbePass
 from bnexp.storage.saved_state import group, tensor
 
 
@@ -37,7 +37,7 @@ class Drift:
     channels: dict[str, Tensor] = field(default_factory=dict)
     """Of the last measurement: `drift/<layer>/init/w1` -> [R, C], channel by channel."""
 
-    def measure(self, seen: Seen) -> dict[str, Tensor]:
+    def measure(self, seen: ProbePass) -> dict[str, Tensor]:
         """`drift/<layer>/{init,last}/{mean,std,w1}` -> [R]; nothing the first time, when there is nothing to compare with."""
         self.channels = {}
         now = Snapshot(seen.moments.mean_RT, seen.moments.var_RT.sqrt(), seen.quantiles_RTQ)

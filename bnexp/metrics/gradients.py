@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bnexp.metrics.probe import Seen
-from bnexp.metrics.twin import norms
+from bnexp.metrics.network_copy import norms
+from bnexp.metrics.probe import ProbePass
 
 
-def measure(seen: Seen) -> dict[str, Tensor]:
+def measure(seen: ProbePass) -> dict[str, Tensor]:
     """`gradients/<layer>/{weight_norm,effective_lr}` -> [R] for every layer; `gradient_norm` after the first step, `growth` before it."""
-    parts, found = seen.twin.anatomy, {}
+    parts, found = seen.twin.layer_map, {}
     for layer in parts.layers:
         weight_norm = norms([parts.weight(layer).detach()], seen.runs)
         found[f"gradients/{layer.name}/weight_norm"] = weight_norm

@@ -17,14 +17,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bnexp.metrics.network_copy import dots
 from bnexp.metrics.sample import Sample
-from bnexp.metrics.twin import dots
 
 
 def measure(sample: Sample) -> dict[str, Tensor]:
     """`ics/<layer>/{l2,relative_l2,cosine}` -> [R] for every layer but the first."""
     before, after, runs = sample.before, sample.after, sample.runs
-    parts, found = before.anatomy, {}
+    parts, found = before.layer_map, {}
     gradients = dict(zip(map(id, before.params), sample.own[1], strict=True))
     x, place = sample.x, 0
     for layer in parts.layers[1:]:

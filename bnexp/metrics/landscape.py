@@ -19,8 +19,8 @@ import math
 import torch
 from torch import Tensor
 
+from bnexp.metrics.network_copy import NetworkCopy, norms
 from bnexp.metrics.sample import Sample
-from bnexp.metrics.twin import Twin, norms
 
 STEPS = tuple(2 ** (-1 + 3 * k / 7) for k in range(8))
 """c: from 1/2 to 4."""
@@ -46,7 +46,7 @@ def measure(sample: Sample) -> dict[str, Tensor]:
     }
 
 
-def along(twin: Twin, x: Tensor, y_RB: Tensor, gradient: list[Tensor], sizes: list[Tensor]) -> tuple[Tensor, Tensor]:
+def along(twin: NetworkCopy, x: Tensor, y_RB: Tensor, gradient: list[Tensor], sizes: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Losses_[S, R] and distances ||grad L(theta - s g) - g||_[S, R] at the step sizes s_[R]; the twin's weights are put back."""
     start, own = [view.clone() for view in twin.views], [g.unflatten(0, (twin.runs, -1)) for g in gradient]
     losses, distances = [], []

@@ -19,11 +19,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bnexp.metrics.network_copy import NetworkCopy, dots
 from bnexp.metrics.sample import Sample
-from bnexp.metrics.twin import Twin, dots
 
 GHOST = 16
-MOST_GROUPS = 8
+MAX_GROUPS = 8
 
 
 def measure(sample: Sample) -> dict[str, Tensor]:
@@ -31,14 +31,14 @@ def measure(sample: Sample) -> dict[str, Tensor]:
     x, y_RN = sample.fresh
     batch = sample.y_RB.shape[1]
     ghost = min(GHOST, batch, len(x) // 2)
-    groups = min(MOST_GROUPS, len(x) // max(1, ghost))
+    groups = min(MAX_GROUPS, len(x) // max(1, ghost))
     if ghost < min(2, batch) or groups < 2:  # one image is a group only where it is a training batch
         return {}
     gradient, trace = two_sizes(sample.before, x, y_RN, ghost, groups)
     return {"noise_scale/gradient": gradient, "noise_scale/trace": trace, "noise_scale/simple": trace / gradient}
 
 
-def two_sizes(twin: Twin, x: Tensor, y_RN: Tensor, ghost: int, groups: int) -> tuple[Tensor, Tensor]:
+def two_sizes(twin: NetworkCopy, x: Tensor, y_RN: Tensor, ghost: int, groups: int) -> tuple[Tensor, Tensor]:
     """|G|^2 and tr(Sigma) of each run, [R], from `groups` ghost groups of `ghost` images each."""
     mean: list[Tensor] = []
     small = torch.zeros(twin.runs, dtype=torch.float64, device=x.device)

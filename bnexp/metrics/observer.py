@@ -19,14 +19,14 @@ from bnexp.data import Dataset
 from bnexp.evaluate import shared_inputs
 from bnexp.metrics import batch_noise, batch_stats, gradients, ics, landscape, noise_scale, percentiles, relu_balance, sharpness, test_curve
 from bnexp.metrics.drift import Drift, check_snapshots
-from bnexp.metrics.probe import Seen, look
+from bnexp.metrics.network_copy import NetworkCopy
+from bnexp.metrics.probe import ProbePass, look
 from bnexp.metrics.sample import Sample
 from bnexp.metrics.schedule import sampled_steps
-from bnexp.metrics.twin import Twin
-from bnexp.models import FrozenBatchNorm, anatomy, runs_in
+from bnexp.models import FrozenBatchNorm, layer_map, runs_in
 from bnexp.storage.saved_state import group, whole
 
-LOOKED: Mapping[str, Callable[[Seen], dict[str, Tensor]]] = {
+PROBE_METRICS: Mapping[str, Callable[[ProbePass], dict[str, Tensor]]] = {
     "percentiles": percentiles.measure,
     "batch_stats": batch_stats.measure,
     "relu_balance": relu_balance.measure,
@@ -64,16 +64,16 @@ class Observer:
         self.network, self.data, self.config, self.total = network, data, configs[0], total
         self.metrics, self.runs = configs[0].metrics, runs_in(network)
         self.on = self.metrics.on
-        self.anatomy = anatomy(network, self.config.model.placement)
-        layers = len(self.anatomy.layers)
+        self.layer_map = layer_map(network, self.config.model.placement)
+        layers = len(self.layer_map.layers)
         self.due_at = {
             name: frozenset(sampled_steps(self.metrics.log_spaced, SAMPLED[name][1](layers), total)) for name in self.on if name in SAMPLED
         }
         self.sampled = frozenset[int]().union(*self.due_at.values())
         self.drift = Drift()
         self.looked_at = -1
-        self._before: Twin | None = None
-        self._after: Twin | None = None
+        self._before: NetworkCopy | None = None
+        self._after: NetworkCopy | None = None
         self._probe: tuple[Tensor, Tensor] | None = None
 
     @property
@@ -90,8 +90,8 @@ class Observer:
         return self.looks and (step in (0, self.total) or (evaluated if every == "auto" else step % every == 0))
 
     def _noise_due(self, step: int) -> bool:
-        """At the end, and at the first look of every `APART` steps."""
-        return step == self.total or step // batch_noise.APART > max(0, self.looked_at) // batch_noise.APART
+        """At the end, and at the first look of every `MEASURE_EVERY` steps."""
+        return step == self.total or step // batch_noise.MEASURE_EVERY > max(0, self.looked_at) // batch_noise.MEASURE_EVERY
 
     def next_pause(self, step: int) -> int:
         """The next step after `step` at which something is due, apart from evaluations; a sampled step has another before it."""
@@ -117,7 +117,7 @@ class Observer:
                 step_gradients=self._step_gradients(),
                 back=step == 0 and "gradients" in self.on,
             )
-            for name, measure in LOOKED.items():
+            for name, measure in PROBE_METRICS.items():
                 if name in self.on:
                     values |= measure(seen)
             if "drift" in self.on:
@@ -133,10 +133,10 @@ class Observer:
 
     def _step_gradients(self) -> list[Tensor] | None:
         """Of each layer's weights, as the last training step left them."""
-        found = [self.anatomy.weight(layer).grad for layer in self.anatomy.layers]
+        found = [self.layer_map.weight(layer).grad for layer in self.layer_map.layers]
         return None if any(gradient is None for gradient in found) else [gradient for gradient in found if gradient is not None]
 
-    def _distributions(self, seen: Seen) -> dict[str, Tensor]:
+    def _distributions(self, seen: ProbePass) -> dict[str, Tensor]:
         """For histograms, at the first look of each doubling of the steps and at the last: pre-activations; at the last also what is known
         of single channels."""
         found: dict[str, Tensor] = {}
@@ -161,16 +161,16 @@ class Observer:
                 values |= SAMPLED[name][0](sample)
         return Measured(values, {})
 
-    def _twins(self, *, before: bool) -> Twin:
+    def _twins(self, *, before: bool) -> NetworkCopy:
         """One of the two copies, made to follow the network: all of it before a step, and after it only the weights, so that both
         copies normalize, and draw noise, alike."""
         if self._before is None:
-            self._before = Twin(self.network, self.config)
+            self._before = NetworkCopy(self.network, self.config)
         if before:
             self._before.copy_from(self.network)
             return self._before
         if self._after is None:
-            self._after = Twin(self.network, self.config)
+            self._after = NetworkCopy(self.network, self.config)
         self._after.copy_from(self._before.network)
         self._after.copy_weights_from(self.network)
         return self._after
@@ -197,7 +197,7 @@ class Observer:
     def check_state(self, state: dict[str, Any], step: int) -> None:
         """Raises ValueError, TypeError, KeyError or AttributeError where no observer gave this after `step` steps."""
         whole(group(state, "metrics")["looked_at"], -1, step, "looked_at")
-        channels = sum(len(self.anatomy.weight(layer)) for layer in self.anatomy.hidden) // self.runs
+        channels = sum(len(self.layer_map.weight(layer)) for layer in self.layer_map.hidden) // self.runs
         check_snapshots(state["drift"], (self.runs, channels), next(self.network.parameters()).dtype)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

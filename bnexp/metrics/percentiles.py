@@ -12,12 +12,12 @@ import functools
 import torch
 from torch import Tensor
 
-from bnexp.metrics.probe import Seen
+from bnexp.metrics.probe import ProbePass
 
 PERCENTS = (15, 50, 85)
 
 
-def measure(seen: Seen) -> dict[str, Tensor]:
+def measure(seen: ProbePass) -> dict[str, Tensor]:
     """`percentiles/<layer>/{unit,mean}/{p15,p50,p85}` -> [R]."""
     values_RTp = torch.cat([percentiles(rows).unflatten(0, (seen.runs, -1)) for rows in seen.sorted_rows], dim=1)
     names = [f"p{percent}" for percent in PERCENTS]
@@ -43,7 +43,7 @@ def _places(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.cat([low, (low + 1).clamp(max=count - 1)]).to(device), (place - low).to(device)
 
 
-def distributions(seen: Seen) -> dict[str, Tensor]:
+def distributions(seen: ProbePass) -> dict[str, Tensor]:
     """`percentiles/<layer>` -> [R, C*Q/4]: every fourth quantile of all channels, for a histogram of the pre-activations."""
     parts = seen.layout.split(seen.quantiles_RTQ[:, :, 2::4])
     return {f"percentiles/{layer.name}": values.flatten(1) for layer, values in zip(seen.layers, parts, strict=True)}

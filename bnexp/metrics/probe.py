@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bnexp.metrics.twin import Twin
+from bnexp.metrics.network_copy import NetworkCopy
 from bnexp.models import Layer, NoisyBatchNorm
 
 QUANTILES = 256
@@ -103,11 +103,11 @@ def image_moments(tensors: Sequence[Tensor], runs: int) -> ImageMoments:
 
 
 @dataclass(frozen=True)
-class Seen:
+class ProbePass:
     """What the network did with the probe batch at one step. Lists have an item for each hidden layer, in order."""
 
     step: int
-    twin: Twin
+    twin: NetworkCopy
     lr_R: Tensor
     batch_size: int
     """Of the training."""
@@ -167,7 +167,7 @@ class Seen:
 
 
 def look(
-    twin: Twin,
+    twin: NetworkCopy,
     probe: tuple[Tensor, Tensor],
     *,
     step: int,
@@ -176,23 +176,23 @@ def look(
     batches: int,
     step_gradients: list[Tensor] | None,
     back: bool,
-) -> Seen:
+) -> ProbePass:
     """The probe x_[N, R*C, *map], y_[R, N] through the twin in train mode, and with `back` also back to the pre-activations."""
-    hidden = twin.anatomy.hidden
+    hidden = twin.layer_map.hidden
     with torch.set_grad_enabled(back):
         inputs = twin.trace(probe[0])
     entering = [layer.activation for layer in hidden if layer.activation is not None]
     gradients = None
     if back:
-        losses_R = twin.losses(inputs[-1], probe[1], start=len(twin.anatomy.chain))
+        losses_R = twin.losses(inputs[-1], probe[1], start=len(twin.layer_map.chain))
         gradients = list(torch.autograd.grad(losses_R.sum(), [inputs[place] for place in entering]))
     known: dict[int, Tensor] = {}
 
     def seen(place: int) -> Tensor:
         return known.setdefault(place, inputs[place].detach().to(twin.params[0].dtype))  # bf16 is measured in fp32
 
-    norms = [layer.norm for layer in hidden if layer.norm is not None and not isinstance(twin.anatomy.chain[layer.norm], NoisyBatchNorm)]
-    return Seen(
+    norms = [layer.norm for layer in hidden if layer.norm is not None and not isinstance(twin.layer_map.chain[layer.norm], NoisyBatchNorm)]
+    return ProbePass(
         step,
         twin,
         lr_R,

@@ -13,10 +13,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bnexp.metrics.probe import Seen
+from bnexp.metrics.probe import ProbePass
 
 
-def measure(seen: Seen) -> dict[str, Tensor]:
+def measure(seen: ProbePass) -> dict[str, Tensor]:
     """`relu_balance/<layer>/{positive,dead}` -> [R], and `{predicted,error}` where there is a prediction."""
     if not relus(seen):
         return {}
@@ -27,7 +27,7 @@ def measure(seen: Seen) -> dict[str, Tensor]:
     return seen.layout.named("relu_balance", seen.layout.means(values))
 
 
-def distributions(seen: Seen) -> dict[str, Tensor]:
+def distributions(seen: ProbePass) -> dict[str, Tensor]:
     """`relu_balance/<layer>/positive` -> [R, C]."""
     if not relus(seen):
         return {}
@@ -35,12 +35,12 @@ def distributions(seen: Seen) -> dict[str, Tensor]:
     return {f"relu_balance/{layer.name}/positive": part for layer, part in parts}
 
 
-def relus(seen: Seen) -> bool:
-    chain = seen.twin.anatomy.chain
+def relus(seen: ProbePass) -> bool:
+    chain = seen.twin.layer_map.chain
     return all(layer.activation is not None and isinstance(chain[layer.activation], nn.ReLU) for layer in seen.layers)
 
 
-def positive_shares(seen: Seen) -> Tensor:
+def positive_shares(seen: ProbePass) -> Tensor:
     """Observed positive share of each channel, [R, T]; NaN in a channel with a NaN."""
     shares = []
     for rows in seen.sorted_rows:
@@ -49,14 +49,14 @@ def positive_shares(seen: Seen) -> Tensor:
     return torch.cat(shares, dim=1).where(seen.moments.mean_RT.isfinite(), torch.nan)
 
 
-def predicted(seen: Seen) -> Tensor | None:
+def predicted(seen: ProbePass) -> Tensor | None:
     """Phi(beta / |gamma|) of each channel, [R, T]; None where no batch norm stands directly before the ReLUs."""
     if seen.twin.config.model.placement != "conv-norm-relu" or seen.outputs is None:
         return None
     shares = []
     for layer, x in zip(seen.layers, seen.preactivations, strict=True):
         assert layer.norm is not None
-        norm = seen.twin.anatomy.chain[layer.norm]
+        norm = seen.twin.layer_map.chain[layer.norm]
         gamma = norm.weight if norm.weight is not None else x.new_ones(x.shape[1])
         beta = norm.bias if norm.bias is not None else x.new_zeros(x.shape[1])
         assert isinstance(gamma, Tensor)

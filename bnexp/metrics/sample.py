@@ -7,7 +7,7 @@ from functools import cached_property
 
 from torch import Tensor
 
-from bnexp.metrics.twin import Twin
+from bnexp.metrics.network_copy import NetworkCopy
 
 
 @dataclass(frozen=True)
@@ -16,9 +16,9 @@ class Sample:
 
     step: int
     """t + 1: the number of updates made."""
-    before: Twin
+    before: NetworkCopy
     """The network with W^t."""
-    after: Twin
+    after: NetworkCopy
     """The same with W^{t+1}."""
     x: Tensor
     y_RB: Tensor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-MOST_SAMPLES = 50
+MAX_SAMPLES = 50
 LAST = 0.9
 """The last sample comes at this share of the budget: at its very end an annealed learning rate moves nothing that could be measured."""
 ALLOWANCE_STEPS, ALLOWANCE_SHARE = 35.0, 0.014
@@ -30,5 +30,5 @@ def log_spaced(count: int, last: int) -> list[int]:
 def sampled_steps(asked: int | str, cost: float, total: int) -> list[int]:
     """The steps at which a metric that costs `cost` training steps is measured, in a budget of `total` steps."""
     if not isinstance(asked, int):
-        asked = max(1, min(MOST_SAMPLES, int((ALLOWANCE_STEPS + ALLOWANCE_SHARE * total) / cost)))
+        asked = max(1, min(MAX_SAMPLES, int((ALLOWANCE_STEPS + ALLOWANCE_SHARE * total) / cost)))
     return log_spaced(asked, math.ceil(LAST * total))

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 from bnexp.base.seeds import derive
 from bnexp.evaluate import norm_layers
+from bnexp.metrics.network_copy import NetworkCopy
 from bnexp.metrics.sample import Sample
-from bnexp.metrics.twin import Twin
 
 ITERATIONS, TOLERANCE, AT_REST = 20, 0.002, 2
 IMAGES = 32
@@ -47,7 +47,7 @@ def measure(sample: Sample) -> dict[str, Tensor]:
     return found
 
 
-def hessian(twin: Twin, x: Tensor, y_RN: Tensor, training: bool) -> Product:
+def hessian(twin: NetworkCopy, x: Tensor, y_RN: Tensor, training: bool) -> Product:
     """v_[R, D] -> H v_[R, D] for each run's own Hessian, where D counts a run's parameters in the order of the network. The graph of the
     gradient is built once, and gone through at every product."""
     losses_R = twin.losses(x, y_RN, training=training, full=True)
@@ -102,7 +102,7 @@ def _largest(symmetric_RKK: Tensor) -> Tensor:
     return values.where(finite_R, torch.nan)
 
 
-def start(twin: Twin) -> Tensor:
+def start(twin: NetworkCopy) -> Tensor:
     """The same random vector for every run, whatever stack it is in, [R, D]."""
     own = torch.randn(sum(view[0].numel() for view in twin.views), generator=torch.Generator().manual_seed(derive(0, "sharpness")))
     return own.to(twin.params[0]).expand(twin.runs, -1)

@@ -6,8 +6,8 @@ R independent batch norms exactly. Every parameter and buffer but `num_batches_t
 rule takes a stack apart: `tensor.unflatten(0, (R, -1))[r]`.
 """
 
-from bnexp.models.anatomy import Anatomy, Layer, anatomy
 from bnexp.models.blocks import block, work_in_place
+from bnexp.models.layer_map import Layer, LayerMap, layer_map
 from bnexp.models.layers import Linear, convolution
 from bnexp.models.network import (
     MODELS,
@@ -27,17 +27,17 @@ from bnexp.models.norms import NORMS, CountedBatchNorm, FrozenBatchNorm, NoisyBa
 __all__ = [
     "MODELS",
     "NORMS",
-    "Anatomy",
     "CountedBatchNorm",
     "FrozenBatchNorm",
     "Layer",
+    "LayerMap",
     "Linear",
     "NoisyBatchNorm",
-    "anatomy",
     "block",
     "build",
     "convolution",
     "init",
+    "layer_map",
     "logits",
     "losses",
     "make_norm",

@@ -32,9 +32,9 @@ GAIN = 1.03
 """A wider stack has to be faster by this factor, a run: noise alone chooses none."""
 WORTH_S = 30.0
 """Seconds of training on all cores, as estimated, from which on a structure is worth measuring, which takes a few of them on one core."""
-LEAST_S, SHARE, MOST_S = 4.0, 0.05, 20.0
+LEAST_S, SHARE, MAX_S = 4.0, 0.05, 20.0
 """Seconds that measuring one structure may take: so many, or this share of its training where that is more, within bounds."""
-MOST_ENTRIES, MOST_BYTES, MOST_MS = 300, 2**20, 1e9
+MAX_ENTRIES, MAX_BYTES, MAX_MS = 300, 2**20, 1e9
 LOCK_S = 10.0
 UNSEEN: Mapping[str, Sequence[str]] = {
     "model": ("bn_momentum", "bn_eps", "bn_freeze_at"),
@@ -140,7 +140,7 @@ class Calibrated:
                 self.unmeasured.append(configs[0])
             else:
                 self.say(f"Measuring stack widths for {label(configs[0])} ...")
-                found = self.measure(configs, header, widths, min(MOST_S, max(LEAST_S, SHARE * seconds)))
+                found = self.measure(configs, header, widths, min(MAX_S, max(LEAST_S, SHARE * seconds)))
                 known = known if found is None else self._keep(name, step, found)
         return None if known is None else choose(known.ms)
 
@@ -179,7 +179,7 @@ def read(path: Path) -> dict[str, dict[str, Any]]:
         OSError, ValueError: it cannot be read, is damaged, or of another version.
     """
     try:
-        stored = read_checked_json(path, FORMAT, MOST_BYTES)
+        stored = read_checked_json(path, FORMAT, MAX_BYTES)
     except FileNotFoundError:
         return {}
     entries = stored.get("entries")
@@ -193,7 +193,7 @@ def times_in(entry: object) -> StepTimes | None:
     if not isinstance(entry, dict) or not isinstance(ms := entry.get("ms"), dict) or entry.get("tried") not in WIDTHS:
         return None
     found = {width: ms[str(width)] for width in WIDTHS if str(width) in ms}
-    if 1 not in found or not all(type(one) in (int, float) and 0 < one < MOST_MS for one in found.values()):
+    if 1 not in found or not all(type(one) in (int, float) and 0 < one < MAX_MS for one in found.values()):
         return None
     return StepTimes(found, entry["tried"])
 
@@ -221,6 +221,6 @@ def save(path: Path, name: str, entry: dict[str, Any]) -> dict[str, dict[str, An
             entries = {}
         there, new = times_in(entries.get(name)), times_in(entry)
         if there is None or new is None or there.tried < new.tried:
-            entries = dict([*((key, value) for key, value in entries.items() if key != name), (name, entry)][-MOST_ENTRIES:])
+            entries = dict([*((key, value) for key, value in entries.items() if key != name), (name, entry)][-MAX_ENTRIES:])
             write_checked_json(path, {"entries": entries}, FORMAT)
     return entries

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bnexp.base.errors import BnexpError
 from bnexp.config.cost import run_bytes, stack_seconds
-from bnexp.planning.plan import Planned
+from bnexp.planning.plan import StackPlan
 from bnexp.storage.run import Run
 
 START_S = 4.0
@@ -24,7 +24,7 @@ class Estimate:
     calibrated: int
 
 
-def estimate(stacks: Sequence[Planned], workers: int, finished: Sequence[Run]) -> Estimate:
+def estimate(stacks: Sequence[StackPlan], workers: int, finished: Sequence[Run]) -> Estimate:
     """What the stacks will take on so many one-thread workers; `finished` are runs of this machine to learn its speed from."""
     factors = [factor for run in list(finished)[-CALIBRATION_RUNS:] if (factor := _observed(run)) is not None]
     factor = statistics.median(factors) if factors else 1.0

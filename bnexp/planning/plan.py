@@ -20,7 +20,7 @@ from bnexp.config.cost import Header, activation_bytes, least_bytes, network_siz
 from bnexp.data import header
 from bnexp.data.arrays import available_memory, human_bytes
 from bnexp.storage.run import Run
-from bnexp.storage.stack_folder import StackFolder, planned_with, stack_of, tidy
+from bnexp.storage.stack_folder import StackFolder, planned_with, recover, stack_of
 
 OWN = ("seed", "optim.lr", "optim.momentum", "optim.weight_decay", "name", "train.checkpoint_every", "device", "threads")
 """What the runs of one stack may have of their own; everything else is their structure."""
@@ -39,12 +39,12 @@ rule says."""
 
 
 @dataclass(frozen=True)
-class Planned:
+class StackPlan:
     """One stack to be trained: its runs, and their configs, in the same order."""
 
     runs: tuple[Run, ...]
     configs: tuple[Config, ...]
-    unwritten: frozenset[str] = frozenset()
+    replay_only: frozenset[str] = frozenset()
     """Members that are trained along for the others' bits, and leave nothing: they are done already, or were removed."""
     header: Header = ((1,), 1, 1)
     """Of the data; `plan` puts it in, and only what a stack costs is computed from it."""
@@ -71,7 +71,7 @@ def steps_of(config: Config, header: Header) -> int:
     return (config.train.epochs or 0) * (header[1] // config.train.batch_size)
 
 
-def check_room(config: Config, header: Header, width: int = 1) -> None:
+def check_memory(config: Config, header: Header, width: int = 1) -> None:
     """Refuses what cannot fit into this machine's memory, before any is taken: a machine that swaps or kills explains nothing. What stands
     on a GPU is not counted, but for the weights, which are drawn on the CPU.
 
@@ -128,7 +128,7 @@ def plan(
     fresh: bool = False,
     stored: Sequence[Sequence[str]] = (),
     widths: Widths = lambda configs, header: None,
-) -> list[Planned]:
+) -> list[StackPlan]:
     """The stacks that train what is not done yet, longest first; `one_stack` puts all new runs into one, whatever the rule. `widths` is
     asked about each structure that has new runs, the longest first.
 
@@ -136,15 +136,15 @@ def plan(
     last summaries), for the sake of the others' bits; so do `stored` stacks (run ids) that were planned and not begun. With `fresh`, a
     finished run's successor is asked for in its place.
     """
-    tidy(runs)
+    recover(runs)
     asked: dict[str, tuple[Run, Config]] = {}
     for run, config in zip(runs, configs, strict=True):
         wanted = run.successor if fresh and (run.done or run.successor.folder.exists()) else run
         asked[run.id] = (wanted, config)
     headers = {data: header(data) for data in {config.data for config in configs}}
 
-    def planned_as(pairs: Sequence[tuple[Run, Config]]) -> Planned:
-        return Planned(tuple(run for run, _ in pairs), tuple(config for _, config in pairs), header=headers[pairs[0][1].data])
+    def planned_as(pairs: Sequence[tuple[Run, Config]]) -> StackPlan:
+        return StackPlan(tuple(run for run, _ in pairs), tuple(config for _, config in pairs), header=headers[pairs[0][1].data])
 
     left = {name: pair for name, pair in asked.items() if not pair[0].done}
     found = []

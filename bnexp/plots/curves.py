@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
-from bnexp.analysis.bands import Band, Track, band
+from bnexp.analysis.bands import Band, RunCurves, band
 from bnexp.plots.style import GRID, INK, Picture, colours, drawing, legend, log_axis, percent_axis, wrapped
 
 BAND = "Lines are means over seeds, bands their 95 % intervals."
@@ -26,7 +26,7 @@ class Arm:
 
     name: str
     label: str
-    tracks: tuple[Track, ...]
+    tracks: tuple[RunCurves, ...]
 
     @property
     def n_diverged(self) -> int:

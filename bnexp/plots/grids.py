@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.patches import Rectangle
 
-from bnexp.analysis import BatchSizeRow, Cell, GridCell, StableLr, survival, words
+from bnexp.analysis import BatchSizeRow, Cell, GridCell, StableLr, sentences, survival
 from bnexp.analysis.target import Interval
 from bnexp.plots.style import FAINT, HEIGHT, INK, PAPER, Picture, colours, drawing, legend, percent_axis, plain_ticks
 
@@ -34,7 +34,7 @@ def accuracy_by_batch_size(name: str, rows: Sequence[BatchSizeRow], palette: Seq
             for stats, (style, marker) in list(STATS.items())[: 1 if same else 3]:
                 cells: list[Cell] = [getattr(row, stats) for row in own]
                 x = [row.batch_size * 10 ** (DODGE * (index - (len(arms) - 1) / 2)) for row in own]
-                label = words.label(arm) if same else f"{words.label(arm)}: {stats} statistics"
+                label = sentences.label(arm) if same else f"{sentences.label(arm)}: {stats} statistics"
                 y = [math.nan if cell.mean is None else cell.mean for cell in cells]
                 axes.plot(x, y, color=colour[arm], linestyle=style, marker=marker, markersize=4, label=label)
                 if stats == "running":
@@ -49,13 +49,13 @@ def accuracy_by_batch_size(name: str, rows: Sequence[BatchSizeRow], palette: Seq
         legend(figure, axes, columns=2)
     lost = sum(row.failures.failed for row in best)
     one = [row.arm for row in best if row.running == row.precise == row.batch]
-    alike = f"The three statistics are one {' and '.join(map(words.label, dict.fromkeys(one)))}. " if one else ""
+    alike = f"The three statistics are one {' and '.join(map(sentences.label, dict.fromkeys(one)))}. " if one else ""
     caption = (
         f"Each seed at the learning rate that it chose by validation loss, n = {n} seeds; bars are 95 % intervals of the running "
         f"ones. {f'{lost} runs that failed to train are left out. ' if lost else ''}{alike}"
     )
     points = "; ".join(
-        f"{words.label(row.arm)} at batch {row.batch_size}: {_text(row.running)}, precise {_text(row.precise)}" for row in best
+        f"{sentences.label(row.arm)} at batch {row.batch_size}: {_text(row.running)}, precise {_text(row.precise)}" for row in best
     )
     return Picture(name, title, caption, f"Test accuracy against batch size. {points}.", figure)
 
@@ -76,7 +76,7 @@ def accuracy_by_lr(
             found = [one.accuracy["running"] for _, one in own]
             y = [math.nan if cell.mean is None else cell.mean for cell in found]
             n = max(one.n for _, one in own)
-            axes.plot(x, y, color=colour[arm], marker="o", markersize=4, label=f"{words.label(arm)} (n = {n})")
+            axes.plot(x, y, color=colour[arm], marker="o", markersize=4, label=f"{sentences.label(arm)} (n = {n})")
             _intervals(axes, x, found, colour[arm])
             lost = [(at, mean) for at, mean, (_, one) in zip(x, y, own, strict=True) if one.failures.failed and math.isfinite(mean)]
             if lost:
@@ -102,9 +102,9 @@ def accuracy_by_lr(
         low, high = stable_range(stable.get(arm))
         more = ", the largest that it was tried with" if arm in stable and high == grid[-1] else ""
         if low is None:
-            texts.append(f"{words.label(arm)} none")
+            texts.append(f"{sentences.label(arm)} none")
         else:
-            texts.append(f"{words.label(arm)} {f'{low:g} alone' if low == high else f'from {low:g} to {high:g}'}{more}")
+            texts.append(f"{sentences.label(arm)} {f'{low:g} alone' if low == high else f'from {low:g} to {high:g}'}{more}")
     crosses = (
         "Crosses: some of the runs failed to train (diverged, or at chance); the mean is that of the others. "
         if any(o.failures.failed for own in cells.values() for _, o in own)
@@ -166,7 +166,7 @@ def steps_heat_map(
     never = sum(one.steps.median is not None and math.isinf(one.steps.median) for *_, one in cells)
     caption = f"Median updates to the target, n = {n} seeds a cell; hatched cells: the median run never reaches it. Darker is slower."
     extent = f"{len(sizes)} batch sizes by {len(lrs)} learning rates"
-    alt = f"Heat map of median steps to target {words.label(arm)}, {extent}; {never} cells are infinite."
+    alt = f"Heat map of median steps to target {sentences.label(arm)}, {extent}; {never} cells are infinite."
     return Picture(name, title, caption, alt, figure)
 
 
@@ -190,11 +190,12 @@ def reached(
                 [*shares, shares[-1]],
                 drawstyle="steps-post",
                 color=colour[arm],
-                label=f"{words.label(arm)} (n = {len(own)})",
+                label=f"{sentences.label(arm)} (n = {len(own)})",
             )
             arrived = [step for _, step in own if math.isfinite(step)]
             said.append(
-                f"{words.label(arm)}: {len(arrived)} of {len(own)} reach it" + (f", from step {min(arrived):,.0f} on" if arrived else "")
+                f"{sentences.label(arm)}: {len(arrived)} of {len(own)} reach it"
+                + (f", from step {min(arrived):,.0f} on" if arrived else "")
             )
         axes.set_xlabel("training steps")
         axes.set_ylabel("runs at the target (%)")

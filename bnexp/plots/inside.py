@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from bnexp.analysis.pairs import cell
-from bnexp.analysis.words import count
+from bnexp.analysis.sentences import count
 from bnexp.plots.curves import Arm
 from bnexp.plots.style import FAINT, HEIGHT, INK, Picture, colours, drawing, legend, log_axis, percent_axis
 

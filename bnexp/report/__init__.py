@@ -8,11 +8,11 @@ from typing import Any
 
 from bnexp.analysis import Arms, Row, StepMs
 from bnexp.base.quoting import command_line
-from bnexp.report.again import commands, config_table, environment_table
 from bnexp.report.chapters import MAX_CHAPTERS, chapters, readable
 from bnexp.report.law import law_shown
 from bnexp.report.overview import overview
 from bnexp.report.page import Page, write
+from bnexp.report.reproduce import commands, config_table, environment_table
 from bnexp.report.show import shown
 from bnexp.report.view import View, corrected
 from bnexp.storage.curves import curves

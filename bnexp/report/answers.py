@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from bnexp.analysis import Comparison, cells, select_lr, words
+from bnexp.analysis import Comparison, cells, select_lr, sentences
 from bnexp.analysis.rows import STATS, batch_size_of, is_result, lr_of, number, seed_of, steps_to_target
-from bnexp.analysis.words import count
+from bnexp.analysis.sentences import count
 from bnexp.report.content import Section, Table
 from bnexp.report.view import View
 from bnexp.tables.text import difference, mean_std, picks, quartiles, times_faster
@@ -26,21 +26,21 @@ def answer(view: View) -> Answer:
 
 def _batch_sizes(view: View) -> Answer:
     question = f"What do small batches cost on {view.chapter.data}? Batch sizes {', '.join(map(str, view.sizes))}."
-    return question, [words.small_batches(cost)[0] for cost in view.costs], [note for cost in view.costs for note in cost.warnings]
+    return question, [sentences.small_batches(cost)[0] for cost in view.costs], [note for cost in view.costs for note in cost.warnings]
 
 
 def _comparison(view: View, found: Comparison) -> Answer:
-    others = " and ".join(words.label(arm) for arm in view.arms if arm != found.baseline)
+    others = " and ".join(sentences.label(arm) for arm in view.arms if arm != found.baseline)
     timed = () if view.seconds is None else view.seconds.versus.values()
-    answers = [*words.verdict(found), *map(words.in_seconds, timed)]
-    against = words.label(found.baseline)
+    answers = [*sentences.verdict(found), *map(sentences.in_seconds, timed)]
+    against = sentences.label(found.baseline)
     question = f"Training {others} against {against} on {view.chapter.data}, batch size {view.focus}: which is better, and by how much?"
     return question, answers, list(found.warnings)
 
 
 def _one_arm(view: View) -> Answer:
     arm, lr = view.arms[0], view.best.get((view.arms[0], view.focus))
-    question = f"How does training {words.label(arm)} go on {view.chapter.data} at batch size {view.focus}?"
+    question = f"How does training {sentences.label(arm)} go on {view.chapter.data} at batch size {view.focus}?"
     if lr is None:
         return question, ["No run has a result yet."], []
     rows = view.rows(arm, view.focus, lr)
@@ -50,8 +50,10 @@ def _one_arm(view: View) -> Answer:
     if mean.low is not None and mean.high is not None:
         interval = f" (95 % interval {100 * mean.low:.2f} to {100 * mean.high:.2f})"
     score = "no test accuracy" if mean.mean is None else f"{100 * mean.mean:.2f} % test accuracy{interval}"
-    lost = f"; failed to train: {words.failed(one.failures)}" if one.failures.failed else ""
-    text = f"Training {words.label(arm)} gives {score} with running statistics at learning rate {lr:g}, n = {count(one.n, 'seed')}{lost}."
+    lost = f"; failed to train: {sentences.failed(one.failures)}" if one.failures.failed else ""
+    text = (
+        f"Training {sentences.label(arm)} gives {score} with running statistics at learning rate {lr:g}, n = {count(one.n, 'seed')}{lost}."
+    )
     return question, [text], list(select_lr(view.rows(arm, view.focus)).warnings)
 
 
@@ -70,14 +72,14 @@ def numbers(view: View) -> Section:
             scores = [mean_std(result.accuracy[stats]) for stats in STATS]
             gap, fast = ("", "") if versus is None else (difference(versus.headline), times_faster(versus.speedup))
             rows.append(
-                (words.label(arm), ", ".join(map(str, sizes)), picks(result.picked), n, *scores, quartiles(result.steps), gap, fast)
+                (sentences.label(arm), ", ".join(map(str, sizes)), picks(result.picked), n, *scores, quartiles(result.steps), gap, fast)
             )
     caption = (
         "Test accuracy in % ± standard deviation over seeds, each seed at the learning rate that it chose by validation loss; runs that "
         "failed to train (diverged, or at chance) are counted beside n and have no accuracy. Differences are from the arm "
-        f"{words.label(view.chapter.baseline)}, paired by seed, in points with the 95 % interval and p; where it was recorded which test "
-        "images were right, their sampling error is in the interval. Steps: medians (quartiles), each seed at its fastest learning rate. "
-        "Faster: the geometric mean of the seeds' ratios, their median where runs miss the target."
+        f"{sentences.label(view.chapter.baseline)}, paired by seed, in points with the 95 % interval and p; where it was recorded which "
+        "test images were right, their sampling error is in the interval. Steps: medians (quartiles), each seed at its fastest learning "
+        "rate. Faster: the geometric mean of the seeds' ratios, their median where runs miss the target."
     )
     return Section("In numbers", table=Table(columns, tuple(rows), caption) if rows else None)
 
@@ -91,6 +93,13 @@ def all_runs(view: View) -> Section:
         step = steps_to_target(row)
         reached = "" if not is_result(row) else "inf" if math.isinf(step) else f"{step:,.0f}"
         scores = [number(row, "test.running.accuracy"), number(row, "val.accuracy")]
-        what = (str(row["id"]), str(row["status"]), words.label(arm_of(row)), str(batch_size_of(row)), f"{lr_of(row):g}", str(seed_of(row)))
+        what = (
+            str(row["id"]),
+            str(row["status"]),
+            sentences.label(arm_of(row)),
+            str(batch_size_of(row)),
+            f"{lr_of(row):g}",
+            str(seed_of(row)),
+        )
         rows.append((*what, *("" if value is None else f"{100 * value:.2f}" for value in scores), reached))
     return Section("Every run", table=Table(columns, tuple(rows)), folded=True)

@@ -21,7 +21,7 @@ from bnexp.plots import MAX_ARMS
 
 MAX_CHAPTERS = 12
 """More make a page that nobody reads: `overview` has a table instead."""
-APART = ("config.data.", "config.precision", "config.train.")
+CHAPTER_KEYS = ("config.data.", "config.precision", "config.train.")
 """Keys (and beginnings of keys) that make chapters; the batch size is an axis instead."""
 LARGEST = 2**63
 BATCH_SIZE = "config.train.batch_size"
@@ -92,7 +92,7 @@ def _split(part: str, rows: Sequence[Row]) -> list[Chapter]:
     keys = [key for key in varying(rows, (*NORM, BATCH_SIZE)) if not key.startswith("config.metrics.")]
     if part:  # its runs have one budget, in the words of epochs or of steps
         keys = [key for key in keys if key not in ("config.train.epochs", "config.train.steps")]
-    apart = tuple(key for key in keys if key.startswith(APART))
+    apart = tuple(key for key in keys if key.startswith(CHAPTER_KEYS))
     treatment = tuple(key for key in keys if key not in apart)
     if len({label(row, (*NORM, *treatment)) for row in rows}) > MAX_ARMS:  # too many for one drawing
         apart, treatment = (*apart, *treatment), ()

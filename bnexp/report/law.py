@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
-from bnexp.analysis.words import beyond_fit
+from bnexp.analysis.sentences import beyond_fit
 from bnexp.plots import inside
 from bnexp.report.content import Section, Shown, Table, there
 

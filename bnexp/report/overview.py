@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bnexp.analysis import Row, cells
 from bnexp.analysis.rows import STATS
-from bnexp.analysis.words import count
+from bnexp.analysis.sentences import count
 from bnexp.config.fields import show
 from bnexp.report.content import Section, Shown, Table
 from bnexp.tables.text import mean_std, quartiles

@@ -55,7 +55,7 @@ def write(page: Page, folder: Path) -> Path:
     return path
 
 
-MOST_LIST = 2**20
+MAX_LIST = 2**20
 LIST = "figures.txt"
 """In `figures/`: the names of the report's own pictures."""
 
@@ -64,7 +64,7 @@ def _forget(figures: Path, pictures: Sequence[Picture]) -> None:
     """Removes the pictures that an earlier report listed and this one has not."""
     names = {picture.name for picture in pictures}
     try:
-        with open_plain(figures / LIST, MOST_LIST) as file:
+        with open_plain(figures / LIST, MAX_LIST) as file:
             before = file.read().decode(errors="replace").split()
     except OSError:
         before = []

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bnexp.analysis import fairness_audit
-from bnexp.analysis.words import count
+from bnexp.analysis.sentences import count
 from bnexp.data.contents import contents_of
-from bnexp.report import outside, within
+from bnexp.report import network_figures, training_figures
 from bnexp.report.answers import all_runs, answer, numbers
 from bnexp.report.content import Section, Shown
 from bnexp.report.view import View
@@ -17,12 +17,14 @@ def shown(view: View) -> Shown:
     question, answers, notes = answer(view)
     sections = (
         numbers(view),
-        Section("Training", pictures=outside.training(view)),
-        Section("Learning rate, batch size, steps to the target", pictures=(*outside.grid(view), *outside.to_target(view))),
-        Section("Inside the network: activations", pictures=within.activations(view)),
-        Section("Inside the network: gradients and loss landscape", pictures=within.optimization(view)),
-        Section("Running against precise statistics", pictures=within.running_statistics(view)),
-        Section("What gamma and beta do before the ReLU", pictures=within.relu(view)),
+        Section("Training", pictures=training_figures.training(view)),
+        Section(
+            "Learning rate, batch size, steps to the target", pictures=(*training_figures.grid(view), *training_figures.to_target(view))
+        ),
+        Section("Inside the network: activations", pictures=network_figures.activations(view)),
+        Section("Inside the network: gradients and loss landscape", pictures=network_figures.optimization(view)),
+        Section("Running against precise statistics", pictures=network_figures.running_statistics(view)),
+        Section("What gamma and beta do before the ReLU", pictures=network_figures.relu(view)),
         all_runs(view),
     )
     if lost := len(view.without_curves):

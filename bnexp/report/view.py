@@ -18,11 +18,11 @@ from bnexp.analysis import (
     compare_arms,
     seconds_to_target,
     select_lr,
+    sentences,
     small_batch_cost,
     with_holm,
-    words,
 )
-from bnexp.analysis.bands import Track
+from bnexp.analysis.bands import RunCurves
 from bnexp.analysis.rows import batch_size_of, is_diverged, is_result, lr_of, number, seed_of, until_target
 from bnexp.plots.curves import Arm
 from bnexp.report.chapters import Chapter
@@ -46,7 +46,7 @@ class View:
     ) -> None:
         self.chapter, self._read, self._prefix = chapter, read, prefix
         self.arms, self.sizes = chapter.arms, chapter.batch_sizes
-        self._tracks: dict[str, Track] = {}
+        self._tracks: dict[str, RunCurves] = {}
         self.without_curves: set[str] = set()
         """Runs that the tables count and no curve can show."""
         self.best = {
@@ -103,7 +103,7 @@ class View:
         """What a title adds to say which batch size it is, where there are several."""
         return f" at batch {size}" if len(self.sizes) > 1 else ""
 
-    def tracks(self, rows: Sequence[Row]) -> tuple[Track, ...]:
+    def tracks(self, rows: Sequence[Row]) -> tuple[RunCurves, ...]:
         """The recorded curves of the results among runs, by seed: of the runs that the tables count. Where there is no result, those of the
         runs that there are. What recorded none is left out, and counted in `without_curves`."""
         found = []
@@ -113,7 +113,7 @@ class View:
                 step = row.get("diverged_at_step")
                 diverged = step if is_diverged(row) and isinstance(step, int) else None
                 stopped = row["status"] == "finished" and until_target(row) is True and number(row, "target.reached_step") is not None
-                self._tracks[run] = Track(seed_of(row), self._read(run), diverged, stopped)
+                self._tracks[run] = RunCurves(seed_of(row), self._read(run), diverged, stopped)
             if self._tracks[run].curves:
                 found.append(self._tracks[run])
             else:
@@ -128,7 +128,7 @@ class View:
             own = self.tracks(self.rows(arm, size, lr))
             if own:
                 tuned = len({lr_of(row) for row in self.rows(arm, size)}) > 1
-                name = words.label(arm)
+                name = sentences.label(arm)
                 found.append(Arm(arm, f"{name}, lr {lr:g}" if lr is not None and tuned else name, own))
         return found
 

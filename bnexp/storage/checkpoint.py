@@ -14,7 +14,7 @@ from bnexp.base.errors import DataError, reason
 from bnexp.base.files import atomic_write, make_folder, open_plain, sync_folder
 from bnexp.models import build
 from bnexp.storage.run import Run
-from bnexp.storage.torch_archive import MOST_PICKLE, read_archive
+from bnexp.storage.torch_archive import MAX_PICKLE, read_archive
 
 FORMAT = 1
 """Version of a checkpoint's content. model.pt has none: it is a plain state_dict, and the run's summary holds its digest."""
@@ -117,7 +117,7 @@ def load_network(run: Run) -> nn.Sequential:
         with torch.device("meta"):  # what a stranger's config asks for takes no memory: the weights are those of the file
             network = build(config.model, tuple(data["shape"]), len(data["classes"]))
         own = network.state_dict()
-        state = load_model(run.model_pt, most=sum(tensor.nbytes + TENSOR_BYTES for tensor in own.values()) + MOST_PICKLE)
+        state = load_model(run.model_pt, most=sum(tensor.nbytes + TENSOR_BYTES for tensor in own.values()) + MAX_PICKLE)
         if not run.is_whole(run.model_pt):
             raise DataError(
                 f"{run.model_pt} is not what the run wrote: it was damaged or replaced. `bnexp runs rm {run.id}`, and the same training, "

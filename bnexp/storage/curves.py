@@ -13,12 +13,12 @@ from bnexp.base.files import open_plain
 
 MAX_STEP = 2**53
 """More is no step: floats would not tell it from the next."""
-MOST_LINE = 2**20
+MAX_LINE = 2**20
 """Bytes of a line that is read; a record of all metrics of a large network takes a hundredth."""
 
-MOST_BYTES = 2**30
+MAX_BYTES = 2**30
 """Of a file whose curves are read into memory: a million evaluations take a third of it."""
-MOST_VALUES = 8_000_000
+MAX_VALUES = 8_000_000
 """Numbers of a file that are kept, at 116 bytes each: a million evaluations record seven million."""
 
 
@@ -39,19 +39,19 @@ def read(path: Path, most: int | None = None) -> Iterator[tuple[str, dict[str, A
 
 
 def _lines(path: Path, most: int | None = None) -> Iterator[bytes]:
-    """The whole lines of at most `MOST_LINE` bytes, without their ends; none where no file is. A file of more than `most` bytes is none
+    """The whole lines of at most `MAX_LINE` bytes, without their ends; none where no file is. A file of more than `most` bytes is none
     of ours."""
     try:
         file = open_plain(path, most)
     except FileNotFoundError:
         return
     with file:
-        while line := file.readline(MOST_LINE):
+        while line := file.readline(MAX_LINE):
             if line.endswith(b"\n"):
                 yield line[:-1]
-            elif len(line) == MOST_LINE:
+            elif len(line) == MAX_LINE:
                 while line and not line.endswith(b"\n"):
-                    line = file.readline(MOST_LINE)
+                    line = file.readline(MAX_LINE)
             else:  # the last, which has no end: torn, or just being written
                 yield line
 
@@ -60,11 +60,11 @@ def curves(path: Path) -> dict[str, list[tuple[int, float]]]:
     """The numbers that were recorded under each slashed key, each with its step; one that was not finite is NaN.
 
     Raises:
-        OSError: as `read`, or they are more than `MOST_BYTES` or `MOST_VALUES`.
+        OSError: as `read`, or they are more than `MAX_BYTES` or `MAX_VALUES`.
     """
     found: dict[str, list[tuple[int, float]]] = {}
     count = 0
-    for _, record in read(path, MOST_BYTES):
+    for _, record in read(path, MAX_BYTES):
         for key, value in record.items():
             if "/" in key and (value is None or isinstance(value, (int, float))):
                 found.setdefault(key, []).append((record["step"], _number(value)))
@@ -76,7 +76,7 @@ def curves(path: Path) -> dict[str, list[tuple[int, float]]]:
 def curve(path: Path, key: str) -> list[tuple[int, float]]:
     """`curves(path)[key]`, of which only the lines that hold the key are parsed; empty where there is none. Errors as there."""
     quoted, found = json.dumps(key).encode(), []
-    for line in _lines(path, MOST_BYTES):
+    for line in _lines(path, MAX_BYTES):
         if quoted in line:
             try:
                 record: Any = json.loads(line)
@@ -94,8 +94,8 @@ def _is_step(value: Any) -> TypeGuard[int]:
 
 
 def _check_count(count: int, path: Path) -> None:
-    if count > MOST_VALUES:
-        raise OSError(errno.EFBIG, f"it has more than {MOST_VALUES:,} values", str(path))
+    if count > MAX_VALUES:
+        raise OSError(errno.EFBIG, f"it has more than {MAX_VALUES:,} values", str(path))
 
 
 def _number(value: float | None) -> float:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from bnexp.base.errors import DataError, UsageError
-from bnexp.base.files import atomic_write, finite, make_folder, read_checked_json, write_checked_json, write_json
+from bnexp.base.files import atomic_write, make_folder, null_nonfinite, read_checked_json, write_checked_json, write_json
 from bnexp.base.quoting import command_line
 from bnexp.storage.folder import find_run
-from bnexp.storage.run import Run, check_rooms, is_run_id
+from bnexp.storage.run import Run, is_run_id, refuse_symlinks
 
 FORMAT = 1
 """Version of members.json and plan.json."""
@@ -111,12 +111,12 @@ def group_of(runs: Sequence[Run]) -> Group:
 
 def find_group(text: str, runs_dir: Path) -> Group | None:
     """The sweep or comparison that an id (8 hex digits), or the path of its folder, names; None where it names none."""
-    check_rooms(runs_dir)
+    refuse_symlinks(runs_dir)
     if re.fullmatch(r"[0-9a-f]{8}", text) and (group := Group(runs_dir, text)).members_json.is_file():
         return group
     path = Path(text)
     if path.parent.name == ".groups" and (path / "members.json").is_file():
-        check_rooms(path.absolute().parent.parent)
+        refuse_symlinks(path.absolute().parent.parent)
         return Group(path.absolute().parent.parent, path.name)
     return None
 
@@ -147,7 +147,7 @@ def law_folder(runs_dir: Path, law: Mapping[str, Any]) -> Path:
 def store(folder: Path, name: str, result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], csv: str = "runs") -> None:
     """Writes `<name>.json` and `<csv>.csv`. In the JSON non-finite numbers are null, in the CSV `inf`."""
     make_folder(folder)
-    write_json(folder / f"{name}.json", finite(dict(result)))
+    write_json(folder / f"{name}.json", null_nonfinite(dict(result)))
     with atomic_write(folder / f"{csv}.csv") as file:
         file.write(to_csv(rows).encode())
 

@@ -15,11 +15,11 @@ from bnexp.base.errors import short
 from bnexp.config import KEYS
 
 STATUSES = ("finished", "diverged", "failed", "interrupted", "running")
-MOST_WHOLE = 2**53
+MAX_WHOLE = 2**53
 """No count, step or seed is larger: floats would not tell it from the next."""
-MOST_NUMBER = 1e150
+MAX_NUMBER = 1e150
 """Nothing that is measured in float32 is larger, and its square is still a number."""
-MOST_DEPTH = 8
+MAX_DEPTH = 8
 """Levels of what is under a key that is not known here. Ours have three."""
 
 Kinds = frozenset[type]
@@ -101,9 +101,7 @@ def _check(part: Mapping[str, Any], shape: Mapping[str, Any], path: str) -> None
     for name, value in part.items():
         wanted, kind = shape.get(name), type(value)
         if type(wanted) is frozenset:
-            if kind in wanted and (
-                (0 <= value <= MOST_WHOLE) if kind is int else kind is not float or -MOST_NUMBER <= value <= MOST_NUMBER
-            ):
+            if kind in wanted and ((0 <= value <= MAX_WHOLE) if kind is int else kind is not float or -MAX_NUMBER <= value <= MAX_NUMBER):
                 continue
             raise ValueError(f"its {short(path + name)} is {_echo(value)}")
         if type(wanted) is dict:
@@ -133,18 +131,18 @@ def _check_list(value: Any, wanted: list[Any], name: str) -> None:
     if not kinds <= inner:
         raise ValueError(f"its {short(name)} has items of another kind")
     if int in inner and (numbers := [item for item in value if item is not None] if _NONE in kinds else value):
-        least, most = (-MOST_NUMBER, MOST_NUMBER) if float in inner else (0, MOST_WHOLE)
+        least, most = (-MAX_NUMBER, MAX_NUMBER) if float in inner else (0, MAX_WHOLE)
         if min(numbers) < least or max(numbers) > most:
             raise ValueError(f"its {short(name)} has items beyond all measure")
 
 
 def _check_unknown(value: Any, name: str, depth: int) -> None:
     if isinstance(value, (dict, list)):
-        if depth == MOST_DEPTH:
+        if depth == MAX_DEPTH:
             raise ValueError(f"its {short(name)} is nested too deeply")
         for part in value.values() if isinstance(value, dict) else value:
             _check_unknown(part, name, depth + 1)
-    elif isinstance(value, (int, float)) and not -MOST_NUMBER <= value <= MOST_NUMBER:
+    elif isinstance(value, (int, float)) and not -MAX_NUMBER <= value <= MAX_NUMBER:
         raise ValueError(f"its {short(name)} is beyond all measure")
 
 
@@ -152,4 +150,4 @@ def _echo(value: Any) -> str:
     """A value in a few words: a group or list may be of any size, and Python writes no number of 5,000 digits."""
     if isinstance(value, (dict, list)):
         return "a group" if isinstance(value, dict) else "a list"
-    return hex(value)[:20] if isinstance(value, int) and abs(value) > MOST_WHOLE else short(repr(value), 40)
+    return hex(value)[:20] if isinstance(value, int) and abs(value) > MAX_WHOLE else short(repr(value), 40)

@@ -28,11 +28,11 @@ from bnexp.storage.result import check_summary
 
 FORMAT = 1
 """Version of summary.json and of a stack's plan.json. A newer one is refused, one without a number was written before there were any."""
-MOST_DIGESTED = 2**34
+MAX_DIGESTED = 2**34
 """Bytes of a model.pt or metrics.jsonl that is compared with its digest: larger ones than anybody trains here, and a minute's work."""
 DONE = ("finished", "diverged")
 """The statuses of a run that is not trained again."""
-ROOMS = (".stacks", ".fresh", ".locks", ".groups")
+FOLDERS = (".stacks", ".fresh", ".locks", ".groups")
 SUMMARY_KEYS = frozenset(
     (
         *("id", "status", "seed", "config", "budget", "steps", "epochs", "parameters"),
@@ -159,7 +159,7 @@ class Run:
         try:
             known = self.summary().get("files")
             expected = known.get(path.name) if isinstance(known, dict) else None
-            return expected is None or digest(path, MOST_DIGESTED) == expected
+            return expected is None or digest(path, MAX_DIGESTED) == expected
         except (DataError, OSError):
             return False
 
@@ -214,9 +214,9 @@ def is_run_id(text: object) -> bool:
     return isinstance(text, str) and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}", text) is not None
 
 
-def check_rooms(runs_dir: Path) -> None:
+def refuse_symlinks(runs_dir: Path) -> None:
     """Raises UsageError where a folder that bnexp keeps inside a runs folder is a link: a stranger's may lead anywhere."""
-    for room in (runs_dir / name for name in ROOMS):
+    for room in (runs_dir / name for name in FOLDERS):
         links = [room] if room.is_symlink() else []
         if not links and room.is_dir() and room.name != ".locks":
             with os.scandir(room) as entries:
@@ -235,7 +235,7 @@ def locked(runs: Sequence[Run], waiting: Callable[[str], None] | None, stop: Cal
 
     Raises:
         InWork: another process holds a lock, and there is no waiting.
-        UsageError: as `check_rooms`, for the locks, too.
+        UsageError: as `refuse_symlinks`, for the locks, too.
         InterruptedError: `stop` said so.
     """
     told: set[str] = set()
@@ -250,7 +250,7 @@ def locked(runs: Sequence[Run], waiting: Callable[[str], None] | None, stop: Cal
             raise InterruptedError
 
     for runs_dir in {run.runs_dir for run in runs}:
-        check_rooms(runs_dir)
+        refuse_symlinks(runs_dir)
     with ExitStack() as held:
         for run_id, path in sorted({(run.id, run.lock) for run in runs}):  # one order for everybody: no deadlock
             try:

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-MOST_STEPS = 2**53
+MAX_STEPS = 2**53
 """No budget has so many."""
-MOST_SECONDS = 1e9
+MAX_SECONDS = 1e9
 """Thirty years; a float of so many still tells microseconds."""
 
 
@@ -34,7 +34,7 @@ def whole(value: Any, least: int, most: int, what: str) -> int:
 
 def seconds(value: Any, what: str) -> float:
     """A time that a program may have run."""
-    if type(value) not in (int, float) or not 0 <= value <= MOST_SECONDS:
+    if type(value) not in (int, float) or not 0 <= value <= MAX_SECONDS:
         raise ValueError(f"{what} is no time")
     return float(value)
 

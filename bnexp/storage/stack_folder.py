@@ -13,7 +13,7 @@ from bnexp.base.errors import BnexpError, UnreadableError, UsageError, reason
 from bnexp.base.files import make_folder, read_checked_json, write_checked_json
 from bnexp.base.locks import holding
 from bnexp.config import Config, from_mapping, to_mapping
-from bnexp.storage.run import FORMAT, Run, check_rooms, is_run_id, locked
+from bnexp.storage.run import FORMAT, Run, is_run_id, locked, refuse_symlinks
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def planned_with(run: Run) -> list[tuple[Run, Config]]:
     return planned if run in [member for member, _ in planned] else []
 
 
-def tidy(runs: Sequence[Run]) -> None:
+def recover(runs: Sequence[Run]) -> None:
     """Ends what a killed process left half done about the runs, and about any stack beside them; does nothing about what another process
     works on, which will do so itself, or on a disk that cannot be written."""
     for run in runs:
@@ -116,7 +116,7 @@ def drop_spent(runs_dir: Path) -> None:
                     if not any(map(stack.is_needed_by, members)):
                         stack.remove()
             elif not members and not stack.plan_json.exists():
-                check_rooms(runs_dir)
+                refuse_symlinks(runs_dir)
                 with holding(stack.lock, busy):
                     if not stack.plan_json.exists():
                         stack.remove()

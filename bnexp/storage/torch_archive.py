@@ -15,12 +15,12 @@ from typing import IO, Any, cast
 import torch
 from torch import Tensor
 
-MOST_PICKLE = 2**24
+MAX_PICKLE = 2**24
 """Bytes of the pickle inside, which may make a hundred times as many of memory: it says where the tensors are. A stack of two thousand runs
 that all stopped at their target has about as many, one of eight below a hundredth."""
-MOST_AXES = 16
+MAX_AXES = 16
 """Of a tensor; ours have up to five, and the runs."""
-MOST_KEY = 2**31
+MAX_KEY = 2**31
 """A whole number that is a key is below: among larger ones a stranger finds any number that have one hash."""
 STORAGES = {
     **{"torch FloatStorage": torch.float32, "torch DoubleStorage": torch.float64},
@@ -80,8 +80,8 @@ def _records(file: IO[bytes]) -> dict[str, bytes]:
             raise ValueError("it has a name twice, or no records")
         if any(record.compress_type != zipfile.ZIP_STORED for record in records) or sum(record.file_size for record in records) > size:
             raise ValueError("it is compressed")
-        if any(record.filename.endswith(".pkl") and record.file_size > MOST_PICKLE for record in records):
-            raise ValueError(f"its pickle has more than {MOST_PICKLE:,} bytes")
+        if any(record.filename.endswith(".pkl") and record.file_size > MAX_PICKLE for record in records):
+            raise ValueError(f"its pickle has more than {MAX_PICKLE:,} bytes")
         return {record.filename: archive.read(record) for record in records}
 
 
@@ -150,7 +150,7 @@ def _own(value: Any, kind: type) -> Any:
 
 
 def _key(value: Any) -> str | int:
-    if type(value) is str or (type(value) is int and abs(value) < MOST_KEY):
+    if type(value) is str or (type(value) is int and abs(value) < MAX_KEY):
         return value
     raise ValueError("it has keys that are neither texts nor small numbers")
 
@@ -166,7 +166,7 @@ def _made(what: _Name, arguments: tuple[Any, ...]) -> Any:
     if what.text != TENSOR:
         raise ValueError(f"it calls {what.text}")
     storage, offset, shape, strides = arguments[:4]
-    if not isinstance(storage, Tensor) or not len(shape) == len(strides) <= MOST_AXES or min(offset, *shape, *strides, 0) < 0:
+    if not isinstance(storage, Tensor) or not len(shape) == len(strides) <= MAX_AXES or min(offset, *shape, *strides, 0) < 0:
         raise ValueError("it holds tensors of impossible shapes")
     reach = offset + sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True)) + 1
     if max(math.prod(shape), reach if all(shape) else 0) > len(storage):

@@ -21,8 +21,8 @@ from bnexp.analysis import (
     fairness_audit,
     largest_stable_lr,
     seconds_to_target,
+    sentences,
     with_holm,
-    words,
 )
 from bnexp.base.errors import BnexpError, Interrupted, UsageError, did_you_mean, one_of
 from bnexp.config import NORMS, Config
@@ -55,7 +55,10 @@ class Compared:
     @property
     def sentences(self) -> list[str]:
         """What the comparison states, in seconds too where steps were timed."""
-        return [*words.verdict(self.comparison), *map(words.in_seconds, self.seconds.versus.values() if self.seconds is not None else ())]
+        return [
+            *sentences.verdict(self.comparison),
+            *map(sentences.in_seconds, self.seconds.versus.values() if self.seconds is not None else ()),
+        ]
 
     def plain(self) -> dict[str, Any]:
         """As values that JSON takes."""
@@ -63,7 +66,7 @@ class Compared:
         return {**asdict(self), "comparison": comparison, "audit": {**asdict(self.audit), "passed": self.audit.passed}}
 
 
-def ask(
+def request(
     overrides: Sequence[str],
     norms: Sequence[str],
     *,
@@ -108,7 +111,7 @@ def ask(
 
 
 def arms_by_norm(configs: Sequence[Config]) -> Arms:
-    """The arms of a comparison that `ask` asked for: the norms; the baseline is the network without one, or the first."""
+    """The arms of a comparison that `request` asked for: the norms; the baseline is the network without one, or the first."""
     norms = tuple(dict.fromkeys(config.model.norm for config in configs))
     return Arms(NORM, norms, "none" if "none" in norms else norms[0])
 
@@ -170,7 +173,7 @@ def compared(runs: Sequence[Run], arms: Arms, terminal: Display, margin: float |
         return Compared(comparison, audit, {}, None)
     from bnexp.execution.timing import step_times
 
-    terminal.say(f"Timing a step {' and one '.join(map(words.label, at_best))}, with nothing else running ...")
+    terminal.say(f"Timing a step {' and one '.join(map(sentences.label, at_best))}, with nothing else running ...")
     try:
         times = step_times({arm: run.trained_config() for arm, run in at_best.items()}, terminal=terminal)
     except Interrupted:

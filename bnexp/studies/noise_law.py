@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from bnexp.base.errors import DataError, UsageError
-from bnexp.base.files import finite
+from bnexp.base.files import null_nonfinite
 from bnexp.base.seeds import derive
 from bnexp.config import NORM_KEYS, Config, check_fits, map_sizes, to_mapping
 from bnexp.data import Dataset
@@ -33,9 +33,9 @@ from bnexp.execution.machine import environment, resolve_device, set_threads
 from bnexp.execution.terminal import Display
 from bnexp.metrics.batch_noise import Draws, draw
 from bnexp.metrics.layer_law import Batches, LayerLaw, WithoutReplacement, WithReplacement, layer_law
-from bnexp.metrics.twin import Twin
-from bnexp.models import anatomy, build, init, memory_format
-from bnexp.planning.plan import check_room
+from bnexp.metrics.network_copy import NetworkCopy
+from bnexp.models import build, init, layer_map, memory_format
+from bnexp.planning.plan import check_memory
 from bnexp.storage.run import Run
 from bnexp.studies.re_evaluation import load_saved
 
@@ -70,7 +70,7 @@ def of_config(config: Config, batch_sizes: Sequence[int] | None, mode: Mode, ter
     device = resolve_device(config)
     data = load_data(config, device, terminal, download=True)
     check_fits(config, *data.header)
-    check_room(config, data.header)
+    check_memory(config, data.header)
     network = build(config.model, data.shape, len(data.classes))
     init(network, config.model, [derive(config.seed, "init")])
     return _result(config, network, data, device, batch_sizes, mode, f"fresh ones of seed {config.seed}", terminal)
@@ -94,7 +94,7 @@ def _result(
     )
     laws = law(network, data, config, sizes, mode)
     below = {"train": "normalized with the batch's statistics, as in training", "frozen": "precise statistics, as constants"}[mode]
-    return finite(
+    return null_nonfinite(
         {
             "weights": weights,
             "norm": config.model.norm,
@@ -147,7 +147,7 @@ def law(network: nn.Sequential, data: Dataset, config: Config, batch_sizes: Sequ
             layer_law(name, pixels, [images.batches(index) for index in indices], images)
             for name, pixels, images in _image_moments(network, data, config)
         ]
-    twin = Twin(network, config)
+    twin = NetworkCopy(network, config)
     drawn = [draw(twin, data, size, draws_of(size), derive(0, "train batches", size)) for size in sizes]
     layout, source, norms = drawn[0].layout, WithoutReplacement(len(data.train)), NORM_KEYS[config.model.norm]
     most = largest_fitted("train", len(data.train))
@@ -181,7 +181,7 @@ def _at_layer(drawn: Draws, place: int) -> Batches:
 @torch.inference_mode()
 def _image_moments(network: nn.Sequential, data: Dataset, config: Config) -> Iterator[tuple[str, int, WithReplacement]]:
     """(layer, pixels of its map, its images) of each hidden layer."""
-    parts, images = anatomy(network, config.model.placement), train_part(data).x
+    parts, images = layer_map(network, config.model.placement), train_part(data).x
     found: dict[str, list[tuple[Tensor, Tensor]]] = {layer.name: [] for layer in parts.hidden}
     sizes: dict[str, int] = {}
     sites = {layer.site: layer.name for layer in parts.hidden}

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from bnexp.base.errors import BnexpError
-from bnexp.base.files import finite
+from bnexp.base.files import null_nonfinite
 from bnexp.config import Config
 from bnexp.data import Dataset
 from bnexp.evaluate import evaluate, fold, shared_inputs
@@ -66,7 +66,7 @@ def evaluate_saved(
             result["test"][which] |= {"accuracy_std": float(scores.accuracy_std[0]), "shuffles": scores.shuffles}
     if folded:
         result["folded"] = _folded(network, fold(network, config), data, run)
-    return finite(result)
+    return null_nonfinite(result)
 
 
 @torch.inference_mode()

@@ -16,12 +16,12 @@ from bnexp.analysis import (
     by_batch_size,
     cells,
     compare_arms,
+    sentences,
     small_batch_cost,
     with_holm,
-    words,
 )
 from bnexp.base.errors import UsageError, one_of
-from bnexp.config import APART, NORMS, Config, check_fits
+from bnexp.config import NORMS, NOT_HASHED, Config, check_fits
 from bnexp.config.compose import check_cells, expand, given
 from bnexp.config.fields import leaves
 from bnexp.data import header
@@ -38,7 +38,7 @@ SEEDS = 10
 
 
 @dataclass(frozen=True)
-class Asked:
+class SweepRequest:
     """The configs that a sweep asks for, by part. A part is named by its budget; batch sizes have one at equal epochs and one at equal
     steps, because a fixed number of epochs confounds the batch size with the number of updates."""
 
@@ -66,22 +66,22 @@ class Result:
         """As values that JSON takes, without what is not there."""
         plain = {key: value for key, value in asdict(self).items() if value not in (None, ())}
         if self.comparison is not None:
-            plain["comparison"]["verdict"] = words.verdict(self.comparison)
+            plain["comparison"]["verdict"] = sentences.verdict(self.comparison)
         if self.batch_sizes is not None:
             plain["batch_sizes"]["table"] = [asdict(row) for row in self.batch_sizes.table]
         for cost, found in zip(plain.get("small_batches", ()), self.small_batches, strict=True):
-            cost["answer"], cost["answer_same_lr"] = words.small_batches(found)
+            cost["answer"], cost["answer_same_lr"] = sentences.small_batches(found)
         return plain
 
 
-def ask(
+def request(
     kind: str,
     overrides: Sequence[str] = (),
     *,
     values: Sequence[str] | None = None,
     seeds: int | None = None,
     config_dir: Path | None = None,
-) -> Asked:
+) -> SweepRequest:
     """Every config of a sweep, checked. Keys that `overrides` name win over the sweep's defaults, which win over what an experiment's
     file says; the seed varies fastest.
 
@@ -120,8 +120,8 @@ def ask(
     if kind == "batch-size" and by_epochs and len({config.train.batch_size for config in configs}) > 1:
         again = equal_steps(configs)
         steps = budget([config for config in again if config.train.steps is not None])
-        return Asked(kind, {f"equal epochs ({budget(configs)})": tuple(configs), f"equal steps ({steps})": tuple(again)})
-    return Asked(kind, {budget(configs): tuple(configs)})
+        return SweepRequest(kind, {f"equal epochs ({budget(configs)})": tuple(configs), f"equal steps ({steps})": tuple(again)})
+    return SweepRequest(kind, {budget(configs): tuple(configs)})
 
 
 def _defaults(kind: str, configs: Sequence[Config]) -> list[str]:
@@ -157,12 +157,12 @@ def equal_steps(configs: Sequence[Config]) -> list[Config]:
 
 def budget(configs: Sequence[Config]) -> str:
     """What the runs are given, in words: `10 epochs`, `400 steps`, `until 95 %, at most 400 steps`; what differs is joined by `or`."""
-    words = set()
+    sentences = set()
     for config in configs:
         epochs, steps = config.train.epochs, config.train.steps
         amount = f"{steps} step{'s' * (steps != 1)}" if epochs is None else f"{epochs} epoch{'s' * (epochs != 1)}"
-        words.add(f"until {100 * config.train.target:g} %, at most {amount}" if config.train.until_target else amount)
-    return one_of(sorted(words))
+        sentences.add(f"until {100 * config.train.target:g} %, at most {amount}" if config.train.until_target else amount)
+    return one_of(sorted(sentences))
 
 
 def analyse(kind: str, parts: Mapping[str, Sequence[tuple[Config, Row]]]) -> list[Result]:
@@ -182,7 +182,7 @@ def _settings(kind: str, asked: Sequence[tuple[Config, Row]]) -> list[tuple[dict
     asked = [(config, row) for config, row in asked if "seed" in row]
     if kind == "grid":
         return [({}, list({row["id"]: row for _, row in asked}.values()))]
-    own = {"optim.lr", "model.norm", "seed", AXES[kind], *APART}
+    own = {"optim.lr", "model.norm", "seed", AXES[kind], *NOT_HASHED}
     if kind == "batch-size":
         own |= {"train.epochs", "train.steps"}  # one budget, in the words of the one or the other
     values: dict[str, set[str]] = {}

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bnexp.analysis import Audit, Comparison, Ratio
-from bnexp.analysis.words import bracket, decisive, failed, label, times
+from bnexp.analysis.sentences import bracket, decisive, failed, label, times
 from bnexp.tables.marks import BETTER, LOWEST, MARK, better, lowest, marked
 from bnexp.tables.text import FASTER, LOST, Whole, difference, mean_std, picks, quartiles, times_faster
 

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bnexp.analysis.words import beyond_fit
+from bnexp.analysis.sentences import beyond_fit
 from bnexp.tables.text import Whole
 
 COLUMNS = {

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from bnexp.analysis import BatchSizes, BestLr, Cells, Comparison, GridCell, SmallBatchCost
 from bnexp.analysis.notes import COLD, cold_at, few_seeds
-from bnexp.analysis.words import bracket, count, label, small_batches, verdict
+from bnexp.analysis.sentences import bracket, count, label, small_batches, verdict
 from bnexp.tables.compare import notes, same_lr
 from bnexp.tables.marks import LOWEST, MARK, lowest, marked
 from bnexp.tables.text import FASTER, LOST, Whole, difference, mean_std, picks, quartiles, times_faster

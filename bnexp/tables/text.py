@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bnexp.analysis import Cell, Paired, Quartiles, Ratio, points
-from bnexp.analysis.words import decisive, times
+from bnexp.analysis.sentences import decisive, times
 from bnexp.base.errors import one_line
 from bnexp.base.sparkline import BLOCKS, drawable
 from bnexp.base.sparkline import LOST as DIVERGED

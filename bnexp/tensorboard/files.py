@@ -19,7 +19,7 @@ from bnexp.base.files import atomic_write, cut_file, open_plain
 
 PATTERN = "events.out.tfevents.*"
 HEADER, FOOTER = 12, 4
-MOST_EVENT = 2**26
+MAX_EVENT = 2**26
 """Bytes of an event: the largest of ours, a picture or the graph of a network, have a hundredth."""
 
 
@@ -54,7 +54,7 @@ def _end_of_record(file: IO[bytes], at: int, size: int) -> int | None:
         return None
     (length,) = struct.unpack_from("<Q", header)
     end: int = at + HEADER + length + FOOTER
-    return end if 0 < length <= MOST_EVENT and end <= size else None  # of length 0: a hole, no event is empty
+    return end if 0 < length <= MAX_EVENT and end <= size else None  # of length 0: a hole, no event is empty
 
 
 def _stays(data: bytes, step: int) -> bool:

@@ -12,7 +12,7 @@ from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from torch import Tensor, nn
 
 from bnexp.config import ModelConfig
-from bnexp.models import anatomy, build
+from bnexp.models import build, layer_map
 
 
 def graph(config: ModelConfig, shape: tuple[int, ...], classes: int) -> GraphDef:
@@ -23,7 +23,7 @@ def graph(config: ModelConfig, shape: tuple[int, ...], classes: int) -> GraphDef
     """
     with torch.random.fork_rng(devices=[]):
         network = build(config, shape, classes).eval()
-    parts = anatomy(network, config.placement)
+    parts = layer_map(network, config.placement)
     names = dict(zip(parts.chain, parts.names, strict=True))
     for layer in parts.layers:
         for what, place in (("weighted", layer.weighted), ("norm", layer.norm), ("activation", layer.activation)):

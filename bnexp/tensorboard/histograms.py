@@ -9,7 +9,7 @@ import numpy as np
 from tensorboard.compat.proto.summary_pb2 import HistogramProto
 from torch import Tensor
 
-from bnexp.models import Anatomy
+from bnexp.models import LayerMap
 
 BINS = 30
 """As many as TensorBoard shows. It writes with a checksum in Python, so that every byte counts: 0.1 µs, taken from the training thread."""
@@ -17,15 +17,15 @@ NORM_TENSORS = {"weight": "gamma", "bias": "beta", "running_mean": "running_mean
 """What a norm layer's tensors are called: `gamma/block1.conv1` is the scale that follows the convolution `block1.conv1`."""
 
 
-def named_tensors(anatomy: Anatomy, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def named_tensors(layer_map: LayerMap, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of one run's state_dict that have histograms: `weights/<parameter>` of convolutions and linear layers, and of norm
     layers `gamma/<layer>`, `beta/<layer>`, `running_mean/<layer>` and `running_var/<layer>`."""
     found: dict[str, Tensor] = {}
-    for layer in anatomy.layers:
-        weighted = anatomy.names[layer.weighted]
+    for layer in layer_map.layers:
+        weighted = layer_map.names[layer.weighted]
         found |= {f"weights/{weighted}.{part}": state[f"{weighted}.{part}"] for part in ("weight", "bias") if f"{weighted}.{part}" in state}
         if layer.norm is not None:
-            norm = anatomy.names[layer.norm]
+            norm = layer_map.names[layer.norm]
             found |= {f"{name}/{layer.name}": state[f"{norm}.{part}"] for part, name in NORM_TENSORS.items() if f"{norm}.{part}" in state}
     return found
 

@@ -19,7 +19,7 @@ from bnexp.config import Config
 from bnexp.data import Dataset, crop_flip, draw_crop_flip
 from bnexp.models import memory_format
 
-AHEAD_BYTES, MOST_AHEAD = 2**18, 16
+AHEAD_BYTES, MAX_AHEAD = 2**18, 16
 """Batches that follow each other are made together, as many as take so many bytes, which a core's cache holds: made one by one they took
 a thirtieth of a step of the digits network (65 us of 1.8 ms at batch 4, one thread)."""
 ALIGNED = 64
@@ -36,7 +36,7 @@ class Batches:
         self.per_epoch = len(data.train) // self.size
         self.format = memory_format(len(data.shape) - 1, data.train.x.device)
         batch_bytes = self.size * len(configs) * math.prod(data.shape) * dtype.itemsize
-        self.ahead = max(1, min(MOST_AHEAD, AHEAD_BYTES // batch_bytes)) if batch_bytes % ALIGNED == 0 else 1
+        self.ahead = max(1, min(MAX_AHEAD, AHEAD_BYTES // batch_bytes)) if batch_bytes % ALIGNED == 0 else 1
         self._epoch, self._made = -1, -1
         self._xs: tuple[Tensor, ...] = ()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from bnexp.storage.saved_state import MOST_SECONDS, MOST_STEPS, group, seconds, tensor, whole
+from bnexp.storage.saved_state import MAX_SECONDS, MAX_STEPS, group, seconds, tensor, whole
 
 WARMUP_STEPS = 10
 """Steps left out of the speed figures: the first ones fill caches and choose kernels."""
@@ -91,13 +91,13 @@ class Clock:
             ValueError, TypeError, KeyError: no clock has these times; it would divide by them.
         """
         laps = tensor(group(state, "clock")["laps"], (None,), torch.float64, "laps")
-        if not ((laps >= 0) & (laps <= MOST_SECONDS)).all() or len(laps) >= KEPT_LAPS:
+        if not ((laps >= 0) & (laps <= MAX_SECONDS)).all() or len(laps) >= KEPT_LAPS:
             raise ValueError("laps are no times")
         clock = cls(device, **{**state, "laps": array("d", laps.tolist())})
         for name in ("train_s", "eval_s", "metrics_s", "compile_s", "warmup_s", "recorded_s"):
             seconds(getattr(clock, name), name)
-        whole(clock.every, 1, MOST_STEPS, "every")
-        whole(clock.steps, 0, MOST_STEPS, "steps")
+        whole(clock.every, 1, MAX_STEPS, "every")
+        whole(clock.steps, 0, MAX_STEPS, "steps")
         if "steps" in state and len(laps) != -(-clock.steps // clock.every):
             raise ValueError("steps and laps do not agree")
         if clock.recorded_s > clock.train_s or (clock.every > 1 and (clock.steps <= WARMUP_STEPS or clock.warmup_s >= clock.train_s)):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from bnexp.config.cost import evaluation_steps
+from bnexp.config.cost import evaluation_cost
 from bnexp.data import Dataset
 from bnexp.evaluate import evaluate
 from bnexp.metrics import Measured
@@ -51,7 +51,7 @@ def fit(
     stack.warm_up()
     if stack.step == 0:
         _measure(stack, measured, stack.alive, evaluated=False)
-    evaluations, extras = pauses(stack), extra_evaluations(stack)
+    evaluations, extras = evaluation_steps(stack), extra_evaluations(stack)
     evaluation = next(evaluations, None)
     while evaluation is not None and stack.alive:
         if stack.step + 1 in stack.observer.sampled:
@@ -88,11 +88,11 @@ def fit(
         if _save_due(stack, saved_at):  # after the look, so that a stack that goes on from here does not owe it
             save()
             saved_at = time.perf_counter()
-    stack.put_back()
+    stack.restore_stopped()
     return True
 
 
-def pauses(stack: Stack) -> Iterator[int]:
+def evaluation_steps(stack: Stack) -> Iterator[int]:
     """The steps after which the whole stack is evaluated, from where it stands. `auto` is dense early on, so that steps to target are not
     quantised to epochs: from 8 on each step is sqrt(2) times the last, until the gaps are longer than an epoch; and after every epoch.
     Looking never costs more than training: a gap is at least as long as an evaluation takes, counted as a third of a step a batch.
@@ -124,7 +124,7 @@ def extra_evaluations(stack: Stack) -> int:
     if stack.config.train.eval_every != "auto":
         return 0
     data = stack.batches.data
-    cost = evaluation_steps(stack.config, data.header, len(data.val))
+    cost = evaluation_cost(stack.config, data.header, len(data.val))
     others = math.ceil(stack.total / stack.batches.per_epoch) + sum(1 for _ in _early(stack))
     return max(0, math.floor(EVALUATION_SHARE * stack.total / cost) - others)
 
@@ -206,7 +206,7 @@ def _evaluated(stack: Stack, run: int, loss: float, accuracy: float) -> None:
     if track.diverged_at_step is None and track.reached_step is None and accuracy >= stack.config.train.target:
         track.reached_step, track.previous_step, track.reached_train_s = stack.step, before, stack.clock.train_s
         if stack.config.train.until_target:
-            stack.set_aside(run)
+            stack.stop_run(run)
 
 
 def _measure(stack: Stack, measured: Callable[[Measured, list[int]], None], alive: list[int], evaluated: bool) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bnexp.config import OptimConfig
-from bnexp.storage.saved_state import MOST_STEPS, group, tensor, whole
+from bnexp.storage.saved_state import MAX_STEPS, group, tensor, whole
 
 
 class StackedOptimizer:
@@ -170,7 +170,7 @@ class Adam(StackedOptimizer):
 
     def check_state(self, state: dict[str, Any]) -> None:
         super().check_state(state)
-        whole(state["steps"], 0, MOST_STEPS, "the optimizer's steps")
+        whole(state["steps"], 0, MAX_STEPS, "the optimizer's steps")
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)

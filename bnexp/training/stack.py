@@ -32,7 +32,7 @@ from bnexp.storage.saved_state import group, tensor, tensors, whole
 from bnexp.training.batches import Batches
 from bnexp.training.clock import Clock
 from bnexp.training.optimizer import lr_factor, make_optimizer
-from bnexp.training.progress import Track
+from bnexp.training.run_progress import RunProgress
 from bnexp.training.update import Mark, make_update, own_compiler_cache
 
 AUDIT_EPOCHS = 10
@@ -59,7 +59,7 @@ class Stack:
         set_up_norms(self.network, [derive(config.seed, "noise") for config in configs], freeze_at)
         self.observer = Observer(self.network, data, configs, self.total)
         self.step = 0
-        self.tracks = [Track() for _ in configs]
+        self.tracks = [RunProgress() for _ in configs]
         self.stopped: dict[int, dict[str, Tensor]] = {}
         """The state_dict of each run that stopped at its target, as it was then: its channels are trained on, and replaced at the end."""
         self._alone: nn.Sequential | None = None
@@ -101,7 +101,7 @@ class Stack:
             self.blocks = [(torch.cat(losses), torch.cat(correct))]
         return self.blocks[0]
 
-    def set_aside(self, run: int) -> None:
+    def stop_run(self, run: int) -> None:
         """Stops a run here: what it is now it stays, whatever becomes of its channels."""
         self.tracks[run].stopped_at_step = self.step
         self.stopped[run] = unstack(self.network.state_dict(), self.runs, run)
@@ -120,7 +120,7 @@ class Stack:
             own[name].copy_(all_runs if all_runs.dim() == 0 else all_runs.unflatten(0, (self.runs, -1))[run])
         return self._alone
 
-    def put_back(self) -> None:
+    def restore_stopped(self) -> None:
         """Gives the stopped runs the weights and buffers with which they stopped. Only `num_batches_tracked`, which all share, stays."""
         for run, own in self.stopped.items():
             restack(self.network.state_dict(), self.runs, run, own)
@@ -174,7 +174,7 @@ class Stack:
         weights = self.network.state_dict()
         network = tensors(state["network"], weights, "network")
         self.optimizer.check_state(state["optimizer"])
-        tracks = [Track.restored(track, step) for track in state["tracks"]]
+        tracks = [RunProgress.restored(track, step) for track in state["tracks"]]
         stopped = {run: tensors(own, unstack(weights, self.runs, run), "stopped") for run, own in _by_run(state["stopped"], self.runs)}
         if len(tracks) != self.runs or {run for run, track in enumerate(tracks) if track.stopped_at_step is not None} != stopped.keys():
             raise ValueError("its runs are others")

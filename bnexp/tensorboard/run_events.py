@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bnexp.config import Config
 from bnexp.data import Dataset
-from bnexp.models import Anatomy
+from bnexp.models import LayerMap
 from bnexp.tensorboard import hparams, pictures
 from bnexp.tensorboard.graph import graph
 from bnexp.tensorboard.layout import layout
@@ -30,25 +30,25 @@ def shared(config: Config, data: Dataset) -> tuple[list[Summary.Value], GraphDef
     return [layout(), pictures.value("examples/train", picture)], graph(config.model, data.shape, len(data.classes))
 
 
-def opening(config: Config, own: Mapping[str, Tensor], anatomy: Anatomy, shape: tuple[int, ...]) -> list[Summary.Value]:
+def opening(config: Config, own: Mapping[str, Tensor], layer_map: LayerMap, shape: tuple[int, ...]) -> list[Summary.Value]:
     """One run's hparams and its first filters. `own` is its state_dict, `shape` an example's [C, *map]."""
-    return [*hparams.opening(config), *_filters(own, anatomy, shape)]
+    return [*hparams.opening(config), *_filters(own, layer_map, shape)]
 
 
 def closing(
-    summary: Mapping[str, Any], own: Mapping[str, Tensor], anatomy: Anatomy, shape: tuple[int, ...], classes: tuple[str, ...]
+    summary: Mapping[str, Any], own: Mapping[str, Tensor], layer_map: LayerMap, shape: tuple[int, ...], classes: tuple[str, ...]
 ) -> list[Summary.Value]:
     """How one run ended, by its summary; its last filters; its confusion matrix on test data with running statistics, where it has one."""
     diverged = summary["diverged_at_step"] is not None
     reached = None if diverged else summary["target"]["reached_step"]
     counts = summary["test"]["confusion"]
     matrix = [] if counts is None else [pictures.value("confusion/test", pictures.confusion(counts, classes))]
-    return [*hparams.closing(reached, diverged), *_filters(own, anatomy, shape), *matrix]
+    return [*hparams.closing(reached, diverged), *_filters(own, layer_map, shape), *matrix]
 
 
-def _filters(own: Mapping[str, Tensor], anatomy: Anatomy, shape: tuple[int, ...]) -> list[Summary.Value]:
+def _filters(own: Mapping[str, Tensor], layer_map: LayerMap, shape: tuple[int, ...]) -> list[Summary.Value]:
     """The first layer's weights as a picture; an mlp's units as what they look at."""
-    first = anatomy.layers[0]
-    weight = own[f"{anatomy.names[first.weighted]}.weight"].float()
+    first = layer_map.layers[0]
+    weight = own[f"{layer_map.names[first.weighted]}.weight"].float()
     picture = pictures.filters((weight.unflatten(1, shape) if weight.dim() == 2 else weight).numpy())
     return [] if picture is None else [pictures.value(f"filters/{first.name}", picture)]

@@ -29,7 +29,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class LayerMap:
     """`chain` maps input to output, module by module; `names` are the modules' names in the network's state_dict."""
 
     chain: tuple[nn.Module, ...]
@@ -48,7 +48,7 @@ class Anatomy:
         return weight
 
 
-def anatomy(network: nn.Sequential, placement: str) -> Anatomy:
+def layer_map(network: nn.Sequential, placement: str) -> LayerMap:
     """The layers of a network that `build` made, in the order of the forward pass."""
     chain: list[nn.Module] = []
     names: list[str] = []
@@ -62,7 +62,7 @@ def anatomy(network: nn.Sequential, placement: str) -> Anatomy:
             layers.append(_layer(label, inner[index * size : (index + 1) * size], len(chain) + index * size, placement))
         chain += inner
         names += [f"{name}.{index}" for index in range(len(inner))] if isinstance(part, nn.Sequential) else [name]
-    return Anatomy(tuple(chain), tuple(names), tuple(layers))
+    return LayerMap(tuple(chain), tuple(names), tuple(layers))
 
 
 def _layer(name: str, modules: list[nn.Module], start: int, placement: str) -> Layer:

@@ -12,10 +12,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnexp.config import Config
 from bnexp.evaluate import autocast
-from bnexp.models import CountedBatchNorm, NoisyBatchNorm, anatomy, losses, runs_in, work_in_place
+from bnexp.models import CountedBatchNorm, NoisyBatchNorm, layer_map, losses, runs_in, work_in_place
 
 
-class Twin:
+class NetworkCopy:
     """A stack's network, copied. In train mode its norms use batch statistics and store none, so that a pass changes nothing of it.
 
     `num_batches_tracked` is not followed: nothing is computed from it.
@@ -27,7 +27,7 @@ class Twin:
             if isinstance(module, _BatchNorm):
                 module.track_running_stats = False  # in train mode: neither stored nor counted; eval mode still uses what is there
         work_in_place(self.network, on=False)  # `trace` keeps what each module gives
-        self.anatomy = anatomy(self.network, config.model.placement)
+        self.layer_map = layer_map(self.network, config.model.placement)
         self.params: list[Tensor] = list(self.network.parameters())
         self.views = [param.detach().unflatten(0, (self.runs, -1)) for param in self.params]
         """The weights themselves as [R, ...]."""
@@ -63,7 +63,7 @@ class Twin:
             self.network.train(training)
         found = [x]
         with nullcontext() if full else autocast(self.config, x.device):
-            for module in self.anatomy.chain[start:end]:
+            for module in self.layer_map.chain[start:end]:
                 found.append(module(found[-1]))
         return found
 

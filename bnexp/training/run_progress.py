@@ -10,7 +10,7 @@ from bnexp.storage.saved_state import group, seconds, share, whole
 
 
 @dataclass
-class Track:
+class RunProgress:
     """What is known of one run so far. Steps count from 1: `step` is the number of updates made."""
 
     diverged_at_step: int | None = None
@@ -30,7 +30,7 @@ class Track:
     """Evaluations that were made for the target, between those that the whole stack has."""
 
     @classmethod
-    def restored(cls, saved: Any, step: int) -> Track:
+    def restored(cls, saved: Any, step: int) -> RunProgress:
         """What `asdict` gave, after `step` steps; errors as `Stack.load_state_dict`."""
         track = cls(**group(saved, "track"))
         for name, value in saved.items():

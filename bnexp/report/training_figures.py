@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from bnexp.analysis import largest_stable_lr, words
+from bnexp.analysis import largest_stable_lr, sentences
 from bnexp.analysis.rows import batch_size_of, budget_of, is_result, lr_of, target_interval
 from bnexp.plots import Picture, curves, grids
 from bnexp.plots.curves import Arm, Curve
@@ -44,7 +44,7 @@ def training(view: View) -> tuple[Picture, ...]:
     for lr in sorted({lr_of(row) for row in view.chapter.rows}):
         for arm in view.arms:
             if tracks := view.tracks(view.rows(arm, view.focus, lr)):
-                rates.setdefault(lr, []).append(Arm(arm, words.label(arm), tracks))
+                rates.setdefault(lr, []).append(Arm(arm, sentences.label(arm), tracks))
     title = f"Every learning rate{view.at(view.focus)}"
     found.append(curves.by_learning_rate(view.name("curves_by_learning_rate"), rates, view.arms, view.target, title))
     return there(found)
@@ -66,7 +66,7 @@ def grid(view: View) -> tuple[Picture, ...]:
     finite = [median for median in medians if math.isfinite(median)] or [1.0]
     for index, (arm, own_cells) in enumerate(maps.items()):
         name = view.name(f"steps_to_target_{index}_{slug(arm)}")
-        found.append(grids.steps_heat_map(name, arm, own_cells, (min(finite), max(finite)), f"Steps to target {words.label(arm)}"))
+        found.append(grids.steps_heat_map(name, arm, own_cells, (min(finite), max(finite)), f"Steps to target {sentences.label(arm)}"))
     return there(found)
 
 
