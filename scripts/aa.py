@@ -26,7 +26,7 @@ from bnexp.analysis.pairs import Tested
 from bnexp.analysis.rows import accuracy, lr_of, norm_of, seed_of
 from bnexp.analysis.sentences import small_batches
 
-POOL = Path(__file__).resolve().parent.parent / "tests" / "data" / "aa_pool.json.gz"
+POOL = Path(__file__).resolve().parent.parent / "tests" / "stored" / "aa_pool.json.gz"
 SEEDS = (5, 10, 20)
 BOUND = 0.06
 """The rate of false sentences that is allowed: 5 %, and what 1,000 resamples of 40 seeds may add to it."""

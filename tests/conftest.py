@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from support import Tiny
 
 from bnexp.base.signals import SIGNALS
 from bnexp.data import Dataset, Split
 from bnexp.data.dataset import channel_statistics
-
-Tiny = Callable[..., Dataset]
 
 
 @pytest.fixture(scope="session", autouse=True)

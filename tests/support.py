@@ -1,0 +1,135 @@
+"""What tests of several folders share: commands in this process and in ones of their own, an interrupted training, rows of results."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from bnexp.analysis import rows
+from bnexp.base.signals import Stop
+from bnexp.cli import app
+from bnexp.config import Config
+from bnexp.data import Dataset
+from bnexp.execution import launch as launching
+from bnexp.execution.launch import launch
+
+Tiny = Callable[..., Dataset]
+"""The fixture `tiny`: makes a tiny data set of a shape."""
+ROOT = Path(__file__).parent.parent
+"""The project's folder."""
+STORED = Path(__file__).parent / "stored"
+"""Files that tests read: results of earlier versions, a pool of real runs."""
+BNEXP = [sys.executable, "-m", "bnexp"]
+SLOW = ["data=digits", "train.batch_size=64", "train.steps=300", "train.eval_every=50", "train.checkpoint_every=20"]
+"""A run of about two seconds, so that there is something to kill."""
+CONFIG = Config().replace(
+    **{"model.widths": [4, 4], "train.epochs": None, "train.steps": 24, "train.eval_every": 8, "train.checkpoint_every": 4}
+)
+NUMBER = re.compile(r"[-+]?\d[\d.,]*\d|\d")
+
+
+def bn(*args: str, code: int | None = 0) -> Result:
+    """A command in this process, which must end with the exit code `code`; None: with any."""
+    result = CliRunner().invoke(app, list(args), prog_name="bnexp")
+    if code is not None:
+        assert result.exit_code == code, (result.stdout, result.stderr, result.exception)
+        assert "Traceback" not in result.stderr
+    return result
+
+
+def bn_in(runs_dir: Path, *args: str, code: int | None = 0) -> Result:
+    """The same on a runs folder."""
+    return bn(*args, "--runs-dir", str(runs_dir), code=code)
+
+
+def start(*args: str, runs_dir: Path) -> subprocess.Popen[str]:
+    """A command in a process of its own."""
+    command = [*BNEXP, *args, "--runs-dir", str(runs_dir)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
+    """(stdout, stderr) of a process that must end with the exit code `code`."""
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == code, (out, err)
+    return out, err
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Waits until the condition holds, while the process runs."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def logged(runs_dir: Path, step: int) -> bool:
+    """Whether some run has logged `step`."""
+    return any(f'"step": {step},' in path.read_text() for path in runs_dir.glob("*/metrics.jsonl"))
+
+
+class StopAt(Stop):
+    """Stops before the given number of further steps are made."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.left = steps
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def interrupt(configs: list[Config], runs_dir: Path, monkeypatch: pytest.MonkeyPatch, *, steps: int = 10, fresh: bool = False) -> None:
+    """Trains so many steps and is stopped, as by Ctrl-C."""
+    with monkeypatch.context() as patch:
+        patch.setattr(launching, "Stop", lambda: StopAt(steps))
+        with pytest.raises(launching.Interrupted, match="state saved"):
+            launch(configs, runs_dir, quiet=True, fresh=fresh)
+
+
+def make_row(
+    norm: str = "batch", lr: float = 0.1, seed: int = 0, size: int = 32, *, acc: float | None = 0.9, status: str = "finished", **more: Any
+) -> dict[str, Any]:
+    """A row as the runs folder gives it; all accuracies are `acc`, and the validation loss is 1 - acc. `more`: keys with __ for a dot."""
+    row = {
+        "id": f"{norm}-bs{size}-lr{lr:g}-s{seed}",
+        "status": status,
+        "seed": seed,
+        "config.data.name": "digits",
+        "config.model.norm": norm,
+        "config.model.placement": "conv-norm-relu",
+        "config.model.widths": [16, 32, 64],
+        "config.optim.lr": lr,
+        "config.train.batch_size": size,
+        "config.train.epochs": 10,
+        "config.train.steps": None,
+        "config.seed": seed,
+        "config.name": f"{norm}-{seed}",
+        "steps": 400,
+        "diverged_at_step": None,
+        "parameters": 1000,
+        "val.best_accuracy": acc,
+        "target.reached_step": 50,
+        "running_statistics.warm": True,
+    }
+    if status in ("finished", "diverged"):
+        row |= {f"test.{stats}.accuracy": acc for stats in rows.STATS}
+        row |= {
+            "val.loss": None if acc is None else 1 - acc,
+            "val.accuracy": acc,
+            "test.running.loss": 0.5,
+            "test.confusion": [[1, 0], [0, 1]],
+        }
+    else:
+        row["test"] = None
+    return {**row, **{key.replace("__", "."): value for key, value in more.items()}}
