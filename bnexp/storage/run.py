@@ -105,7 +105,7 @@ class Run:
             if summary.keys() >= SUMMARY_KEYS and summary["id"] == self.id:
                 check_summary(summary)
                 return summary
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise DataError(f"Run {self.id} has no summary.json; it was not started properly.") from None
         except OSError as error:
             raise UnreadableError(f"{self.summary_json} cannot be read: {reason(error)}.") from None

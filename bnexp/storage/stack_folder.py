@@ -52,7 +52,7 @@ class StackFolder:
         try:
             plan = read_checked_json(self.plan_json, FORMAT)["members"]
             found = [(Run(self.runs_dir, member["id"], bool(member["fresh"])), from_mapping(member["config"])) for member in plan]
-        except (FileNotFoundError, ValueError, KeyError, TypeError, BnexpError):
+        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, BnexpError):
             return []
         except OSError as error:
             raise UnreadableError(f"{self.plan_json} cannot be read: {reason(error)}.") from None
