@@ -69,6 +69,30 @@ ConfigDir = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages, only the result.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", metavar="DIR", help="Write the report, the result as JSON and its rows as CSV there, too.", callback=named_in_utf8
+    ),
+]
+Seeds = Annotated[
+    int | None, typer.Option("--seeds", min=1, max=1024, help="Seeds a cell (seed, seed+1, ...), which pair the arms.", show_default="10")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", min=0, max=1024, help="Processes on this machine; 0 trains in this one.", show_default="one a core, or one a GPU"
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="A Dask scheduler, tls://HOST:PORT or tcp://HOST:PORT, or its scheduler file: train on its workers.",
+    ),
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Train finished runs again; each is replaced once its successor is complete.")]
 RUNS = Path("runs")
 # Every command takes the four common options, so that a script can pass them to any; where one has no effect, the help does not show it.
 NoRunsDir = Annotated[Path, typer.Option("--runs-dir", hidden=True)]

@@ -11,8 +11,9 @@ import typer
 
 from bnexp.base.errors import UsageError, one_line
 from bnexp.cli.app import app
+from bnexp.cli.checks import check_out
 from bnexp.cli.options import RUNS, Json, NoConfigDir, Quiet, RunsDir, complete_runs_and_sweeps, named_in_utf8, print_json
-from bnexp.cli.results import check_out, report_on
+from bnexp.cli.results import report_on
 
 if TYPE_CHECKING:
     from bnexp.analysis import StepMs

@@ -1,30 +1,24 @@
-"""What sweep, compare and stats do with what they found: files beside the runs, or where --out says, and a report with them."""
+"""How commands end: results printed, stored beside the runs or where --out says, a report with them, the exit code."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from bnexp.base.errors import BnexpError, UsageError, failure, reason, short
-from bnexp.cli.options import named_in_utf8
+from bnexp.base.errors import BnexpError, failure, reason, short
+from bnexp.cli.options import print_json
 from bnexp.cli.streams import say
 
 if TYPE_CHECKING:
     from bnexp.analysis import Arms, Row, StepMs
+    from bnexp.execution.launch import Outcome
     from bnexp.storage.group import Group
     from bnexp.storage.run import Run
 
-Out = Annotated[
-    Path | None,
-    typer.Option(
-        "--out", metavar="DIR", help="Write the report, the result as JSON and its rows as CSV there, too.", callback=named_in_utf8
-    ),
-]
+SOME_FAILED = 3
 TITLES = {
     "compare": "Comparison",
     "sweep batch-size": "Sweep over the batch size",
@@ -33,22 +27,6 @@ TITLES = {
     "sweep grid": "Sweep over a grid",
 }
 """The reports' headings, by what was asked for."""
-
-
-def check_out(out: Path | None) -> None:
-    """Says at once that the folder of --out cannot be made: hours later would be too late. It is made and taken away again, so that a
-    command that is refused later on leaves nothing behind."""
-    if out is None:
-        return
-    missing = [path for path in (out, *out.parents) if not os.path.lexists(path)]
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out {short(str(out), 300)} cannot be a folder ({reason(error)}).") from None
-    finally:
-        for path in missing:
-            with suppress(OSError):
-                path.rmdir()
 
 
 def store_results(
@@ -112,3 +90,40 @@ def end(stored: Path | None) -> None:
     """Ends with 1 where the results could not be written."""
     if stored is None:
         raise typer.Exit(BnexpError.exit_code)
+
+
+def end_grid(outcome: Outcome, stored: Path | None) -> None:
+    """Ends with 3 if some runs failed, with 1 if the results could not be written."""
+    if outcome.failed:
+        reasons = "; ".join(dict.fromkeys(reason.rstrip(".") for reason in outcome.failed.values()))
+        say(
+            f"Error: {len(outcome.failed)} of {len(outcome.runs)} runs failed: {short(reasons, 300)}. "
+            "The same command again trains only what is missing."
+        )
+        raise typer.Exit(SOME_FAILED)
+    end(stored)
+
+
+def print_many(outcome: Outcome, plain: Mapping[str, Any]) -> None:
+    """The runs of a grid and what they say together, as JSON."""
+    from bnexp.base.files import null_nonfinite
+
+    print_json({"runs": outcome.summaries, "reused": sorted(outcome.reused), "failed": dict(outcome.failed), **null_nonfinite(dict(plain))})
+
+
+def print_outcome(outcome: Outcome, json: bool, quiet: bool) -> None:
+    """The summary of one run, or a table of several; a finished run that was not trained again is named."""
+    summaries = outcome.summaries
+    if outcome.reused and not quiet:
+        which = summaries[0]["id"] if len(summaries) == 1 else f"{len(outcome.reused)} of {len(summaries)} runs"
+        say(f"{which}: finished before, not trained again. `bnexp train --fresh` trains anew.")
+    if json:
+        print_json(summaries[0] if len(summaries) == 1 else {"runs": summaries})
+        return
+    from bnexp.storage.curves import curve, curves
+    from bnexp.tables import run_table, seeds_table, show
+
+    if len(summaries) == 1:
+        show(run_table(summaries[0], str(outcome.runs[0].folder), curves(outcome.runs[0].metrics_jsonl)))
+    else:
+        show(seeds_table(summaries, [curve(run.metrics_jsonl, "val/loss") for run in outcome.runs]))

@@ -9,8 +9,9 @@ import typer
 
 from bnexp.base.errors import UsageError, short
 from bnexp.cli.app import app
-from bnexp.cli.options import RUNS, ConfigDir, Json, Quiet, RunsDir, complete_items, listed, print_json, runs_and_overrides
-from bnexp.cli.results import Out, check_out, end, store_results, try_report
+from bnexp.cli.checks import check_out
+from bnexp.cli.options import RUNS, ConfigDir, Json, Out, Quiet, RunsDir, complete_items, listed, print_json, runs_and_overrides
+from bnexp.cli.results import end, store_results, try_report
 
 LARGEST = 2**16
 

@@ -1,0 +1,145 @@
+"""`bnexp compare`: arms against a baseline, paired by seed, from new runs or existing ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bnexp.base.errors import UsageError, short
+from bnexp.cli.app import app
+from bnexp.cli.checks import caution, check_machine, check_out
+from bnexp.cli.options import (
+    RUNS,
+    ConfigDir,
+    Fresh,
+    Json,
+    Out,
+    Quiet,
+    RunsDir,
+    Scheduler,
+    Seeds,
+    Workers,
+    complete_items,
+    listed,
+    runs_and_overrides,
+)
+from bnexp.cli.results import end_grid, print_many, report_on, store_means, store_results, try_report
+
+if TYPE_CHECKING:
+    from bnexp.config import Config
+    from bnexp.execution.launch import Outcome
+
+
+@app.command()
+def compare(
+    items: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="OVERRIDE|RUN", help="Config values, or two or more existing runs.", autocompletion=complete_items),
+    ] = None,
+    no_bn: Annotated[bool, typer.Option("--no-bn", help="Compare with the network without batch norm.")] = False,
+    norm: Annotated[
+        list[str] | None, typer.Option("--norm", metavar="NAME", help="Compare with this norm; more than once for more.")
+    ] = None,
+    lrs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--lrs", metavar="A,B,...", help="Learning rates that each arm is tried with.", show_default="half-decades 0.003 to 3"
+        ),
+    ] = None,
+    refine: Annotated[
+        bool, typer.Option("--refine", help="Bisect each arm's largest stable learning rate twice; every arm is trained at each new rate.")
+    ] = False,
+    margin: Annotated[
+        float | None,
+        typer.Option("--margin", metavar="POINTS", help="Test whether the arms' test accuracies are equivalent within so many points."),
+    ] = None,
+    seeds: Seeds = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    fresh: Fresh = False,
+    out: Out = None,
+    runs_dir: RunsDir = RUNS,
+    config_dir: ConfigDir = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compares arms, paired by seed: each seed at the learning rate that it chose, then all at the same one, with intervals and an audit.
+
+    Each seed chooses its learning rate on validation data, so that the choice is part of what varies. The one question asked in advance is
+    test accuracy; all other p are corrected for their number. Steps to target become seconds with each arm's step time, measured in turns
+    afterwards.
+
+    \b
+    Examples:
+      bnexp compare --no-bn
+      bnexp compare --no-bn data=waveforms --lrs 0.01,0.1,1 --out results
+      bnexp compare --no-bn --refine --margin 0.5 --seeds 20
+      bnexp compare batch-bs32-lr0.1-s0 none-bs32-lr0.1-s0
+    """
+    from dataclasses import asdict
+
+    from bnexp.analysis import arms_of, to_table
+    from bnexp.execution.grid import prepare, train_all, widths_here
+    from bnexp.execution.launch import Outcome
+    from bnexp.execution.terminal import Terminal
+    from bnexp.storage.folder import find_run, rows_of
+    from bnexp.storage.group import group_of
+    from bnexp.studies import compare as compares
+
+    if margin is not None and not 0 < margin < 100:
+        raise UsageError(f"--margin {margin:g} is not a margin in points of accuracy; give one above 0 and below 100, as in --margin 0.5.")
+    share = None if margin is None else margin / 100
+    names, overrides = runs_and_overrides(items)
+    if names:
+        asked = {
+            "--no-bn": no_bn,
+            "--norm": norm,
+            "--lrs": lrs,
+            "--seeds": seeds,
+            "--scheduler": scheduler,
+            "--fresh": fresh,
+            "--refine": refine,
+        }
+        new = [*overrides, *(option for option, value in asked.items() if value), *(["--workers"] if workers is not None else [])]
+        if new:
+            raise UsageError(f"{short(names[0])} names a run that is there, and {new[0]} asks for new ones; give runs alone, or none.")
+        runs = list(dict.fromkeys(find_run(name, runs_dir) for name in names))
+        arms = arms_of(rows_of(runs))
+        check_out(out)
+        outcome = Outcome(runs, frozenset(run.id for run in runs))
+        with suppress(OSError):  # what cannot be written there is said below
+            group_of(runs).store_members("compare", {"": runs}, asdict(arms))
+    else:
+        if not (no_bn or norm):
+            raise UsageError("Say what to compare: --no-bn, --norm NAME, or two or more runs.")
+        check_machine(workers, scheduler)
+        configs = compares.request(overrides, norm or [], no_bn=no_bn, lrs=listed(lrs, "--lrs"), seeds=seeds, config_dir=config_dir)
+        caution(configs, quiet)
+        check_out(out)
+        widths = widths_here(Terminal(quiet)) if scheduler is None else None
+        arms = compares.arms_by_norm(configs)
+
+        def train(some: Sequence[Config], again: bool) -> Outcome:
+            prepared = prepare(some, runs_dir, fresh=fresh and not again, widths=widths)
+            return train_all(prepared, kind="compare", arms=arms, workers=workers, scheduler=scheduler, quiet=quiet)
+
+        outcome = compares.train_refined(configs, arms, train, compares.REFINEMENTS if refine else 0)
+        if not all(any("seed" in row and arms.arm_of(row) == arm for row in rows_of(outcome.runs)) for arm in arms.labels):
+            end_grid(outcome, None)  # not one run of an arm could even write its summary
+    found = compares.compared(outcome.runs, arms, Terminal(quiet), share)
+    group = group_of(outcome.runs)
+    stored = store_results("compare", found.plain(), to_table(rows_of(outcome.runs)), group.folder, out)
+    if json:
+        print_many(outcome, found.plain())
+    else:
+        from bnexp.tables import comparison_tables, show
+
+        show(comparison_tables(found))
+    step_ms = {arm: time.turns_ms for arm, time in found.step_times.items()}
+    parts = {"": rows_of(outcome.runs)}
+    store_means(group, outcome.runs)
+    try_report(stored, lambda folder: report_on(folder, "compare", outcome.runs, parts, arms=arms, step_ms=step_ms, margin=share), quiet)
+    end_grid(outcome, stored)

@@ -1,0 +1,103 @@
+"""`bnexp sweep`: a grid of runs over one key, or several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bnexp.cli.app import app
+from bnexp.cli.checks import caution, check_machine, check_out
+from bnexp.cli.options import RUNS, ConfigDir, Fresh, Json, Out, Overrides, Quiet, RunsDir, Scheduler, Seeds, Workers, listed, print_json
+from bnexp.cli.results import end_grid, print_many, report_on, store_means, store_results, try_report
+
+if TYPE_CHECKING:
+    from bnexp.config import Config
+    from bnexp.execution.grid import GridPlan
+
+
+class Kind(StrEnum):
+    """What `bnexp sweep` goes through."""
+
+    BATCH_SIZE = "batch-size"
+    LR = "lr"
+    NORM = "norm"
+    GRID = "grid"
+
+
+@app.command()
+def sweep(
+    kind: Annotated[Kind, typer.Argument(help="What to go through; grid takes comma lists and range() in OVERRIDES.")],
+    overrides: Overrides = None,
+    values: Annotated[
+        list[str] | None, typer.Option("--values", metavar="A,B,...", help="Values to go through, instead of the usual.")
+    ] = None,
+    seeds: Seeds = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    fresh: Fresh = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and what it will take; train nothing.")] = False,
+    out: Out = None,
+    runs_dir: RunsDir = RUNS,
+    config_dir: ConfigDir = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Trains a grid of runs on all of the machine, reuses those that are finished, and says what they show together.
+
+    batch-size and lr train both arms, with and without batch norm, unless model.norm is given. batch-size crosses the learning rates
+    0.003, 0.01, 0.03 and 0.1, and reports at equal epochs and at equal steps.
+
+    \b
+    Examples:
+      bnexp sweep batch-size --values 4,32,256
+      bnexp sweep lr data=waveforms --dry-run
+      bnexp sweep grid optim.lr=0.01,0.1,1 model.norm=batch,none 'seed=range(5)' --out results
+    """
+    from bnexp.analysis import to_table
+    from bnexp.execution.grid import prepare, train_all, widths_here
+    from bnexp.execution.terminal import Terminal
+    from bnexp.storage.folder import rows_of
+    from bnexp.studies import sweep as sweeps
+
+    check_machine(workers, scheduler)
+    asked = sweeps.request(kind.value, overrides or [], values=listed(values, "--values"), seeds=seeds, config_dir=config_dir)
+    caution(asked.configs, quiet)
+    if not dry_run:
+        check_out(out)
+    widths = widths_here(Terminal(quiet), dry_run=dry_run) if scheduler is None else None
+    prepared = prepare(asked.configs, runs_dir, fresh=fresh, widths=widths)
+    if dry_run:
+        _print_plan(prepared, asked.parts, workers, json)
+        return
+    by_id = {run.id: run for run in prepared.runs}
+    members = {part: [by_id[prepared.ids[config]] for config in configs] for part, configs in asked.parts.items()}
+    outcome = train_all(prepared, kind=f"sweep {kind.value}", parts=members, workers=workers, scheduler=scheduler, quiet=quiet)
+    rows = {row["id"]: row for row in rows_of(outcome.runs)}
+    results = sweeps.analyse(
+        kind.value, {part: [(config, rows[prepared.ids[config]]) for config in configs] for part, configs in asked.parts.items()}
+    )
+    plain = {"kind": kind.value, "results": [result.plain() for result in results]}
+    stored = store_results(f"sweep-{kind.value}", plain, to_table(list(rows.values())), prepared.group.folder, out)
+    if json:
+        print_many(outcome, plain)
+    else:
+        from bnexp.tables import show, sweep_tables
+
+        show(sweep_tables(results))
+    by_part = {part: [rows[run.id] for run in runs] for part, runs in members.items()}
+    store_means(prepared.group, outcome.runs)
+    try_report(stored, lambda folder: report_on(folder, f"sweep {kind.value}", outcome.runs, by_part), quiet)
+    end_grid(outcome, stored)
+
+
+def _print_plan(prepared: GridPlan, parts: Mapping[str, Sequence[Config]], workers: int | None, json: bool) -> None:
+    from bnexp.tables import plan_table, show
+
+    plan = prepared.plain(workers, {part: len(configs) for part, configs in parts.items()})
+    if json:
+        print_json(plan)
+    else:
+        show(plan_table(plan))

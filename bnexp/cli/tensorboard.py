@@ -1,0 +1,61 @@
+"""`bnexp tensorboard`: TensorBoard on the runs folder."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from bnexp.base.errors import UsageError, short
+from bnexp.cli.app import app
+from bnexp.cli.options import RUNS, Json, NoConfigDir, NoQuiet, RunsDir, complete_runs_and_sweeps, print_json
+from bnexp.cli.streams import say
+
+
+@app.command()
+def tensorboard(
+    items: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RUN|SWEEP",
+            help="Show only these: runs, or the 8 hex digits or the folder of a sweep's or comparison's results.",
+            autocompletion=complete_runs_and_sweeps,
+        ),
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 lets the whole network read the runs.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option("--port", min=1, max=65535, help="Port; without it the first free one from 6006 on.")] = None,
+    runs_dir: RunsDir = RUNS,
+    config_dir: NoConfigDir = None,
+    json: Json = False,
+    quiet: NoQuiet = False,
+) -> None:
+    """Serves TensorBoard on the runs folder, or on some of its runs, on 127.0.0.1 (or --host), until Ctrl-C.
+
+    \b
+    Examples:
+      bnexp tensorboard
+      bnexp tensorboard last --port 6007
+      bnexp tensorboard batch-bs32-lr0.1-s0 none-bs32-lr0.1-s0
+    """
+    if not items and not runs_dir.is_dir():
+        raise UsageError(f"There is no folder {runs_dir}; `bnexp train` makes one, and --runs-dir names another.")
+    from bnexp.base.network import is_loopback
+    from bnexp.storage.group import find_all
+    from bnexp.tensorboard.server import TICKED, count, serve
+
+    shown = find_all(items or [], runs_dir)
+    what = ", ".join(item.id for item in shown) or str(runs_dir)
+
+    def announce(url: str) -> None:
+        if json:
+            print_json({"url": url, "runs_dir": str(runs_dir), "shown": [item.id for item in shown]})
+        else:
+            print(f"TensorBoard shows {short(what, 300)} at {url} (Ctrl-C stops it)")
+        sys.stdout.flush()
+        if not is_loopback(host):
+            say(f"Warning: with --host {host} everybody on the network can read these runs; nothing asks for a password.")
+        if (runs := count(runs_dir, shown)) > TICKED:
+            say(f"It ticks none of more than {TICKED} runs, and these are {runs}: tick some, as the filter `mean` finds.")
+
+    serve(runs_dir, shown, host, port, announce)
