@@ -17,7 +17,6 @@ from typer.core import TyperGroup
 from bnexp import __version__
 from bnexp.base.errors import BnexpError, failure, more_files, one_line, shortage
 from bnexp.base.signals import INTERRUPTED, interrupt, leave
-from bnexp.cli.glance import at_a_glance
 from bnexp.cli.streams import outlive_readers, say
 
 ORDER = ("train", "sweep", "compare", "evaluate", "resume", "runs", "stats", "report", "config", "tensorboard")
@@ -44,14 +43,7 @@ class Commands(TyperGroup):
             return super().make_context(*args, **kwargs)
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
-        at_a_glance(self, ctx)
         return super().parse_args(ctx, [_as_meant(arg) for arg in args])
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        name, command, rest = super().resolve_command(ctx, args)
-        if command is not None:
-            at_a_glance(command, ctx)
-        return name, command, rest
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(super().list_commands(ctx), key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
