@@ -26,7 +26,7 @@ from bnexp.execution.cluster import check_workers, connected
 from bnexp.execution.launch import work
 from bnexp.execution.terminal import StackEvaluation
 from bnexp.planning.plan import StackPlan
-from bnexp.storage.run import InWork, Run
+from bnexp.storage.run import InWork, Run, hidden_folder
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -259,7 +259,7 @@ def _distribute(
     from distributed.scheduler import KilledWorker
 
     runs_dir, topic = stacks[0].runs[0].runs_dir, f"bnexp-{uuid.uuid4().hex[:8]}"
-    stop_file = runs_dir / ".stacks" / stop_name
+    stop_file = hidden_folder(runs_dir, ".stacks") / stop_name
     stop_file.parent.mkdir(parents=True, exist_ok=True)
     hurried = False
     fit: set[str] = set()
@@ -329,9 +329,10 @@ def _distribute(
 def drop_left(runs_dir: Path) -> None:
     """Removes the files for workers that commands left which were killed, or stopped at once: those of this machine's dead processes, and
     others after their workers had a day to find them."""
+    stacks = hidden_folder(runs_dir, ".stacks")
     for kind in ("stop", "seen"):
-        drop_flags(runs_dir / ".stacks", kind)
-        for path in (runs_dir / ".stacks").glob(f"{kind}-*"):
+        drop_flags(stacks, kind)
+        for path in stacks.glob(f"{kind}-*"):
             with contextlib.suppress(OSError):
                 if time.time() - path.lstat().st_mtime > LEFT_S:
                     path.unlink()

@@ -16,7 +16,7 @@ from bnexp.base.errors import DataError, UsageError
 from bnexp.base.files import atomic_write, make_folder, null_nonfinite, read_checked_json, write_checked_json, write_json
 from bnexp.base.quoting import command_line
 from bnexp.storage.folder import find_run
-from bnexp.storage.run import Run, is_run_id, refuse_symlinks
+from bnexp.storage.run import Run, hidden_folder, is_run_id
 
 FORMAT = 1
 """Version of members.json and plan.json."""
@@ -31,7 +31,7 @@ class Group:
 
     @property
     def folder(self) -> Path:
-        return self.runs_dir / ".groups" / self.id
+        return hidden_folder(self.runs_dir, ".groups", self.id)
 
     @property
     def plan_json(self) -> Path:
@@ -111,12 +111,10 @@ def group_of(runs: Sequence[Run]) -> Group:
 
 def find_group(text: str, runs_dir: Path) -> Group | None:
     """The sweep or comparison that an id (8 hex digits), or the path of its folder, names; None where it names none."""
-    refuse_symlinks(runs_dir)
     if re.fullmatch(r"[0-9a-f]{8}", text) and (group := Group(runs_dir, text)).members_json.is_file():
         return group
     path = Path(text)
     if path.parent.name == ".groups" and (path / "members.json").is_file():
-        refuse_symlinks(path.absolute().parent.parent)
         return Group(path.absolute().parent.parent, path.name)
     return None
 
@@ -141,7 +139,7 @@ def find_all(names: Sequence[str], runs_dir: Path) -> list[Run | Group]:
 def law_folder(runs_dir: Path, law: Mapping[str, Any]) -> Path:
     """Where what `bnexp stats` found is stored: the same result has the same folder, on whatever machine."""
     found = {key: value for key, value in law.items() if key != "environment"}
-    return runs_dir / ".groups" / f"stats-{hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:8]}"
+    return hidden_folder(runs_dir, ".groups", f"stats-{hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:8]}")
 
 
 def store(folder: Path, name: str, result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], csv: str = "runs") -> None:
