@@ -12,7 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from bnexp.base.errors import UsageError
 from bnexp.config import DATASETS, MODELS, OPTIMIZERS, Config, keys
-from bnexp.config.compose import builtin_configs, completions, compose, expand, group_choices
+from bnexp.config.compose import completions, compose, expand
+from bnexp.config.group_files import builtin_configs, group_choices
 
 
 def write(folder: Path, **files: str) -> Path:
