@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnexp import __version__
+from bnexp.base.dead_processes import flag_name
 from bnexp.base.errors import BnexpError, UsageError, reason, short, shortage
-from bnexp.base.files import flag_name
 from bnexp.base.hardware import on_gpu, visible_gpus
 from bnexp.storage.run import hidden_folder
 

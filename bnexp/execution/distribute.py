@@ -15,8 +15,8 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from bnexp.base.dead_processes import drop_flags
 from bnexp.base.errors import BnexpError, UsageError, failure
-from bnexp.base.files import drop_flags
 from bnexp.base.signals import Stop
 from bnexp.execution.cluster import check_workers
 from bnexp.execution.stack_events import DONE, HELD, Answer, Event, EventTerminal, Tell, train

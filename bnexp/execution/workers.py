@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bnexp.base.dead_processes import flag_name
 from bnexp.base.errors import BnexpError, Interrupted
-from bnexp.base.files import flag_name
 from bnexp.base.signals import Stop
 from bnexp.config import to_mapping
 from bnexp.execution.cluster import connected
