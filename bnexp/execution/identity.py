@@ -9,7 +9,7 @@ from typing import Any
 from bnexp.base.errors import BnexpError, UsageError, refused_as_usage, short
 from bnexp.config import OWN_FILES, READERS, Config, check_fits
 from bnexp.data import fingerprint, header
-from bnexp.data.root import is_there, user_path
+from bnexp.data.cache import is_there, user_path
 from bnexp.storage.run import Run, refuse_symlink
 
 
