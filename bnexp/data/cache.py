@@ -1,5 +1,5 @@
-"""Where data lie: data.root as a path, and the cache folder, with downloads, decoded images and remembered fingerprints. Deleting that costs
-time and nothing else."""
+"""Where data lie: data.root as a path, and the cache folder, with downloads, decoded images and remembered fingerprints. Deleting the cache
+costs time and nothing else."""
 
 from __future__ import annotations
 
