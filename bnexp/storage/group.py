@@ -61,17 +61,11 @@ class Group:
     @property
     def kind(self) -> str:
         """What was asked for: `sweep lr`, `compare`."""
-        try:
-            return str(read_checked_json(self.members_json, FORMAT)["kind"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return ""
+        return str(_stored(self.members_json, "kind") or "")
 
     def arms(self) -> Any:
         """The arms of a comparison as `store_members` got them; None where none are stored."""
-        try:
-            return read_checked_json(self.members_json, FORMAT)["arms"]
-        except (OSError, ValueError, KeyError):
-            return None
+        return _stored(self.members_json, "arms")
 
     def parts(self) -> dict[str, list[Run]]:
         """The runs that are still there, by part.
@@ -89,9 +83,8 @@ class Group:
     def plan(self) -> list[list[str]]:
         """The stacks as they were planned the first time, by run id; none that has a run twice, or without a readable plan."""
         try:
-            stacks = read_checked_json(self.plan_json, FORMAT)["stacks"]
-            found = [[str(name) for name in stack] for stack in stacks]
-        except (OSError, ValueError, KeyError, TypeError):
+            found = [[str(name) for name in stack] for stack in _stored(self.plan_json, "stacks")]
+        except TypeError:  # there is none, or a damaged one
             return []
         return [stack for stack in found if len(set(stack)) == len(stack)]
 
@@ -101,6 +94,14 @@ class Group:
         before = [stack for stack in self.plan() if now.isdisjoint(stack)]
         make_folder(self.folder)
         write_checked_json(self.plan_json, {"stacks": [*stacks, *before]}, FORMAT)
+
+
+def _stored(path: Path, key: str) -> Any:
+    """A value of members.json or plan.json; None where the file is not there, cannot be used, or lacks it."""
+    try:
+        return read_checked_json(path, FORMAT)[key]
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def group_of(runs: Sequence[Run]) -> Group:
