@@ -105,7 +105,6 @@ def _large() -> list[Payload]:
     lists = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n" + "".join(f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10))
     maps = "a0: &a0 {a: 1}\n" + "".join(f"a{n}: &a{n} {{{', '.join(f'{k}: *a{n - 1}' for k in 'abcdef')}}}\n" for n in range(1, 12))
     merges = "a0: &a0 {k: 1}\n" + "".join(f"a{n}: &a{n}\n  <<: [{','.join([f'*a{n - 1}'] * 50)}]\n  k{n}: 1\n" for n in range(1, 9))
-    chain = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 2400))
     inner = "data: " + "".join(f"{{k{n}: &b{n} [" for n in range(8)) + "x" + "]}" * 8 + "\n"
 
     def sparse(place: Place) -> None:
@@ -118,13 +117,11 @@ def _large() -> list[Payload]:
         os.mkfifo(place.folder / "experiment" / "mine.yaml")
 
     return [
-        _text("a bomb of lists", TOP + lists, "values"),
-        _text("a bomb of mappings", TOP + maps, "values"),
-        _text("a bomb of merges", TOP + merges, "values"),
-        _text("a chain of aliases", TOP + chain),
+        _text("a bomb of lists", TOP + lists, "the alias"),
+        _text("a bomb of mappings", TOP + maps, "the alias"),
+        _text("a bomb of merges", TOP + merges, "the alias"),
         _text("nested anchors", TOP + inner),
-        _text("an alias to itself", TOP + "data: &a {root: *a}\n", "nests too deeply"),
-        _text("a list in itself", TOP + "seed: &a [*a, *a]\n", "nests too deeply"),
+        _text("an alias to itself", TOP + "data: &a {root: *a}\n", "the alias"),
         *(_text(f"{depth} brackets", TOP + "seed: " + "[" * depth + "]" * depth, "nests too deeply") for depth in (25, 1000, 30_000)),
         _text("open brackets", TOP + "seed: " + "[" * 30_000, "nests too deeply"),
         _text("deep indentation", TOP + "".join(" " * depth + "a:\n" for depth in range(300)), "nests too deeply"),

@@ -134,7 +134,7 @@ def _prepare(command: str, folders: Path, folder: Path) -> None:
     if not made.exists():
         code = "from bnexp.cli import main\nimport sys\n"
         if made.name == "interrupted":
-            code += "import bnexp.base.signals\npolled = iter([False] * 50)\nbnexp.stop.Stop.__call__ = lambda self: next(polled, True)\n"
+            code += "from bnexp.base.signals import Stop\npolled = iter([False] * 50)\nStop.__call__ = lambda self: next(polled, True)\n"
         line = [sys.executable, "-c", f"{code}main(sys.argv[1:])", *TRAIN, "--runs-dir", str(made), "--quiet"]
         done = subprocess.run(line, capture_output=True, text=True, timeout=LIMIT_S)
         if done.returncode != (130 if made.name == "interrupted" else 0):

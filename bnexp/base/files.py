@@ -7,16 +7,15 @@ import hashlib
 import json
 import math
 import os
-import re
 import shutil
-import socket
 import stat
-import uuid
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any
+
+from bnexp.base.dead_processes import drop_of_dead, host
 
 MAX_JSON = 2**24
 """Bytes of a JSON file that is read, which take thirty times as many of memory: the largest of ours is a summary with a confusion matrix of
@@ -32,7 +31,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
     What a killed process left of an earlier try is removed.
     """
-    temporary = path.with_name(f".{path.name}.{_host()}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{host()}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)  # of a process that had our number
     try:
         with open(temporary, "xb") as file:  # noqa: PTH123 (x: a link that waits there is not followed)
@@ -45,47 +44,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
         with suppress(OSError):  # the folder may have gone, or become read-only
             temporary.unlink(missing_ok=True)
         raise
-    _sweep_up(path)
-
-
-def _sweep_up(path: Path) -> None:
-    """Removes the temporary files for `path` of this machine's dead processes."""
-    name = re.compile(re.escape(f".{path.name}.{_host()}.") + r"(\d+)\.tmp")
-    with suppress(OSError), os.scandir(path.parent) as entries:
-        for pid, entry in [(int(found[1]), entry) for entry in entries if (found := name.fullmatch(entry.name))]:
-            if not _is_alive(pid):
-                Path(entry.path).unlink(missing_ok=True)
-
-
-def flag_name(kind: str) -> str:
-    """A new name for a flag, a file whose mere being there says something; `drop_flags` knows by it whose it is."""
-    return f"{kind}-{_host()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
-
-
-def drop_flags(folder: Path, kind: str) -> None:
-    """Removes the flags of that kind which this machine's dead processes left, as far as the disk allows."""
-    name = re.compile(re.escape(f"{kind}-{_host()}.") + r"(\d+)\.[0-9a-f]{8}")
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if (found := name.fullmatch(entry.name)) and not _is_alive(int(found[1])):
-                Path(entry.path).unlink(missing_ok=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # somebody else's
-        return True
-    return True
-
-
-def _host() -> str:
-    """Where a process's number means what it does here: this machine and, inside it, the container (its namespace of processes)."""
-    with suppress(OSError):
-        return f"{re.sub(r'[^A-Za-z0-9-]', '-', socket.gethostname())[:40]}-{Path('/proc/self/ns/pid').stat().st_ino}"
-    return "unknown"
+    drop_of_dead(path.parent, f".{path.name}.", "tmp")
 
 
 def sync(path: Path) -> None:
@@ -180,7 +139,7 @@ def open_plain(path: Path, most: int | None = None) -> IO[bytes]:
     try:
         size = _check_plain(descriptor, path)
         if most is not None and size > most:
-            raise _too_large(path, most)
+            raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
@@ -194,22 +153,13 @@ def read_plain(path: Path, most: int) -> bytes:
         OSError: as `open_plain`.
     """
     with open_plain(path, most) as file:
-        data = file.read(most + 1)
-    if len(data) > most:  # it grew, or had not said its size
-        raise _too_large(path, most)
-    return data
-
-
-def _too_large(path: Path, most: int) -> OSError:
-    return OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
+        return file.read()
 
 
 def _opened(path: Path, flags: int) -> int:
     """A descriptor of what is under this name, which waits for nobody."""
     try:
         return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-    except ValueError:  # a NUL in the name
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise OSError(errno.ELOOP, "it is a link, which is not followed", str(path)) from None
@@ -274,7 +224,7 @@ def read_checked_json(path: Path, version: int, most: int = MAX_JSON) -> dict[st
     if found and end != f'{zlib.crc32(body):08x}"\n}}\n'.encode():
         raise ValueError("it is damaged: its checksum does not fit")
     try:
-        value: Any = json.loads(data, parse_constant=_no_number, parse_float=_finite)
+        value: Any = json.loads(data, parse_constant=_finite, parse_float=_finite)
         if b"\\u" in data:  # ours are escapes of control characters only
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -291,13 +241,9 @@ def read_checked_json(path: Path, version: int, most: int = MAX_JSON) -> dict[st
     return value
 
 
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"it holds {text}, which is no JSON")
-
-
 def _finite(text: str) -> float:
     if not math.isfinite(value := float(text)):
-        raise ValueError(f"it holds {text[:20]}, which is beyond all numbers")
+        raise ValueError(f"it holds {text[:20]}, which is no finite number")
     return value
 
 

@@ -106,7 +106,7 @@ def runs_and_overrides(items: list[str] | None) -> tuple[list[str], list[str]]:
     Raises:
         UsageError: the shell has split a path of data.root at its spaces.
     """
-    from bnexp.data.root import is_folder, is_there, user_path
+    from bnexp.data.cache import is_folder, is_there, user_path
 
     overrides = [item for item in items or [] if ("=" in item or item.startswith("~")) and not is_folder(Path(item))]
     for first, second in itertools.pairwise(items or []):

@@ -1,7 +1,7 @@
 """Overrides and YAML group files -> `Config`, by Hydra's Compose API. `DictConfig` does not leave this module, nothing is instantiated.
 
-Our own checks come before Hydra's, whose error texts recommend `+key` and name Hydra's internals. What could run code or carry a secret
-(`hydra.*` overrides, `_target_`, search paths, `${...}` interpolations) is refused, whether it comes from the command line or from a file.
+What could run code or carry a secret (`hydra.*` overrides, `_target_`, search paths, `${...}` interpolations) is refused, whether it comes
+from the command line or from a file.
 """
 
 from __future__ import annotations
@@ -12,52 +12,23 @@ import itertools
 import math
 import os
 import re
-import shlex
-import sys
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yaml import MappingNode, Node, SequenceNode, YAMLError
+from yaml import YAMLError
 
-from bnexp.base.errors import UsageError, did_you_mean, one_of, short
-from bnexp.base.quoting import quoted, typed
-from bnexp.config import KEYS, READERS, Config, check_key, from_mapping, plain_yaml
+from bnexp.base.errors import UsageError, one_of, short
+from bnexp.config import KEYS, READERS, Config, from_mapping
 from bnexp.config.fields import show
-from bnexp.config.other_names import OPTIONS
+from bnexp.config.group_files import GROUPS, builtin_configs, checked_folder, group_choices
+from bnexp.config.overrides import BY_GROUP, MAX_CELLS, TEXTS, as_one_value, check, echo, parse, said, single_values
 
 if TYPE_CHECKING:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import Override
 
-GROUPS = ("data", "model", "optim", "metrics", "experiment")
-BY_GROUP = {"data.name": "data", "model.name": "model"}
-"""Keys that are set by choosing a group: `data=mnist`, never `data.name=mnist`, which would leave out what else data/mnist.yaml says."""
-TEXTS = ("data.root", "name")
-"""Keys whose values are any text. What Hydra's grammar does not read as text (`~/photos`, `2024`) is taken as it was typed."""
 PLACE = ("data.root", "data.follow_links")
 """Keys that say where data are, and nothing of what they are: those of a saved run may have moved."""
-MAX_CELLS = 100_000
-MAX_LETTERS = 10_000
-"""Of one override: Hydra's parser takes a second for so many, and a hundred times as long for ten times as many."""
-
-
-FILE_NAME = re.compile(r"\w[\w.-]*")
-MERGE = "tag:yaml.org,2002:merge"
-DEFAULT_GROUP = re.compile(rf"((override|optional)\s+)*/({'|'.join(GROUPS)})(@[\w.]+)?")
-
-
-def builtin_configs() -> Path:
-    """The folder of our own YAML files: inside the package in a wheel, beside it in a source tree."""
-    package = Path(__file__).parent.parent
-    inside = package / "configs"
-    return inside if inside.is_dir() else package.parent / "configs"
-
-
-def group_choices(group: str, config_dir: Path | None = None) -> list[str]:
-    """The names that `group=NAME` takes: our YAML files and those of the user's folder."""
-    folders = [builtin_configs(), *([config_dir] if config_dir else [])]
-    return sorted({file.stem for folder in folders for file in _group_files(folder / group) if _is_file_name(file.stem)})
 
 
 def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> Config:
@@ -73,13 +44,13 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
 
 def _composed(overrides: Sequence[str], config_dir: str | Path | None = None) -> Config:
     """As `compose`, whether or not the data set reads the keys of `PLACE`."""
-    folder = _checked_folder(config_dir)
-    parsed = _parse(overrides)
+    folder = checked_folder(config_dir)
+    parsed = parse(overrides)
     for override in parsed:
-        _check(override, folder)
+        check(override, folder)
         if override.is_sweep_override():
-            hint = _one_value(override) if override.key_or_group in TEXTS else ""
-            raise UsageError(f"'{_echo(override)}' names several values; this command takes one, and `bnexp sweep grid` takes grids.{hint}")
+            hint = as_one_value(override) if override.key_or_group in TEXTS else ""
+            raise UsageError(f"'{echo(override)}' names several values; this command takes one, and `bnexp sweep grid` takes grids.{hint}")
     return _build(parsed, folder, {})
 
 
@@ -90,13 +61,13 @@ def expand(overrides: Sequence[str] = (), config_dir: str | Path | None = None) 
     Raises:
         UsageError: as `compose`; a bad cell is named; or the grid is empty or beyond all measure.
     """
-    folder = _checked_folder(config_dir)
+    folder = checked_folder(config_dir)
     axes: dict[str, list[Override]] = {}  # of a key that is given twice the last counts, as in Hydra
-    for override in _parse(overrides):
-        _check(override, folder)
-        axes[override.key_or_group] = _values(override)
+    for override in parse(overrides):
+        check(override, folder)
+        axes[override.key_or_group] = single_values(override)
         for value in axes[override.key_or_group]:
-            _check(value, folder)
+            check(value, folder)
     check_cells(math.prod(len(values) for values in axes.values()))
     composed: dict[tuple[str, ...], dict[str, Any]] = {}
     configs = [_build(cell, folder, composed) for cell in itertools.product(*axes.values())]
@@ -124,11 +95,11 @@ def given(overrides: Sequence[str]) -> dict[str, bool]:
     Raises:
         UsageError: an override that cannot be parsed, or one that lists paths where its whole text is the path of something.
     """
-    parsed = _parse(overrides)
+    parsed = parse(overrides)
     for override in parsed:
         listed = override.key_or_group == "data.root" and override.is_sweep_override()
-        if listed and os.path.exists(os.path.expanduser(_said(override))):  # noqa: PTH110, PTH111 (Path's own raise errors)
-            raise UsageError(f"'{_echo(override)}' names several paths.{_one_value(override)}")
+        if listed and os.path.exists(os.path.expanduser(said(override))):  # noqa: PTH110, PTH111 (Path's own raise errors)
+            raise UsageError(f"'{echo(override)}' names several paths.{as_one_value(override)}")
     return {override.key_or_group: override.is_sweep_override() for override in parsed}
 
 
@@ -138,41 +109,11 @@ def placement(overrides: Sequence[str]) -> dict[str, Any]:
     Raises:
         UsageError: an override that cannot be parsed, or that names another key: the run has its own config.
     """
-    for override in _parse(overrides):
+    for override in parse(overrides):
         if override.key_or_group not in PLACE:
-            raise UsageError(f"'{_echo(override)}' is too much: a run has its own config, of which only {one_of(PLACE)} can be given anew.")
+            raise UsageError(f"'{echo(override)}' is too much: a run has its own config, of which only {one_of(PLACE)} can be given anew.")
     config = _composed(overrides)
     return {key: getattr(config.data, key.removeprefix("data.")) for key in given(overrides)}
-
-
-def _values(override: Override) -> list[Override]:
-    """The single values of a sweep, each as an override of its own."""
-    if not override.is_sweep_override():
-        return [override]
-    if not override.is_discrete_sweep() or (override.value_type is not None and override.value_type.name == "GLOB_CHOICE_SWEEP"):
-        raise UsageError(f"'{_echo(override)}' is no list of values; write key=a,b,c or key=range(start,stop).")
-    try:
-        texts = list(itertools.islice(override.sweep_string_iterator(), MAX_CELLS + 1))
-    except (ValueError, ArithmeticError):  # range() with a step of 0, or NaN
-        raise UsageError(f"'{_echo(override)}' is no range; write key=range(start,stop) or key=range(start,stop,step).") from None
-    if not texts:
-        raise UsageError(f"'{_echo(override)}' is empty: the grid has no cell.")
-    if len(texts) > MAX_CELLS:
-        raise UsageError(f"'{_echo(override)}' has more than {MAX_CELLS:,} values, the most that a grid may have.")
-    return _parse([f"{override.key_or_group}={text}" for text in texts])
-
-
-def _echo(override: Override) -> str:
-    return short(override.input_line or "")
-
-
-def _said(override: Override) -> str:
-    """The text of its value, as it was typed."""
-    return (override.input_line or "").partition("=")[2]
-
-
-def _one_value(override: Override) -> str:
-    return f" If it is one, with a comma in it, type {typed(override.key_or_group, _said(override))}."
 
 
 def _build(cell: Sequence[Override], folder: Path | None, composed: dict[tuple[str, ...], dict[str, Any]]) -> Config:
@@ -192,137 +133,6 @@ def _build(cell: Sequence[Override], folder: Path | None, composed: dict[tuple[s
             node[last] = override.value()
     _refuse_code(tree)
     return from_mapping(tree)
-
-
-def _parse(overrides: Sequence[str]) -> list[Override]:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    parser = OverridesParser.create()
-    parsed: list[Override] = []
-    for text in overrides:
-        if len(text) > MAX_LETTERS:
-            raise UsageError(f"'{short(text)}' has {len(text):,} characters; {MAX_LETTERS:,} are the most (range() writes long lists).")
-        if "=" not in text and not text.startswith("~"):
-            before = parsed[-1] if parsed and parsed[-1].key_or_group == "data.root" else None
-            hint = f" If it belongs to the path before it, type {typed('data.root', f'{_said(before)} {text}')}." if before else ""
-            raise UsageError(f"'{short(text)}' is not an override; write key=value, for example optim.lr=0.3.{hint}")
-        parsed.append(_parse_one(parser, text))
-    return parsed
-
-
-def _parse_one(parser: OverridesParser, text: str) -> Override:
-    from hydra.errors import HydraException
-
-    key, _, value = text.partition("=")
-    as_it_is = f"{key}={quoted(value)}"
-    try:
-        found = parser.parse_override(text)
-        if key not in TEXTS or found.is_sweep_override() or isinstance(found.value(), str | None):
-            return found
-    except (HydraException, ValueError) as error:  # ValueError: a number of more digits than Python reads
-        if key not in TEXTS:
-            reason = short((str(error).splitlines() or ["syntax error"])[0])
-            spaces = " No space stands around the =." if key != key.strip() else ""
-            raise UsageError(f"'{short(text)}' cannot be read as key=value: {reason}.{spaces}") from None
-    except RecursionError:
-        raise UsageError(f"'{short(text)}' cannot be read: its brackets are nested too deeply.") from None
-    except AttributeError:  # Hydra reads functions and dictionaries with what stands in its asserts
-        if not sys.flags.optimize:
-            raise
-        raise UsageError(
-            f"'{short(text)}' cannot be read by an optimized Python: unset PYTHONOPTIMIZE (or leave out -O), or write all values out."
-        ) from None
-    return parser.parse_override(as_it_is)
-
-
-def _check(override: Override, config_dir: Path | None) -> None:
-    """Our own checks, before Hydra's: the key is one of ours, a group's choice is there, nothing is asked of Hydra itself.
-
-    Raises:
-        UsageError: saying which.
-    """
-    key, text = override.key_or_group, _echo(override)
-    if override.is_delete():
-        raise UsageError(f"'{text}': keys cannot be deleted; set the key to another value instead.")
-    if key.split(".")[0] == "hydra" or key.split("/")[0] == "hydra":
-        raise UsageError(f"'{text}' is refused: Hydra's own settings are not for bnexp's commands.")
-    if override.package is not None:
-        raise UsageError(f"'{text}': packages (@) are not supported; write group=NAME or key=value.")
-    if key in BY_GROUP:
-        said = short((override.input_line or "").partition("=")[2])
-        raise UsageError(f"'{text}' is refused: write {BY_GROUP[key]}={said or 'NAME'}.")
-    if key not in GROUPS:
-        if key in OPTIONS:
-            raise UsageError(f"There is no config key '{key}'. Did you mean the option {OPTIONS[key]} {_said(override) or 'VALUE'}?")
-        check_key(key)
-    if key in GROUPS and not override.is_sweep_override():
-        value, choices = override.value(), group_choices(key, config_dir)
-        if not isinstance(value, str) or value not in choices:
-            known = f"; choose {one_of(choices)}" if choices else f": --config-dir names no folder with {key}/*.yaml"
-            raise UsageError(f"{text} names no {key} config{known}.{did_you_mean(str(value), choices)}")
-
-
-def _checked_folder(config_dir: str | Path | None) -> Path | None:
-    if config_dir is None:
-        return None
-    folder = Path(os.path.realpath(config_dir))  # Path.resolve raises on a loop of links
-    if not os.path.isdir(folder):  # noqa: PTH112 (Path's own raises OSError for a name that is too long)
-        raise UsageError(f"--config-dir {short(str(config_dir), 300)} is not a folder.")
-    if not any((folder / group).is_dir() for group in GROUPS):
-        raise UsageError(f"--config-dir {config_dir} has no folder {one_of(f'{group}/' for group in GROUPS)} with group files.")
-    if (folder / "train.yaml").exists() or (folder / "hydra").exists():
-        raise UsageError(
-            f"--config-dir {config_dir} holds train.yaml or hydra/; it may hold group files, for example experiment/mine.yaml."
-        )
-    for file in (file for group in GROUPS for file in _group_files(folder / group)):
-        _check_file(file, folder)
-    return folder
-
-
-def _check_file(file: Path, folder: Path) -> None:
-    """Refuses what a group file may not do, before Hydra reads it: be large, lead out of the folder, change Hydra's own settings."""
-    text, where = plain_yaml.read_small(file, folder), short(str(file), 200)
-    if re.match(r"\ufeff\s*#\s*@package\b", text):
-        mend = f"sed -i '1s/^\\xEF\\xBB\\xBF//' {shlex.quote(str(file))}"
-        raise UsageError(f"{where} begins with a byte order mark, behind which its `# @package` is not seen; take it away: {mend}")
-    node = plain_yaml.compose(text, where)
-    top = [(key.value, value) for key, value in node.value] if isinstance(node, MappingNode) else []
-    if isinstance(node, MappingNode) and any(key.tag == MERGE for key, _ in node.value):
-        raise UsageError(f"{where} is refused: a merge (<<) at its top could bring in a defaults list; write the keys themselves.")
-    names = [name for name, _ in top if isinstance(name, str)]
-    if re.search(r"^\s*#\s*@package\s+hydra", text, re.MULTILINE) or any(re.match(r"hydra\b", name) for name in names):
-        raise UsageError(f"{where} is refused: Hydra's own settings are not for bnexp's commands.")  # Hydra would drop them in silence
-    for entry in [entry for name, value in top if name == "defaults" and isinstance(value, SequenceNode) for entry in value.value]:
-        _check_default(entry, where)
-
-
-def _check_default(entry: Node, where: str) -> None:
-    """An entry of a file's defaults list names a file of its own group, or one of another's with its group. Hydra would also follow it out
-    of the folder, into files that nobody looked at, and resolve interpolations in it."""
-    if isinstance(entry, MappingNode):
-        pairs = [(key.value, part) for key, value in entry.value for part in (value.value if isinstance(value, SequenceNode) else [value])]
-        fits = all(isinstance(name, str) and DEFAULT_GROUP.fullmatch(name) and _is_file_name(part.value) for name, part in pairs)
-        said = "; ".join(f"{name}: {part.value}" for name, part in pairs)
-    else:
-        said = str(entry.value)
-        group, _, name = said.rpartition("/")
-        fits = _is_file_name(name) and group in ("", *(f"/{known}" for known in GROUPS))
-    if re.search(r"(^|[\s/@])hydra\b", said):
-        raise UsageError(f"{where} is refused: Hydra's own settings are not for bnexp's commands.")
-    if not fits:
-        raise UsageError(
-            f"{where} is refused: '{short(said)}' in its defaults names no file of {one_of(GROUPS)}; write `- NAME`, or "
-            "`- override /data: NAME` and the like."
-        )
-
-
-def _is_file_name(text: object) -> bool:
-    """Whether it can be the name of a group file, without its suffix: letters, digits, dots, underscores and hyphens."""
-    return isinstance(text, str) and FILE_NAME.fullmatch(text) is not None and not text.endswith((".yaml", ".yml"))
-
-
-def _group_files(folder: Path) -> list[Path]:
-    return [file for file in folder.glob("*.yaml") if file.is_file()]
 
 
 def _compose(lines: list[str], config_dir: Path | None) -> dict[str, Any]:

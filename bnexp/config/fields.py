@@ -16,7 +16,6 @@ from difflib import get_close_matches
 from typing import Any, Literal, Union
 
 from bnexp.base.errors import UsageError, did_you_mean, one_of, short
-from bnexp.config.other_names import OTHER_NAMES
 
 
 @dataclass(frozen=True)
@@ -87,6 +86,24 @@ def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from leaves(value, f"{prefix}{item.name}.")
         else:
             yield prefix + item.name, value
+
+
+OTHER_NAMES = {
+    **dict.fromkeys(("learning_rate", "learningrate", "eta"), "optim.lr"),
+    **dict.fromkeys(("batch", "bs", "batches"), "train.batch_size"),
+    **dict.fromkeys(("dataset", "datasets"), "data"),
+    **dict.fromkeys(("optimizer", "optimiser", "opt"), "optim"),
+    **dict.fromkeys(("scheduler", "lr_scheduler"), "optim.schedule"),
+    **dict.fromkeys(("network", "net", "arch", "architecture"), "model"),
+    **dict.fromkeys(("data_dir", "datadir", "path", "dir"), "data.root"),
+    **dict.fromkeys(("num_epochs", "n_epochs", "max_epochs"), "train.epochs"),
+    **dict.fromkeys(("max_steps", "num_steps", "iterations"), "train.steps"),
+    **dict.fromkeys(("wd", "decay", "l2"), "optim.weight_decay"),
+    **dict.fromkeys(("random_seed", "random_state"), "seed"),
+    **dict.fromkeys(("gpu", "cuda"), "device"),
+    **dict.fromkeys(("normalization", "bn", "batch_norm", "batchnorm"), "model.norm"),
+}
+"""What keys and groups are called elsewhere, by the last part of what was typed: no likeness of letters leads from one to the other."""
 
 
 def check_name(name: str, known: Mapping[str, Key]) -> None:

@@ -1,4 +1,5 @@
-"""The cache folder: downloads, decoded images and remembered fingerprints. Deleting it costs time and nothing else."""
+"""Where data lie: data.root as a path, and the cache folder, with downloads, decoded images and remembered fingerprints. Deleting the cache
+costs time and nothing else."""
 
 from __future__ import annotations
 
@@ -15,6 +16,21 @@ from bnexp.base.files import atomic_write
 
 Stamp = tuple[str, int, int]
 """A file's path relative to its data set, its bytes, and its time of change in ns: what tells that it is the same as before."""
+
+
+def user_path(root: str) -> Path:
+    """data.root with a leading ~ or ~user replaced, where there is such a user."""
+    return Path(os.path.expanduser(root))  # noqa: PTH111 (Path's own raises RuntimeError for a user that is not there)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is at `path`; nothing is, where the system refuses a name (one that is too long)."""
+    return os.path.isdir(path)  # noqa: PTH112 (Path's own raises OSError for a name that is too long)
+
+
+def is_there(path: Path) -> bool:
+    """Whether anything is at `path`."""
+    return os.path.exists(path)  # noqa: PTH110 (as above)
 
 
 def cache_home() -> Path:

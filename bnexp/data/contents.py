@@ -9,8 +9,6 @@ from bnexp.base.errors import short
 
 SHOWN = 10
 """Classes that are named; of more, the first ones."""
-FILES = ("folder", "npz")
-"""The sets that are a user's own files."""
 
 
 def contents(name: str, classes: Sequence[str], train: int, val: int, test: int) -> str:

@@ -22,9 +22,8 @@ import numpy as np
 from bnexp.base.errors import DataError, UsageError, short
 from bnexp.config import DataConfig, val_size
 from bnexp.data.arrays import Array, Arrays, Progress, Report, check_memory, human_bytes
-from bnexp.data.cache import Stamp, cache_path, check_unchanged, write_whole
+from bnexp.data.cache import Stamp, cache_path, check_unchanged, is_folder, is_there, user_path, write_whole
 from bnexp.data.parts import PARTS, find_parts
-from bnexp.data.root import is_folder, is_there, user_path
 from bnexp.data.tree import SUFFIXES, Left, count_loose, folders_in, images_below, left_in_words
 
 TEST_SHARE = 0.2

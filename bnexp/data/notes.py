@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from bnexp.base.errors import DataError, short
-from bnexp.config import DataConfig
+from bnexp.config import OWN_FILES, DataConfig
 from bnexp.data.arrays import Arrays
-from bnexp.data.contents import FILES, contents
+from bnexp.data.contents import contents
 
 if TYPE_CHECKING:
     from bnexp.data.dataset import Dataset
@@ -38,7 +38,7 @@ def notes(config: DataConfig, data: Dataset, arrays: Arrays, copies: int) -> Ite
     Args:
         copies: test examples that are also among the training or validation ones.
     """
-    if data.name in FILES:
+    if data.name in OWN_FILES:
         yield contents(data.name, data.classes, len(data.train), len(data.val), len(data.test))
     yield from arrays.notes
     if arrays.y_test is None and arrays.y_val is not None:

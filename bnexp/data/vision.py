@@ -21,8 +21,7 @@ import numpy as np
 from bnexp.base.errors import DataError, UsageError, reason, short
 from bnexp.config import DATASETS
 from bnexp.data.arrays import Array, Arrays, Report, human_bytes
-from bnexp.data.cache import cache_folder
-from bnexp.data.root import is_folder, is_there, user_path
+from bnexp.data.cache import cache_folder, is_folder, is_there, user_path
 from bnexp.data.torchvision_guard import torchvision_datasets
 
 CLASSES = {

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnexp import __version__
+from bnexp.base.dead_processes import flag_name
 from bnexp.base.errors import BnexpError, UsageError, reason, short, shortage
-from bnexp.base.files import flag_name
 from bnexp.base.hardware import on_gpu, visible_gpus
+from bnexp.storage.run import hidden_folder
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -123,7 +124,7 @@ def check_workers(client: Client, runs_dir: Path, addresses: Sequence[str]) -> d
     """What is wrong with each worker: None if it has this version of bnexp and sees the runs folder. One that is gone has no answer."""
     if not addresses:
         return {}
-    token = runs_dir / ".stacks" / flag_name("seen")
+    token = hidden_folder(runs_dir, ".stacks") / flag_name("seen")
     token.touch()
     try:
         answers = client.run(_sees, str(token), workers=list(addresses), on_error="return")

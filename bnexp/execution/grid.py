@@ -14,10 +14,11 @@ from bnexp.base.signals import Stop
 from bnexp.config import Config
 from bnexp.config.cost import Header
 from bnexp.execution.cluster import local_workers
+from bnexp.execution.distribute import drop_left
 from bnexp.execution.identity import identify, with_absolute_root
 from bnexp.execution.launch import Outcome, check_device
 from bnexp.execution.live import Live
-from bnexp.execution.workers import drop_left, run_stacks
+from bnexp.execution.workers import run_stacks
 from bnexp.planning.calibration import Calibrated, StepTimes
 from bnexp.planning.estimate import Estimate, estimate
 from bnexp.planning.plan import StackPlan, check_memory, plan

@@ -9,8 +9,8 @@ from typing import Any
 from bnexp.base.errors import BnexpError, UsageError, refused_as_usage, short
 from bnexp.config import OWN_FILES, READERS, Config, check_fits
 from bnexp.data import fingerprint, header
-from bnexp.data.root import is_there, user_path
-from bnexp.storage.run import Run, refuse_symlinks
+from bnexp.data.cache import is_there, user_path
+from bnexp.storage.run import Run, refuse_symlink
 
 
 def identify(configs: Sequence[Config], runs_dir: Path) -> list[Run]:
@@ -20,7 +20,6 @@ def identify(configs: Sequence[Config], runs_dir: Path) -> list[Run]:
         UsageError: the data are not there, cannot be trained on, or do not fit the config.
         DataError: a file cannot be read.
     """
-    refuse_symlinks(runs_dir)
     data = configs[0].data
     with refused_as_usage():
         if data.name in OWN_FILES:
@@ -30,8 +29,7 @@ def identify(configs: Sequence[Config], runs_dir: Path) -> list[Run]:
         content = fingerprint(data)
     runs = [Run(runs_dir, config.run_id(content)) for config in configs]
     for run in runs:
-        if run.folder.is_symlink():
-            raise UsageError(f"{run.folder} is a link, and bnexp follows none inside a runs folder; remove it, or use another --runs-dir.")
+        refuse_symlink(run.folder)
     return runs
 
 

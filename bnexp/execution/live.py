@@ -18,8 +18,8 @@ from rich.text import Text
 
 from bnexp.base.errors import one_line
 from bnexp.base.sparkline import drawable, sparkline
+from bnexp.execution.stack_events import DONE, Event
 from bnexp.execution.terminal import DRAWS_PER_S, SHOWN, LastingConsole, extend, fitted, watched
-from bnexp.execution.workers import DONE, Event
 from bnexp.planning.plan import StackPlan
 
 LEAST_BAR = 10

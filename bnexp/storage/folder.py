@@ -9,17 +9,13 @@ from typing import Any
 
 from bnexp.base.errors import BnexpError, DataError, UsageError, did_you_mean, short
 from bnexp.base.locks import is_held
-from bnexp.storage.run import Run, is_run_id, refuse_symlinks
+from bnexp.storage.run import Run, is_run_id
 
 
 def list_runs(runs_dir: Path) -> list[Run]:
     """Every run of the folder, oldest first: folders (no links) with a summary or a config, whether they can be read or not.
     A folder whose name no run can have is none.
-
-    Raises:
-        UsageError: as `refuse_symlinks`.
     """
-    refuse_symlinks(runs_dir)
     if not runs_dir.is_dir():
         return []
     found = []
@@ -37,13 +33,11 @@ def find_run(text: str, runs_dir: Path) -> Run:
     """The run that an id, a unique prefix of one, a path or `last` names; an id wins over a path.
 
     Raises:
-        UsageError: none, or more than one, or a folder that is not a run; or the runs folder has links of its own.
+        UsageError: none, or more than one, or a folder that is not a run.
     """
-    refuse_symlinks(runs_dir)
     if _is_there(exact := Run(runs_dir, text)):  # without a look at all the others: a command may name a thousand
         return exact
     if (at_path := _run_at(text)) is not None:
-        refuse_symlinks(at_path.runs_dir)
         return at_path
     runs = list_runs(runs_dir)
     if not runs:
@@ -83,7 +77,6 @@ def _run_at(text: str) -> Run | None:
     run = Run(path.parent, path.name)
     if not is_run_id(run.id):
         raise UsageError(f"{short(text, 300)} is a folder, but not that of a run.")
-    refuse_symlinks(run.runs_dir)
     if path.is_symlink():
         raise UsageError(f"{short(text, 300)} is a link; name the run itself.")
     try:

@@ -16,7 +16,7 @@ from bnexp.base.errors import DataError, UsageError
 from bnexp.base.files import atomic_write, make_folder, null_nonfinite, read_checked_json, write_checked_json, write_json
 from bnexp.base.quoting import command_line
 from bnexp.storage.folder import find_run
-from bnexp.storage.run import Run, is_run_id, refuse_symlinks
+from bnexp.storage.run import Run, hidden_folder, is_run_id
 
 FORMAT = 1
 """Version of members.json and plan.json."""
@@ -31,7 +31,7 @@ class Group:
 
     @property
     def folder(self) -> Path:
-        return self.runs_dir / ".groups" / self.id
+        return hidden_folder(self.runs_dir, ".groups", self.id)
 
     @property
     def plan_json(self) -> Path:
@@ -61,17 +61,11 @@ class Group:
     @property
     def kind(self) -> str:
         """What was asked for: `sweep lr`, `compare`."""
-        try:
-            return str(read_checked_json(self.members_json, FORMAT)["kind"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return ""
+        return str(_stored(self.members_json, "kind") or "")
 
     def arms(self) -> Any:
         """The arms of a comparison as `store_members` got them; None where none are stored."""
-        try:
-            return read_checked_json(self.members_json, FORMAT)["arms"]
-        except (OSError, ValueError, KeyError):
-            return None
+        return _stored(self.members_json, "arms")
 
     def parts(self) -> dict[str, list[Run]]:
         """The runs that are still there, by part.
@@ -89,9 +83,8 @@ class Group:
     def plan(self) -> list[list[str]]:
         """The stacks as they were planned the first time, by run id; none that has a run twice, or without a readable plan."""
         try:
-            stacks = read_checked_json(self.plan_json, FORMAT)["stacks"]
-            found = [[str(name) for name in stack] for stack in stacks]
-        except (OSError, ValueError, KeyError, TypeError):
+            found = [[str(name) for name in stack] for stack in _stored(self.plan_json, "stacks")]
+        except TypeError:  # there is none, or a damaged one
             return []
         return [stack for stack in found if len(set(stack)) == len(stack)]
 
@@ -103,6 +96,14 @@ class Group:
         write_checked_json(self.plan_json, {"stacks": [*stacks, *before]}, FORMAT)
 
 
+def _stored(path: Path, key: str) -> Any:
+    """A value of members.json or plan.json; None where the file is not there, cannot be used, or lacks it."""
+    try:
+        return read_checked_json(path, FORMAT)[key]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
 def group_of(runs: Sequence[Run]) -> Group:
     """The group of exactly these runs."""
     text = "\n".join(sorted(run.id for run in runs))
@@ -111,12 +112,10 @@ def group_of(runs: Sequence[Run]) -> Group:
 
 def find_group(text: str, runs_dir: Path) -> Group | None:
     """The sweep or comparison that an id (8 hex digits), or the path of its folder, names; None where it names none."""
-    refuse_symlinks(runs_dir)
     if re.fullmatch(r"[0-9a-f]{8}", text) and (group := Group(runs_dir, text)).members_json.is_file():
         return group
     path = Path(text)
     if path.parent.name == ".groups" and (path / "members.json").is_file():
-        refuse_symlinks(path.absolute().parent.parent)
         return Group(path.absolute().parent.parent, path.name)
     return None
 
@@ -141,7 +140,7 @@ def find_all(names: Sequence[str], runs_dir: Path) -> list[Run | Group]:
 def law_folder(runs_dir: Path, law: Mapping[str, Any]) -> Path:
     """Where what `bnexp stats` found is stored: the same result has the same folder, on whatever machine."""
     found = {key: value for key, value in law.items() if key != "environment"}
-    return runs_dir / ".groups" / f"stats-{hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:8]}"
+    return hidden_folder(runs_dir, ".groups", f"stats-{hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:8]}")
 
 
 def store(folder: Path, name: str, result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], csv: str = "runs") -> None:

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +31,6 @@ MAX_DIGESTED = 2**34
 """Bytes of a model.pt or metrics.jsonl that is compared with its digest: larger ones than anybody trains here, and a minute's work."""
 DONE = ("finished", "diverged")
 """The statuses of a run that is not trained again."""
-FOLDERS = (".stacks", ".fresh", ".locks", ".groups")
 SUMMARY_KEYS = frozenset(
     (
         *("id", "status", "seed", "config", "budget", "steps", "epochs", "parameters"),
@@ -56,7 +54,7 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        return self.runs_dir / ".fresh" / self.id if self.fresh else self.runs_dir / self.id
+        return hidden_folder(self.runs_dir, ".fresh", self.id) if self.fresh else self.runs_dir / self.id
 
     @property
     def config_yaml(self) -> Path:
@@ -80,7 +78,7 @@ class Run:
 
     @property
     def lock(self) -> Path:
-        return self.runs_dir / ".locks" / f"{self.id}.lock"
+        return hidden_folder(self.runs_dir, ".locks") / f"{self.id}.lock"
 
     @property
     def status(self) -> str | None:
@@ -180,7 +178,7 @@ class Run:
     @property
     def _replaced(self) -> Path:
         """Where a predecessor is while it is deleted."""
-        return self.runs_dir / ".fresh" / f"{self.id}.replaced"
+        return hidden_folder(self.runs_dir, ".fresh", f"{self.id}.replaced")
 
     @property
     def successor(self) -> Run:
@@ -214,15 +212,27 @@ def is_run_id(text: object) -> bool:
     return isinstance(text, str) and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}", text) is not None
 
 
-def refuse_symlinks(runs_dir: Path) -> None:
-    """Raises UsageError where a folder that bnexp keeps inside a runs folder is a link: a stranger's may lead anywhere."""
-    for room in (runs_dir / name for name in FOLDERS):
-        links = [room] if room.is_symlink() else []
-        if not links and room.is_dir() and room.name != ".locks":
-            with os.scandir(room) as entries:
-                links = [Path(entry.path) for entry in entries if entry.is_symlink()]
-        if links:
-            raise UsageError(f"{links[0]} is a link, and bnexp follows none inside a runs folder; remove it, or use another --runs-dir.")
+def hidden_folder(runs_dir: Path, *names: str) -> Path:
+    """The path of a folder that bnexp keeps to itself inside a runs folder, such as RUNS/.groups/<group id>. All paths in one begin here.
+
+    Raises:
+        UsageError: it is a link, or below one: what is written or deleted there could be anybody's.
+    """
+    path = runs_dir
+    for name in names:
+        path = refuse_symlink(path / name)
+    return path
+
+
+def refuse_symlink(path: Path) -> Path:
+    """`path`, which is no link.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if path.is_symlink():
+        raise UsageError(f"{path} is a link, and bnexp follows none inside a runs folder; remove it, or use another --runs-dir.")
+    return path
 
 
 @contextmanager
@@ -235,7 +245,7 @@ def locked(runs: Sequence[Run], waiting: Callable[[str], None] | None, stop: Cal
 
     Raises:
         InWork: another process holds a lock, and there is no waiting.
-        UsageError: as `refuse_symlinks`, for the locks, too.
+        UsageError: a lock, or the folder of the locks, is a link.
         InterruptedError: `stop` said so.
     """
     told: set[str] = set()
@@ -249,8 +259,6 @@ def locked(runs: Sequence[Run], waiting: Callable[[str], None] | None, stop: Cal
         if stop():
             raise InterruptedError
 
-    for runs_dir in {run.runs_dir for run in runs}:
-        refuse_symlinks(runs_dir)
     with ExitStack() as held:
         for run_id, path in sorted({(run.id, run.lock) for run in runs}):  # one order for everybody: no deadlock
             try:

@@ -47,9 +47,11 @@ def share(value: Any, what: str) -> float:
 
 
 def tensor(value: Any, shape: tuple[int | None, ...], dtype: torch.dtype, what: str) -> Tensor:
-    """A tensor of that type and shape, None where any length is right."""
+    """A tensor of that type and shape, None where any length is right, with all its numbers stored."""
     if not isinstance(value, Tensor) or value.dtype != dtype or value.dim() != len(shape):
         raise ValueError(f"{what} is no tensor of {len(shape)} axes of {dtype}")
+    if value.nbytes > value.untyped_storage().nbytes():
+        raise ValueError(f"{what} is larger than what is stored of it")
     if any(known is not None and length != known for length, known in zip(value.shape, shape, strict=True)):
         raise ValueError(f"{what} has the shape {list(value.shape)}")
     return value

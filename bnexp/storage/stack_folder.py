@@ -13,7 +13,7 @@ from bnexp.base.errors import BnexpError, UnreadableError, UsageError, reason
 from bnexp.base.files import make_folder, read_checked_json, write_checked_json
 from bnexp.base.locks import holding
 from bnexp.config import Config, from_mapping, to_mapping
-from bnexp.storage.run import FORMAT, Run, is_run_id, locked, refuse_symlinks
+from bnexp.storage.run import FORMAT, Run, hidden_folder, is_run_id, locked
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class StackFolder:
 
     @property
     def folder(self) -> Path:
-        return self.runs_dir / ".stacks" / self.id
+        return hidden_folder(self.runs_dir, ".stacks", self.id)
 
     @property
     def plan_json(self) -> Path:
@@ -34,7 +34,7 @@ class StackFolder:
     @property
     def lock(self) -> Path:
         """Held for the moment in which any stack's folder gets its plan, or one without is deleted."""
-        return self.runs_dir / ".locks" / "stacks.lock"
+        return hidden_folder(self.runs_dir, ".locks") / "stacks.lock"
 
     def start(self, members: Sequence[Run], configs: Sequence[Config]) -> None:
         """Stores the plan, with the members' configs: a member whose folder was removed is still needed for the others' bits."""
@@ -116,7 +116,6 @@ def drop_spent(runs_dir: Path) -> None:
                     if not any(map(stack.is_needed_by, members)):
                         stack.remove()
             elif not members and not stack.plan_json.exists():
-                refuse_symlinks(runs_dir)
                 with holding(stack.lock, busy):
                     if not stack.plan_json.exists():
                         stack.remove()

@@ -20,7 +20,7 @@ from bnexp.base.network import is_own_name
 from bnexp.base.signals import handle
 from bnexp.storage.folder import list_runs
 from bnexp.storage.group import Group
-from bnexp.storage.run import Run
+from bnexp.storage.run import Run, hidden_folder
 from bnexp.tensorboard.files import PATTERN
 
 HOST = "127.0.0.1"
@@ -89,8 +89,8 @@ def _places(runs_dir: Path, shown: Sequence[Run | Group]) -> Iterator[tuple[str,
     """What TensorBoard is to list: names, and the folders with the event files."""
     if not shown:
         yield from ((run.id, run.folder) for run in list_runs(runs_dir))
-        yield from ((f".fresh/{path.name}", path) for path in _folders(runs_dir / ".fresh"))
-        for path in _folders(runs_dir / ".groups"):
+        yield from ((f".fresh/{path.name}", path) for path in _folders(hidden_folder(runs_dir, ".fresh")))
+        for path in _folders(hidden_folder(runs_dir, ".groups")):
             yield from _means(Group(runs_dir, path.name))
     for item in shown:
         runs = [item] if isinstance(item, Run) else item.members()

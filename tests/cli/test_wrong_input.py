@@ -14,8 +14,9 @@ import pytest
 
 from bnexp.base.errors import UsageError, one_line
 from bnexp.config import MAX_WIDTHS, Config
-from bnexp.config.compose import MAX_LETTERS, compose, expand
+from bnexp.config.compose import compose, expand
 from bnexp.config.cost import least_bytes
+from bnexp.config.overrides import MAX_LETTERS
 from bnexp.data import arrays
 
 SEED = 20_150_211

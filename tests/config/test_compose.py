@@ -12,7 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from bnexp.base.errors import UsageError
 from bnexp.config import DATASETS, MODELS, OPTIMIZERS, Config, keys
-from bnexp.config.compose import builtin_configs, completions, compose, expand, group_choices
+from bnexp.config.compose import completions, compose, expand
+from bnexp.config.group_files import builtin_configs, group_choices
 
 
 def write(folder: Path, **files: str) -> Path:
@@ -268,7 +269,7 @@ HEADER = "# @package _global_\n"
         ("optim:\n  lr: 0.3\n", "experiment/mine.yaml must begin with the line `# @package _global_`"),
         ("", "experiment/mine.yaml must begin with the line `# @package _global_`"),
         (HEADER + "defaults:\n  - mine\n", "experiment=mine nests too deeply; either a file's defaults list leads back to the file"),
-        (HEADER + "seed: &loop [*loop]\n", "experiment/mine.yaml nests too deeply"),
+        (HEADER + "seed: &loop [*loop]\n", "experiment/mine.yaml has the alias *loop"),
         *((HEADER + "data: " + "{a: " * depth + "}" * depth, "experiment/mine.yaml nests too deeply") for depth in (300, 3000)),
         (HEADER + "model:\n  widths: " + "[" * 500 + "]" * 500, "experiment/mine.yaml nests too deeply"),
         (HEADER + "seed: 0x" + "F" * 6000 + "\n", "seed=0x" + "f" * 75 + "... is out of range"),

@@ -16,7 +16,7 @@ from bnexp.config.compose import expand
 from bnexp.config.cost import network_size, stack_seconds
 from bnexp.execution.grid import prepare, train_all
 from bnexp.execution.live import Live, label
-from bnexp.execution.workers import DONE, Event
+from bnexp.execution.stack_events import DONE, Event
 from bnexp.models import build
 from bnexp.planning.estimate import START_S, estimate
 from bnexp.storage.group import find_group, group_of, store, to_csv

@@ -29,8 +29,9 @@ from bnexp.config.compose import expand
 from bnexp.execution.grid import prepare, train_all
 from bnexp.execution.launch import launch
 from bnexp.execution.live import Live, label
+from bnexp.execution.stack_events import DONE, Event
 from bnexp.execution.terminal import POINTS, SHOWN, RunEvaluation, StackEvaluation, Terminal, extend, fitted
-from bnexp.execution.workers import DONE, Event, run_stacks
+from bnexp.execution.workers import run_stacks
 from bnexp.storage.folder import list_runs
 
 TINY = ["model.widths=[4,4]", "train.steps=24", "train.eval_every=8"]

@@ -12,7 +12,8 @@ from bnexp.base.errors import Interrupted, UsageError
 from bnexp.base.signals import Stop
 from bnexp.config.compose import expand
 from bnexp.execution.identity import identify
-from bnexp.execution.workers import Event, run_stacks
+from bnexp.execution.stack_events import Event
+from bnexp.execution.workers import run_stacks
 from bnexp.planning.plan import StackPlan, plan
 from bnexp.storage.folder import list_runs
 from bnexp.storage.run import Run

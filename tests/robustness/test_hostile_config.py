@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import faults_hostile
@@ -13,7 +12,8 @@ from faults_hostile import SECRET, Payload, Place
 
 from bnexp.base.errors import DataError, UsageError
 from bnexp.config import Config, plain_yaml
-from bnexp.config.compose import compose, group_choices
+from bnexp.config.compose import compose
+from bnexp.config.group_files import group_choices
 from bnexp.storage.run import Run
 
 PAYLOADS = faults_hostile_config.payloads()
@@ -50,7 +50,7 @@ def test_the_check_sees_what_it_should() -> None:
     assert (found.tried, found.executed, len(found.violations)) == (2, 0, 2)
 
 
-def test_links_and_aliases_that_harm_nobody_are_taken(tmp_path: Path) -> None:
+def test_links_and_anchors_that_harm_nobody_are_taken(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     (mine / "experiment").mkdir(parents=True)
     (mine / "shared").mkdir()
@@ -74,23 +74,20 @@ def test_a_name_that_hydra_would_resolve_is_no_choice(tmp_path: Path) -> None:
 
 
 def test_bounded_yaml(tmp_path: Path) -> None:
-    node = plain_yaml.compose("a: [1, 2]\nb: {c: d}\n", "x")
+    node = plain_yaml.nodes("a: [1, 2]\nb: {c: d}\n", "x")
     assert node is not None
-    assert plain_yaml.compose("", "x") is None
-    assert plain_yaml.compose("[", "x") is None
+    assert plain_yaml.nodes("", "x") is None
+    assert plain_yaml.nodes("[", "x") is None
+    with pytest.raises(UsageError, match=r"the alias \*a"):
+        plain_yaml.nodes("a: &a 1\nb: *a", "x")
     just, over = "[" + "1," * (plain_yaml.MAX_VALUES - 1) + "]", "[" + "1," * plain_yaml.MAX_VALUES + "]"
-    assert plain_yaml.compose(just, "x") is not None
+    assert plain_yaml.nodes(just, "x") is not None
     with pytest.raises(UsageError, match="more than 5,000 values"):
-        plain_yaml.compose(over, "x")
+        plain_yaml.nodes(over, "x")
     deep = plain_yaml.MAX_DEPTH
-    assert plain_yaml.compose("[" * deep + "]" * deep, "x") is not None
+    assert plain_yaml.nodes("[" * deep + "]" * deep, "x") is not None
     with pytest.raises(UsageError, match="nests too deeply"):
-        plain_yaml.compose("[" * (deep + 1) + "]" * (deep + 1), "x")
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(UsageError, match="is no file"):  # and nobody waits for a writer
-        plain_yaml.read_small(tmp_path / "pipe", tmp_path)
-    with pytest.raises(UsageError, match="cannot be read"):
-        plain_yaml.read_small(tmp_path / "nothing", tmp_path)
+        plain_yaml.nodes("[" * (deep + 1) + "]" * (deep + 1), "x")
 
 
 @pytest.mark.parametrize("bomb", [faults_hostile_texts.BOMB, faults_hostile_texts.MERGES], ids=["aliases", "merges"])
@@ -100,7 +97,7 @@ def test_a_runs_config_that_unfolds_without_end(bomb: str, tmp_path: Path) -> No
     run.start(Config())
     assert run.config() == Config()
     run.config_yaml.write_text(bomb)
-    with pytest.raises(DataError, match=r"config\.yaml cannot be used: it has more than 5,000 values"):
+    with pytest.raises(DataError, match=r"config\.yaml cannot be used: it has the alias"):
         run.config()
     run.config_yaml.write_bytes(b"name: \xff")
     with pytest.raises(DataError, match="utf-8"):

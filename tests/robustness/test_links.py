@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import pytest
 from support import bn_in
 from test_damage import is_told
 
+from bnexp.base.errors import UsageError
 from bnexp.base.files import cut_file, open_log, read_checked_json, write_checked_json
 from bnexp.base.locks import holding, is_held
 from bnexp.storage.folder import list_runs, rows_of
+from bnexp.storage.group import group_of
 from bnexp.storage.run import Run, locked
+from bnexp.storage.stack_folder import stack_of
 
 TINY = ["data.subset=100", "train.batch_size=16", "train.steps=8", "train.checkpoint_every=2", "model.widths=[4]"]
 
@@ -151,10 +155,19 @@ def test_a_killed_run_whose_lock_is_in_a_backup_is_not_running(run: Run, tmp_pat
         assert rows_of([run])[0]["status"] == "running"
 
 
-def test_a_comparison_of_runs_that_are_there_writes_nothing_where_a_room_leads(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [".groups", ".stacks", ".fresh", ".locks"])
+def test_nothing_is_written_where_a_folder_of_ours_leads(run: Run, tmp_path: Path, name: str) -> None:
     (outside := tmp_path / "outside").mkdir()
-    (run.runs_dir / ".groups").symlink_to(outside)
-    result = bn_in(run.runs_dir, "compare", run.id, str(run.folder), code=None)
-    assert result.exit_code == 2
-    assert ".groups is a link" in result.stderr
+    shutil.rmtree(run.runs_dir / name, ignore_errors=True)
+    (run.runs_dir / name).symlink_to(outside)
+    for write in (
+        lambda: group_of([run]).store_members("compare", {"": [run]}),
+        lambda: stack_of([run]).start([run], [run.config()]),
+        lambda: run.successor.start(run.config()),
+        lambda: run.lock.touch(),
+    ):
+        with suppress(UsageError):
+            write()
     assert list(outside.iterdir()) == []
+    result = bn_in(run.runs_dir, "train", *TINY, "--fresh", code=None)
+    assert (f"{name} is a link" in result.stderr) == (result.exit_code == 2) == (name != ".groups")

@@ -1,0 +1,100 @@
+"""One stack as a worker trains it: how it ended is an answer, and its progress is passed on as events to whoever shows it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from bnexp.base.errors import Interrupted, failure
+from bnexp.base.signals import Stop
+from bnexp.execution.launch import work
+from bnexp.execution.terminal import StackEvaluation
+from bnexp.planning.plan import StackPlan
+from bnexp.storage.run import InWork
+
+DONE, INTERRUPTED, HELD = "done", "interrupted", "held"
+"""How a stack ended, unless it failed; held: another process works on one of its runs, and the others need not wait for that."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a worker tells of its stack: `done` of `total` steps, and how it does; `message` is something to say."""
+
+    stack: str
+    done: int
+    total: int
+    best_accuracy: float | None = None
+    images_per_s: float | None = None
+    message: str | None = None
+    val_loss: float | None = None
+    """Mean over the runs that have a finite one."""
+    reached: int | None = None
+    diverged: int | None = None
+    """How many runs have reached the target, or diverged."""
+
+
+Tell = Callable[[Event], None]
+Answer = tuple[str, frozenset[str]]
+"""How a stack ended, and the ids of the runs that were trained."""
+
+
+class EventTerminal:
+    """The terminal of a stack that somebody else shows: it passes its progress on."""
+
+    def __init__(self, planned: StackPlan, tell: Tell) -> None:
+        self._stack, self._tell = planned.folder.id, tell
+        self._total, self._done, self._told_at = 0, 0, 0.0
+        self._best: float | None = None
+        self._look: StackEvaluation | None = None
+
+    def say(self, message: str) -> None:
+        self._tell(Event(self._stack, self._done, self._total, message=message))
+
+    def note(self, message: str) -> None:
+        """The main process read the same data, and said it."""
+
+    def begin(self, title: str, total: int, done: int = 0) -> None:
+        self._total, self._done = total, done
+
+    def due(self) -> bool:
+        return time.perf_counter() - self._told_at > 0.5
+
+    def advance(self, done: int, info: str, best_accuracy: float | None = None, images_per_s: float | None = None) -> None:
+        self._done, self._told_at, self._best = done, time.perf_counter(), best_accuracy
+        look, self._look = self._look, None
+        found = Event(self._stack, done, self._total, best_accuracy, images_per_s)
+        if look is not None:
+            loss = look.val_loss if math.isfinite(look.val_loss) else None
+            found = replace(found, val_loss=loss, reached=look.reached, diverged=look.diverged)
+        self._tell(found)
+
+    def looked(self, look: StackEvaluation) -> None:
+        """Kept until there is something to tell anyway: evaluations come often, and the main process hears of many stacks."""
+        self._look = look
+        known = [run.val_accuracy for run in look.runs if run.diverged_at_step is None]
+        self._best = max([*known, *([] if self._best is None else [self._best])], default=None)
+
+    def line(self, message: str) -> None:
+        """What is said at each evaluation is too much for many stacks."""
+
+    def end(self) -> None:
+        """Tells what the last evaluation found; the main process sees the end of the task."""
+        if self._look is not None:
+            self.advance(self._look.step, "", self._best)
+
+
+def train(planned: StackPlan, terminal: EventTerminal, stop: Stop, wait: bool) -> Answer:
+    """Trains a stack. A failure is an answer here: the other stacks go on.
+
+    One thread wherever it runs, so that the bits do not depend on the number of workers, and nobody waits for a busy core.
+    """
+    try:
+        return DONE, frozenset(work(planned, terminal, stop, quiet=True, threads=1, wait=wait))
+    except Interrupted:
+        return INTERRUPTED, frozenset()
+    except InWork:
+        return HELD, frozenset()
+    except Exception as error:
+        return failure(error), frozenset()
