@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import math
 
-from bnexp.config import LIGHT, NORM_KEYS, SAMPLED, Config, map_sizes
+from bnexp.config import LIGHT, SAMPLED, Config, map_sizes
+from bnexp.norms import NO_NORM
 
 Header = tuple[tuple[int, ...], int, int]
 """What a data set's header says: shape [C, *map], training images (validation left out), classes."""
@@ -68,7 +69,7 @@ def least_bytes(config: Config, header: Header, width: int) -> int:
     shape, train, _ = header
     states = 2 if config.optim.name in ("adam", "adamw") else int(config.optim.momentum > 0)
     weights = 4 * (2 + states) * network_size(config, header)[1]
-    kept, size = 2 if NORM_KEYS[config.model.norm] else 1, 2 if config.precision == "bf16" else 4
+    kept, size = 1 if config.model.norm == NO_NORM else 2, 2 if config.precision == "bf16" else 4
     if config.model.name == "mlp":
         numbers = sum(config.model.widths)
     else:

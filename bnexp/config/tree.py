@@ -17,16 +17,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bnexp.base.errors import UsageError
+from bnexp.base.errors import UsageError, one_of
 from bnexp.config.fields import Key, build, check_name, check_range, key, keys_of, leaves, show
+from bnexp.norms import NO_NORM, NORMS
 
 RESULTS_VERSION = 4
 """Part of every run's id. Bump it when a change of code alters numbers (the golden-loss test says when) or what is recorded."""
 
-BN_KEYS = ("bn_momentum", "bn_eps", "bn_affine")
-NORM_KEYS: Mapping[str, tuple[str, ...]] = {"batch": BN_KEYS, "none": (), "noisy": BN_KEYS, "frozen": (*BN_KEYS, "bn_freeze_at")}
-"""Every norm, with those keys under `model` that it reads beside others. Those that read any normalize with batch statistics."""
-NORMS = tuple(NORM_KEYS)
 PLACEMENTS = ("conv-norm-relu", "norm-conv-relu", "conv-relu-norm")
 MODELS = ("blocknet", "mlp")
 ACTIVATIONS = ("relu", "sigmoid")
@@ -112,8 +109,8 @@ class ModelConfig:
     norm: str = key(
         "normalization layer",
         "batch",
-        choices=NORMS,
-        meant={"bn": "batch", "batchnorm": "batch", **dict.fromkeys(("off", "no", "false", "null"), "none")},
+        choices=tuple(NORMS),
+        meant={"bn": "batch", "batchnorm": "batch", **dict.fromkeys(("off", "no", "false", "null"), NO_NORM)},
     )
     placement: str = key("order of convolution (mlp: linear layer), norm and ReLU", "conv-norm-relu", choices=PLACEMENTS)
     activation: str = key("nonlinearity of the mlp; blocknet is always relu", "relu", choices=ACTIVATIONS)
@@ -236,8 +233,9 @@ class Config:
             raise UsageError(f"model.widths has {len(self.model.widths):,} entries; {MAX_WIDTHS} are the most.")
         if self.model.name == "blocknet" and self.model.activation != "relu":
             raise UsageError(f"model.activation={self.model.activation} needs model=mlp; blocknet is always relu.")
-        if self.compile and self.model.norm in ("noisy", "frozen"):
-            raise UsageError(f"compile=true needs model.norm=batch or none: a step of {self.model.norm} differs from the one before.")
+        if self.compile and not NORMS[self.model.norm].steady:
+            steady = one_of(name for name, norm in NORMS.items() if norm.steady)
+            raise UsageError(f"compile=true needs model.norm={steady}: a step of {self.model.norm} differs from the one before.")
         if self.optim.nesterov and (self.optim.name != "sgd" or self.optim.momentum == 0):
             raise UsageError("optim.nesterov=true needs optim.name=sgd and optim.momentum above 0.")
         if self.train.steps is not None and self.optim.warmup_steps >= self.train.steps:
@@ -305,12 +303,14 @@ KEYS: Mapping[str, Key] = keys_of(Config)
 NOT_HASHED = frozenset(("name", "device", "threads", "data.root", "data.follow_links", "train.checkpoint_every"))
 """Keys that change no result; the content of the user's own data is part of the recipe, and not where it lies."""
 
+
+def _norm_reads(name: str, config: Config) -> bool:
+    return name in NORMS[config.model.norm].keys
+
+
 USED_WHEN: Mapping[str, Callable[[Config], bool]] = {
     "data.image_size": lambda config: config.data.name == "folder",
-    "model.bn_momentum": lambda config: "bn_momentum" in NORM_KEYS[config.model.norm],
-    "model.bn_eps": lambda config: "bn_eps" in NORM_KEYS[config.model.norm],
-    "model.bn_affine": lambda config: "bn_affine" in NORM_KEYS[config.model.norm],
-    "model.bn_freeze_at": lambda config: "bn_freeze_at" in NORM_KEYS[config.model.norm],
+    **{f"model.{name}": functools.partial(_norm_reads, name) for name in sorted({name for norm in NORMS.values() for name in norm.keys})},
     "metrics.every": lambda config: not set(config.metrics.on).isdisjoint(LIGHT),
     "metrics.log_spaced": lambda config: not set(config.metrics.on).isdisjoint(SAMPLED),
     "metrics.probe": lambda config: not set(config.metrics.on) <= {"ics", "landscape", "test_curve"},
@@ -368,7 +368,7 @@ def check_fits(config: Config, shape: tuple[int, ...], train: int, classes: int)
         raise UsageError("The data have too few training examples to train and to validate on.")
     if batch > train:
         raise UsageError(f"train.batch_size={batch} is larger than the {train} training images (after validation); use at most {train}.")
-    if NORM_KEYS[config.model.norm] and batch == 1:
+    if NORMS[config.model.norm].batch_statistics and batch == 1:
         last = () if config.model.name == "mlp" else map_sizes(spatial, len(config.model.widths))[-1]
         if math.prod(last) == 1:
             where = "fully connected layers" if config.model.name == "mlp" else f"maps of {'x'.join(map(str, last))}"
@@ -382,7 +382,7 @@ def check_fits(config: Config, shape: tuple[int, ...], train: int, classes: int)
             f"optim.warmup_steps={config.optim.warmup_steps} leaves nothing of the {steps} step{'s' * (steps != 1)} of the budget for the "
             "schedule; lower it, or train longer."
         )
-    if config.model.norm == "frozen":
+    if NORMS[config.model.norm].freezes:
         freeze_at = config.model.bn_freeze_at or max(1, steps // 2)
         if freeze_at >= steps:
             raise UsageError(

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnexp.base.seeds import derive
 from bnexp.data import Dataset
@@ -27,6 +26,8 @@ from bnexp.evaluate import training_inputs
 from bnexp.metrics import batch_law
 from bnexp.metrics.network_copy import NetworkCopy
 from bnexp.metrics.probe import Layout, image_moments, layout_of
+from bnexp.norms import NORMS
+from bnexp.norms.modules import draw_noise_anew
 
 BATCHES = 16
 """They make Var[mu_B] of a layer good to 15 to 20 %, and 35 % at the first layer of the digits network, whose channels are few and alike;
@@ -82,13 +83,13 @@ def draw(twin: NetworkCopy, data: Dataset, size: int, count: int, seed: int) -> 
         at = image_moments(sites, twin.runs)
         from_mean_NRT = at.image_mean_NRT - at.mean_RT
         found.append((at.mean_RT, at.var_RT, from_mean_NRT.square().mean(0), from_mean_NRT.abs().amax(0)))
-        twin.draw_noise_anew()
+        draw_noise_anew(twin.network)
     return Draws(layout_of(twin.layer_map.hidden, sites, twin.runs), size, *(torch.stack(parts) for parts in zip(*found, strict=True)))
 
 
 def measure(twin: NetworkCopy, data: Dataset, step: int) -> dict[str, Tensor]:
     """`batch_stats/<layer>/<what>` -> [R], from batches of this step's own."""
-    if not any(isinstance(module, _BatchNorm) for module in twin.layer_map.chain):
+    if not NORMS[twin.config.model.norm].batch_statistics:
         return {}
     draws = draw(twin, data, twin.config.train.batch_size, BATCHES, derive(0, "batch noise", step))
     layout, s2_RT = draws.layout, draws.s2_RT

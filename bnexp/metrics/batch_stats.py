@@ -32,7 +32,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnexp.metrics import batch_law
 from bnexp.metrics.probe import ProbePass
-from bnexp.models import FrozenBatchNorm, layer_map, runs_in
+from bnexp.models import layer_map, runs_in
+from bnexp.norms.modules import is_frozen
 
 NAME = "batch_stats"
 
@@ -64,7 +65,7 @@ def _normalized(seen: ProbePass) -> dict[str, Tensor]:
         return found
     gamma_RT, beta_RT = (_side_by_side([_affine(norm, what) for norm in norms], seen.runs) for what in ("weight", "bias"))
     at, layout, s2 = seen.output_moments, seen.site_layout, seen.site_moments.var_RT
-    frozen = all(isinstance(norm, FrozenBatchNorm) and norm.frozen for norm in norms)
+    frozen = all(map(is_frozen, norms))
     variance = _side_by_side([norm.running_var for norm in norms if norm.running_var is not None], seen.runs) if frozen else s2
     values = {
         "xhat_mean": ((at.mean_RT - beta_RT) / gamma_RT).abs(),

@@ -23,7 +23,8 @@ from bnexp.metrics.network_copy import NetworkCopy
 from bnexp.metrics.probe import ProbePass, look
 from bnexp.metrics.sample import Sample
 from bnexp.metrics.schedule import sampled_steps
-from bnexp.models import FrozenBatchNorm, layer_map, runs_in
+from bnexp.models import layer_map, runs_in
+from bnexp.norms.modules import batches_tracked
 from bnexp.storage.saved_state import group, whole
 
 PROBE_METRICS: Mapping[str, Callable[[ProbePass], dict[str, Tensor]]] = {
@@ -113,7 +114,7 @@ class Observer:
                 step=step,
                 lr_R=lr_R,
                 batch_size=self.config.train.batch_size,
-                batches=tracked(self.network, step),
+                batches=batches_tracked(self.network, step),
                 step_gradients=self._step_gradients(),
                 back=step == 0 and "gradients" in self.on,
             )
@@ -203,8 +204,3 @@ class Observer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.drift.load_state_dict(state["drift"], self.data.train.x.device)
         self.looked_at = state["looked_at"]
-
-
-def tracked(network: nn.Module, step: int) -> int:
-    """How many batches a run's running statistics had seen after its `step`: all, unless they were frozen before."""
-    return min([step, *(layer.batches for layer in network.modules() if isinstance(layer, FrozenBatchNorm))])

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from bnexp import config as c
 from bnexp.config import DATASETS, Config, from_mapping, keys, to_mapping
+from bnexp.norms import NORMS
 from bnexp.storage.run import to_yaml
 
 OTHER: dict[str, Any] = {
@@ -65,7 +66,7 @@ def test_keys_without_effect_are_not_hashed(beside: dict[str, Any]) -> None:
 
 
 def test_what_a_norm_reads_is_known_of_every_norm() -> None:
-    assert set().union(*c.NORM_KEYS.values()) == {key.removeprefix("model.") for key in c.USED_WHEN if key.startswith("model.")}
+    assert {f"model.{key}" for norm in NORMS.values() for key in norm.keys} == {key for key in c.USED_WHEN if key.startswith("model.")}
     assert set(c.USED_WHEN) | c.NOT_HASHED <= set(keys())
 
 
@@ -162,7 +163,7 @@ def configs(draw: st.DrawFn) -> Config:
         "model": {
             "name": "mlp" if mlp else "blocknet",
             "widths": draw(st.lists(st.integers(1, 4096), min_size=1, max_size=5)),
-            "norm": draw(st.sampled_from(c.NORMS)),
+            "norm": draw(st.sampled_from(tuple(NORMS))),
             "placement": draw(st.sampled_from(c.PLACEMENTS)),
             "activation": draw(st.sampled_from(c.ACTIVATIONS)) if mlp else "relu",
             "bn_momentum": draw(st.floats(0, 1)),

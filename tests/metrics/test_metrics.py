@@ -10,11 +10,12 @@ import torch
 from support import Tiny
 from torch import Tensor
 
-from bnexp.config import LIGHT, METRICS, NORMS, SAMPLED, Config, MetricsConfig, from_mapping
+from bnexp.config import LIGHT, METRICS, SAMPLED, Config, MetricsConfig, from_mapping
 from bnexp.data import Dataset
 from bnexp.metrics import PROBE_METRICS, Measured, Observer, batch_noise
 from bnexp.metrics import SAMPLED as REGISTRY
 from bnexp.metrics.schedule import MAX_SAMPLES, log_spaced, sampled_steps
+from bnexp.norms import NORMS
 from bnexp.training.fit import fit
 from bnexp.training.stack import Stack
 
