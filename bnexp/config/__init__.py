@@ -1,43 +1,42 @@
 """The typed config: its tree with its checks, its keys, what a config costs, and how Hydra composes it."""
 
-from bnexp.config.tree import (
+from bnexp.config.choices import (
     ACTIVATIONS,
     AUGMENTATIONS,
     DATASETS,
-    KEYS,
-    LIGHT,
-    MAX_THREADS,
-    MAX_WIDTHS,
-    METRICS,
+    EMBEDDED,
     MODELS,
-    NOT_HASHED,
     OPTIMIZERS,
     OWN_FILES,
     PLACEMENTS,
     READERS,
-    RESULTS_VERSION,
-    SAMPLED,
     SCHEDULES,
+)
+from bnexp.config.fits import check_fits, map_sizes, val_size
+from bnexp.config.metrics import LIGHT, METRICS, SAMPLED, MetricsConfig
+from bnexp.config.tree import (
+    KEYS,
+    MAX_THREADS,
+    MAX_WIDTHS,
+    NOT_HASHED,
+    RESULTS_VERSION,
     USED_WHEN,
     Config,
     DataConfig,
-    MetricsConfig,
     ModelConfig,
     OptimConfig,
     TrainConfig,
-    check_fits,
     check_key,
     from_mapping,
     keys,
-    map_sizes,
     to_mapping,
-    val_size,
 )
 
 __all__ = [
     "ACTIVATIONS",
     "AUGMENTATIONS",
     "DATASETS",
+    "EMBEDDED",
     "KEYS",
     "LIGHT",
     "MAX_THREADS",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 
-from bnexp.config import LIGHT, SAMPLED, Config, map_sizes
+from bnexp.config import LIGHT, MODELS, SAMPLED, Config, map_sizes
 from bnexp.norms import NO_NORM
 
 Header = tuple[tuple[int, ...], int, int]
@@ -46,7 +46,7 @@ def network_size(config: Config, header: Header) -> tuple[float, float]:
     """Multiply-adds of one image's forward pass (but for a convolutional network's head), and the number of weights."""
     shape, _, classes = header
     widths = config.model.widths
-    if config.model.name == "mlp":
+    if not MODELS[config.model.name].convolutional:
         sizes = [math.prod(shape), *widths, classes]
         weights = float(sum(a * b for a, b in itertools.pairwise(sizes)))
         return weights, weights
@@ -59,7 +59,7 @@ def network_size(config: Config, header: Header) -> tuple[float, float]:
 
 def activation_bytes(config: Config, shape: tuple[int, ...]) -> int:
     """Bytes of one image's activations in the first layer, or of the image where that is more."""
-    width = config.model.widths[0] * (math.prod(shape[1:]) if config.model.name == "blocknet" else 1)
+    width = config.model.widths[0] * (math.prod(shape[1:]) if MODELS[config.model.name].convolutional else 1)
     return 4 * max(math.prod(shape), width)
 
 
@@ -70,7 +70,7 @@ def least_bytes(config: Config, header: Header, width: int) -> int:
     states = 2 if config.optim.name in ("adam", "adamw") else int(config.optim.momentum > 0)
     weights = 4 * (2 + states) * network_size(config, header)[1]
     kept, size = 1 if config.model.norm == NO_NORM else 2, 2 if config.precision == "bf16" else 4
-    if config.model.name == "mlp":
+    if not MODELS[config.model.name].convolutional:
         numbers = sum(config.model.widths)
     else:
         maps = map_sizes(shape[1:], len(config.model.widths))

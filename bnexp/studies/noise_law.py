@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from bnexp.base.errors import DataError, UsageError
 from bnexp.base.files import null_nonfinite
 from bnexp.base.seeds import derive
-from bnexp.config import Config, check_fits, map_sizes, to_mapping
+from bnexp.config import MODELS, Config, check_fits, map_sizes, to_mapping
 from bnexp.data import Dataset
 from bnexp.evaluate import evaluation_batch, precise_statistics, shared_inputs, train_part, using
 from bnexp.execution.job import load_data
@@ -121,7 +121,7 @@ def check_sizes(asked: Sequence[int] | None, data: Dataset, config: Config, mode
     """
     if mode == "frozen":
         return asked or BATCH_SIZES
-    last = () if config.model.name == "mlp" else map_sizes(data.shape[1:], len(config.model.widths))[-1]
+    last = map_sizes(data.shape[1:], len(config.model.widths))[-1] if MODELS[config.model.name].convolutional else ()
     least = 2 if NORMS[config.model.norm].batch_statistics and math.prod(last) == 1 else 1
     images = len(data.train)
     if asked is None:

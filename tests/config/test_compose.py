@@ -148,7 +148,7 @@ def test_data_of_the_user_need_a_root(name: str) -> None:
     assert compose([f"data={name}", "data.root=here"]).data.name == name
 
 
-@pytest.mark.parametrize(("group", "names"), [("data", tuple(DATASETS)), ("model", MODELS), ("optim", OPTIMIZERS)])
+@pytest.mark.parametrize(("group", "names"), [("data", tuple(DATASETS)), ("model", tuple(MODELS)), ("optim", OPTIMIZERS)])
 def test_the_files_are_the_choices_of_the_config(group: str, names: tuple[str, ...]) -> None:
     assert group_choices(group) == sorted(names)
     for name in names:

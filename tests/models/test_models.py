@@ -31,7 +31,7 @@ def weights(network: nn.Module) -> list[Tensor]:
 
 
 def test_the_registries_have_the_names_of_the_config() -> None:
-    assert tuple(MODELS) == names.MODELS
+    assert tuple(MODELS) == tuple(names.MODELS)
     assert tuple(ACTIVATIONS) == names.ACTIVATIONS
 
 
