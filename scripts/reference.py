@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from bnexp.config import DATASETS, LIGHT, SAMPLED
+from bnexp.config import DATASETS, PROBED, SAMPLED, MetricsConfig
 from bnexp.metrics import METRICS
 from bnexp.norms import NORMS
 
@@ -48,8 +48,9 @@ def files() -> Iterator[tuple[Path, str]]:
         yield path, before + "".join(tables)
     for name in DATASETS:
         yield ROOT / f"configs/data/{name}.yaml", f"name: {name}\n"
-    yield ROOT / "configs/metrics/off.yaml", "".join(f"{name}: false\n" for name in LIGHT)
-    yield ROOT / "configs/metrics/full.yaml", "".join(f"{name}: true\n" for name in SAMPLED)
+    on = MetricsConfig().on
+    yield ROOT / "configs/metrics/off.yaml", "".join(f"{name}: false\n" for name in on)
+    yield ROOT / "configs/metrics/full.yaml", "".join(f"{name}: true\n" for name in (*PROBED, *SAMPLED) if name not in on)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from bnexp.config.choices import (
     SCHEDULES,
 )
 from bnexp.config.fits import check_fits, map_sizes, val_size
-from bnexp.config.metrics import LIGHT, METRICS, SAMPLED, MetricsConfig
+from bnexp.config.metrics import METRICS, PROBED, SAMPLED, MetricsConfig
 from bnexp.config.tree import (
     KEYS,
     MAX_THREADS,
@@ -38,7 +38,6 @@ __all__ = [
     "DATASETS",
     "EMBEDDED",
     "KEYS",
-    "LIGHT",
     "MAX_THREADS",
     "MAX_WIDTHS",
     "METRICS",
@@ -47,6 +46,7 @@ __all__ = [
     "OPTIMIZERS",
     "OWN_FILES",
     "PLACEMENTS",
+    "PROBED",
     "READERS",
     "RESULTS_VERSION",
     "SAMPLED",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 
-from bnexp.config import LIGHT, MODELS, SAMPLED, Config, map_sizes
+from bnexp.config import MODELS, PROBED, SAMPLED, Config, map_sizes
 from bnexp.norms import NO_NORM
 
 Header = tuple[tuple[int, ...], int, int]
@@ -87,4 +87,4 @@ def run_bytes(config: Config, header: Header) -> int:
 
 def _looked(config: Config) -> float:
     """How many of the five metrics of one pass are on, as a share."""
-    return sum(name in LIGHT for name in config.metrics.on) / len(LIGHT)
+    return sum(name in PROBED for name in config.metrics.on) / len(PROBED)

@@ -7,11 +7,11 @@ from typing import Literal
 
 from bnexp.config.fields import key
 
-LIGHT = ("percentiles", "drift", "batch_stats", "relu_balance", "gradients")
-"""The metrics that one pass over the probe batch feeds: the preset `light`. `metrics.every` says when."""
+PROBED = ("percentiles", "drift", "batch_stats", "relu_balance", "gradients")
+"""The metrics that one pass over the probe batch feeds; those that are on by default are the preset `light`. `metrics.every` says when."""
 SAMPLED = ("ics", "landscape", "sharpness", "noise_scale")
 """The metrics that take several passes a time: `metrics.log_spaced` says when."""
-METRICS = (*LIGHT, *SAMPLED, "test_curve")
+METRICS = (*PROBED, *SAMPLED, "test_curve")
 """Every metric: what `metrics.NAME=true` logs."""
 
 

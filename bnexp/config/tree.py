@@ -31,7 +31,7 @@ from bnexp.config.choices import (
 )
 from bnexp.config.fields import Key, build, check_name, check_range, key, keys_of, leaves, show
 from bnexp.config.fits import check_fits, check_root, val_size
-from bnexp.config.metrics import LIGHT, SAMPLED, MetricsConfig
+from bnexp.config.metrics import PROBED, SAMPLED, MetricsConfig
 from bnexp.norms import NO_NORM, NORMS
 
 RESULTS_VERSION = 4
@@ -247,7 +247,7 @@ def _norm_reads(name: str, config: Config) -> bool:
 USED_WHEN: Mapping[str, Callable[[Config], bool]] = {
     "data.image_size": lambda config: config.data.name == "folder",
     **{f"model.{name}": functools.partial(_norm_reads, name) for name in sorted({name for norm in NORMS.values() for name in norm.keys})},
-    "metrics.every": lambda config: not set(config.metrics.on).isdisjoint(LIGHT),
+    "metrics.every": lambda config: not set(config.metrics.on).isdisjoint(PROBED),
     "metrics.log_spaced": lambda config: not set(config.metrics.on).isdisjoint(SAMPLED),
     "metrics.probe": lambda config: not set(config.metrics.on) <= {"ics", "landscape", "test_curve"},
     "optim.beta2": lambda config: config.optim.name in ("adam", "adamw"),

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from bnexp.base.seeds import derive
-from bnexp.config import LIGHT, Config
 from bnexp.config import METRICS as NAMES
+from bnexp.config import PROBED, Config
 from bnexp.data import Dataset
 from bnexp.evaluate import shared_inputs
 from bnexp.metrics import batch_noise, percentiles, relu_balance, test_curve
@@ -76,7 +76,7 @@ class Observer:
     @property
     def looks(self) -> bool:
         """Whether any metric needs the probe's pass."""
-        return not set(self.on).isdisjoint(LIGHT)
+        return not set(self.on).isdisjoint(PROBED)
 
     def look_due(self, step: int, evaluated: bool) -> bool:
         """Whether to look after `step`: at initialization, at the end, and every `metrics.every` steps, or at evaluations."""

@@ -24,7 +24,7 @@ class Norm:
 
     make: Callable[..., nn.Module | None]
     label: str
-    """An arm with it, as tables and reports name it: `with BN`."""
+    """An arm with it, as tables and sentences name it: `with BN`, which follows `a step` as well as `accuracy`."""
     summary: str
     """What it does, in one line of the table of norms."""
     source: str = ""
