@@ -19,12 +19,13 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from bnexp.base.errors import UsageError
+from bnexp.base.errors import UsageError, one_of
 from bnexp.config import Config
 from bnexp.config.cost import activation_bytes
 from bnexp.data import Dataset, Split
 from bnexp.data.augment import crop_flip, draw_crop_flip
 from bnexp.models import logits, memory_format, runs_in
+from bnexp.norms import NORMS
 
 STATS = ("running", "precise", "batch")
 ACTIVATION_BYTES = 2**25
@@ -204,11 +205,12 @@ def fold(network: nn.Sequential, config: Config) -> nn.Sequential:
     """A copy of a single network (R = 1, eval mode) with each batch norm folded into the layer before it.
 
     Raises:
-        UsageError: not `conv-norm-relu` with batch norm. Zero padding makes folding wrong where the norm comes first.
+        UsageError: not `conv-norm-relu` with a norm that can be folded. Zero padding makes folding wrong where the norm comes first.
     """
-    if config.model.placement != "conv-norm-relu" or config.model.norm != "batch":
+    if config.model.placement != "conv-norm-relu" or not NORMS[config.model.norm].foldable:
         have = f"model.norm={config.model.norm}, model.placement={config.model.placement}"
-        raise UsageError(f"--folded needs model.norm=batch and model.placement=conv-norm-relu; this run has {have}.")
+        foldable = one_of(name for name, norm in NORMS.items() if norm.foldable)
+        raise UsageError(f"--folded needs model.norm={foldable} and model.placement=conv-norm-relu; this run has {have}.")
     folded: list[nn.Module] = []
     for part in copy.deepcopy(network).eval().children():
         for layer in part.children() if isinstance(part, nn.Sequential) else [part]:

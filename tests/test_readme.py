@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import bnexp
 from bnexp.cli import app
-from bnexp.config import DATASETS, keys
+from bnexp.config import keys
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 COMMANDS = [line[2:] for block in re.findall(r"```console\n(.*?)```", README, re.S) for line in block.splitlines() if line.startswith("$ ")]
@@ -109,13 +109,6 @@ def test_the_readmes_python_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_readmes_tables_name_what_exists() -> None:
-    table = README.split("## Data sets")[1].split("##")[0]
-    assert re.findall(r"^\| `(\w+)` \|", table, re.M) == list(DATASETS)
-    for name, spec in DATASETS.items():
-        if spec is not None:
-            row = next(line for line in table.splitlines() if line.startswith(f"| `{name}`"))
-            assert f" {'x'.join(map(str, spec.shape))} " in row
-            assert f" {spec.train:,} + " in row
     config = README.split("## Config")[1].split("##")[0]
     named = set(re.findall(r"`((?:data|model|optim|train|metrics)\.\w+|seed|name|device|precision|compile|threads)`", config))
     assert named <= set(keys())

@@ -29,6 +29,7 @@ from bnexp.analysis.rows import (
 )
 from bnexp.analysis.sentences import count, label
 from bnexp.config.fields import show
+from bnexp.norms import NO_NORM
 
 NETWORK = ("config.data.name", "config.data.image_size", "config.model.name", "config.model.widths", "config.model.activation")
 """What initial weights depend on beside the seed."""
@@ -190,7 +191,7 @@ def _biases(alike: Sequence[ByArm]) -> Check:
     listed = ""
     for group in alike:
         counts = {arm: sorted({(int(row[keys[0]]), int(row[keys[1]]) // 2) for row in rows}) for arm, rows in group.items()}
-        bare = [int(row[keys[0]]) for rows in group.values() for row in rows if norm_of(row) == "none"]
+        bare = [int(row[keys[0]]) for rows in group.values() for row in rows if norm_of(row) == NO_NORM]
         said = {
             arm: ", ".join(f"{count(b, 'bias', 'biases')} and {count(s, 'norm shift')}" for b, s in each) for arm, each in counts.items()
         }

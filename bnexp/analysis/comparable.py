@@ -25,6 +25,7 @@ from bnexp.analysis.rows import (
 from bnexp.base.errors import UsageError
 from bnexp.config import KEYS
 from bnexp.config.fields import show
+from bnexp.norms import NO_NORM
 
 DATA = tuple(f"data.{key}" for key in ("name", "subset", "split_seed", "val_fraction", "image_size"))
 """What the images are: all data keys but where they lie and how they are augmented."""
@@ -85,7 +86,7 @@ def arms_of(rows: Sequence[Row]) -> Arms:
             "for example of another model.norm."
         )
     labels = tuple(dict.fromkeys(label(row, treatment) for row in rows))
-    bare = {label(row, treatment) for row in rows if norm_of(row) == "none"} if NORM[0] in treatment else set()
+    bare = {label(row, treatment) for row in rows if norm_of(row) == NO_NORM} if NORM[0] in treatment else set()
     return Arms(treatment, labels, bare.pop() if len(bare) == 1 else labels[0])
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bnexp.analysis.pairs import ENOUGH_SEEDS
+from bnexp.norms import NORMS
 
 if TYPE_CHECKING:
     from bnexp.analysis.batch_size import BatchCost, SmallBatchCost
@@ -22,12 +23,11 @@ if TYPE_CHECKING:
     from bnexp.analysis.target import Ratio
 
 HOLM = "Holm's p"
-LABELS = {"batch": "with BN", "none": "without BN"}
 
 
 def label(arm: str) -> str:
     """An arm as a reader knows it: `with BN`, `without BN`, `with group`."""
-    return LABELS.get(arm, f"with {arm}")
+    return NORMS[arm].label if arm in NORMS else f"with {arm}"
 
 
 def verdict(comparison: Comparison) -> list[str]:

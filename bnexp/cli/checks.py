@@ -48,9 +48,9 @@ def check_machine(workers: int | None, scheduler: str | None) -> None:
 
 def caution(configs: Sequence[Config], quiet: bool) -> None:
     """Says on stderr what is doubtful about the configs, each sentence once."""
-    from bnexp.config import NORM_KEYS
+    from bnexp.norms import NORMS
 
-    if not quiet and any(config.train.batch_size == 1 and NORM_KEYS[config.model.norm] for config in configs):
+    if not quiet and any(config.train.batch_size == 1 and NORMS[config.model.norm].batch_statistics for config in configs):
         say(
             "Warning: with train.batch_size=1 batch norm normalizes each image with its own mean and variance, as instance norm does; "
             "evaluation uses the running statistics of many images, and its results may be far off."

@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import math
 
-from bnexp.config import LIGHT, NORM_KEYS, SAMPLED, Config, map_sizes
+from bnexp.config import MODELS, PROBED, SAMPLED, Config, map_sizes
+from bnexp.norms import NO_NORM
 
 Header = tuple[tuple[int, ...], int, int]
 """What a data set's header says: shape [C, *map], training images (validation left out), classes."""
@@ -45,7 +46,7 @@ def network_size(config: Config, header: Header) -> tuple[float, float]:
     """Multiply-adds of one image's forward pass (but for a convolutional network's head), and the number of weights."""
     shape, _, classes = header
     widths = config.model.widths
-    if config.model.name == "mlp":
+    if not MODELS[config.model.name].convolutional:
         sizes = [math.prod(shape), *widths, classes]
         weights = float(sum(a * b for a, b in itertools.pairwise(sizes)))
         return weights, weights
@@ -58,7 +59,7 @@ def network_size(config: Config, header: Header) -> tuple[float, float]:
 
 def activation_bytes(config: Config, shape: tuple[int, ...]) -> int:
     """Bytes of one image's activations in the first layer, or of the image where that is more."""
-    width = config.model.widths[0] * (math.prod(shape[1:]) if config.model.name == "blocknet" else 1)
+    width = config.model.widths[0] * (math.prod(shape[1:]) if MODELS[config.model.name].convolutional else 1)
     return 4 * max(math.prod(shape), width)
 
 
@@ -68,8 +69,8 @@ def least_bytes(config: Config, header: Header, width: int) -> int:
     shape, train, _ = header
     states = 2 if config.optim.name in ("adam", "adamw") else int(config.optim.momentum > 0)
     weights = 4 * (2 + states) * network_size(config, header)[1]
-    kept, size = 2 if NORM_KEYS[config.model.norm] else 1, 2 if config.precision == "bf16" else 4
-    if config.model.name == "mlp":
+    kept, size = 1 if config.model.norm == NO_NORM else 2, 2 if config.precision == "bf16" else 4
+    if not MODELS[config.model.name].convolutional:
         numbers = sum(config.model.widths)
     else:
         maps = map_sizes(shape[1:], len(config.model.widths))
@@ -86,4 +87,4 @@ def run_bytes(config: Config, header: Header) -> int:
 
 def _looked(config: Config) -> float:
     """How many of the five metrics of one pass are on, as a share."""
-    return sum(name in LIGHT for name in config.metrics.on) / len(LIGHT)
+    return sum(name in PROBED for name in config.metrics.on) / len(PROBED)

@@ -10,76 +10,39 @@ import dataclasses
 import functools
 import hashlib
 import json
-import math
 import re
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bnexp.base.errors import UsageError
+from bnexp.base.errors import UsageError, one_of
+from bnexp.config.choices import (
+    ACTIVATIONS,
+    AUGMENTATIONS,
+    DATASETS,
+    DEVICES,
+    MODELS,
+    OPTIMIZERS,
+    OWN_FILES,
+    PLACEMENTS,
+    PRECISIONS,
+    SCHEDULES,
+)
 from bnexp.config.fields import Key, build, check_name, check_range, key, keys_of, leaves, show
+from bnexp.config.fits import check_fits, check_root, val_size
+from bnexp.config.metrics import PROBED, SAMPLED, MetricsConfig
+from bnexp.norms import NO_NORM, NORMS
 
 RESULTS_VERSION = 4
 """Part of every run's id. Bump it when a change of code alters numbers (the golden-loss test says when) or what is recorded."""
 
-BN_KEYS = ("bn_momentum", "bn_eps", "bn_affine")
-NORM_KEYS: Mapping[str, tuple[str, ...]] = {"batch": BN_KEYS, "none": (), "noisy": BN_KEYS, "frozen": (*BN_KEYS, "bn_freeze_at")}
-"""Every norm, with those keys under `model` that it reads beside others. Those that read any normalize with batch statistics."""
-NORMS = tuple(NORM_KEYS)
-PLACEMENTS = ("conv-norm-relu", "norm-conv-relu", "conv-relu-norm")
-MODELS = ("blocknet", "mlp")
-ACTIVATIONS = ("relu", "sigmoid")
-OPTIMIZERS = ("sgd", "adam", "adamw")
-SCHEDULES = ("constant", "cosine", "step")
-AUGMENTATIONS = ("none", "crop", "crop_flip")
-DEVICES = ("auto", "cpu", "cuda")
-PRECISIONS = ("fp32", "bf16")
-
-LIGHT = ("percentiles", "drift", "batch_stats", "relu_balance", "gradients")
-"""The metrics that one pass over the probe batch feeds: the preset `light`. `metrics.every` says when."""
-SAMPLED = ("ics", "landscape", "sharpness", "noise_scale")
-"""The metrics that take several passes a time: `metrics.log_spaced` says when."""
-METRICS = (*LIGHT, *SAMPLED, "test_curve")
-"""Every metric: what `metrics.NAME=true` logs."""
-
 TINY = 1e-30
 """The least of what is divided by or multiplied with: far enough above float32's least normal number, 1.2e-38, not to end as 0."""
-MAX_CLASSES = 2_000
-"""The confusion matrix, which every summary holds, has their square."""
 MAX_WIDTHS = 100
 """Blocks, or hidden layers of the mlp. Each takes memory and time of its own, however narrow it is, and maps are one pixel long before."""
 MAX_THREADS = 1024
 NAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,80}")
-
-
-@dataclass(frozen=True)
-class DataSpec:
-    """What is known of a data set before it is read: shape [C, *map], number of classes, training images (validation included)."""
-
-    shape: tuple[int, ...]
-    classes: int
-    train: int
-
-
-DATASETS: Mapping[str, DataSpec | None] = {
-    "digits": DataSpec((1, 8, 8), 10, 1437),
-    "mnist": DataSpec((1, 28, 28), 10, 60_000),
-    "fashion_mnist": DataSpec((1, 28, 28), 10, 60_000),
-    "kmnist": DataSpec((1, 28, 28), 10, 60_000),
-    "cifar10": DataSpec((3, 32, 32), 10, 50_000),
-    "cifar100": DataSpec((3, 32, 32), 100, 50_000),
-    "svhn": DataSpec((3, 32, 32), 10, 73_257),
-    "folder": None,
-    "npz": None,
-    "waveforms": DataSpec((1, 64), 6, 2_000),
-    "volumes": DataSpec((1, 8, 8, 8), 6, 2_000),
-}
-"""Every data set by name; None where the user's own files say the shape."""
-OWN_FILES = tuple(name for name, spec in DATASETS.items() if spec is None)
-BUILT_IN = ("digits", "waveforms", "volumes")
-READERS = {"data.root": tuple(name for name in DATASETS if name not in BUILT_IN), "data.follow_links": ("folder",)}
-"""The data sets that read these keys. They are ignored beside others, as a config that serves several sets may have them."""
 
 
 @dataclass(frozen=True)
@@ -107,13 +70,13 @@ class DataConfig:
 class ModelConfig:
     """The network: two-conv blocks (blocknet) or fully connected layers (mlp), and their normalization."""
 
-    name: str = key("network; chosen with model=NAME", "blocknet", choices=MODELS)
+    name: str = key("network; chosen with model=NAME", "blocknet", choices=tuple(MODELS))
     widths: tuple[int, ...] = key("channels of each two-conv block; mlp: units of each hidden layer", (16, 32, 64), low=1, high=4096)
     norm: str = key(
         "normalization layer",
         "batch",
-        choices=NORMS,
-        meant={"bn": "batch", "batchnorm": "batch", **dict.fromkeys(("off", "no", "false", "null"), "none")},
+        choices=tuple(NORMS),
+        meant={"bn": "batch", "batchnorm": "batch", **dict.fromkeys(("off", "no", "false", "null"), NO_NORM)},
     )
     placement: str = key("order of convolution (mlp: linear layer), norm and ReLU", "conv-norm-relu", choices=PLACEMENTS)
     activation: str = key("nonlinearity of the mlp; blocknet is always relu", "relu", choices=ACTIVATIONS)
@@ -161,37 +124,6 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
-class MetricsConfig:
-    """What is measured inside the network, and when. None of it touches the run. The defaults are the preset `light`."""
-
-    percentiles: bool = key("15th, 50th and 85th percentiles of each layer's pre-activations", True)
-    drift: bool = key("how far the distribution of each layer's pre-activations moves", True)
-    batch_stats: bool = key("normalized activations, noise of batch statistics, bias of running ones", True)
-    relu_balance: bool = key("positive share into each ReLU against Phi(beta/|gamma|), dead channels", True)
-    gradients: bool = key("gradient and weight norms, effective learning rate, growth of the gradient", True)
-    ics: bool = key("internal covariate shift by gradients (Santurkar 2018, Def. 2.1)", False)
-    landscape: bool = key("loss range, gradient predictiveness and smoothness along the gradient", False)
-    sharpness: bool = key("largest eigenvalue of the Hessian, in train and in eval mode", False)
-    noise_scale: bool = key("gradient noise scale, over ghost groups", False)
-    test_curve: bool = key("test loss and accuracy at each evaluation; nothing is chosen by them", False)
-    every: int | Literal["auto"] = key(
-        "steps between measurements from one pass over the probe batch; auto: at each evaluation", "auto", low=1, high=10**9
-    )
-    log_spaced: int | Literal["auto"] = key(
-        f"log-spaced steps at which {', '.join(SAMPLED)} are measured; auto: 50, fewer in short runs",
-        "auto",
-        low=1,
-        high=10**6,
-    )
-    probe: int = key("images of the probe batch: fixed training images without augmentation", 64, low=2, high=10**5)
-
-    @property
-    def on(self) -> tuple[str, ...]:
-        """The metrics that are measured."""
-        return tuple(name for name in METRICS if getattr(self, name))
-
-
-@dataclass(frozen=True)
 class Config:
     """One run: everything that decides its numbers, and where and how it is computed.
 
@@ -203,7 +135,7 @@ class Config:
     model: ModelConfig = ModelConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
-    metrics: MetricsConfig = MetricsConfig()
+    metrics: MetricsConfig = MetricsConfig()  # noqa: RUF009 (frozen)
     name: str | None = key("name of the run; null: made from norm, batch size, lr and seed", None)
     device: str = key(
         "where to compute; auto: cuda where there is a GPU, else cpu", "auto", choices=DEVICES, meant={"gpu": "cuda", "nvidia": "cuda"}
@@ -234,10 +166,12 @@ class Config:
             raise UsageError("model.widths=[] is empty; give at least one width, for example model.widths=[16,32,64].")
         if len(self.model.widths) > MAX_WIDTHS:
             raise UsageError(f"model.widths has {len(self.model.widths):,} entries; {MAX_WIDTHS} are the most.")
-        if self.model.name == "blocknet" and self.model.activation != "relu":
-            raise UsageError(f"model.activation={self.model.activation} needs model=mlp; blocknet is always relu.")
-        if self.compile and self.model.norm in ("noisy", "frozen"):
-            raise UsageError(f"compile=true needs model.norm=batch or none: a step of {self.model.norm} differs from the one before.")
+        if self.model.activation not in (own := MODELS[self.model.name].activations):
+            others = one_of(name for name, model in MODELS.items() if self.model.activation in model.activations)
+            raise UsageError(f"model.activation={self.model.activation} needs model={others}; {self.model.name} is always {one_of(own)}.")
+        if self.compile and not NORMS[self.model.norm].steady:
+            steady = one_of(name for name, norm in NORMS.items() if norm.steady)
+            raise UsageError(f"compile=true needs model.norm={steady}: a step of {self.model.norm} differs from the one before.")
         if self.optim.nesterov and (self.optim.name != "sgd" or self.optim.momentum == 0):
             raise UsageError("optim.nesterov=true needs optim.name=sgd and optim.momentum above 0.")
         if self.train.steps is not None and self.optim.warmup_steps >= self.train.steps:
@@ -246,12 +180,12 @@ class Config:
                 "lower the one or raise the other."
             )
         if self.data.root is not None:
-            _check_root(self.data.root)
+            check_root(self.data.root)
         if self.data.name in OWN_FILES and self.data.root is None:
             what = "the folder of your images" if self.data.name == "folder" else "your .npz file"
             raise UsageError(f"data={self.data.name} needs data.root: the path of {what}.")
         spec = DATASETS[self.data.name]
-        if spec is not None:
+        if spec.shape:
             subset = self.data.subset
             if subset is not None and subset > spec.train:
                 raise UsageError(f"data.subset={subset} is more than the {spec.train} training images of {self.data.name}.")
@@ -305,13 +239,15 @@ KEYS: Mapping[str, Key] = keys_of(Config)
 NOT_HASHED = frozenset(("name", "device", "threads", "data.root", "data.follow_links", "train.checkpoint_every"))
 """Keys that change no result; the content of the user's own data is part of the recipe, and not where it lies."""
 
+
+def _norm_reads(name: str, config: Config) -> bool:
+    return name in NORMS[config.model.norm].keys
+
+
 USED_WHEN: Mapping[str, Callable[[Config], bool]] = {
     "data.image_size": lambda config: config.data.name == "folder",
-    "model.bn_momentum": lambda config: "bn_momentum" in NORM_KEYS[config.model.norm],
-    "model.bn_eps": lambda config: "bn_eps" in NORM_KEYS[config.model.norm],
-    "model.bn_affine": lambda config: "bn_affine" in NORM_KEYS[config.model.norm],
-    "model.bn_freeze_at": lambda config: "bn_freeze_at" in NORM_KEYS[config.model.norm],
-    "metrics.every": lambda config: not set(config.metrics.on).isdisjoint(LIGHT),
+    **{f"model.{name}": functools.partial(_norm_reads, name) for name in sorted({name for norm in NORMS.values() for name in norm.keys})},
+    "metrics.every": lambda config: not set(config.metrics.on).isdisjoint(PROBED),
     "metrics.log_spaced": lambda config: not set(config.metrics.on).isdisjoint(SAMPLED),
     "metrics.probe": lambda config: not set(config.metrics.on) <= {"ics", "landscape", "test_curve"},
     "optim.beta2": lambda config: config.optim.name in ("adam", "adamw"),
@@ -325,73 +261,6 @@ USED_WHEN: Mapping[str, Callable[[Config], bool]] = {
 @functools.cache
 def _defaults() -> Mapping[str, Any]:
     return dict(leaves(Config()))
-
-
-def _check_root(root: str) -> None:
-    if not root.strip():
-        raise UsageError("data.root is empty text; give a path, or null for the default.")
-    if "\0" in root:
-        raise UsageError(f"data.root={show(root)} holds a NUL, which no path does.")
-    try:
-        root.encode()
-    except UnicodeEncodeError:
-        raise UsageError(f"data.root={show(root)} is not UTF-8; rename what it names.") from None
-
-
-def map_sizes(spatial: tuple[int, ...], blocks: int) -> list[tuple[int, ...]]:
-    """The map after each of the network's blocks: the first keeps its size, each later one halves it (rounding up)."""
-    sizes = [spatial]
-    for _ in range(blocks - 1):
-        sizes.append(tuple(-(-side // 2) for side in sizes[-1]))
-    return sizes
-
-
-def val_size(train: int, val_fraction: float) -> int:
-    """How many of `train` images are held out for validation."""
-    return max(1, round(train * val_fraction))
-
-
-def check_fits(config: Config, shape: tuple[int, ...], train: int, classes: int) -> None:
-    """Checks that need the data's shape [C, *map] and its number of training images, validation left out.
-
-    Raises:
-        UsageError: the network does not take such data, the batch is larger than the training set, or BN would see one value a channel.
-    """
-    spatial, batch = shape[1:], config.train.batch_size
-    if config.model.name == "blocknet" and not 1 <= len(spatial) <= 3:
-        raise UsageError(f"model=blocknet takes maps of 1, 2 or 3 dimensions, and an example here has shape {list(shape)}; use model=mlp.")
-    if classes < 2:
-        raise UsageError(f"The data have {classes} class; at least 2 are needed.")
-    if classes > MAX_CLASSES:
-        raise UsageError(f"The data have {classes:,} classes; {MAX_CLASSES:,} are the most. Are the labels numbers to be predicted?")
-    if train < 1:
-        raise UsageError("The data have too few training examples to train and to validate on.")
-    if batch > train:
-        raise UsageError(f"train.batch_size={batch} is larger than the {train} training images (after validation); use at most {train}.")
-    if NORM_KEYS[config.model.norm] and batch == 1:
-        last = () if config.model.name == "mlp" else map_sizes(spatial, len(config.model.widths))[-1]
-        if math.prod(last) == 1:
-            where = "fully connected layers" if config.model.name == "mlp" else f"maps of {'x'.join(map(str, last))}"
-            raise UsageError(
-                f"train.batch_size=1 gives batch norm one value a channel on {where}, which has no variance; "
-                "use train.batch_size of 2 or more, fewer model.widths, or model.norm=none."
-            )
-    steps = config.train.steps if config.train.steps is not None else (config.train.epochs or 0) * (train // batch)
-    if config.optim.warmup_steps >= steps:
-        raise UsageError(
-            f"optim.warmup_steps={config.optim.warmup_steps} leaves nothing of the {steps} step{'s' * (steps != 1)} of the budget for the "
-            "schedule; lower it, or train longer."
-        )
-    if config.model.norm == "frozen":
-        freeze_at = config.model.bn_freeze_at or max(1, steps // 2)
-        if freeze_at >= steps:
-            raise UsageError(
-                f"model.bn_freeze_at={freeze_at} is not below the budget of {steps} step{'s' * (steps != 1)}, so that nothing is frozen; "
-                "lower it, train longer, or use model.norm=batch."
-            )
-    if config.data.augment != "none" and len(spatial) != 2:
-        have = f"data.augment={config.data.augment} is for images, and an example here has shape {list(shape)}"
-        raise UsageError(f"{have}; use data.augment=none.")
 
 
 def keys() -> list[str]:

@@ -13,11 +13,24 @@ from typing import Any
 from numpy.typing import NDArray
 
 from bnexp.base.errors import DataError
+from bnexp.config import DataConfig
 
 Array = NDArray[Any]
 Report = Callable[[str], None]
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the function `read` of a data set's module gets."""
+
+    config: DataConfig
+    report: Report
+    """Told in a sentence what takes time."""
+    progress: Progress | None
+    download: bool
+    """Whether what is not there may be fetched."""
 
 
 @dataclass(frozen=True)

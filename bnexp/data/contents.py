@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bnexp.base.errors import short
+from bnexp.config import DATASETS
 
 SHOWN = 10
 """Classes that are named; of more, the first ones."""
@@ -15,7 +16,7 @@ def contents(name: str, classes: Sequence[str], train: int, val: int, test: int)
     """`2 classes: cat, dog; 64 training, 16 validation, 20 test images` of the data set `name`."""
     shown = [short(label, 40) for label in classes[:SHOWN]]
     more = f" and {len(classes) - len(shown):,} more" if len(classes) > len(shown) else ""
-    kind = "examples" if name in ("npz", "waveforms", "volumes") else "images"
+    kind = "examples" if name in DATASETS and not DATASETS[name].images else "images"
     return f"{len(classes):,} classes: {', '.join(shown)}{more}; {train:,} training, {val:,} validation, {test:,} test {kind}"
 
 

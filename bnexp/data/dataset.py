@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from importlib import import_module
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bnexp.base.errors import DataError
-from bnexp.config import DataConfig, val_size
+from bnexp.config import DATASETS, DataConfig, val_size
 from bnexp.data import splits
-from bnexp.data.arrays import Array, Arrays, Progress, Report
+from bnexp.data.arrays import Array, Arrays, Progress, Report, Source
 from bnexp.data.facts import check_subset
 from bnexp.data.notes import check_labels, notes
 
@@ -77,7 +78,7 @@ def load(
         UsageError: data.root is not there, or data.subset is more than there is.
         DataError: the data cannot be read, downloaded, or held in memory, or no test label is among the training ones.
     """
-    arrays = _read(config, report, progress, download)
+    arrays = _read(Source(config, report, progress, download))
     train_i = np.arange(len(arrays.y))
     test_i = None
     if arrays.y_test is None:
@@ -136,28 +137,7 @@ def _split(x: Array, y: Array, index: Array, device: torch.device) -> Split:
     return Split(torch.from_numpy(np.ascontiguousarray(x[index])).to(device), torch.from_numpy(y[index]).to(device))
 
 
-def _read(config: DataConfig, report: Report, progress: Progress | None, download: bool) -> Arrays:
-    """The arrays of the set that `config` names, by the module that knows it; each is imported only when it is used."""
-    if config.name == "digits":
-        from bnexp.data.digits import load_digits
-
-        return load_digits()
-    if config.name == "waveforms":
-        from bnexp.data.generated import load_waveforms
-
-        return load_waveforms()
-    if config.name == "volumes":
-        from bnexp.data.generated import load_volumes
-
-        return load_volumes()
-    if config.name == "folder":
-        from bnexp.data.folder import load_folder
-
-        return load_folder(config, report, progress)
-    if config.name == "npz":
-        from bnexp.data.npz import load_npz
-
-        return load_npz(config)
-    from bnexp.data.vision import load_vision
-
-    return load_vision(config.name, config.root, report, download)
+def _read(source: Source) -> Arrays:
+    """The arrays of the set that the config names, by the module that knows it; each is imported only when it is used."""
+    arrays: Arrays = import_module(f"bnexp.data.{DATASETS[source.config.name].module}").read(source)
+    return arrays

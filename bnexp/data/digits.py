@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from bnexp.base.errors import DataError, reason
-from bnexp.data.arrays import Arrays
+from bnexp.data.arrays import Arrays, Source
 
 N_TEST = 360
 
 
-def load_digits() -> Arrays:
+def read(source: Source) -> Arrays:
     """x_[1797, 1, 8, 8] uint8 from 0 to 16; 360 are split off for the test.
 
     Raises:

@@ -19,7 +19,7 @@ def header(config: DataConfig) -> tuple[tuple[int, ...], int, int]:
         DataError: the files cannot be used.
     """
     spec = DATASETS[config.name]
-    if spec is not None:
+    if spec.shape:
         shape, train, own_validation, classes = spec.shape, spec.train, False, spec.classes
     else:
         shape, train, own_validation, classes = (folder if config.name == "folder" else npz).header(config)

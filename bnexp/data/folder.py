@@ -21,7 +21,7 @@ import numpy as np
 
 from bnexp.base.errors import DataError, UsageError, short
 from bnexp.config import DataConfig, val_size
-from bnexp.data.arrays import Array, Arrays, Progress, Report, check_memory, human_bytes
+from bnexp.data.arrays import Array, Arrays, Progress, Report, Source, check_memory, human_bytes
 from bnexp.data.cache import Stamp, cache_path, check_unchanged, is_folder, is_there, user_path, write_whole
 from bnexp.data.parts import PARTS, find_parts
 from bnexp.data.tree import SUFFIXES, Left, count_loose, folders_in, images_below, left_in_words
@@ -103,12 +103,13 @@ def header(config: DataConfig) -> tuple[tuple[int, ...], int, bool, int]:
     return (3, config.image_size, config.image_size), train, "val" in listing.sizes, len(listing.classes)
 
 
-def load_folder(config: DataConfig, report: Report, progress: Progress | None) -> Arrays:
+def read(source: Source) -> Arrays:
     """x_[N, 3, S, S] uint8, mapped from the cache folder; S is data.image_size.
 
     Raises:
         UsageError, DataError: as `list_images`; also DataError for an image that cannot be read, and when it all does not fit in memory.
     """
+    config = source.config
     listing = list_images(config)
     shape = (len(listing.stamps), 3, config.image_size, config.image_size)
     rest = listing.n_test + listing.sizes.get("val", 0)
@@ -117,7 +118,7 @@ def load_folder(config: DataConfig, report: Report, progress: Progress | None) -
     remedy = "lower data.image_size or data.subset"
     check_memory(used * 3 * config.image_size**2, f"{used} images of {config.image_size}x{config.image_size} pixels", remedy)
     path = cache_path(f"images-v{DECODER_VERSION}-{config.image_size}", listing.root, listing.stamps, ".npy")
-    x, scaled = _cached(path, shape) or _decoded(listing, path, config.image_size, report, progress)
+    x, scaled = _cached(path, shape) or _decoded(listing, path, config.image_size, source.report, source.progress)
     digests = _digests(listing, x)
     ends = np.cumsum([listing.sizes.get(part, 0) for part in PARTS])
     (x_train, y_train), val, test = ((x[start:end], listing.labels[start:end]) for start, end in zip((0, *ends), ends, strict=False))

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from bnexp.data.arrays import Array, Arrays
+from bnexp.data.arrays import Array, Arrays, Source
 
 N_TRAIN, N_TEST = 2_000, 500
 SEED = 20_150_211
@@ -22,7 +22,12 @@ SOLIDS = ("rod along depth", "rod along height", "rod along width", "plate acros
 VOLUME_SIDE, VOLUME_NOISE = 8, 0.3
 
 
-def load_waveforms() -> Arrays:
+def read(source: Source) -> Arrays:
+    """The set that the config names."""
+    return {"waveforms": waveforms, "volumes": volumes}[source.config.name]()
+
+
+def waveforms() -> Arrays:
     """x_[N, 1, 64] float32: periodic waves of six shapes, of random frequency, phase, strength and polarity, in white noise."""
     rng = np.random.default_rng([SEED, 1])
     label_N = _labels(rng)
@@ -36,7 +41,7 @@ def load_waveforms() -> Arrays:
     return _arrays(x_NT[:, None], label_N, WAVES)
 
 
-def load_volumes() -> Arrays:
+def volumes() -> Arrays:
     """x_[N, 1, 8, 8, 8] float32: a rod (5x1x1) or a plate (4x4x1), along or across one of three axes, anywhere (the sides wrap around), of
     random strength and polarity, in white noise. Rod and plate have about the same energy, so that brightness does not tell them apart."""
     rng = np.random.default_rng([SEED, 3])

@@ -9,15 +9,12 @@ import torch
 from torch import Tensor
 
 from bnexp.base.errors import DataError, short
-from bnexp.config import OWN_FILES, DataConfig
+from bnexp.config import DATASETS, OWN_FILES, DataConfig
 from bnexp.data.arrays import Arrays
 from bnexp.data.contents import contents
 
 if TYPE_CHECKING:
     from bnexp.data.dataset import Dataset
-
-NO_MIRROR = ("digits", "mnist", "kmnist", "svhn")
-"""Sets of characters, which are others, or none, when they are mirrored."""
 
 
 def check_labels(data: Dataset) -> None:
@@ -56,7 +53,9 @@ def notes(config: DataConfig, data: Dataset, arrays: Arrays, copies: int) -> Ite
     if copies:
         yield f"{copies:,} of the {len(data.test):,} test images are also among the training or validation images, pixel by pixel"
     yield from _constant(data)
-    if config.augment == "crop_flip" and (data.name in NO_MIRROR or (data.name == "folder" and set(data.classes) <= set("0123456789"))):
+    if config.augment == "crop_flip" and (
+        DATASETS[data.name].characters or (data.name == "folder" and set(data.classes) <= set("0123456789"))
+    ):
         yield "data.augment=crop_flip mirrors digits and letters, which costs accuracy; data.augment=crop does not"
 
 

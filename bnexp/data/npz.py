@@ -21,7 +21,7 @@ import numpy as np
 
 from bnexp.base.errors import DataError, UsageError, short
 from bnexp.config import DataConfig, val_size
-from bnexp.data.arrays import Array, Arrays, check_memory
+from bnexp.data.arrays import Array, Arrays, Source, check_memory
 from bnexp.data.axes import repaired
 from bnexp.data.cache import check_unchanged, is_there, stamp, user_path
 from bnexp.data.members import Member, check_member, chosen, role_of
@@ -59,7 +59,7 @@ def header(config: DataConfig) -> tuple[tuple[int, ...], int, bool, int]:
     return members["x_train"].example, train, "x_val" in members, len(_classes(path, labels))
 
 
-def load_npz(config: DataConfig) -> Arrays:
+def read(source: Source) -> Arrays:
     """The file's arrays. Without test arrays, a fifth is to be split off.
 
     Raises:
@@ -67,7 +67,7 @@ def load_npz(config: DataConfig) -> Arrays:
         DataError: the file is not an .npz or is damaged; arrays are missing, pickled, of the wrong kind, shape or length; x has NaN or
             infinite values; y has one class; or it all does not fit in memory.
     """
-    path = existing_file(config)
+    path = existing_file(source.config)
     before = stamp(path, "")
     members, notes = _checked_headers(path)
     arrays = _read(path, members)

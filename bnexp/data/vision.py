@@ -20,7 +20,7 @@ import numpy as np
 
 from bnexp.base.errors import DataError, UsageError, reason, short
 from bnexp.config import DATASETS
-from bnexp.data.arrays import Array, Arrays, Report, human_bytes
+from bnexp.data.arrays import Array, Arrays, Report, Source, human_bytes
 from bnexp.data.cache import cache_folder, is_folder, is_there, user_path
 from bnexp.data.torchvision_guard import torchvision_datasets
 
@@ -39,14 +39,15 @@ MAX_BYTES = 2**30
 ARCHIVES = (".gz", ".tgz", ".zip")
 
 
-def load_vision(name: str, root: str | None, report: Report, download: bool = True) -> Arrays:
-    """x_[N, C, H, W] uint8 of the set `name`, training and test, from `root` or the cache folder; downloaded when it is not there, unless
-    `download` is false.
+def read(source: Source) -> Arrays:
+    """x_[N, C, H, W] uint8 of a named set, training and test, from data.root or the cache folder; downloaded when it is not there, unless
+    that is not allowed.
 
     Raises:
-        UsageError: `root` is given and is not a folder.
+        UsageError: data.root is given and is not a folder.
         DataError: the files are not there and cannot be downloaded, or are damaged.
     """
+    name, root = source.config.name, source.config.root
     if root is not None and not is_folder(user_path(root)):
         wrong = "is a file" if is_there(user_path(root)) else "is not there"
         raise UsageError(
@@ -57,13 +58,13 @@ def load_vision(name: str, root: str | None, report: Report, download: bool = Tr
     cls = getattr(torchvision_datasets(), CLASSES[name])
     files = _files(cls, folder)
     missing = [path for path, _ in files if not path.is_file()]
-    if missing and not download:
+    if missing and not source.download:
         raise DataError(
             f"data={name} is not in {folder} ({missing[0].relative_to(folder)} is missing), and a saved run downloads nothing: it may be a "
             f"stranger's. `bnexp train data={name}` downloads it."
         )
     if missing:
-        _download(cls, name, folder, missing[0], report)
+        _download(cls, name, folder, missing[0], source.report)
     for path, _ in files:
         if path.stat().st_size > MAX_BYTES:
             raise DataError(f"{path} has {human_bytes(path.stat().st_size)} and is no file of {name}; delete it.")
@@ -144,7 +145,6 @@ def _read(cls: Any, name: str, folder: Path, files: list[tuple[Path, str | None]
     elif x.shape[-1] == 3 and not hasattr(part, "labels"):
         x = x.transpose(0, 3, 1, 2)  # CIFAR's NHWC; SVHN's is NCHW
     spec = DATASETS[name]
-    assert spec is not None
     if len(x) != len(y) or x.shape[1:] != spec.shape or not len(y) or y.min() < 0 or y.max() >= spec.classes:
         what = f"{len(x)} images of shape {list(x.shape[1:])} and {len(y)} labels from {y.min(initial=0)} to {y.max(initial=0)}"
         raise DataError(f"{files[0][0].parent} does not hold {name}: {what} are in its {'training' if train else 'test'} files.")

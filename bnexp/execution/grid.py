@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bnexp.analysis import Arms
 from bnexp.base.errors import refused_as_usage
 from bnexp.base.signals import Stop
-from bnexp.config import Config
+from bnexp.config import EMBEDDED, Config
 from bnexp.config.cost import Header
 from bnexp.execution.cluster import local_workers
 from bnexp.execution.distribute import drop_left
@@ -29,9 +29,6 @@ from bnexp.storage.run import Run
 if TYPE_CHECKING:
     from bnexp.execution.measure import Measurer
     from bnexp.execution.terminal import Display
-
-GENERATED = ("digits", "waveforms", "volumes")
-"""Data that need no file of the user's: every process makes them for itself."""
 
 
 @dataclass(frozen=True)
@@ -169,8 +166,8 @@ def train_all(
 def read_once(configs: Sequence[Config], live: Live) -> None:
     """Reads files in this process before workers start: what is missing is downloaded once, what is damaged stops the command, and what is
     to be known of the data is said once."""
-    for data in dict.fromkeys(config.data for config in configs if config.data.name not in GENERATED or config.data.augment != "none"):
-        import torch  # only here: the generated sets need no torch in this process
+    for data in dict.fromkeys(config.data for config in configs if config.data.name not in EMBEDDED or config.data.augment != "none"):
+        import torch  # only here: the embedded sets, which every process makes for itself, need no torch in this process
 
         from bnexp.data import load
 

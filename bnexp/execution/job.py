@@ -22,8 +22,9 @@ from bnexp.evaluate import STATS, Scores, evaluate, norm_layers, precise_statist
 from bnexp.execution.logs import RunLog, check_records
 from bnexp.execution.machine import allow_open_files, environment, keep_memory, resolve_device, set_threads
 from bnexp.execution.terminal import Display, RunEvaluation, StackEvaluation
-from bnexp.metrics import Measured, against_precise, tracked
+from bnexp.metrics import Measured, against_precise
 from bnexp.models import unstack
+from bnexp.norms.modules import batches_tracked
 from bnexp.planning.plan import StackPlan
 from bnexp.storage.checkpoint import load_checkpoint, save_checkpoint, save_model
 from bnexp.storage.run import Run
@@ -344,7 +345,7 @@ class StackTraining:
         if train is not None:
             images = int(train.confusion[index].sum())
             trained = {"loss": float(train.loss[index]), "accuracy": float(train.accuracy[index]), "images": images}
-        left = (1 - config.model.bn_momentum) ** tracked(stack.network, steps) if norm_layers(stack.network) else 0.0
+        left = (1 - config.model.bn_momentum) ** batches_tracked(stack.network, steps) if norm_layers(stack.network) else 0.0
         return {
             "id": run.id,
             "status": status,

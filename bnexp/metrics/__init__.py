@@ -4,6 +4,6 @@ Each metric gives slashed keys -> [R], one value a run of the stack. None of the
 """
 
 from bnexp.metrics.batch_stats import against_precise
-from bnexp.metrics.observer import PROBE_METRICS, SAMPLED, Measured, Observer, tracked
+from bnexp.metrics.observer import METRICS, PROBE_METRICS, SAMPLED, Measured, Observer
 
-__all__ = ["PROBE_METRICS", "SAMPLED", "Measured", "Observer", "against_precise", "tracked"]
+__all__ = ["METRICS", "PROBE_METRICS", "SAMPLED", "Measured", "Observer", "against_precise"]

@@ -5,12 +5,8 @@ augmented. They pass the copy of the network in train mode, so that a layer gets
 are a batch's mean and biased variance over images and pixels, and s2 = E[s2_B] + Var[mu_B] is the variance over all batches, which is the
 precise one (Wu and Johnson 2021, section 3.2). Means over channels; a channel without variance is left out.
 
-    batch_stats/<layer>/batch_mean_variance    Var[mu_B] / s2
-    batch_stats/<layer>/effective_sample_size  M_eff, the inverse of that mean
-    batch_stats/<layer>/running_var_bias       n / (n - 1) E[s2_B] / s2, n = B P for maps of P pixels: what PyTorch's running_var tends to
-
 The images of a batch are independent at the first norm only. There the law of `batch_law` stands beside each key as `<key>_theory`, from
-the variance of the means of all these images. A network without batch norm has no such keys.
+the variance of the means of all these images. A network without batch statistics has no such keys.
 """
 
 from __future__ import annotations
@@ -19,14 +15,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnexp.base.seeds import derive
 from bnexp.data import Dataset
 from bnexp.evaluate import training_inputs
 from bnexp.metrics import batch_law
+from bnexp.metrics.declaration import Keys
 from bnexp.metrics.network_copy import NetworkCopy
 from bnexp.metrics.probe import Layout, image_moments, layout_of
+from bnexp.norms import NORMS
+from bnexp.norms.modules import draw_noise_anew
 
 BATCHES = 16
 """They make Var[mu_B] of a layer good to 15 to 20 %, and 35 % at the first layer of the digits network, whose channels are few and alike;
@@ -35,6 +33,27 @@ MEASURE_EVERY = 400
 """Training steps between two measurements, which cost 6 or 7: less than 2 % of training. The last is at the end."""
 CONSTANT = 1e-12
 """A channel whose variance is this share of its mean square has none: what is left is rounding."""
+
+KEYS = (
+    Keys(
+        "<layer>/{batch_mean_variance,effective_sample_size}",
+        "Var[mu_B]/s2 at the training batch size B, and its inverse M_eff, the number of independent values that vary as much, from 16 "
+        "batches drawn and normalized as in training: at the end and every 400 steps; good to 15 to 20 %, 35 % at the first layer",
+        source="measured",
+    ),
+    Keys(
+        "<layer>/running_var_bias",
+        "what PyTorch's `running_var` tends to, over s2, from the same batches: n/(n - 1) E[s2_B]/s2, n = B P for maps of P pixels",
+        source="measured",
+    ),
+    Keys(
+        "<layer>/{batch_mean_variance_theory,effective_sample_size_theory,running_var_bias_theory}",
+        "first layer only: the law of independent images: M_eff = B/(rho + (1 - rho)/P) (N - 1)/(N - B), with P pixels that correlate by "
+        "rho and N training images; n/(n - 1) (1 - 1/M_eff), n = B P. Below another norm images of a batch depend on each other, and it is "
+        "several times off",
+        source="cluster sampling (Kish 1965); derived, tested on simulated data",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -82,13 +101,13 @@ def draw(twin: NetworkCopy, data: Dataset, size: int, count: int, seed: int) -> 
         at = image_moments(sites, twin.runs)
         from_mean_NRT = at.image_mean_NRT - at.mean_RT
         found.append((at.mean_RT, at.var_RT, from_mean_NRT.square().mean(0), from_mean_NRT.abs().amax(0)))
-        twin.draw_noise_anew()
+        draw_noise_anew(twin.network)
     return Draws(layout_of(twin.layer_map.hidden, sites, twin.runs), size, *(torch.stack(parts) for parts in zip(*found, strict=True)))
 
 
 def measure(twin: NetworkCopy, data: Dataset, step: int) -> dict[str, Tensor]:
     """`batch_stats/<layer>/<what>` -> [R], from batches of this step's own."""
-    if not any(isinstance(module, _BatchNorm) for module in twin.layer_map.chain):
+    if not NORMS[twin.config.model.norm].batch_statistics:
         return {}
     draws = draw(twin, data, twin.config.train.batch_size, BATCHES, derive(0, "batch noise", step))
     layout, s2_RT = draws.layout, draws.s2_RT

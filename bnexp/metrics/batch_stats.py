@@ -2,24 +2,11 @@
 
 How noisy the batch's statistics are is in `batch_noise`. What a norm normalizes, or would normalize were there one, is measured on the
 probe batch of N images; B is the training batch size, and s2 is estimated as E[s2_N] + v/N with the unbiased variance v of image means. A
-channel without variance is left out.
+channel without variance is left out. Without batch statistics there is `outlier_sensitivity` alone.
 
-    batch_stats/<layer>/outlier_sensitivity    max_i |mu_B - mu_{B without i}| / sigma over groups of min(B, probe) images; mean
-
-With batch norm also, in train mode (Ioffe and Szegedy 2015, Alg. 1), before gamma and beta, which are undone:
-
-    batch_stats/<layer>/xhat_mean              mean over channels of |mean of x-hat|: 0
-    batch_stats/<layer>/xhat_var               mean over channels of the variance of x-hat
-    batch_stats/<layer>/xhat_var_theory        s2 / (s2 + eps), where s2 is the probe's; dead channels bring it below 1
-    batch_stats/ema_initial_weight             (1 - m)^t: what the initial (0, 1) weighs in the running statistics after t batches
-
-Under `frozen`, once it is, x-hat is what frozen statistics make of x: its mean drifts from 0, and its theory is s2 / (running_var + eps).
-Under `noisy` x-hat cannot be told from the noise, and has no keys.
-
-and at the end of a run, against precise statistics (Wu and Johnson 2021, section 3.2):
-
-    batch_stats/<layer>/running_mean_offset    mean over channels of |running mean - precise mean| / precise sigma
-    batch_stats/<layer>/running_var_ratio      mean over channels of running_var / precise variance
+x-hat is what a norm gives in train mode (Ioffe and Szegedy 2015, Alg. 1), with gamma and beta undone. Once statistics are frozen it is what
+these make of x: its mean drifts from 0, and its theory is s2 / (running_var + eps). Where noise comes on top it cannot be read, and has no
+keys. Running statistics are compared with precise ones (Wu and Johnson 2021, section 3.2) at the end of a run.
 """
 
 from __future__ import annotations
@@ -30,9 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bnexp.metrics import batch_law
+from bnexp.metrics import batch_law, batch_noise
+from bnexp.metrics.declaration import Keys, ProbeMetric
 from bnexp.metrics.probe import ProbePass
-from bnexp.models import FrozenBatchNorm, layer_map, runs_in
+from bnexp.models import layer_map, runs_in
+from bnexp.norms.modules import is_frozen
 
 NAME = "batch_stats"
 
@@ -64,7 +53,7 @@ def _normalized(seen: ProbePass) -> dict[str, Tensor]:
         return found
     gamma_RT, beta_RT = (_side_by_side([_affine(norm, what) for norm in norms], seen.runs) for what in ("weight", "bias"))
     at, layout, s2 = seen.output_moments, seen.site_layout, seen.site_moments.var_RT
-    frozen = all(isinstance(norm, FrozenBatchNorm) and norm.frozen for norm in norms)
+    frozen = all(map(is_frozen, norms))
     variance = _side_by_side([norm.running_var for norm in norms if norm.running_var is not None], seen.runs) if frozen else s2
     values = {
         "xhat_mean": ((at.mean_RT - beta_RT) / gamma_RT).abs(),
@@ -105,3 +94,35 @@ def against_precise(network: nn.Sequential, placement: str, precise: Mapping[str
             total = values_RC.where(counted, 0.0).sum(1)
             found[f"{NAME}/{layer.name}/{what}"] = total / counted.sum(1)
     return found
+
+
+METRIC = ProbeMetric(
+    measure=measure,
+    keys=(
+        Keys(
+            "<layer>/{xhat_mean,xhat_var,xhat_var_theory}",
+            "before gamma and beta: mean over channels of |mean|, mean variance, and s2/(s2 + eps), where s2 is the probe's (dead channels "
+            "bring it below 1), with running_var for s2 below once `frozen` is; not under `noisy`",
+            source="Ioffe and Szegedy 2015, Alg. 1",
+        ),
+        *batch_noise.KEYS,
+        Keys(
+            "<layer>/outlier_sensitivity",
+            "the most that leaving out one image of a batch (of at most the probe's size) moves its mean, "
+            "max_i |mu_B - mu_{B without i}|/sigma",
+            "standard deviations",
+        ),
+        Keys("ema_initial_weight", "(1 - m)^t: what the initial (0, 1) weighs in the running statistics after t batches"),
+        Keys(
+            "<layer>/running_mean_offset",
+            "at the end: mean over channels of |running mean - precise mean|/precise sigma",
+            "precise standard deviations",
+            "Wu and Johnson 2021, section 3.2",
+        ),
+        Keys(
+            "<layer>/running_var_ratio",
+            "at the end: mean over channels of running_var/precise variance",
+            source="Wu and Johnson 2021, section 3.2",
+        ),
+    ),
+)

@@ -4,7 +4,7 @@ Ioffe and Szegedy 2015, section 1, mean by it the change of the distribution of 
 channel and over the fixed probe batch, with the mean m, standard deviation s and distribution F now, and m', s', F' before:
 |m - m'| / s0, |s - s'| / s0 and the 1-Wasserstein distance W1(F, F') / s0 = (integral of |F^-1 - F'^-1|) / s0, where s0 is the channel's
 standard deviation at initialization (Villani 2009, Optimal Transport, remark 6.6, for W1). `init` compares with initialization, `last`
-with the measurement before. Keys: `drift/<layer>/{init,last}/{mean,std,w1}`, means over the layer's channels, in units of s0.
+with the measurement before.
 
 W1 is taken between 256 quantiles, which is exact where the probe has so many values a channel, or a divisor of it.
 """
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from bnexp.metrics.declaration import Keys, Metric
 from bnexp.metrics.probe import QUANTILES, ProbePass
 from bnexp.storage.saved_state import group, tensor
 
@@ -81,3 +82,16 @@ def moved(before: Snapshot, now: Snapshot) -> tuple[Tensor, Tensor, Tensor]:
 def wasserstein(a: Tensor, b: Tensor) -> Tensor:
     """W1 of two distributions given as equally many quantiles in ascending order, [..., Q] -> [...]."""
     return (a - b).abs().mean(-1)
+
+
+METRIC = Metric(
+    keys=(
+        Keys(
+            "<layer>/{init,last}/{mean,std,w1}",
+            "how far the distribution of what enters the nonlinearity has moved since initialization, and since the last measurement: "
+            "|change of mean|, |change of std|, 1-Wasserstein distance; mean over channels",
+            "standard deviations at initialization",
+            "the idea: Ioffe and Szegedy 2015, section 1",
+        ),
+    )
+)

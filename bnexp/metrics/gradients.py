@@ -1,19 +1,15 @@
 """Gradients and weights, layer by layer.
 
-Keys: `gradients/<layer>/gradient_norm`, the Euclidean norm of the loss's gradient with respect to the layer's weights, on the batch of the
-last training step; `.../weight_norm`, ||W||; `.../effective_lr`, lr / ||W||^2 with the learning rate in force, which is what moves a
-scale-invariant weight (van Laarhoven 2017, "L2 Regularization versus Batch and Weight Normalization", section 3). At initialization, and
-only there, `.../growth`: how much the squared gradient with respect to the pre-activations grows from the next hidden layer to this one,
-||dL/da_l||^2 / ||dL/da_{l+1}||^2, on the probe batch in train mode. In wide fully connected layers with ReLU and batch norm it is
-pi / (pi - 1) = 1.467 (Yang et al. 2019, "A Mean Field Theory of Batch Normalization", section 1).
-
-Units: of the loss per unit of weight; of weight; of inverse loss; growth has none.
+`effective_lr` is what moves a scale-invariant weight (van Laarhoven 2017, "L2 Regularization versus Batch and Weight Normalization",
+section 3). `growth`, at initialization only, is on the probe batch in train mode; in wide fully connected layers with ReLU and batch norm
+it is pi / (pi - 1) = 1.467 (Yang et al. 2019, "A Mean Field Theory of Batch Normalization", section 1).
 """
 
 from __future__ import annotations
 
 from torch import Tensor
 
+from bnexp.metrics.declaration import Keys, ProbeMetric
 from bnexp.metrics.network_copy import norms
 from bnexp.metrics.probe import ProbePass
 
@@ -40,3 +36,23 @@ def squared(gradient: Tensor, runs: int) -> Tensor:
     per_channel = gradient.double().square().sum([0, *range(2, gradient.dim())])
     squares: Tensor = per_channel.unflatten(0, (runs, -1)).sum(1)
     return squares
+
+
+METRIC = ProbeMetric(
+    measure=measure,
+    keys=(
+        Keys(
+            "<layer>/gradient_norm",
+            "||dL/dW||, Euclidean norm of the loss's gradient in the layer's weights, on the batch of the last training step",
+            "of the loss, per unit of weight",
+        ),
+        Keys("<layer>/weight_norm", "||W||", "of weight"),
+        Keys("<layer>/effective_lr", "lr/||W||^2 with the learning rate in force", "of inverse loss", "van Laarhoven 2017, section 3"),
+        Keys(
+            "<layer>/growth",
+            "at initialization: ||dL/da_l||^2/||dL/da_(l+1)||^2, squared gradient of the pre-activations over that of the next hidden "
+            "layer; wide, with ReLU and BN pi/(pi - 1) = 1.467",
+            source="Yang et al. 2019",
+        ),
+    ),
+)

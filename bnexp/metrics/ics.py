@@ -7,8 +7,6 @@ weights shrink as the weights grow, so that the relative shift and the cosine st
 The step is the run's own (its optimizer, its momentum, its batch). A layer's weights are those of its convolution or linear map; what
 precedes it includes the biases, gammas and betas of the layers before. The first layer has none before it and no keys.
 
-Keys: `ics/<layer>/l2`, ||G - G'||; `ics/<layer>/relative_l2`, ||G - G'|| / ||G||; `ics/<layer>/cosine`, of G and G'.
-
 Cost: the layers before i are passed once, as far as layer i; then from i to the end and back to W_i. In all about half a pass a layer.
 """
 
@@ -17,6 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bnexp.metrics.declaration import Keys, SampledMetric
 from bnexp.metrics.network_copy import dots
 from bnexp.metrics.sample import Sample
 
@@ -46,3 +45,18 @@ def measure(sample: Sample) -> dict[str, Tensor]:
 def cost(layers: int) -> float:
     """In training steps."""
     return 1 + layers / 2
+
+
+METRIC = SampledMetric(
+    measure=measure,
+    cost=cost,
+    keys=(
+        Keys(
+            "<layer>/l2",
+            "||G - G'||, where G' is the gradient G after the layers before have made their step; from the second layer on",
+            "of the loss, per unit of weight",
+            "Santurkar et al. 2018, Def. 2.1",
+        ),
+        Keys("<layer>/{relative_l2,cosine}", "||G - G'||/||G||, and the cosine of G and G'", source="Santurkar et al. 2018, Fig. 2"),
+    ),
+)

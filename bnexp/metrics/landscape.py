@@ -1,12 +1,7 @@
 """The optimization landscape along the gradient (Santurkar et al. 2018, section 3.1, Fig. 4, and appendix A.2.2).
 
 At the weights theta of a step, with the gradient g of its own batch, for step sizes s = c lr with c in [1/2, 4] (eight, evenly spaced in
-log c) of the run's own learning rate, in train mode on the same batch:
-
-    landscape/loss_min, landscape/loss_max    least and largest L(theta - s g)
-    landscape/loss_range                      their difference
-    landscape/predictiveness_min, _max        least and largest ||grad L(theta - s g) - g||
-    landscape/smoothness                      effective smoothness, max over s of ||grad L(theta - s g) - g|| / (s ||g||)
+log c) of the run's own learning rate, in train mode on the same batch.
 
 theta is all parameters, those of the norms included. On a quadratic with Hessian A, smoothness is ||A g|| / ||g||. A step that is too small
 beside theta (s ||g|| below 1e-6 ||theta||) is rounded in float32, and does not count for smoothness; with no other it is NaN.
@@ -19,6 +14,7 @@ import math
 import torch
 from torch import Tensor
 
+from bnexp.metrics.declaration import Keys, SampledMetric
 from bnexp.metrics.network_copy import NetworkCopy, norms
 from bnexp.metrics.sample import Sample
 
@@ -66,3 +62,30 @@ def along(twin: NetworkCopy, x: Tensor, y_RB: Tensor, gradient: list[Tensor], si
 def cost(layers: int) -> float:
     """In training steps."""
     return 1.2 * len(STEPS)
+
+
+METRIC = SampledMetric(
+    measure=measure,
+    cost=cost,
+    keys=(
+        Keys(
+            "{loss_min,loss_max,loss_range}",
+            "least and largest L(theta - s g) for s from lr/2 to 4 lr, on the step's own batch, with batch norm in train mode; their "
+            "difference",
+            "of the loss",
+            "Santurkar et al. 2018, section 3.1, A.2.2",
+        ),
+        Keys(
+            "{predictiveness_min,predictiveness_max}",
+            "least and largest ||grad L(theta - s g) - g||",
+            "of the loss, per unit of weight",
+            "the same",
+        ),
+        Keys(
+            "smoothness",
+            "effective smoothness, max over s of ||grad L(theta - s g) - g||/(s ||g||)",
+            "of the loss, per squared weight",
+            "the same",
+        ),
+    ),
+)

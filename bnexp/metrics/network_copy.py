@@ -12,7 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnexp.config import Config
 from bnexp.evaluate import autocast
-from bnexp.models import CountedBatchNorm, NoisyBatchNorm, layer_map, losses, runs_in, work_in_place
+from bnexp.models import layer_map, losses, runs_in, work_in_place
+from bnexp.norms import modules
 
 
 class NetworkCopy:
@@ -38,20 +39,12 @@ class NetworkCopy:
         statistics = [buffer for buffer in network.buffers() if buffer.dim() > 0]
         if statistics:
             torch._foreach_copy_([buffer for buffer in self.network.buffers() if buffer.dim() > 0], statistics)
-        for module, counted in zip(self.network.modules(), network.modules(), strict=True):
-            if isinstance(module, CountedBatchNorm) and isinstance(counted, CountedBatchNorm):
-                module.batches = counted.batches
+        modules.copy_counts(network, self.network)
 
     def copy_weights_from(self, network: nn.Module) -> None:
         """Takes the weights alone."""
         with torch.no_grad():
             torch._foreach_copy_(self.params, list(network.parameters()))
-
-    def draw_noise_anew(self) -> None:
-        """Lets noisy norms draw the next step's noise from here on, until `copy_from`."""
-        for module in self.network.modules():
-            if isinstance(module, NoisyBatchNorm):
-                module.batches += 1
 
     def run(self, x: Tensor, start: int = 0, end: int | None = None, *, training: bool = True, full: bool = False) -> Tensor:
         """x through the modules from `start` to before `end` of the chain, in the run's precision or in full."""

@@ -10,8 +10,7 @@ With batch norm there are no gradients of single examples. So the unit is a ghos
 own statistics: |G_b|^2 is the mean over the groups, G_B the mean of their gradients. b is the training batch size, at most 16; the images
 are as many training images as the probe has, drawn anew at each sampled step, so that values of several steps can be averaged.
 
-Keys: `noise_scale/gradient`, |G|^2; `noise_scale/trace`, tr(Sigma) for one image; `noise_scale/simple`, their ratio in images. Both parts
-are unbiased and noisy, and may come out negative: average them over steps before taking the ratio.
+Both parts are unbiased and noisy, and may come out negative: average them over steps before taking the ratio.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bnexp.metrics.declaration import Keys, SampledMetric
 from bnexp.metrics.network_copy import NetworkCopy, dots
 from bnexp.metrics.sample import Sample
 
@@ -54,3 +54,18 @@ def two_sizes(twin: NetworkCopy, x: Tensor, y_RN: Tensor, ghost: int, groups: in
 def cost(layers: int) -> float:
     """In training steps: four passes of half a batch, or eight of less."""
     return 4.0
+
+
+METRIC = SampledMetric(
+    measure=measure,
+    cost=cost,
+    keys=(
+        Keys(
+            "{gradient,trace}",
+            "|G|^2, and tr(Sigma) for one image, from ghost groups of at most 16 images and their union",
+            "of squared loss, per squared weight",
+            "McCandlish et al. 2018, A.1",
+        ),
+        Keys("simple", "tr(Sigma)/|G|^2; average both over steps before you trust it", "images", "the same"),
+    ),
+)

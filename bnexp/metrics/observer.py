@@ -6,40 +6,35 @@ Metrics of activations and gradients are *looked* at: one pass of the probe batc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bnexp.base.seeds import derive
-from bnexp.config import LIGHT, Config
+from bnexp.config import METRICS as NAMES
+from bnexp.config import PROBED, Config
 from bnexp.data import Dataset
 from bnexp.evaluate import shared_inputs
-from bnexp.metrics import batch_noise, batch_stats, gradients, ics, landscape, noise_scale, percentiles, relu_balance, sharpness, test_curve
+from bnexp.metrics import batch_noise, percentiles, relu_balance, test_curve
+from bnexp.metrics.declaration import Metric, ProbeMetric, SampledMetric
 from bnexp.metrics.drift import Drift, check_snapshots
 from bnexp.metrics.network_copy import NetworkCopy
 from bnexp.metrics.probe import ProbePass, look
 from bnexp.metrics.sample import Sample
 from bnexp.metrics.schedule import sampled_steps
-from bnexp.models import FrozenBatchNorm, layer_map, runs_in
+from bnexp.models import layer_map, runs_in
+from bnexp.norms.modules import batches_tracked
 from bnexp.storage.saved_state import group, whole
 
-PROBE_METRICS: Mapping[str, Callable[[ProbePass], dict[str, Tensor]]] = {
-    "percentiles": percentiles.measure,
-    "batch_stats": batch_stats.measure,
-    "relu_balance": relu_balance.measure,
-    "gradients": gradients.measure,
-}
+METRICS: Mapping[str, Metric] = {name: import_module(f"bnexp.metrics.{name}").METRIC for name in NAMES}
+"""The `METRIC` of the file that each switch under `metrics` names."""
+PROBE_METRICS = {name: metric for name, metric in METRICS.items() if isinstance(metric, ProbeMetric)}
 """What one pass feeds; `drift`, which remembers, comes beside them."""
-SAMPLED: Mapping[str, tuple[Callable[[Sample], dict[str, Tensor]], Callable[[int], float]]] = {
-    "ics": (ics.measure, ics.cost),
-    "landscape": (landscape.measure, landscape.cost),
-    "sharpness": (sharpness.measure, sharpness.cost),
-    "noise_scale": (noise_scale.measure, noise_scale.cost),
-}
-"""What is measured at a training step, and what it costs, in training steps, for so many layers."""
+SAMPLED = {name: metric for name, metric in METRICS.items() if isinstance(metric, SampledMetric)}
 
 
 @dataclass(frozen=True)
@@ -67,7 +62,9 @@ class Observer:
         self.layer_map = layer_map(network, self.config.model.placement)
         layers = len(self.layer_map.layers)
         self.due_at = {
-            name: frozenset(sampled_steps(self.metrics.log_spaced, SAMPLED[name][1](layers), total)) for name in self.on if name in SAMPLED
+            name: frozenset(sampled_steps(self.metrics.log_spaced, SAMPLED[name].cost(layers), total))
+            for name in self.on
+            if name in SAMPLED
         }
         self.sampled = frozenset[int]().union(*self.due_at.values())
         self.drift = Drift()
@@ -79,7 +76,7 @@ class Observer:
     @property
     def looks(self) -> bool:
         """Whether any metric needs the probe's pass."""
-        return not set(self.on).isdisjoint(LIGHT)
+        return not set(self.on).isdisjoint(PROBED)
 
     def look_due(self, step: int, evaluated: bool) -> bool:
         """Whether to look after `step`: at initialization, at the end, and every `metrics.every` steps, or at evaluations."""
@@ -113,13 +110,13 @@ class Observer:
                 step=step,
                 lr_R=lr_R,
                 batch_size=self.config.train.batch_size,
-                batches=tracked(self.network, step),
+                batches=batches_tracked(self.network, step),
                 step_gradients=self._step_gradients(),
                 back=step == 0 and "gradients" in self.on,
             )
-            for name, measure in PROBE_METRICS.items():
+            for name, metric in PROBE_METRICS.items():
                 if name in self.on:
-                    values |= measure(seen)
+                    values |= metric.measure(seen)
             if "drift" in self.on:
                 values |= self.drift.measure(seen)
             if "batch_stats" in self.on and self._noise_due(step):
@@ -158,7 +155,7 @@ class Observer:
         values: dict[str, Tensor] = {}
         for name, steps in self.due_at.items():
             if step in steps:
-                values |= SAMPLED[name][0](sample)
+                values |= SAMPLED[name].measure(sample)
         return Measured(values, {})
 
     def _twins(self, *, before: bool) -> NetworkCopy:
@@ -203,8 +200,3 @@ class Observer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.drift.load_state_dict(state["drift"], self.data.train.x.device)
         self.looked_at = state["looked_at"]
-
-
-def tracked(network: nn.Module, step: int) -> int:
-    """How many batches a run's running statistics had seen after its `step`: all, unless they were frozen before."""
-    return min([step, *(layer.batches for layer in network.modules() if isinstance(layer, FrozenBatchNorm))])

@@ -1,8 +1,7 @@
 """Activation percentiles: {15, 50, 85}th of what enters each nonlinearity, over the probe batch.
 
 After Ioffe and Szegedy 2015, Fig. 1 (section 4.1), which shows them for one sigmoid of the last hidden layer. With a channel's n values
-in order, the p-th percentile is interpolated linearly at p (n - 1) / 100, as numpy does. Keys: `percentiles/<layer>/unit/p15` for the
-layer's first channel, `percentiles/<layer>/mean/p15` for the mean of the channels' percentiles; units are those of the pre-activation.
+in order, the p-th percentile is interpolated linearly at p (n - 1) / 100, as numpy does.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import functools
 import torch
 from torch import Tensor
 
+from bnexp.metrics.declaration import Keys, ProbeMetric
 from bnexp.metrics.probe import ProbePass
 
 PERCENTS = (15, 50, 85)
@@ -47,3 +47,16 @@ def distributions(seen: ProbePass) -> dict[str, Tensor]:
     """`percentiles/<layer>` -> [R, C*Q/4]: every fourth quantile of all channels, for a histogram of the pre-activations."""
     parts = seen.layout.split(seen.quantiles_RTQ[:, :, 2::4])
     return {f"percentiles/{layer.name}": values.flatten(1) for layer, values in zip(seen.layers, parts, strict=True)}
+
+
+METRIC = ProbeMetric(
+    measure=measure,
+    keys=(
+        Keys(
+            "<layer>/{unit,mean}/{p15,p50,p85}",
+            "percentiles of what enters the nonlinearity: of the first channel, and the mean over channels",
+            "of the pre-activation",
+            "Ioffe and Szegedy 2015, Fig. 1",
+        ),
+    ),
+)

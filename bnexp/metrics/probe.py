@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from bnexp.metrics.network_copy import NetworkCopy
-from bnexp.models import Layer, NoisyBatchNorm
+from bnexp.models import Layer
+from bnexp.norms import NORMS
 
 QUANTILES = 256
 """A channel's distribution is kept as so many of its quantiles, at (k + 1/2) / QUANTILES."""
@@ -119,7 +120,7 @@ class ProbePass:
     preactivations: list[Tensor]
     """What enters each nonlinearity."""
     outputs: list[Tensor] | None
-    """What each norm gives, gamma x-hat + beta; None without norms, and under `noisy`, whose noise comes on top."""
+    """What each norm gives, gamma x-hat + beta; None without batch statistics, and where noise comes on top."""
     step_gradients: list[Tensor] | None
     """Of each layer's weights, the head's included, on the last training step's batch; None before the first."""
     preactivation_gradients: list[Tensor] | None
@@ -191,7 +192,8 @@ def look(
     def seen(place: int) -> Tensor:
         return known.setdefault(place, inputs[place].detach().to(twin.params[0].dtype))  # bf16 is measured in fp32
 
-    norms = [layer.norm for layer in hidden if layer.norm is not None and not isinstance(twin.layer_map.chain[layer.norm], NoisyBatchNorm)]
+    norm = NORMS[twin.config.model.norm]
+    readable = norm.batch_statistics and not norm.adds_noise
     return ProbePass(
         step,
         twin,
@@ -201,7 +203,7 @@ def look(
         hidden,
         sites=[seen(layer.site) for layer in hidden],
         preactivations=[seen(place) for place in entering],
-        outputs=[seen(place + 1) for place in norms] if norms else None,
+        outputs=[seen(layer.norm + 1) for layer in hidden if layer.norm is not None] if readable else None,
         step_gradients=step_gradients,
         preactivation_gradients=gradients,
     )

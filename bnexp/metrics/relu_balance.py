@@ -1,11 +1,9 @@
 """What gamma and beta do before the ReLU: the share of positive values that enters it.
 
 For a Gaussian x-hat, y = gamma x-hat + beta is positive with probability Phi(beta / |gamma|): gamma alone does not set it (the normal
-distribution's symmetry; Phi is its distribution function). Keys, each over the probe batch in train mode: `relu_balance/<layer>/positive`,
-the observed share, mean over channels; `.../predicted`, the mean of Phi(beta / |gamma|); `.../error`, the mean of |observed - predicted|,
-channel by channel; `.../dead`, the share of channels without any positive value. The prediction is there where a batch norm stands
-directly before the ReLU (`conv-norm-relu`), but not under `noisy`; without gamma and beta it is 1/2. Frozen statistics make x-hats that are
-no longer standard, which the error shows. A sigmoid has no positive side, and no keys.
+distribution's symmetry; Phi is its distribution function). Over the probe batch in train mode. The prediction is there where a norm with
+batch statistics stands directly before the ReLU (`conv-norm-relu`) and no noise comes on top; without gamma and beta it is 1/2. Frozen
+statistics make x-hats that are no longer standard, which the error shows. A sigmoid has no positive side, and no keys.
 """
 
 from __future__ import annotations
@@ -13,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from bnexp.metrics.declaration import Keys, ProbeMetric
 from bnexp.metrics.probe import ProbePass
 
 
@@ -63,3 +62,16 @@ def predicted(seen: ProbePass) -> Tensor | None:
         assert isinstance(beta, Tensor)
         shares.append(torch.special.ndtr(beta.detach() / gamma.detach().abs()).unflatten(0, (seen.runs, -1)))
     return torch.cat(shares, dim=1)
+
+
+METRIC = ProbeMetric(
+    measure=measure,
+    keys=(
+        Keys("<layer>/{positive,dead}", "share of positive values into the ReLU, mean over channels; share of channels without any"),
+        Keys(
+            "<layer>/{predicted,error}",
+            "mean of Phi(beta/|gamma|), and of |observed - predicted| channel by channel, where the norm stands right before the ReLU",
+            source="normal distribution",
+        ),
+    ),
+)

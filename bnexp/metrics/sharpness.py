@@ -10,9 +10,6 @@ orthogonal, and the largest eigenvalue of the Hessian restricted to their span i
 Computations, section 10.1), which converges faster than the last iterate alone, and finds the largest where the one of largest size is
 negative. From a fixed random vector, in full precision, until two iterations in a row change it by less than 0.2 %, or 20 are made.
 It is a lower bound: of 48 states of networks on digits, 47 were within 0.1 % of what sixty iterations find, and one was 5 % too low.
-
-Keys: `sharpness/{train,eval}/lambda_max`, in units of loss per squared weight; `sharpness/{train,eval}/over_edge`, lambda_max lr / 2 with
-the learning rate in force: above 1 gradient descent without momentum is unstable along that direction.
 """
 
 from __future__ import annotations
@@ -24,6 +21,7 @@ from torch import Tensor, nn
 
 from bnexp.base.seeds import derive
 from bnexp.evaluate import norm_layers
+from bnexp.metrics.declaration import Keys, SampledMetric
 from bnexp.metrics.network_copy import NetworkCopy
 from bnexp.metrics.sample import Sample
 
@@ -111,3 +109,22 @@ def start(twin: NetworkCopy) -> Tensor:
 def cost(layers: int) -> float:
     """In training steps: some ten products a mode, at three to five steps each."""
     return 80.0
+
+
+METRIC = SampledMetric(
+    measure=measure,
+    cost=cost,
+    keys=(
+        Keys(
+            "{train,eval}/lambda_max",
+            "largest eigenvalue of the Hessian on 32 images, with batch statistics and with running ones",
+            "of the loss, per squared weight",
+            "Cohen et al. 2021, section 2",
+        ),
+        Keys(
+            "{train,eval}/over_edge",
+            "lambda_max lr/2 with the learning rate in force: above 1 gradient descent without momentum is unstable in that direction",
+            source="the same",
+        ),
+    ),
+)

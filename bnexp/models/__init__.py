@@ -6,7 +6,7 @@ R independent batch norms exactly. Every parameter and buffer but `num_batches_t
 rule takes a stack apart: `tensor.unflatten(0, (R, -1))[r]`.
 """
 
-from bnexp.models.blocks import block, work_in_place
+from bnexp.models.blocks import block, make_norm, work_in_place
 from bnexp.models.layer_map import Layer, LayerMap, layer_map
 from bnexp.models.layers import Linear, convolution
 from bnexp.models.network import (
@@ -22,17 +22,12 @@ from bnexp.models.network import (
     unstack,
     weight_digests,
 )
-from bnexp.models.norms import NORMS, CountedBatchNorm, FrozenBatchNorm, NoisyBatchNorm, make_norm, set_up_norms
 
 __all__ = [
     "MODELS",
-    "NORMS",
-    "CountedBatchNorm",
-    "FrozenBatchNorm",
     "Layer",
     "LayerMap",
     "Linear",
-    "NoisyBatchNorm",
     "block",
     "build",
     "convolution",
@@ -45,7 +40,6 @@ __all__ = [
     "parameter_counts",
     "restack",
     "runs_in",
-    "set_up_norms",
     "unstack",
     "weight_digests",
     "work_in_place",

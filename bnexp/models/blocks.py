@@ -8,7 +8,7 @@ from torch import nn
 
 from bnexp.config import ModelConfig
 from bnexp.models.layers import convolution
-from bnexp.models.norms import NORMS, make_norm
+from bnexp.norms import NORMS
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid}
 
@@ -33,9 +33,16 @@ def unit(
     return [part for part in parts if part is not None]
 
 
+def make_norm(config: ModelConfig, dim: int, runs: int, channels: int) -> nn.Module | None:
+    """The norm of `config.norm` for `channels` channels a run, or None where there is none."""
+    norm = NORMS[config.norm]
+    return norm.make(dim, runs, channels, **{key: getattr(config, key) for key in norm.keys})
+
+
 def work_in_place(network: nn.Module, on: bool = True) -> None:
     """Lets every ReLU write over its input, which nothing after it reads: its own gradient needs only what it gives, and the layer before
-    keeps its input. A step reads and writes one map a layer less. Who keeps what each module gives (`metrics.twin`) switches it off."""
+    keeps its input. A step reads and writes one map a layer less. `metrics.NetworkCopy`, which keeps what each module gives, switches it
+    off."""
     for module in network.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = on

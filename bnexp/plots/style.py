@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from bnexp.base.files import atomic_write
+from bnexp.norms import NORMS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 INK, FAINT, GRID, PAPER = "#1f2328", "#59636e", "#d4d9df", "#ffffff"
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 """What XML cannot hold."""
-KNOWN = {"batch": "#0072b2", "none": "#d55e00", "noisy": "#cc79a7", "frozen": "#009e73"}
-"""The arms that are norms. Others take what is left, in order."""
 OTHERS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7b5ea7", "#8c6d31")
 MAX_ARMS = len(OTHERS)
 VARIABLES = {INK: "ink", FAINT: "faint", GRID: "grid", PAPER: "paper", **{colour: f"arm{index}" for index, colour in enumerate(OTHERS)}}
@@ -90,14 +89,14 @@ def own_style(more: Mapping[str, Any] = MappingProxyType({})) -> Iterator[None]:
 
 
 def colours(arms: Sequence[str]) -> dict[str, str]:
-    """One colour an arm: a norm has its own, whoever is beside it.
+    """One colour an arm: a norm that declares one has it whoever is beside it, others take what is left, in order.
 
     Raises:
         ValueError: there are more arms than colours that can be told apart.
     """
     if len(arms) > MAX_ARMS:
         raise ValueError(f"{len(arms)} arms; {MAX_ARMS} colours can be told apart")
-    found = {arm: KNOWN[arm] for arm in arms if arm in KNOWN}
+    found = {arm: colour for arm in arms if arm in NORMS and (colour := NORMS[arm].colour) is not None}
     left = [colour for colour in OTHERS if colour not in found.values()]
     return {arm: found.get(arm) or left.pop(0) for arm in arms}
 

@@ -17,6 +17,7 @@ from bnexp.analysis.comparable import label
 from bnexp.analysis.rows import batch_size_of, is_result, lr_of, norm_of, seed_of, setting, varying
 from bnexp.base.errors import UsageError
 from bnexp.config.fields import show
+from bnexp.norms import NO_NORM
 from bnexp.plots import MAX_ARMS
 
 MAX_CHAPTERS = 12
@@ -106,7 +107,7 @@ def _split(part: str, rows: Sequence[Row]) -> list[Chapter]:
 def _baseline(labels: Sequence[str], rows: Sequence[Row], arm_of: ArmOf) -> str:
     """The arm without a norm, else with batch norm, else the first: of those with results, where any has."""
     norms = {name: {norm_of(row) for row in rows if arm_of(row) == name and is_result(row)} for name in labels}
-    for norm in ("none", "batch"):
+    for norm in (NO_NORM, "batch"):
         if found := [name for name in labels if norm in norms[name]]:
             return found[0]
     return next((name for name in labels if norms[name]), labels[0])

@@ -24,6 +24,7 @@ from bnexp.analysis import (
 )
 from bnexp.analysis.bands import RunCurves
 from bnexp.analysis.rows import batch_size_of, is_diverged, is_result, lr_of, number, seed_of, until_target
+from bnexp.norms import has_batch_statistics
 from bnexp.plots.curves import Arm
 from bnexp.report.chapters import Chapter
 
@@ -92,8 +93,8 @@ class View:
         ]
 
     def normed(self, arm: str) -> bool:
-        """Whether an arm's runs have batch norm of some kind."""
-        return any(row["config.model.norm"] != "none" for row in self.rows(arm))
+        """Whether an arm's runs have running statistics."""
+        return any(has_batch_statistics(row["config.model.norm"]) for row in self.rows(arm))
 
     def name(self, text: str, size: int | None = None) -> str:
         """A picture's file name; where there are several batch sizes, that of one."""

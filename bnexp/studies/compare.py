@@ -25,8 +25,9 @@ from bnexp.analysis import (
     with_holm,
 )
 from bnexp.base.errors import BnexpError, Interrupted, UsageError, did_you_mean, one_of
-from bnexp.config import NORMS, Config
+from bnexp.config import Config
 from bnexp.config.compose import check_cells, expand, given
+from bnexp.norms import NO_NORM, NORMS
 from bnexp.storage.folder import rows_of
 from bnexp.storage.run import Run
 
@@ -99,7 +100,7 @@ def request(
         lines.append(f"optim.lr={','.join(lrs if lrs is not None else [f'{lr:g}' for lr in LRS])}")
     configs = expand(lines, config_dir)
     own = configs[0].model.norm
-    arms = list(dict.fromkeys([own, *(["none"] if no_bn else []), *norms]))
+    arms = list(dict.fromkeys([own, *([NO_NORM] if no_bn else []), *norms]))
     if len(arms) < 2:
         others = one_of([norm for norm in NORMS if norm != own])
         raise UsageError(f"There is one arm only ({own}); add another with --norm NAME, where NAME is {others}.")
@@ -113,7 +114,7 @@ def request(
 def arms_by_norm(configs: Sequence[Config]) -> Arms:
     """The arms of a comparison that `request` asked for: the norms; the baseline is the network without one, or the first."""
     norms = tuple(dict.fromkeys(config.model.norm for config in configs))
-    return Arms(NORM, norms, "none" if "none" in norms else norms[0])
+    return Arms(NORM, norms, NO_NORM if NO_NORM in norms else norms[0])
 
 
 def conclude(

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from bnexp.base.errors import DataError, UsageError
 from bnexp.base.files import null_nonfinite
 from bnexp.base.seeds import derive
-from bnexp.config import NORM_KEYS, Config, check_fits, map_sizes, to_mapping
+from bnexp.config import MODELS, Config, check_fits, map_sizes, to_mapping
 from bnexp.data import Dataset
 from bnexp.evaluate import evaluation_batch, precise_statistics, shared_inputs, train_part, using
 from bnexp.execution.job import load_data
@@ -35,6 +35,7 @@ from bnexp.metrics.batch_noise import Draws, draw
 from bnexp.metrics.layer_law import Batches, LayerLaw, WithoutReplacement, WithReplacement, layer_law
 from bnexp.metrics.network_copy import NetworkCopy
 from bnexp.models import build, init, layer_map, memory_format
+from bnexp.norms import NORMS
 from bnexp.planning.plan import check_memory
 from bnexp.storage.run import Run
 from bnexp.studies.re_evaluation import load_saved
@@ -99,7 +100,7 @@ def _result(
             "weights": weights,
             "norm": config.model.norm,
             "mode": mode,
-            "layers_below": below if NORM_KEYS[config.model.norm] else "no norm",
+            "layers_below": below if NORMS[config.model.norm].batch_statistics else "no norm",
             "drawn": "without replacement, as in training" if mode == "train" else "with replacement",
             "data": data.name,
             "images": len(data.train if mode == "train" else train_part(data)),
@@ -120,8 +121,8 @@ def check_sizes(asked: Sequence[int] | None, data: Dataset, config: Config, mode
     """
     if mode == "frozen":
         return asked or BATCH_SIZES
-    last = () if config.model.name == "mlp" else map_sizes(data.shape[1:], len(config.model.widths))[-1]
-    least = 2 if NORM_KEYS[config.model.norm] and math.prod(last) == 1 else 1
+    last = map_sizes(data.shape[1:], len(config.model.widths))[-1] if MODELS[config.model.name].convolutional else ()
+    least = 2 if NORMS[config.model.norm].batch_statistics and math.prod(last) == 1 else 1
     images = len(data.train)
     if asked is None:
         return [size for size in BATCH_SIZES if least <= size <= max(least, largest_fitted(mode, images))]
@@ -149,7 +150,7 @@ def law(network: nn.Sequential, data: Dataset, config: Config, batch_sizes: Sequ
         ]
     twin = NetworkCopy(network, config)
     drawn = [draw(twin, data, size, draws_of(size), derive(0, "train batches", size)) for size in sizes]
-    layout, source, norms = drawn[0].layout, WithoutReplacement(len(data.train)), NORM_KEYS[config.model.norm]
+    layout, source, norms = drawn[0].layout, WithoutReplacement(len(data.train)), NORMS[config.model.norm].batch_statistics
     most = largest_fitted("train", len(data.train))
     return [
         layer_law(name, layout.pixels[place], [_at_layer(one, place) for one in drawn], source if place == 0 or not norms else None, most)

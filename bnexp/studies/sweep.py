@@ -21,10 +21,11 @@ from bnexp.analysis import (
     with_holm,
 )
 from bnexp.base.errors import UsageError, one_of
-from bnexp.config import NORMS, NOT_HASHED, Config, check_fits
+from bnexp.config import NOT_HASHED, Config, check_fits
 from bnexp.config.compose import check_cells, expand, given
 from bnexp.config.fields import leaves
 from bnexp.data import header
+from bnexp.norms import NO_NORM, NORMS, has_batch_statistics
 
 AXES: Mapping[str, str] = {"batch-size": "train.batch_size", "lr": "optim.lr", "norm": "model.norm"}
 """The key that each named sweep goes through; `grid` goes through what its overrides list."""
@@ -32,7 +33,7 @@ BATCH_SIZES = (2, 4, 8, 16, 32, 64, 128, 256, 512)
 CROSSED_LRS = (0.003, 0.01, 0.03, 0.1)
 """Learning rates that each batch size is tried with: one rate for all would favour the batch size that it suits."""
 LRS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-ARMS = ("batch", "none")
+ARMS = ("batch", NO_NORM)
 SEEDS = 10
 """Seeds a cell, unless the command says otherwise: fewer show half a point of accuracy in one comparison of four."""
 
@@ -201,8 +202,9 @@ def _result(kind: str, part: str, setting: dict[str, Any], rows: Sequence[Row], 
     if kind == "grid":
         return Result(part, setting, cells=cells(rows))
     arms = sorted({str(row["config.model.norm"]) for row in rows})
-    baseline = "none" if "none" in arms else arms[0]
+    baseline = NO_NORM if NO_NORM in arms else arms[0]
     if kind == "batch-size":
-        costs = [small_batch_cost(rows, arm, stats=stats) for arm in arms for stats in ("running", "batch")[: 1 + (arm != "none")]]
+        stats = {arm: ("running", "batch")[: 1 + has_batch_statistics(arm)] for arm in arms}
+        costs = [small_batch_cost(rows, arm, stats=which) for arm in arms for which in stats[arm]]
         return Result(part, setting, batch_sizes=by_batch_size(rows, baseline), small_batches=tuple(costs))
     return Result(part, setting, comparison=compare_arms(rows, baseline, primary=primary))

@@ -60,6 +60,8 @@ def headline(found: Compared) -> RenderableType:
     results, versus = matchup.arms, matchup.versus
     row("learning rates chosen (seeds)", {arm: picks(results[arm].picked) for arm in arms})
     for stats, name in STATS.items():
+        if stats != "running" and all(results[arm].accuracy[stats] == results[arm].accuracy["running"] for arm in arms):
+            continue  # no arm has batch statistics
         pairs = {arm: versus[arm].accuracy[stats] for arm in others}
         here = stats == "running" and any(one.over_images for one in versus.values())
         row(

@@ -13,6 +13,7 @@ from rich.text import Text
 from bnexp.analysis.rows import Row, is_result, val_loss
 from bnexp.base.sparkline import LOST, sparkline
 from bnexp.data.contents import contents_of
+from bnexp.norms import has_batch_statistics
 from bnexp.storage.folder import flatten
 from bnexp.tables.listing import Column, Listing
 from bnexp.tables.marks import MARK, STYLE, lowest
@@ -62,6 +63,8 @@ def run_table(summary: dict[str, Any], folder: str, curves: Mapping[str, Curve])
         f"{_said(row('config.optim.name'))}, lr {_short(row('config.optim.lr'))}",
     )
     for stats, meaning in MEANING.items():
+        if stats != "running" and not has_batch_statistics(str(row("config.model.norm"))):
+            continue  # there is one accuracy
         name = "test accuracy" if stats == "running" else ""
         share = percent(row(f"test.{stats}.accuracy")) + _shuffled(row(f"test.{stats}.accuracy_std"), row(f"test.{stats}.shuffles"))
         table.add_row(name, f"{share}, loss {number(row(f'test.{stats}.loss'))}  {meaning}")

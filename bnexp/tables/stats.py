@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bnexp.analysis.sentences import beyond_fit
+from bnexp.norms import has_batch_statistics
 from bnexp.tables.text import Whole
 
 COLUMNS = {
@@ -41,7 +42,7 @@ def law_table(result: dict[str, Any]) -> RenderableType:
             cells = [_against(line[key], line[f"{key}_theory"]) for key in COLUMNS.values()]
             table.add_row(f"{line['batch']:,}", *cells, _number(line["outlier_sensitivity"]))
         parts.append(Whole(table))
-    below = f"Below a layer: {result['layers_below']}. " if result["norm"] != "none" else "No norms. "
+    below = f"Below a layer: {result['layers_below']}. " if has_batch_statistics(result["norm"]) else "No norms. "
     parts.append(
         Text(
             f"{result['mode']} mode: n = {result['draws']} random batches a size or more, from {result['images']:,} training images, drawn "

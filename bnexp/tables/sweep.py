@@ -12,6 +12,7 @@ from rich.text import Text
 from bnexp.analysis import BatchSizes, BestLr, Cells, Comparison, GridCell, SmallBatchCost
 from bnexp.analysis.notes import COLD, cold_at, few_seeds
 from bnexp.analysis.sentences import bracket, count, label, small_batches, verdict
+from bnexp.norms import NO_NORM
 from bnexp.tables.compare import notes, same_lr
 from bnexp.tables.marks import LOWEST, MARK, lowest, marked
 from bnexp.tables.text import FASTER, LOST, Whole, difference, mean_std, picks, quartiles, times_faster
@@ -122,7 +123,7 @@ def _value(value: Any) -> str:
 
 
 def _batch_sizes(found: BatchSizes, part: str, small: Sequence[SmallBatchCost]) -> list[RenderableType]:
-    arms = sorted({row.arm for row in found.table}, key=lambda arm: (arm == "none", arm))
+    arms = sorted({row.arm for row in found.table}, key=lambda arm: (arm == NO_NORM, arm))
     title = f"Test accuracy % against batch size at {part}, each seed at the learning rate that it chose (± std over seeds)"
     table = Table(title=Text(title, style="bold"), title_justify="left")
     table.add_column("batch", justify="right")

@@ -23,11 +23,11 @@ from bnexp.models import (
     memory_format,
     parameter_counts,
     restack,
-    set_up_norms,
     unstack,
     weight_digests,
     work_in_place,
 )
+from bnexp.norms.modules import set_up_norms
 from bnexp.storage.saved_state import group, tensor, tensors, whole
 from bnexp.training.batches import Batches
 from bnexp.training.clock import Clock

@@ -19,7 +19,8 @@ from bnexp.base.errors import BnexpError, short
 from bnexp.config import Config
 from bnexp.data.cache import cache_home
 from bnexp.evaluate import autocast
-from bnexp.models import CountedBatchNorm, logits, losses
+from bnexp.models import logits, losses
+from bnexp.norms import NORMS
 from bnexp.training.optimizer import StackedOptimizer
 
 Forward = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -140,5 +141,4 @@ def own_compiler_cache() -> None:
 
 def make_update(network: nn.Sequential, optimizer: StackedOptimizer, config: Config, device: torch.device) -> Update:
     """Replayed on a GPU, unless a norm does something else from step to step; line by line on a CPU."""
-    steady = not any(isinstance(module, CountedBatchNorm) for module in network.modules())
-    return (Replayed if device.type == "cuda" and steady else Update)(network, optimizer, config, device)
+    return (Replayed if device.type == "cuda" and NORMS[config.model.norm].steady else Update)(network, optimizer, config, device)

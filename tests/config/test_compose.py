@@ -10,10 +10,11 @@ import yaml
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from bnexp.base.errors import UsageError
+from bnexp.base.errors import UsageError, one_of
 from bnexp.config import DATASETS, MODELS, OPTIMIZERS, Config, keys
 from bnexp.config.compose import completions, compose, expand
 from bnexp.config.group_files import builtin_configs, group_choices
+from bnexp.norms import NORMS
 
 
 def write(folder: Path, **files: str) -> Path:
@@ -149,7 +150,7 @@ def test_data_of_the_user_need_a_root(name: str) -> None:
     assert compose([f"data={name}", "data.root=here"]).data.name == name
 
 
-@pytest.mark.parametrize(("group", "names"), [("data", tuple(DATASETS)), ("model", MODELS), ("optim", OPTIMIZERS)])
+@pytest.mark.parametrize(("group", "names"), [("data", tuple(DATASETS)), ("model", tuple(MODELS)), ("optim", OPTIMIZERS)])
 def test_the_files_are_the_choices_of_the_config(group: str, names: tuple[str, ...]) -> None:
     assert group_choices(group) == sorted(names)
     for name in names:
@@ -360,7 +361,7 @@ def test_a_grid_from_a_folder_of_the_user(tmp_path: Path) -> None:
     ("overrides", "message"),
     [
         (["optim.lr=0.1,-1"], "optim.lr=-1.0 is out of range"),
-        (["seed=0,1", "model.norm=batch,bach"], "model.norm=bach is not one of batch, none, noisy or frozen. Did you mean 'batch'?"),
+        (["seed=0,1", "model.norm=batch,bach"], f"model.norm=bach is not one of {one_of(NORMS)}. Did you mean 'batch'?"),
         (["data=digits,mnits"], "data=mnits names no data config"),
         (["train.batch_size=8,1", "model=mlp"], "train.batch_size=1 gives batch norm one value a channel"),
         (["seed=0,1", "optim.lrr=0.1,0.2"], "There is no config key 'optim.lrr'"),
@@ -388,7 +389,7 @@ def test_completions() -> None:
     assert completions("optim.l") == ["optim.lr="]
     assert completions("optim.lr=") == ["optim.lr="]
     assert completions("data=mn") == ["data=mnist"]
-    assert completions("model.norm=") == ["model.norm=", "model.norm=batch", "model.norm=none", "model.norm=noisy", "model.norm=frozen"]
+    assert completions("model.norm=") == ["model.norm=", *(f"model.norm={name}" for name in NORMS)]
     assert completions("model.norm=b") == ["model.norm=batch"]
     assert completions("model.bn_affine=t") == ["model.bn_affine=true"]
     assert completions("train.eval_every=a") == ["train.eval_every=auto"]

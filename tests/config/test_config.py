@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from bnexp import config as c
-from bnexp.base.errors import UsageError, short
+from bnexp.base.errors import UsageError, one_of, short
 from bnexp.config import KEYS, Config, ModelConfig, TrainConfig, check_fits, from_mapping, map_sizes
 from bnexp.config.fields import leaves
+from bnexp.norms import NORMS
 
 NAN, INF = math.nan, math.inf
 
@@ -65,8 +66,8 @@ def refused(tree: Any, *parts: str) -> None:
         ("model.widths", [True], "model.widths=true is not"),
         ("model.widths", 16, "model.widths=16 is not a list of whole numbers, for example [16,32,64]"),
         ("model.widths", [[16]], "model.widths=[16] is not"),
-        ("model.norm", "bach", "model.norm=bach is not one of batch, none, noisy or frozen. Did you mean 'batch'?"),
-        ("model.norm", None, "model.norm=null is not one of batch, none, noisy or frozen"),
+        ("model.norm", "bach", f"model.norm=bach is not one of {one_of(NORMS)}. Did you mean 'batch'?"),
+        ("model.norm", None, f"model.norm=null is not one of {one_of(NORMS)}"),
         ("model.placement", "relu-conv", "model.placement=relu-conv is not one of conv-norm-relu, norm-conv-relu or conv-relu-norm"),
         ("model.bn_momentum", 1.01, "model.bn_momentum=1.01 is out of range: it must be at least 0 and at most 1"),
         ("model.bn_momentum", None, "model.bn_momentum=null is not a number"),
@@ -130,7 +131,7 @@ def test_a_config_that_is_no_mapping_is_refused() -> None:
 
 
 def test_a_long_value_is_cut_short() -> None:
-    refused({"model": {"norm": "x" * 5000}}, "model.norm=" + "x" * 77 + "... is not one of batch, none, noisy or frozen")
+    refused({"model": {"norm": "x" * 5000}}, "model.norm=" + "x" * 77 + f"... is not one of {one_of(NORMS)}")
 
 
 LONG: dict[str, Any] = {

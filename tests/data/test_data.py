@@ -49,7 +49,6 @@ def test_digits_are_those_of_scikit_learn() -> None:
 @pytest.mark.parametrize("name", ["digits", "waveforms", "volumes"])
 def test_the_embedded_sets_are_what_the_config_says(name: str) -> None:
     data, spec = load(DataConfig(name=name), CPU), DATASETS[name]
-    assert spec is not None
     assert (data.shape, len(data.classes), len(data.train) + len(data.val)) == (spec.shape, spec.classes, spec.train)
     assert header(DataConfig(name=name)) == (spec.shape, len(data.train), spec.classes)
     assert fingerprint(DataConfig(name=name)) is None

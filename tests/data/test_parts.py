@@ -12,7 +12,7 @@ from PIL import Image
 from rich.console import Console
 
 from bnexp.base.errors import DataError
-from bnexp.config import LIGHT, DataConfig, from_mapping
+from bnexp.config import PROBED, DataConfig, from_mapping
 from bnexp.data import Dataset, header, load
 from bnexp.data.parts import part_of
 from bnexp.data.tree import Left, left_in_words
@@ -205,7 +205,7 @@ def test_the_line_on_the_data_comes_once_in_every_output(tmp_path: Path, capsys:
     fill(tmp_path / "s/test", 20, 4)
     line, runs_dir = "2 classes: cat, dog; 18 training, 2 validation, 8 test images", tmp_path / "runs"
     settings = {"data": {"name": "folder", "root": str(tmp_path / "s"), "image_size": 4}, "model": {"widths": [2]}}
-    tiny = from_mapping({**settings, "train": {"batch_size": 4, "steps": 2}}).replace(**{f"metrics.{name}": False for name in LIGHT})
+    tiny = from_mapping({**settings, "train": {"batch_size": 4, "steps": 2}}).replace(**{f"metrics.{name}": False for name in PROBED})
     run, _ = launch([tiny, tiny.replace(seed=1)], runs_dir).runs
     assert capsys.readouterr().err.count(line) == 1
     arms = [tiny.replace(**{"model.norm": norm, "seed": 2}) for norm in ("batch", "none")]

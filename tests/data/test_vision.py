@@ -43,7 +43,6 @@ def idx(array: np.ndarray) -> bytes:
 
 def examples(name: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     spec, rng = DATASETS[name], np.random.default_rng(count)
-    assert spec is not None
     return rng.integers(0, 256, (count, *spec.shape), dtype=np.uint8), rng.permutation(np.arange(count) % min(10, spec.classes))
 
 

@@ -130,7 +130,6 @@ def test_estimates_grow_with_the_work_and_learn_from_finished_runs(tmp_path: Pat
 def test_the_estimates_multiply_adds_are_the_networks(overrides: list[str]) -> None:
     (config,) = expand(overrides)
     spec = DATASETS[config.data.name]
-    assert spec is not None
     network = build(config.model, spec.shape, spec.classes, 1)
     counted = {"macs": 0.0, "weights": 0.0}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +11,13 @@ import torch
 from support import Tiny
 from torch import Tensor
 
-from bnexp.config import LIGHT, METRICS, NORMS, SAMPLED, Config, MetricsConfig, from_mapping
+import bnexp.metrics
+from bnexp.config import METRICS, PROBED, SAMPLED, Config, MetricsConfig, from_mapping
 from bnexp.data import Dataset
 from bnexp.metrics import PROBE_METRICS, Measured, Observer, batch_noise
 from bnexp.metrics import SAMPLED as REGISTRY
 from bnexp.metrics.schedule import MAX_SAMPLES, log_spaced, sampled_steps
+from bnexp.norms import NORMS
 from bnexp.training.fit import fit
 from bnexp.training.stack import Stack
 
@@ -198,8 +201,10 @@ def test_the_registries_have_the_names_of_the_config() -> None:
     assert tuple(REGISTRY) == SAMPLED
     assert {*PROBE_METRICS, "drift", "test_curve", *REGISTRY} == set(METRICS)
     assert {name for name in METRICS if name in MetricsConfig.__dataclass_fields__} == set(METRICS)
-    assert {*PROBE_METRICS, "drift"} == set(LIGHT)
-    assert MetricsConfig().on == LIGHT
+    assert {*PROBE_METRICS, "drift"} == set(PROBED)
+    files = Path(bnexp.metrics.__file__).parent.glob("*.py")
+    assert {file.stem for file in files if "\nMETRIC = " in file.read_text()} == set(METRICS)
+    assert set(MetricsConfig().on) <= set(PROBED)
 
 
 def test_nothing_is_built_where_nothing_is_measured(tiny: Tiny) -> None:

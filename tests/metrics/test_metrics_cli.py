@@ -1,4 +1,4 @@
-"""Metrics from the command line to the logs: metrics.jsonl, TensorBoard, `runs show`, the README's table, the presets."""
+"""Metrics from the command line to the logs: metrics.jsonl, TensorBoard, `runs show`, the declared keys, the presets."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ROOT, bn
+from support import bn
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from bnexp.config import METRICS
 from bnexp.config.compose import compose
+from bnexp.metrics import METRICS
 from bnexp.storage.curves import curves
 from bnexp.storage.folder import list_runs
 
 SHORT = ["model.widths=[4,4]", "train.epochs=null", "train.steps=24", "train.eval_every=8", "--quiet"]
-README = (ROOT / "README.md").read_text()
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
@@ -36,16 +35,15 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def documented() -> set[str]:
-    """The keys of the README's table, braces expanded."""
-    table = README.split("## Inside the network")[1].split("\n## ")[0]
+    """The keys that the metrics declare, braces expanded."""
     found = set()
-    for pattern in re.findall(r"^\| `([^`]+)` \|", table, re.M):
+    for pattern in [f"{name}/{keys.pattern}" for name, metric in METRICS.items() for keys in metric.keys]:
         parts = [part.split(",") for part in re.findall(r"\{([^}]+)\}|([^{}]+)", pattern) for part in [part[0] or part[1]]]
         found |= {"".join(choice) for choice in itertools.product(*parts)}
     return found
 
 
-def test_the_readme_lists_every_key_and_no_other(full: Path) -> None:
+def test_the_metrics_declare_every_key_and_no_other(full: Path) -> None:
     logged: dict[str, set[str]] = {}
     for run in list_runs(full):
         keys = {key for record in records(run.folder) for key in record if key.split("/")[0] in METRICS}
@@ -132,7 +130,7 @@ def test_a_metric_alone_is_shown(metric: str, tmp_path: Path) -> None:
 def test_presets() -> None:
     assert compose(["metrics=light"]) == compose()
     assert compose(["metrics=off"]).metrics.on == ()
-    assert compose(["metrics=full"]).metrics.on == METRICS[:-1]
+    assert compose(["metrics=full"]).metrics.on == tuple(METRICS)[:-1]
     assert compose(["metrics=off", "metrics.sharpness=true"]).metrics.on == ("sharpness",)
     assert compose(["metrics=full", "model.norm=none"]).run_id() != compose(["model.norm=none"]).run_id()
 

@@ -13,6 +13,7 @@ from bnexp import config as names
 from bnexp.config import ModelConfig, map_sizes
 from bnexp.models import MODELS, Linear, block, build, init, logits, restack, runs_in, unstack
 from bnexp.models.blocks import ACTIVATIONS
+from bnexp.norms import NORMS
 
 C, B, R = "conv", "norm", "relu"
 KINDS = {nn.Conv1d: C, nn.Conv2d: C, nn.Conv3d: C, Linear: C, nn.BatchNorm1d: B, nn.BatchNorm2d: B, nn.BatchNorm3d: B, nn.ReLU: R}
@@ -30,7 +31,7 @@ def weights(network: nn.Module) -> list[Tensor]:
 
 
 def test_the_registries_have_the_names_of_the_config() -> None:
-    assert tuple(MODELS) == names.MODELS
+    assert tuple(MODELS) == tuple(names.MODELS)
     assert tuple(ACTIVATIONS) == names.ACTIVATIONS
 
 
@@ -111,7 +112,7 @@ def test_map_sizes_are_those_of_the_network(spatial: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, (7,)])
-@pytest.mark.parametrize("norm", names.NORMS)
+@pytest.mark.parametrize("norm", NORMS)
 def test_logits_of_a_stack_are_those_of_its_networks(shape: tuple[int, ...], norm: str) -> None:
     config = small(norm=norm) if len(shape) > 1 else MLP
     stack = build(config, shape, 5, runs=3).double()
@@ -164,7 +165,7 @@ def test_restack_is_the_inverse_of_unstack(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("seed", [0, 1, 12345, 2**63])
 def test_both_arms_start_from_the_same_weights(config: ModelConfig, placement: str, seed: int) -> None:
     arms = []
-    for norm in names.NORMS:
+    for norm in NORMS:
         own = ModelConfig(name=config.name, widths=config.widths, placement=placement, norm=norm)
         network = build(own, (2, 6, 6), 3)
         init(network, own, [seed])

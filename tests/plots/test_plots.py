@@ -14,10 +14,11 @@ from PIL import Image
 from bnexp.analysis import largest_stable_lr
 from bnexp.analysis.bands import RunCurves
 from bnexp.analysis.cells import cells
+from bnexp.norms import NORMS
 from bnexp.plots.curves import Arm, Curve, between, by_learning_rate, over_steps, percentiles
 from bnexp.plots.grids import accuracy_by_lr, reached, stable_range, steps_heat_map
 from bnexp.plots.inside import by_layer, noise_law, observed_and_predicted
-from bnexp.plots.style import INK, KNOWN, MAX_ARMS, Picture, colours
+from bnexp.plots.style import INK, MAX_ARMS, Picture, colours
 
 ARMS = ("batch", "none")
 
@@ -36,7 +37,7 @@ def row(lr: float, seed: int, accuracy: float, steps: int | None, status: str = 
 
 
 def test_an_arm_keeps_its_colour_whoever_is_beside_it() -> None:
-    assert colours(["none"])["none"] == colours(["batch", "none"])["none"] == KNOWN["none"]
+    assert colours(["none"])["none"] == colours(["batch", "none"])["none"] == NORMS["none"].colour
     many = colours(["batch", "none", *(f"momentum={i}" for i in range(MAX_ARMS - 2))])
     assert len(set(many.values())) == MAX_ARMS
     with pytest.raises(ValueError, match=f"{MAX_ARMS + 1} arms"):
@@ -55,7 +56,7 @@ def test_curves_have_labels_units_n_and_both_arms_in_their_colours() -> None:
     assert axes.get_ylabel() == "validation accuracy (%)"
     assert [text.get_text() for text in picture.figure.legends[0].get_texts()] == ["batch, lr 0.3 (n = 2)", "none (n = 2)"]
     drawn = {to_hex(line.get_color()) for line in axes.lines}
-    assert drawn == {KNOWN["batch"], KNOWN["none"]}
+    assert drawn == {NORMS["batch"].colour, NORMS["none"].colour}
     means = {tuple(line.get_ydata()) for line in axes.lines}
     assert any(values == pytest.approx((0.55, 0.85)) for values in means)
     crosses = [line for line in axes.lines if line.get_marker() == "X"]

@@ -13,8 +13,8 @@ from support import bn
 from typer.testing import Result
 
 from bnexp.base.errors import UsageError
-from bnexp.config import NORMS
 from bnexp.config.compose import expand
+from bnexp.norms import NORMS
 from bnexp.storage.folder import list_runs
 from bnexp.studies.sweep import budget, equal_steps, request
 

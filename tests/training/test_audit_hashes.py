@@ -14,6 +14,7 @@ from bnexp import config as names
 from bnexp.config import Config, from_mapping
 from bnexp.data import Dataset, Split
 from bnexp.models import build, init
+from bnexp.norms import NORMS
 from bnexp.training.batches import Batches, derive
 from bnexp.training.fit import parameters_a_run
 from bnexp.training.stack import AUDIT_EPOCHS, Stack, train_step
@@ -41,7 +42,7 @@ def sha(parts: list[Tensor], head: bytes = b"") -> str:
 def test_the_arms_of_a_seed_have_equal_hashes(tiny: Tiny, shape: tuple[int, ...], placement: str) -> None:
     """In stacks of any width, at any place in them, in either precision."""
     data = tiny(shape)
-    arms = [config(shape, **{"model.norm": norm, "model.placement": placement}) for norm in names.NORMS]
+    arms = [config(shape, **{"model.norm": norm, "model.placement": placement}) for norm in NORMS]
     own = [audit(data, arm)[0] for arm in arms]
     own += [audit(data, arm.replace(seed=7), arm.replace(seed=3), arm)[2] for arm in arms]
     own += [audit(data, arm, dtype=torch.float64)[0] for arm in arms]
@@ -51,7 +52,7 @@ def test_the_arms_of_a_seed_have_equal_hashes(tiny: Tiny, shape: tuple[int, ...]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("norm", names.NORMS)
+@pytest.mark.parametrize("norm", NORMS)
 def test_initial_weights_are_hashed_as_they_lie_in_a_plain_network(tiny: Tiny, shape: tuple[int, ...], norm: str) -> None:
     own = config(shape, seed=3, **{"model.norm": norm})
     network = build(own.model, shape, 3)

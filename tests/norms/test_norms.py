@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import pickle
@@ -9,10 +10,12 @@ import pickle
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from bnexp.config import NORMS as NAMES
 from bnexp.config import ModelConfig
-from bnexp.models import NORMS, CountedBatchNorm, make_norm, set_up_norms
+from bnexp.models import make_norm
+from bnexp.norms import NO_NORM, NORMS
+from bnexp.norms.modules import CountedBatchNorm, set_up_norms
 
 MAPS = {0: (), 1: (7,), 2: (5, 4), 3: (3, 2, 4)}
 CHANNELS, BATCH, EPS, MOMENTUM = 3, 6, 1e-3, 0.3
@@ -160,9 +163,19 @@ def test_without_affine_there_is_nothing_to_learn_and_the_output_is_normalized()
     torch.testing.assert_close(layer(x), x / math.sqrt(4 + 0.5))
 
 
-def test_the_registry_has_the_names_of_the_config() -> None:
-    assert tuple(NORMS) == NAMES
-    assert make_norm(ModelConfig(norm="none"), 2, 1, CHANNELS) is None
+@pytest.mark.parametrize("name", NORMS)
+def test_what_a_norm_declares_is_so(name: str) -> None:
+    norm, layer = NORMS[name], make_norm(ModelConfig(norm=name), 2, 1, CHANNELS)
+    assert (layer is None) == (name == NO_NORM)
+    if layer is None:
+        return
+    assert isinstance(layer, _BatchNorm) == norm.batch_statistics
+    assert isinstance(layer, CountedBatchNorm) == (not norm.steady)
+    generator = torch.Generator().manual_seed(0)
+    x, bias = torch.randn(BATCH, CHANNELS, 5, 4, generator=generator), torch.tensor([3.0, 0.0, -2.0]).view(-1, 1, 1)
+    assert torch.allclose(copy.deepcopy(layer)(x), copy.deepcopy(layer)(x + bias), atol=1e-5) == norm.cancels_bias
+    colours = [norm.colour for norm in NORMS.values() if norm.colour is not None]
+    assert len(set(colours)) == len(colours)
 
 
 def make(norm: str, dim: int = 2, runs: int = 1, seeds: tuple[int, ...] = (0,), freeze_at: int = 3) -> CountedBatchNorm:

@@ -1,13 +1,11 @@
-"""The normalization layers that `model.norm` names: one function each, registered in `NORMS`.
+"""Batch norms that change from step to step, which PyTorch lacks, and what a training or a copy of the network says to them.
 
-A norm is a function `(config, dim, runs, channels) -> nn.Module` for x_[B, R*C, *map] with `dim` spatial dimensions (0: [B, R*C]).
-What it declares in `Norm` decides whether the convolution before it keeps its bias and whether running statistics exist.
+A norm whose layers are none of these ignores all of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,36 +14,6 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnexp.base.seeds import derive
-from bnexp.config import ModelConfig
-
-BATCH_NORMS: dict[int, type[nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d]] = {
-    0: nn.BatchNorm1d,
-    1: nn.BatchNorm1d,
-    2: nn.BatchNorm2d,
-    3: nn.BatchNorm3d,
-}
-
-
-@dataclass(frozen=True)
-class Norm:
-    """How to make a norm, and what it means for the layer before it."""
-
-    make: Callable[[ModelConfig, int, int, int], nn.Module | None]
-    cancels_bias: bool
-    """A bias right before the norm has no effect: the norm subtracts it again."""
-
-
-def batch_norm(config: ModelConfig, dim: int, runs: int, channels: int) -> nn.Module:
-    """Batch norm (Ioffe and Szegedy 2015, Alg. 1): per channel over batch and map, (x - mean) / sqrt(var + eps) * gamma + beta.
-
-    Train mode normalizes with the batch's biased variance and moves `running_mean` and `running_var` (unbiased) by `bn_momentum`;
-    eval mode uses the running statistics.
-    """
-    return BATCH_NORMS[dim](runs * channels, eps=config.bn_eps, momentum=config.bn_momentum, affine=config.bn_affine)
-
-
-def no_norm(config: ModelConfig, dim: int, runs: int, channels: int) -> None:
-    """No normalization: the convolution carries a bias instead, so that the arms have the same freedom to shift."""
 
 
 class CountedBatchNorm(_BatchNorm):
@@ -64,7 +32,7 @@ class CountedBatchNorm(_BatchNorm):
             raise ValueError(f"expected {self.dim + 2} dimensions, got {x.dim()}")
 
     def count(self) -> None:
-        """To be called after a forward pass; a copy that does not track (see `metrics.twin`) stays where it is."""
+        """To be called after a forward pass; a copy that does not track (`metrics.NetworkCopy`) stays where it is."""
         self.batches += self.training and self.track_running_stats
 
 
@@ -120,35 +88,37 @@ class FrozenBatchNorm(CountedBatchNorm):
         return y
 
 
-def noisy(config: ModelConfig, dim: int, runs: int, channels: int) -> nn.Module:
-    """`NoisyBatchNorm`: a control in which the distribution of a layer's inputs jumps at every step although it is normalized."""
-    layer = NoisyBatchNorm(dim, runs * channels, eps=config.bn_eps, momentum=config.bn_momentum, affine=config.bn_affine)
-    layer.seeds = (0,) * runs
-    return layer
-
-
-def frozen(config: ModelConfig, dim: int, runs: int, channels: int) -> nn.Module:
-    """`FrozenBatchNorm`: a control that keeps the normalization and loses the statistics of the batch."""
-    return FrozenBatchNorm(dim, runs * channels, eps=config.bn_eps, momentum=config.bn_momentum, affine=config.bn_affine)
-
-
-NORMS: dict[str, Norm] = {
-    "batch": Norm(batch_norm, cancels_bias=True),
-    "none": Norm(no_norm, cancels_bias=False),
-    "noisy": Norm(noisy, cancels_bias=True),
-    "frozen": Norm(frozen, cancels_bias=True),
-}
-
-
-def make_norm(config: ModelConfig, dim: int, runs: int, channels: int) -> nn.Module | None:
-    """The norm of `config.norm` for `channels` channels a run, or None where there is none."""
-    return NORMS[config.norm].make(config, dim, runs, channels)
-
-
 def set_up_norms(network: nn.Module, seeds: Sequence[int], freeze_at: int) -> None:
-    """Tells the norms what is not in their config: a seed for each run's noise, and the step from which statistics are frozen."""
-    for place, layer in enumerate(module for module in network.modules() if isinstance(module, CountedBatchNorm)):
+    """What is not in the norms' config: a seed for each run's noise, and the step from which statistics are frozen."""
+    for place, layer in enumerate(_counted(network)):
         if isinstance(layer, NoisyBatchNorm):
             layer.seeds, layer.place = tuple(seeds), place
         elif isinstance(layer, FrozenBatchNorm):
             layer.freeze_at = freeze_at
+
+
+def batches_tracked(network: nn.Module, step: int) -> int:
+    """How many batches a run's running statistics had seen after its `step`: all, unless they were frozen before."""
+    return min([step, *(layer.batches for layer in _counted(network) if isinstance(layer, FrozenBatchNorm))])
+
+
+def is_frozen(layer: nn.Module) -> bool:
+    """Whether a norm's statistics stay as they are from here on."""
+    return isinstance(layer, FrozenBatchNorm) and layer.frozen
+
+
+def copy_counts(network: nn.Module, copy: nn.Module) -> None:
+    """Lets the norms of a copy be as many batches old as those of the network."""
+    for layer, copied in zip(_counted(network), _counted(copy), strict=True):
+        copied.batches = layer.batches
+
+
+def draw_noise_anew(network: nn.Module) -> None:
+    """Lets norms with noise draw the next step's from here on, until `copy_counts`."""
+    for layer in _counted(network):
+        if isinstance(layer, NoisyBatchNorm):
+            layer.batches += 1
+
+
+def _counted(network: nn.Module) -> list[CountedBatchNorm]:
+    return [module for module in network.modules() if isinstance(module, CountedBatchNorm)]
