@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from support import Tiny
+from support import Tiny, train
 from torch import Tensor
 
 from bnexp.config import LIGHT, METRICS, NORMS, SAMPLED, Config, MetricsConfig, from_mapping
-from bnexp.data import Dataset
-from bnexp.metrics import PROBE_METRICS, Measured, Observer, batch_noise
+from bnexp.metrics import PROBE_METRICS, Observer, batch_noise
 from bnexp.metrics import SAMPLED as REGISTRY
 from bnexp.metrics.schedule import MAX_SAMPLES, log_spaced, sampled_steps
-from bnexp.training.fit import fit
+from bnexp.training.fit import Measurement
+from bnexp.training.schedule import schedule
 from bnexp.training.stack import Stack
 
 CPU = torch.device("cpu")
@@ -31,14 +31,14 @@ def config(shape: tuple[int, ...], norm: str = "batch", metrics: dict[str, Any] 
     return from_mapping({**tree, "optim": {"lr": 0.1}, **changes})
 
 
-def run(stack: Stack, data: Dataset, stop_at: int | None = None) -> Records:
+def run(stack: Stack, stop_at: int | None = None) -> Records:
     """(step, run, values) of what the metrics say while the stack trains."""
     records: Records = []
 
-    def measured(found: Measured, alive: list[int]) -> None:
-        records.extend((stack.step, index, values) for index, values in enumerate(found.by_run()) if index in alive)
+    def measurement(event: Measurement) -> None:
+        records.extend((stack.step, run, values) for run, values in event.values.items())
 
-    whole = fit(stack, data, record=lambda index, values: None, measured=measured, stop=lambda: stack.step == stop_at)
+    whole = train(stack, measurement=measurement, stop=lambda: stack.step == stop_at)
     assert whole == (stop_at is None or stop_at >= stack.total)
     return records
 
@@ -62,7 +62,7 @@ def test_metrics_touch_nothing(tiny: Tiny, kind: str, norm: str, monkeypatch: py
     before = torch.get_rng_state()
     losses = []
     for stack in stacks:
-        records = run(stack, data)
+        records = run(stack)
         assert bool(records) == (stack is stacks[1])
         assert stack.network.training
         losses.append([track.val_loss for track in stack.tracks])
@@ -205,10 +205,10 @@ def test_the_registries_have_the_names_of_the_config() -> None:
 def test_nothing_is_built_where_nothing_is_measured(tiny: Tiny) -> None:
     data = tiny((3,))
     stack = Stack([config((3,), metrics=OFF)], data, CPU)
-    assert run(stack, data) == []
+    assert run(stack) == []
     assert stack.clock.metrics_s == 0
     assert isinstance(stack.observer, Observer)
-    assert stack.observer.next_pause(3) == stack.total
+    assert all(due.evaluate and not due.probe and not due.sample for due in schedule(stack.timeline, start=0))
 
 
 def test_bf16_is_measured(tiny: Tiny) -> None:
