@@ -6,6 +6,8 @@ import copy
 import io
 import itertools
 import math
+import time
+from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
@@ -19,7 +21,7 @@ from bnexp.config import Config, from_mapping
 from bnexp.evaluate import evaluate
 from bnexp.models import build
 from bnexp.training.clock import WARMUP_STEPS
-from bnexp.training.fit import speed
+from bnexp.training.fit import StepDone, fit, speed
 from bnexp.training.stack import Stack, train_step
 
 CPU = torch.device("cpu")
@@ -306,3 +308,29 @@ def test_losses_in_blocks_change_no_number(tiny: Tiny, monkeypatch: pytest.Monke
     _, rest = run_fit(again)
     assert untimed(rest) == untimed(records)
     assert results(again) == results(stack) == results(whole_stack)
+
+
+def test_the_consumers_time_is_on_no_clock(tiny: Tiny) -> None:
+    """Neither what it does after a step, nor after an evaluation, a measurement or a checkpoint."""
+    stack, kinds = Stack(configs(**{"train.checkpoint_every": 10, "metrics.every": 15}), tiny((5,)), CPU), Counter[str]()
+    for event in fit(stack, display_due=lambda: True):
+        kinds[type(event).__name__] += 1
+        time.sleep(0.02)
+    assert kinds == {"StepDone": 30, "Evaluation": 5, "Measurement": 3, "CheckpointDue": 3}
+    assert stack.clock.steps == 30
+    clock, slept_s = stack.clock, 0.02 * kinds.total()
+    assert clock.train_s == pytest.approx(sum(clock.laps))
+    assert clock.train_s + clock.eval_s + clock.metrics_s < slept_s / 2
+
+
+def test_a_display_sees_the_last_step_even_where_losses_are_put_into_blocks(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bnexp.training.fit.BLOCK", 3)
+    stack, walker = (Stack(configs((0, 1)), tiny((5,)), CPU) for _ in range(2))
+    seen = 0
+    for event in fit(stack, display_due=lambda: True):
+        if isinstance(event, StepDone):
+            train_step(walker)
+            assert torch.equal(stack.losses[-1], walker.losses[-1])
+            assert event.step_s > 0
+            seen += 1
+    assert seen == 30
