@@ -29,16 +29,7 @@ from bnexp.storage.checkpoint import load_checkpoint, save_checkpoint, save_mode
 from bnexp.storage.run import Run
 from bnexp.storage.stack_folder import StackFolder
 from bnexp.tensorboard import run_events
-from bnexp.training.fit import (
-    CheckpointDue,
-    Evaluation,
-    Measurement,
-    NearTargetEvaluation,
-    StepDone,
-    fit,
-    parameters_a_run,
-    speed,
-)
+from bnexp.training.fit import CheckpointDue, Evaluation, Measurement, NearTargetEvaluation, StepDone, fit, parameters_a_run, speed
 from bnexp.training.stack import Stack
 
 COLD_EMA = 0.01

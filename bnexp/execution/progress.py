@@ -50,18 +50,11 @@ class StackProgress:
     def _stack_evaluation(self, event: Evaluation) -> StackEvaluation:
         stack = self.stack
         tracks = [track for track, run in zip(stack.tracks, self.runs, strict=True) if run is not None]
-        seen = [
-            RunEvaluation(
-                index,
-                stack.configs[index].seed,
-                values["val/loss"],
-                values["val/accuracy"],
-                stack.tracks[index].reached_step,
-                stack.tracks[index].diverged_at_step,
-            )
-            for index, values in event.values.items()
-            if self.runs[index] is not None
-        ]
+        seen = []
+        for index, values in event.values.items():
+            if self.runs[index] is not None:
+                track, scores = stack.tracks[index], (values["val/loss"], values["val/accuracy"])
+                seen.append(RunEvaluation(index, stack.configs[index].seed, *scores, track.reached_step, track.diverged_at_step))
         losses = [run.val_loss for run in seen if math.isfinite(run.val_loss)]
         lost = sum(track.diverged_at_step is not None for track in tracks)
         reached = sum(track.reached_step is not None and track.diverged_at_step is None for track in tracks)

@@ -44,7 +44,7 @@ class Session:
         Args:
             threads: what `threads=auto` means; None: what it means for a single run.
             download: whether missing data may be fetched, which they are not for a saved run.
-            like: another session, whose data are used again if they are the same.
+            like: an earlier session, whose data are used again if they are the same.
 
         Raises:
             UsageError: the data or the device do not fit.

@@ -1,5 +1,5 @@
 """Training a stack until its budget is spent: steps, evaluations, measurements. `fit` yields an event where there is something to log, to
-show or to save; the time that its consumer takes for this is on none of the stack's clocks."""
+show or to save. The time that its consumer takes is never on the training clock; for a measurement it is on the metrics' clock."""
 
 from __future__ import annotations
 
@@ -104,13 +104,15 @@ def fit(stack: Stack, *, stop: Callable[[], bool] = never, display_due: Callable
             break  # it was stopped, or no run is alive
         alive = stack.alive
         if due.sample:
-            yield _sample(stack, alive)
+            with stack.clock.on("metrics_s"):  # with what it takes to log them
+                yield _sample(stack, alive)
         if due.evaluate:
             yield _evaluate(stack)
         else:
             yield from _evaluate_near_target(stack)
         if due.probe:
-            yield _measure(stack, alive, due.evaluate)
+            with stack.clock.on("metrics_s"):
+                yield _measure(stack, alive, due.evaluate)
         if pace.checkpoint_due(stack.step):  # after the evaluation, so that a stack that is resumed from here does not owe it
             yield from pace.checkpoint()
     if stack.finished:
@@ -213,16 +215,14 @@ def _evaluated(stack: Stack, run: int, loss: float, accuracy: float) -> None:
 
 def _measure(stack: Stack, alive: list[int], evaluated: bool) -> Measurement:
     """What the metrics say of the network as it is now."""
-    with stack.clock.on("metrics_s"):
-        factor = lr_factor(stack.config.optim, max(0, stack.step - 1), stack.total)
-        return _measurement(stack.observer.look(stack.step, factor * stack.optimizer.base_lr, evaluated), alive)
+    factor = lr_factor(stack.config.optim, max(0, stack.step - 1), stack.total)
+    return _measurement(stack.observer.look(stack.step, factor * stack.optimizer.base_lr, evaluated), alive)
 
 
 def _sample(stack: Stack, alive: list[int]) -> Measurement:
     """What the metrics say of the step that was just made."""
-    with stack.clock.on("metrics_s"):
-        x, y_RB = stack.batches[stack.step - 1]
-        return _measurement(stack.observer.after_step(stack.step, x, y_RB, stack.optimizer.lr), alive)
+    x, y_RB = stack.batches[stack.step - 1]
+    return _measurement(stack.observer.after_step(stack.step, x, y_RB, stack.optimizer.lr), alive)
 
 
 def _measurement(found: Measured, alive: list[int]) -> Measurement:
