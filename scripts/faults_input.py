@@ -101,7 +101,7 @@ WORK = (
         "bnexp.report.write_report",
         "bnexp.execution.grid.run_stacks",
         "bnexp.execution.grid.read_once",
-        "bnexp.execution.measure.Measurer.__call__",
+        "bnexp.execution.step_times.Measurer.__call__",
     ),
     *("bnexp.studies.noise_law.law", "bnexp.execution.launch.work"),
 )

@@ -20,6 +20,8 @@ from bnexp.config import Config
 from bnexp.data import Dataset
 from bnexp.execution import launch as launching
 from bnexp.execution.launch import launch
+from bnexp.training.fit import CheckpointDue, Evaluation, Measurement, NearTargetEvaluation, StepDone, fit
+from bnexp.training.stack import Stack
 
 Tiny = Callable[..., Dataset]
 """The fixture `tiny`: makes a tiny data set of a shape."""
@@ -133,3 +135,30 @@ def make_row(
     else:
         row["test"] = None
     return {**row, **{key.replace("__", "."): value for key, value in more.items()}}
+
+
+def train(
+    stack: Stack,
+    *,
+    evaluation: Callable[[int, dict[str, float]], None] | None = None,
+    near_target: Callable[[int, dict[str, float]], None] | None = None,
+    measurement: Callable[[Measurement], None] | None = None,
+    step_done: Callable[[], None] | None = None,
+    checkpoint: Callable[[], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Trains a stack and hands each event to the callback of its kind; whether the training came to its end."""
+    for event in fit(stack, stop=stop, display_due=lambda: step_done is not None):
+        match event:
+            case Evaluation() if evaluation is not None:
+                for run, values in event.values.items():
+                    evaluation(run, values)
+            case NearTargetEvaluation() if near_target is not None:
+                near_target(event.run, event.values)
+            case Measurement() if measurement is not None:
+                measurement(event)
+            case StepDone() if step_done is not None:
+                step_done()
+            case CheckpointDue() if checkpoint is not None:
+                checkpoint()
+    return stack.finished

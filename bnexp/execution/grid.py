@@ -27,7 +27,7 @@ from bnexp.storage.group import Group, group_of
 from bnexp.storage.run import Run
 
 if TYPE_CHECKING:
-    from bnexp.execution.measure import Measurer
+    from bnexp.execution.step_times import Measurer
     from bnexp.execution.terminal import Display
 
 
@@ -115,7 +115,7 @@ def widths_here(terminal: Display, *, dry_run: bool = False) -> Calibrated:
     def measure(configs: Sequence[Config], header: Header, widths: Sequence[int], seconds: float) -> StepTimes | None:
         nonlocal measurer
         if measurer is None:
-            from bnexp.execution.measure import Measurer  # torch, which a sweep's own process does not need else
+            from bnexp.execution.step_times import Measurer  # torch, which a sweep's own process does not need else
 
             measurer = Measurer(terminal)
         return measurer(configs, header, widths, seconds)

@@ -1,4 +1,4 @@
-"""Which metrics are due, and the values of those that are. `train.fit` asks; nothing here touches the run.
+"""The values of the metrics that are due. `training.fit` asks for them; nothing here touches the run.
 
 Metrics of activations and gradients are *looked* at: one pass of the probe batch feeds all. Those that ask for several passes are
 *sampled*: at a training step, from the network before and after it.
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bnexp.base.seeds import derive
 from bnexp.config import METRICS as NAMES
-from bnexp.config import PROBED, Config
+from bnexp.config import Config
 from bnexp.data import Dataset
 from bnexp.evaluate import shared_inputs
 from bnexp.metrics import batch_noise, percentiles, relu_balance, test_curve
@@ -25,7 +25,7 @@ from bnexp.metrics.drift import Drift, check_snapshots
 from bnexp.metrics.network_copy import NetworkCopy
 from bnexp.metrics.probe import ProbePass, look
 from bnexp.metrics.sample import Sample
-from bnexp.metrics.schedule import sampled_steps
+from bnexp.metrics.schedule import curve_due, probe_due, sampled_steps
 from bnexp.models import layer_map, runs_in
 from bnexp.norms.modules import batches_tracked
 from bnexp.storage.saved_state import group, whole
@@ -73,29 +73,9 @@ class Observer:
         self._after: NetworkCopy | None = None
         self._probe: tuple[Tensor, Tensor] | None = None
 
-    @property
-    def looks(self) -> bool:
-        """Whether any metric needs the probe's pass."""
-        return not set(self.on).isdisjoint(PROBED)
-
-    def look_due(self, step: int, evaluated: bool) -> bool:
-        """Whether to look after `step`: at initialization, at the end, and every `metrics.every` steps, or at evaluations."""
-        return self._probe_due(step, evaluated) or ((evaluated or step == 0) and "test_curve" in self.on)
-
-    def _probe_due(self, step: int, evaluated: bool) -> bool:
-        every = self.metrics.every
-        return self.looks and (step in (0, self.total) or (evaluated if every == "auto" else step % every == 0))
-
     def _noise_due(self, step: int) -> bool:
         """At the end, and at the first look of every `MEASURE_EVERY` steps."""
         return step == self.total or step // batch_noise.MEASURE_EVERY > max(0, self.looked_at) // batch_noise.MEASURE_EVERY
-
-    def next_pause(self, step: int) -> int:
-        """The next step after `step` at which something is due, apart from evaluations; a sampled step has another before it."""
-        later = [at for sampled in self.sampled for at in (sampled - 1, sampled) if at > step]
-        if self.metrics.every != "auto" and self.looks:
-            later.append((step // self.metrics.every + 1) * self.metrics.every)
-        return min(later, default=self.total)
 
     def look(self, step: int, lr_R: Tensor, evaluated: bool) -> Measured:
         """The metrics of activations and gradients, now; `test_curve` where the network was evaluated or has just begun."""
@@ -103,7 +83,7 @@ class Observer:
         distributions: dict[str, Tensor] = {}
         if step == 0:  # a run that was interrupted here begins anew
             self.drift, self.looked_at = Drift(), -1
-        if self._probe_due(step, evaluated):
+        if probe_due(self.metrics, step, self.total, evaluated):
             seen = look(
                 self._twins(before=True),
                 self.probe,
@@ -124,7 +104,7 @@ class Observer:
             if step.bit_length() > max(0, self.looked_at).bit_length() or self.looked_at < 0 or step == self.total:
                 distributions = self._distributions(seen)
             self.looked_at = step
-        if "test_curve" in self.on and (evaluated or step == 0):
+        if curve_due(self.metrics, step, evaluated):
             values |= test_curve.measure(self.network, self.data, self.config)
         return Measured(values, distributions)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from bnexp.config import PROBED, MetricsConfig
+
 MAX_SAMPLES = 50
 LAST = 0.9
 """The last sample comes at this share of the budget: at its very end an annealed learning rate moves nothing that could be measured."""
@@ -32,3 +34,23 @@ def sampled_steps(asked: int | str, cost: float, total: int) -> list[int]:
     if not isinstance(asked, int):
         asked = max(1, min(MAX_SAMPLES, int((ALLOWANCE_STEPS + ALLOWANCE_SHARE * total) / cost)))
     return log_spaced(asked, math.ceil(LAST * total))
+
+
+def probe_due(metrics: MetricsConfig, step: int, total: int, evaluated: bool) -> bool:
+    """Whether the light metrics' pass of the probe batch is due after `step`: at initialization, at the end, and every `metrics.every`
+    steps, or at evaluations."""
+    if set(metrics.on).isdisjoint(PROBED):
+        return False
+    return step in (0, total) or (evaluated if metrics.every == "auto" else step % metrics.every == 0)
+
+
+def curve_due(metrics: MetricsConfig, step: int, evaluated: bool) -> bool:
+    """Whether the test curve has a point after `step`: at initialization and at evaluations."""
+    return "test_curve" in metrics.on and (evaluated or step == 0)
+
+
+def probed_steps(metrics: MetricsConfig, start: int, total: int) -> range:
+    """The steps after `start` at which `metrics.every` asks for a probe pass, apart from evaluations."""
+    if metrics.every == "auto" or set(metrics.on).isdisjoint(PROBED):
+        return range(0)
+    return range((start // metrics.every + 1) * metrics.every, total + 1, metrics.every)

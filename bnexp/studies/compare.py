@@ -33,8 +33,8 @@ from bnexp.storage.run import Run
 
 if TYPE_CHECKING:
     from bnexp.execution.launch import Outcome
+    from bnexp.execution.step_times import StepTime
     from bnexp.execution.terminal import Display
-    from bnexp.execution.timing import StepTime
 
 LRS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Half-decades about both arms' best rates, up to where batch norm's gives out."""
@@ -172,7 +172,7 @@ def compared(runs: Sequence[Run], arms: Arms, terminal: Display, margin: float |
     }
     if len(at_best) < 2:
         return Compared(comparison, audit, {}, None)
-    from bnexp.execution.timing import step_times
+    from bnexp.execution.step_times import step_times
 
     terminal.say(f"Timing a step {' and one '.join(map(sentences.label, at_best))}, with nothing else running ...")
     try:

@@ -25,18 +25,16 @@ from torch import Tensor, nn
 from bnexp.base.errors import DataError, UsageError
 from bnexp.base.files import null_nonfinite
 from bnexp.base.seeds import derive
-from bnexp.config import MODELS, Config, check_fits, map_sizes, to_mapping
+from bnexp.config import MODELS, Config, map_sizes, to_mapping
 from bnexp.data import Dataset
 from bnexp.evaluate import evaluation_batch, precise_statistics, shared_inputs, train_part, using
-from bnexp.execution.job import load_data
-from bnexp.execution.machine import environment, resolve_device, set_threads
+from bnexp.execution.session import Session
 from bnexp.execution.terminal import Display
 from bnexp.metrics.batch_noise import Draws, draw
 from bnexp.metrics.layer_law import Batches, LayerLaw, WithoutReplacement, WithReplacement, layer_law
 from bnexp.metrics.network_copy import NetworkCopy
-from bnexp.models import build, init, layer_map, memory_format
+from bnexp.models import build, init, layer_map
 from bnexp.norms import NORMS
-from bnexp.planning.plan import check_memory
 from bnexp.storage.run import Run
 from bnexp.studies.re_evaluation import load_saved
 
@@ -58,8 +56,7 @@ def of_run(
     config, network = load_saved(run, place)
     if not all(param.isfinite().all() for param in network.parameters()):
         raise DataError(f"{run.id} diverged: its weights are not finite, and have no statistics to measure.")
-    device = resolve_device(config)
-    return _result(config, network, load_data(config, device, terminal), device, batch_sizes, mode, f"those of {run.id}", terminal)
+    return _result(Session.open(config, terminal), network, batch_sizes, mode, f"those of {run.id}", terminal)
 
 
 def of_config(config: Config, batch_sizes: Sequence[int] | None, mode: Mode, terminal: Display) -> dict[str, Any]:
@@ -68,28 +65,19 @@ def of_config(config: Config, batch_sizes: Sequence[int] | None, mode: Mode, ter
     Raises:
         UsageError, DataError: the config does not fit its data, or these cannot be used; a batch size does not fit.
     """
-    device = resolve_device(config)
-    data = load_data(config, device, terminal, download=True)
-    check_fits(config, *data.header)
-    check_memory(config, data.header)
-    network = build(config.model, data.shape, len(data.classes))
+    session = Session.open(config, terminal, download=True)
+    session.check_memory()
+    network = build(config.model, session.data.shape, len(session.data.classes))
     init(network, config.model, [derive(config.seed, "init")])
-    return _result(config, network, data, device, batch_sizes, mode, f"fresh ones of seed {config.seed}", terminal)
+    return _result(session, network, batch_sizes, mode, f"fresh ones of seed {config.seed}", terminal)
 
 
 def _result(
-    config: Config,
-    network: nn.Sequential,
-    data: Dataset,
-    device: torch.device,
-    sizes: Sequence[int] | None,
-    mode: Mode,
-    weights: str,
-    terminal: Display,
+    session: Session, network: nn.Sequential, sizes: Sequence[int] | None, mode: Mode, weights: str, terminal: Display
 ) -> dict[str, Any]:
+    config, data = session.config, session.data
     sizes = check_sizes(sizes, data, config, mode)
-    set_threads(config, data.shape, 1)
-    network.to(device=device, memory_format=memory_format(len(data.shape) - 1, device))  # type: ignore[call-overload]
+    session.place(network)
     terminal.say(
         f"Measuring at least {DRAWS} random batches of each size, {'in train mode' if mode == 'train' else 'below frozen norms'} ..."
     )
@@ -108,7 +96,7 @@ def _result(
             "slope_up_to": None if mode == "frozen" else len(data.train) // 2,
             "layers": [asdict(one) for one in laws],
             "config": {**to_mapping(config), "name": config.run_name},
-            "environment": environment(device, torch.get_num_threads(), config),
+            "environment": session.environment,
         }
     )
 

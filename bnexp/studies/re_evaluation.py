@@ -17,10 +17,8 @@ from bnexp.config import Config
 from bnexp.data import Dataset
 from bnexp.evaluate import evaluate, fold, shared_inputs
 from bnexp.execution.identity import identify_saved
-from bnexp.execution.job import load_data
-from bnexp.execution.machine import resolve_device, set_threads
+from bnexp.execution.session import Session
 from bnexp.execution.terminal import Terminal
-from bnexp.models import memory_format
 from bnexp.storage.checkpoint import load_network
 from bnexp.storage.run import Run
 
@@ -54,10 +52,9 @@ def evaluate_saved(
     config, network = load_saved(run, place)
     if folded:
         fold(network, config)  # refuse before the data are read
-    device = resolve_device(config)
-    data = load_data(config, device, terminal)
-    set_threads(config, data.shape, 1)
-    network.to(device=device, memory_format=memory_format(len(data.shape) - 1, device))  # type: ignore[call-overload]
+    session = Session.open(config, terminal)
+    session.place(network)
+    data = session.data
     result: dict[str, Any] = {"id": run.id, "images": len(data.test), "test": {}}
     for which in stats:
         scores = evaluate(network, data, data.test, config, which)

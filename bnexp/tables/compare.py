@@ -15,7 +15,7 @@ from bnexp.tables.marks import BETTER, LOWEST, MARK, better, lowest, marked
 from bnexp.tables.text import FASTER, LOST, Whole, difference, mean_std, picks, quartiles, times_faster
 
 if TYPE_CHECKING:
-    from bnexp.execution.timing import StepTime
+    from bnexp.execution.step_times import StepTime
     from bnexp.studies.compare import Compared
 
 STATS = {"running": "running statistics", "precise": "precise statistics", "batch": "batch statistics"}

@@ -1,199 +1,203 @@
-"""Training a stack until its budget is spent: steps, evaluations, metrics, checkpoints."""
+"""Training a stack until its budget is spent: steps, evaluations, measurements. `fit` yields an event where there is something to log, to
+show or to save. The time that its consumer takes is never on the training clock; for a measurement it is on the metrics' clock."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from bnexp.config.cost import evaluation_cost
-from bnexp.data import Dataset
 from bnexp.evaluate import evaluate
 from bnexp.metrics import Measured
 from bnexp.training.optimizer import lr_factor
+from bnexp.training.schedule import near_target_step, schedule
 from bnexp.training.stack import Stack, train_step
 
 BLOCK = 1024
 """Steps since the last record whose losses are tensors of their own: one takes 500 bytes, and evaluations may be a million steps apart."""
 CHECKPOINT_S = 20.0
 """`train.checkpoint_every=auto`: seconds between checkpoints."""
-EVALUATION_SHARE = 0.1
-"""`train.eval_every=auto`: evaluations near the target are made as long as all of a run's together cost so much of its training at most."""
-APPROACH = 6
-"""The next evaluation near the target is made after this part of the way that is left to it."""
 
 
-def fit(
-    stack: Stack,
-    data: Dataset,
-    *,
-    record: Callable[[int, dict[str, float]], None],
-    record_extra: Callable[[int, dict[str, float]], None] = lambda run, values: None,
-    measured: Callable[[Measured, list[int]], None] = lambda values, alive: None,
-    tick: Callable[[], None] = lambda: None,
-    save: Callable[[], None] = lambda: None,
-    stop: Callable[[], bool] = lambda: False,
-) -> bool:
-    """Trains until the budget is spent or no run is alive; False if `stop` ended it before.
+@dataclass(frozen=True)
+class StepDone:
+    """A step was made after which the display is due: the last of `stack.losses` and `stack.correct`."""
+
+    step_s: float
+    """Seconds of a step, in the mean since the device was last waited for."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What the metrics say of the runs that were alive, by run; and distributions, [R, n] each, where histograms are due."""
+
+    values: Mapping[int, dict[str, float]]
+    distributions: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Slashed values of each run that was alive before; their training figures are means over the `steps` since the last evaluation."""
+
+    values: Mapping[int, dict[str, float]]
+    steps: int
+
+
+@dataclass(frozen=True)
+class NearTargetEvaluation:
+    """Scores of an evaluation that one run alone had, near its target."""
+
+    run: int
+    values: dict[str, float]
+
+
+@dataclass(frozen=True)
+class CheckpointDue:
+    """The state is complete, and `train.checkpoint_every` asks for it to be saved."""
+
+
+Event = StepDone | Measurement | Evaluation | NearTargetEvaluation | CheckpointDue
+
+
+def never() -> bool:
+    return False
+
+
+@dataclass
+class Pace:
+    """What may interrupt the steps: `stop`, the display, and a checkpoint every so many steps, or so many seconds after the last."""
+
+    stop: Callable[[], bool]
+    display_due: Callable[[], bool]
+    checkpoint_every: int | str
+    saved_at: float
+
+    def checkpoint_due(self, step: int) -> bool:
+        if isinstance(self.checkpoint_every, int):
+            return step > 0 and step % self.checkpoint_every == 0
+        return time.perf_counter() - self.saved_at >= CHECKPOINT_S
+
+    def checkpoint(self) -> Iterator[CheckpointDue]:
+        yield CheckpointDue()
+        self.saved_at = time.perf_counter()  # saving may itself take longer than `CHECKPOINT_S`
+
+
+def fit(stack: Stack, *, stop: Callable[[], bool] = never, display_due: Callable[[], bool] = never) -> Iterator[Event]:
+    """Trains until the budget is spent or no run is alive, which `stack.finished` says, or until `stop`.
 
     Args:
-        record: gets a run's index and its slashed values at each evaluation.
-        record_extra: gets a run's index and its scores at each evaluation that it alone has, near its target.
-        measured: gets what the metrics say of every run, and which runs were alive then; on the metrics' clock.
-        tick: called after each step, on the clock: it must be cheap.
-        save: called where a checkpoint is due. The state between any two steps is complete.
-        stop: polled before each step.
+        stop: polled before each step. The state between any two steps is complete.
+        display_due: polled before each step, and must be cheap: whether to yield `StepDone` after it.
     """
-    saved_at = time.perf_counter()
+    pace = Pace(stop, display_due, stack.config.train.checkpoint_every, time.perf_counter())
     stack.warm_up()
-    if stack.step == 0:
-        _measure(stack, measured, stack.alive, evaluated=False)
-    evaluations, extras = evaluation_steps(stack), extra_evaluations(stack)
-    evaluation = next(evaluations, None)
-    while evaluation is not None and stack.alive:
-        if stack.step + 1 in stack.observer.sampled:
+    for due in schedule(stack.timeline, start=stack.step):
+        if due.sample:
             with stack.clock.on("metrics_s"):
                 stack.observer.before_step()
-        nearing = {run: next_extra(stack, run, extras) for run in stack.alive}
-        pause = min(evaluation, stack.observer.next_pause(stack.step), *nearing.values())
-        begun, begun_s = stack.step, stack.clock.train_s
-        while stack.step < pause:
-            if stop():
-                return False
-            start = stack.clock.now() if stack.step == begun else time.perf_counter()
-            train_step(stack)
-            tick()
-            end = stack.clock.now() if stack.step == pause else time.perf_counter()
-            stack.clock.lap(end - start)
-            if len(stack.losses) >= BLOCK:
-                stack.gather()
-            if stack.step < pause and _save_due(stack, saved_at):
-                save()
-                saved_at = time.perf_counter()
-        if stack.device.type == "cuda":  # steps are queued there, and only the stretch's mean means something
-            stack.clock.even_out(stack.step - begun, (stack.clock.train_s - begun_s) / max(1, stack.step - begun))
+        yield from advance(stack, due.step, pace)
+        if stack.step < due.step:
+            break  # it was stopped, or no run is alive
         alive = stack.alive
-        if stack.step in stack.observer.sampled:
-            _sample(stack, measured, alive)
-        if stack.step == evaluation:
-            _look(stack, data, record)
-        for run in [run for run, step in nearing.items() if step == stack.step < evaluation]:
-            _look_closer(stack, data, run, record_extra)
-        _measure(stack, measured, alive, evaluated=stack.step == evaluation)
-        if stack.step == evaluation:
-            evaluation = next(evaluations, None)
-        if _save_due(stack, saved_at):  # after the look, so that a stack that goes on from here does not owe it
-            save()
-            saved_at = time.perf_counter()
-    stack.restore_stopped()
-    return True
-
-
-def evaluation_steps(stack: Stack) -> Iterator[int]:
-    """The steps after which the whole stack is evaluated, from where it stands. `auto` is dense early on, so that steps to target are not
-    quantised to epochs: from 8 on each step is sqrt(2) times the last, until the gaps are longer than an epoch; and after every epoch.
-    Looking never costs more than training: a gap is at least as long as an evaluation takes, counted as a third of a step a batch.
-    """
-    every, epoch, total = stack.config.train.eval_every, stack.batches.per_epoch, stack.total
-    step, early = stack.step, _early(stack)
-    dense = next(early, total)
-    while step < total:
-        if every != "auto":
-            step = min(total, (step // every + 1) * every)
+        if due.sample:
+            with stack.clock.on("metrics_s"):  # with what it takes to log them
+                yield _sample(stack, alive)
+        if due.evaluate:
+            yield _evaluate(stack)
         else:
-            while dense <= step:
-                dense = next(early, total)
-            step = min(total, (step // epoch + 1) * epoch, dense)
-        yield step
+            yield from _evaluate_near_target(stack)
+        if due.probe:
+            with stack.clock.on("metrics_s"):
+                yield _measure(stack, alive, due.evaluate)
+        if pace.checkpoint_due(stack.step):  # after the evaluation, so that a stack that is resumed from here does not owe it
+            yield from pace.checkpoint()
+    if stack.finished:
+        stack.restore_stopped()
 
 
-def _early(stack: Stack) -> Iterator[int]:
-    cost = math.ceil(len(stack.batches.data.val) / (3 * stack.batches.size))
-    early = max(8, cost)
-    while early < min(stack.total, stack.batches.per_epoch / (math.sqrt(2) - 1)):
-        yield early
-        early = max(round(early * math.sqrt(2)), early + cost)
+def advance(stack: Stack, until: int, pace: Pace) -> Iterator[Event]:
+    """Steps up to `until`, fewer where `stop` says so or no run is left; single runs are evaluated in between as they near their target."""
+    while stack.step < until and stack.alive:
+        pause = min(until, *(near_target_step(stack.timeline, stack.tracks[run]) for run in stack.alive))
+        yield from _steps(stack, pause, pace)
+        if stack.step < pause:
+            return
+        if pause < until:
+            yield from _evaluate_near_target(stack)
+            if pace.checkpoint_due(stack.step):
+                yield from pace.checkpoint()
 
 
-def extra_evaluations(stack: Stack) -> int:
-    """How many evaluations each run may have near its target beside those of the whole stack: what these leave of `EVALUATION_SHARE` of the
-    budget's training. None where `train.eval_every` says at which steps to evaluate."""
-    if stack.config.train.eval_every != "auto":
-        return 0
-    data = stack.batches.data
-    cost = evaluation_cost(stack.config, data.header, len(data.val))
-    others = math.ceil(stack.total / stack.batches.per_epoch) + sum(1 for _ in _early(stack))
-    return max(0, math.floor(EVALUATION_SHARE * stack.total / cost) - others)
+def _steps(stack: Stack, until: int, pace: Pace) -> Iterator[Event]:
+    """The steps themselves, with nothing due in between but the display and checkpoints. The device is waited for before each event, so
+    that the queued steps are on the training clock and the consumer's time is not."""
+    clock, waited = stack.clock, True
+    while stack.step < until and not pace.stop():
+        shown, saved = pace.display_due(), stack.step + 1 < until and pace.checkpoint_due(stack.step + 1)
+        if waited:
+            begun, begun_s, start = stack.step, clock.train_s, clock.now()
+        else:
+            start = time.perf_counter()
+        train_step(stack)
+        waited = shown or saved or stack.step == until
+        end = clock.now() if waited else time.perf_counter()
+        clock.lap(end - start)
+        if waited:
+            mean = (clock.train_s - begun_s) / (stack.step - begun)
+            if stack.device.type == "cuda":  # steps are queued there, and only their mean means something
+                clock.even_out(stack.step - begun, mean)
+            if shown:
+                yield StepDone(mean)
+            if saved:
+                yield from pace.checkpoint()
+        if len(stack.losses) >= BLOCK:
+            stack.gather()
 
 
-def next_extra(stack: Stack, run: int, extras: int) -> int:
-    """The step of the run's next evaluation of its own, the end of the budget where there is none to come before.
-
-    As if its error fell as 1/steps from the best that it had, the run is at its target so many steps after its last evaluation; it is
-    evaluated again after the `APPROACH`-th part of these: at each step in the end. All of this is what the run itself recorded, and its
-    config, whatever else is in its stack.
-    """
-    track = stack.tracks[run]
-    if track.reached_step is not None or track.evaluated_step is None or track.best_accuracy is None or track.extra >= extras:
-        return stack.total
-    goal = max(1 - stack.config.train.target, 0.5 / len(stack.batches.data.val))  # of all images right, half an error is left
-    left = track.evaluated_step * ((1 - track.best_accuracy) / goal - 1)
-    return min(stack.total, track.evaluated_step + max(1, round(left / APPROACH)))
-
-
-def speed(stack: Stack) -> dict[str, float]:
-    """Seconds of training, compilation, evaluation and metrics; images a second of a run and median milliseconds a step, after warm-up."""
-    clock = stack.clock
-    steps, seconds, median = clock.after_warmup()
-    rate = stack.config.train.batch_size * steps / seconds if steps else math.nan
-    return {
-        "train_s": clock.train_s,
-        "compile_s": clock.compile_s,
-        "eval_s": clock.eval_s,
-        "metrics_s": clock.metrics_s,
-        "images_per_s": rate,
-        "step_ms_median": 1e3 * median,
-    }
-
-
-def _look(stack: Stack, data: Dataset, record: Callable[[int, dict[str, float]], None]) -> None:
-    """Evaluates, finds who has diverged, and records one line for each run that was alive."""
-    alive, batch, steps = stack.alive, stack.config.train.batch_size, stack.unrecorded
-    with stack.clock.on("eval_s"):
+def _evaluate(stack: Stack) -> Evaluation:
+    """Evaluates the stack, and finds who has diverged and who has reached the target."""
+    alive, batch, steps, clock, data = stack.alive, stack.config.train.batch_size, stack.unrecorded, stack.clock, stack.batches.data
+    with clock.on("eval_s"):
         scores = evaluate(stack.network, data, data.val, stack.config)
         val_loss, val_accuracy = scores.loss.tolist(), scores.accuracy.tolist()
         losses_SR, correct_SR = stack.since_record()
         train_loss = losses_SR.double().mean(0).tolist()
         train_accuracy = (correct_SR.double().mean(0) / batch).tolist()
         _find_diverged(stack, losses_SR, val_loss)
-    since_s, factor = stack.clock.train_s - stack.clock.recorded_s, lr_factor(stack.config.optim, stack.step - 1, stack.total)
-    for run in alive:
-        values = {
+    since_s, factor = clock.train_s - clock.recorded_s, lr_factor(stack.config.optim, stack.step - 1, stack.total)
+    values = {
+        run: {
             "train/loss": train_loss[run],
             "train/accuracy": train_accuracy[run],
             "val/loss": val_loss[run],
             "val/accuracy": val_accuracy[run],
             "optim/lr": stack.configs[run].optim.lr * factor,
             "speed/images_per_s": batch * steps / since_s,
-            "speed/train_s": stack.clock.train_s,
+            "speed/train_s": clock.train_s,
         }
+        for run in alive
+    }
+    for run in alive:
         _evaluated(stack, run, val_loss[run], val_accuracy[run])
-        record(run, values)
     stack.losses, stack.correct, stack.blocks = [], [], []
-    stack.clock.recorded_s = stack.clock.train_s
+    clock.recorded_s = clock.train_s
+    return Evaluation(values, steps)
 
 
-def _look_closer(stack: Stack, data: Dataset, run: int, record: Callable[[int, dict[str, float]], None]) -> None:
-    """Evaluates one run for its target. What of it is not finite, the stack's next evaluation finds."""
-    with stack.clock.on("eval_s"):
-        scores = evaluate(stack.alone(run), data, data.val, stack.config)
-        loss, accuracy = float(scores.loss), float(scores.accuracy)
-    stack.tracks[run].extra += 1
-    _evaluated(stack, run, loss, accuracy)
-    record(run, {"near_target/loss": loss, "near_target/accuracy": accuracy})
+def _evaluate_near_target(stack: Stack) -> Iterator[NearTargetEvaluation]:
+    """Evaluates each run whose own evaluation is due for its target. What of it is not finite, the stack's next evaluation finds."""
+    data = stack.batches.data
+    for run in [run for run in stack.alive if near_target_step(stack.timeline, stack.tracks[run]) == stack.step]:
+        with stack.clock.on("eval_s"):
+            scores = evaluate(stack.alone(run), data, data.val, stack.config)
+            loss, accuracy = float(scores.loss), float(scores.accuracy)
+        stack.tracks[run].extra += 1
+        _evaluated(stack, run, loss, accuracy)
+        yield NearTargetEvaluation(run, {"near_target/loss": loss, "near_target/accuracy": accuracy})
 
 
 def _evaluated(stack: Stack, run: int, loss: float, accuracy: float) -> None:
@@ -209,19 +213,20 @@ def _evaluated(stack: Stack, run: int, loss: float, accuracy: float) -> None:
             stack.stop_run(run)
 
 
-def _measure(stack: Stack, measured: Callable[[Measured, list[int]], None], alive: list[int], evaluated: bool) -> None:
-    """What the metrics say of the network as it is now, where they are due."""
-    if stack.observer.look_due(stack.step, evaluated):
-        with stack.clock.on("metrics_s"):
-            factor = lr_factor(stack.config.optim, max(0, stack.step - 1), stack.total)
-            measured(stack.observer.look(stack.step, factor * stack.optimizer.base_lr, evaluated), alive)
+def _measure(stack: Stack, alive: list[int], evaluated: bool) -> Measurement:
+    """What the metrics say of the network as it is now."""
+    factor = lr_factor(stack.config.optim, max(0, stack.step - 1), stack.total)
+    return _measurement(stack.observer.look(stack.step, factor * stack.optimizer.base_lr, evaluated), alive)
 
 
-def _sample(stack: Stack, measured: Callable[[Measured, list[int]], None], alive: list[int]) -> None:
+def _sample(stack: Stack, alive: list[int]) -> Measurement:
     """What the metrics say of the step that was just made."""
-    with stack.clock.on("metrics_s"):
-        x, y_RB = stack.batches[stack.step - 1]
-        measured(stack.observer.after_step(stack.step, x, y_RB, stack.optimizer.lr), alive)
+    x, y_RB = stack.batches[stack.step - 1]
+    return _measurement(stack.observer.after_step(stack.step, x, y_RB, stack.optimizer.lr), alive)
+
+
+def _measurement(found: Measured, alive: list[int]) -> Measurement:
+    return Measurement({run: values for run, values in enumerate(found.by_run()) if run in alive}, found.distributions)
 
 
 def _find_diverged(stack: Stack, losses_SR: Tensor, val_loss: list[float]) -> None:
@@ -239,11 +244,19 @@ def _find_diverged(stack: Stack, losses_SR: Tensor, val_loss: list[float]) -> No
             stack.tracks[run].diverged_at_step = stack.step
 
 
-def _save_due(stack: Stack, saved_at: float) -> bool:
-    every = stack.config.train.checkpoint_every
-    if every == "auto":
-        return time.perf_counter() - saved_at >= CHECKPOINT_S
-    return stack.step % every == 0
+def speed(stack: Stack) -> dict[str, float]:
+    """Seconds of training, compilation, evaluation and metrics; images a second of a run and median milliseconds a step, after warm-up."""
+    clock = stack.clock
+    steps, seconds, median = clock.after_warmup()
+    rate = stack.config.train.batch_size * steps / seconds if steps else math.nan
+    return {
+        "train_s": clock.train_s,
+        "compile_s": clock.compile_s,
+        "eval_s": clock.eval_s,
+        "metrics_s": clock.metrics_s,
+        "images_per_s": rate,
+        "step_ms_median": 1e3 * median,
+    }
 
 
 def parameters_a_run(network: nn.Module, runs: int) -> int:

@@ -33,6 +33,7 @@ from bnexp.training.batches import Batches
 from bnexp.training.clock import Clock
 from bnexp.training.optimizer import lr_factor, make_optimizer
 from bnexp.training.run_progress import RunProgress
+from bnexp.training.schedule import Timeline
 from bnexp.training.update import Mark, make_update, own_compiler_cache
 
 AUDIT_EPOCHS = 10
@@ -58,6 +59,7 @@ class Stack:
         freeze_at = self.config.model.bn_freeze_at or max(1, self.total // 2)
         set_up_norms(self.network, [derive(config.seed, "noise") for config in configs], freeze_at)
         self.observer = Observer(self.network, data, configs, self.total)
+        self.timeline = Timeline(self.config, data.header, len(data.val), self.total, self.batches.per_epoch, self.observer.sampled)
         self.step = 0
         self.tracks = [RunProgress() for _ in configs]
         self.stopped: dict[int, dict[str, Tensor]] = {}
@@ -79,6 +81,11 @@ class Stack:
     def alive(self) -> list[int]:
         """The runs that go on: they have neither diverged nor stopped at their target."""
         return [run for run, track in enumerate(self.tracks) if track.diverged_at_step is None and run not in self.stopped]
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to train: the budget is spent, or no run is alive."""
+        return self.step == self.total or not self.alive
 
     @property
     def unrecorded(self) -> int:

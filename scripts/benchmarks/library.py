@@ -112,8 +112,8 @@ def profile(*, overrides: Sequence[str], steps: int) -> dict[str, float]:
 @functools.lru_cache(maxsize=4)
 def _stack(overrides: tuple[str, ...], width: int) -> Any:
     from bnexp.config.compose import compose
-    from bnexp.execution.job import load_data
     from bnexp.execution.machine import keep_memory, resolve_device
+    from bnexp.execution.session import load_data
     from bnexp.execution.terminal import Terminal
     from bnexp.training.stack import Stack
 

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from support import Tiny
+from support import Tiny, train
 from torch import Tensor
 
 import bnexp.metrics
 from bnexp.config import METRICS, PROBED, SAMPLED, Config, MetricsConfig, from_mapping
-from bnexp.data import Dataset
-from bnexp.metrics import PROBE_METRICS, Measured, Observer, batch_noise
+from bnexp.metrics import PROBE_METRICS, Observer, batch_noise
 from bnexp.metrics import SAMPLED as REGISTRY
 from bnexp.metrics.schedule import MAX_SAMPLES, log_spaced, sampled_steps
 from bnexp.norms import NORMS
-from bnexp.training.fit import fit
+from bnexp.training.fit import Measurement
+from bnexp.training.schedule import schedule
 from bnexp.training.stack import Stack
 
 CPU = torch.device("cpu")
@@ -34,14 +34,14 @@ def config(shape: tuple[int, ...], norm: str = "batch", metrics: dict[str, Any] 
     return from_mapping({**tree, "optim": {"lr": 0.1}, **changes})
 
 
-def run(stack: Stack, data: Dataset, stop_at: int | None = None) -> Records:
+def run(stack: Stack, stop_at: int | None = None) -> Records:
     """(step, run, values) of what the metrics say while the stack trains."""
     records: Records = []
 
-    def measured(found: Measured, alive: list[int]) -> None:
-        records.extend((stack.step, index, values) for index, values in enumerate(found.by_run()) if index in alive)
+    def measurement(event: Measurement) -> None:
+        records.extend((stack.step, run, values) for run, values in event.values.items())
 
-    whole = fit(stack, data, record=lambda index, values: None, measured=measured, stop=lambda: stack.step == stop_at)
+    whole = train(stack, measurement=measurement, stop=lambda: stack.step == stop_at)
     assert whole == (stop_at is None or stop_at >= stack.total)
     return records
 
@@ -65,7 +65,7 @@ def test_metrics_touch_nothing(tiny: Tiny, kind: str, norm: str, monkeypatch: py
     before = torch.get_rng_state()
     losses = []
     for stack in stacks:
-        records = run(stack, data)
+        records = run(stack)
         assert bool(records) == (stack is stacks[1])
         assert stack.network.training
         losses.append([track.val_loss for track in stack.tracks])
@@ -83,9 +83,9 @@ def test_metrics_touch_nothing(tiny: Tiny, kind: str, norm: str, monkeypatch: py
 def test_a_stack_measures_what_its_runs_do_alone(tiny: Tiny, kind: str, norm: str) -> None:
     data = tiny(SHAPES[kind])
     own = [config(SHAPES[kind], norm, seed=seed, optim={"lr": lr, "momentum": 0.8}) for seed, lr in ((0, 0.05), (3, 0.1), (0, 0.2))]
-    together = run(Stack(own, data, CPU, torch.float64), data)
+    together = run(Stack(own, data, CPU, torch.float64))
     for index, alone in enumerate(own):
-        single = run(Stack([alone], data, CPU, torch.float64), data)
+        single = run(Stack([alone], data, CPU, torch.float64))
         mine = [(step, values) for step, run_, values in together if run_ == index]
         assert [(step, values.keys()) for step, values in mine] == [(step, values.keys()) for step, _, values in single]
         for (step, values), (_, _, expected) in zip(mine, single, strict=True):
@@ -98,7 +98,7 @@ def test_a_stack_measures_what_its_runs_do_alone(tiny: Tiny, kind: str, norm: st
 def test_every_metric_says_something_finite(tiny: Tiny, norm: str, placement: str) -> None:
     data = tiny(SHAPES["2d"])
     model = {"widths": [4, 6], "norm": norm, "placement": placement}
-    records = run(Stack([config(SHAPES["2d"], model=model)], data, CPU), data)
+    records = run(Stack([config(SHAPES["2d"], model=model)], data, CPU))
     seen = {key for _, _, values in records for key in values}
     assert {key.split("/")[0] for key in seen} == set(METRICS)
     for step, _, values in records:
@@ -119,7 +119,7 @@ def test_a_diverged_run_is_measured_as_such_and_harms_nobody(tiny: Tiny) -> None
     data = tiny(SHAPES["2d"])
     calm = config(SHAPES["2d"], "none", optim={"lr": 0.05})
     wild = config(SHAPES["2d"], "none", seed=1, optim={"lr": 1e20})
-    beside_wild, beside_calm = (run(Stack(own, data, CPU), data) for own in ([calm, wild], [calm, wild.replace(**{"optim.lr": 0.05})]))
+    beside_wild, beside_calm = (run(Stack(own, data, CPU)) for own in ([calm, wild], [calm, wild.replace(**{"optim.lr": 0.05})]))
     sick = [values for step, index, values in beside_wild if index == 1 and step > 2]
     assert any(value != value for values in sick for value in values.values())
     mine, expected = ([(step, values) for step, index, values in records if index == 0] for records in (beside_wild, beside_calm))
@@ -135,12 +135,12 @@ def test_a_resumed_run_measures_what_a_whole_one_does(tiny: Tiny, norm: str, sto
     """Bit for bit: what drift remembers is in the checkpoint, and when a metric is due depends on the steps alone."""
     monkeypatch.setattr(batch_noise, "MEASURE_EVERY", 4)
     data, own = tiny(SHAPES["2d"]), [config(SHAPES["2d"], norm, seed=seed) for seed in (0, 1)]
-    expected = run(Stack(own, data, CPU), data)
+    expected = run(Stack(own, data, CPU))
     first = Stack(own, data, CPU)
-    begun = run(first, data, stop_at)
+    begun = run(first, stop_at)
     second = Stack(own, data, CPU)
     second.load_state_dict(first.state_dict())
-    rest = run(second, data)
+    rest = run(second)
     assert [(step, index) for step, index, _ in begun + rest if step or stop_at] == [
         (step, index) for step, index, _ in expected if step or stop_at
     ]
@@ -153,7 +153,7 @@ def test_when_the_cheap_ones_are_due(tiny: Tiny, monkeypatch: pytest.MonkeyPatch
     data = tiny((3,))
 
     def steps(key: str, **metrics: Any) -> list[int]:
-        return [step for step, _, values in run(Stack([config((3,), metrics={**OFF, **metrics})], data, CPU), data) if key in values]
+        return [step for step, _, values in run(Stack([config((3,), metrics={**OFF, **metrics})], data, CPU)) if key in values]
 
     key = "percentiles/layer1/unit/p50"
     assert steps(key, percentiles=True) == [0, 5, 10, 12]  # the initialization, and evaluations
@@ -210,15 +210,15 @@ def test_the_registries_have_the_names_of_the_config() -> None:
 def test_nothing_is_built_where_nothing_is_measured(tiny: Tiny) -> None:
     data = tiny((3,))
     stack = Stack([config((3,), metrics=OFF)], data, CPU)
-    assert run(stack, data) == []
+    assert run(stack) == []
     assert stack.clock.metrics_s == 0
     assert isinstance(stack.observer, Observer)
-    assert stack.observer.next_pause(3) == stack.total
+    assert all(due.evaluate and not due.probe and not due.sample for due in schedule(stack.timeline, start=0))
 
 
 def test_bf16_is_measured(tiny: Tiny) -> None:
     data = tiny(SHAPES["2d"])
-    single, half = (run(Stack([config(SHAPES["2d"], precision=name)], data, CPU), data) for name in ("fp32", "bf16"))
+    single, half = (run(Stack([config(SHAPES["2d"], precision=name)], data, CPU)) for name in ("fp32", "bf16"))
     assert [(step, values.keys()) for step, _, values in half] == [(step, values.keys()) for step, _, values in single]
     for key, value in single[0][2].items():  # at initialization the weights are the same
         if not key.startswith(("gradients", "batch_stats")):

@@ -20,7 +20,9 @@ GRID = ["sweep", "grid", *TINY, "optim.lr=0.01,0.1", "--seeds", "1", "--workers"
 
 def patched(patch: str, *args: str, runs_dir: Path) -> subprocess.Popen[str]:
     """A bnexp in which `patch` has been run before."""
-    script = f"import sys, time, bnexp.execution.job as engine\n{patch}\nfrom bnexp.cli import main\nmain()"
+    script = (
+        f"import sys, time, bnexp.execution.job as job, bnexp.execution.session as session\n{patch}\nfrom bnexp.cli import main\nmain()"
+    )
     command = [sys.executable, "-c", script, *args, "--runs-dir", str(runs_dir)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -38,7 +40,7 @@ def left(process: subprocess.Popen[str], code: int, within_s: float = 20.0) -> s
     return err
 
 
-READING = "def load(*_, **__):\n    print('reading', flush=True)\n    time.sleep(60)\nengine.load = load"
+READING = "def load(*_, **__):\n    print('reading', flush=True)\n    time.sleep(60)\nsession.load = load"
 
 
 def test_while_data_are_read_ctrl_c_stops_at_once(tmp_path: Path) -> None:
@@ -60,12 +62,12 @@ def test_while_a_sweep_of_this_process_reads_data_a_signal_stops_it_at_once(tmp_
 def test_a_second_ctrl_c_does_not_wait_for_the_save(tmp_path: Path) -> None:
     """Where saving takes long (a network's file system that hangs), the last checkpoint is what there is."""
     patch = (
-        "save, saves = engine.StackTraining.save, []\n"
-        "def slow(job):\n"
+        "save, saves = job.StackTraining.save, []\n"
+        "def slow(training):\n"
         "    saves.append(1)\n"
         "    if len(saves) == 3:\n        print('saving', flush=True)\n        time.sleep(60)\n"
-        "    save(job)\n"
-        "engine.StackTraining.save = slow"
+        "    save(training)\n"
+        "job.StackTraining.save = slow"
     )
     process = patched(patch, "train", "model.widths=[2]", "train.steps=40", "train.checkpoint_every=4", runs_dir=tmp_path)
     hears(process, "saving")  # that of step 12

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import torch
-from support import CONFIG, Tiny, bn_in, interrupt
+from support import CONFIG, Tiny, bn_in, interrupt, train
 
 from bnexp.config import from_mapping
 from bnexp.storage.checkpoint import load_checkpoint
-from bnexp.training.fit import fit, speed
+from bnexp.training.fit import speed
 from bnexp.training.stack import Stack
 
 CPU = torch.device("cpu")
@@ -27,7 +27,7 @@ def stacks(tiny: Tiny, **model: Any) -> tuple[Stack, Stack]:
     tree = {"model": {"widths": [3], **model}, "train": {"batch_size": 8, "steps": 12, "until_target": True}, "optim": {"name": "adam"}}
     own = from_mapping({**tree, "metrics": {"every": 2, "sharpness": False}})
     first, second = (Stack([own, own.replace(seed=1)], tiny((2, 6, 6)), CPU) for _ in range(2))
-    fit(first, first.batches.data, record=lambda run, values: None, stop=lambda: first.step == 5)
+    train(first, stop=lambda: first.step == 5)
     if not first.stopped:
         first.tracks[1].reached_step, first.tracks[1].reached_train_s = 5, first.clock.train_s
         first.stop_run(1)
@@ -67,7 +67,7 @@ def test_what_does_not_fit_is_refused_and_nothing_of_it_taken(tiny: Tiny, tmp_pa
                 assert str(fresh.state_dict()) == str(before), (path, value)
                 continue
             taken.append((path, value))
-            assert fit(fresh, made.batches.data, record=lambda run, values: None)
+            assert train(fresh)
             speed(fresh)
             fresh = stacks(tiny)[1]
     assert 0 < len(taken) < 60, taken

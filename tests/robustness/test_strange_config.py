@@ -14,7 +14,7 @@ from bnexp.base.errors import BnexpError, DataError, UsageError
 from bnexp.base.files import read_checked_json, write_checked_json
 from bnexp.config import from_mapping
 from bnexp.execution.launch import launch
-from bnexp.execution.timing import step_times
+from bnexp.execution.step_times import step_times
 from bnexp.storage.folder import list_runs
 from bnexp.storage.run import Run
 
@@ -29,7 +29,7 @@ def test_step_times_of_what_no_memory_holds_are_refused(monkeypatch: pytest.Monk
     def run_out(*args: Any) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
 
-    monkeypatch.setattr("bnexp.execution.timing.Stack", run_out)
+    monkeypatch.setattr("bnexp.execution.step_times.Stack", run_out)
     with pytest.raises(BnexpError, match="There is not enough memory for this run"):
         step_times({"a": CONFIG})
 

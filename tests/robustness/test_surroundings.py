@@ -16,7 +16,7 @@ import torch
 from support import ROOT, bn_in
 
 from bnexp.base.errors import BnexpError
-from bnexp.execution.job import memory_in_one_sentence
+from bnexp.execution.session import memory_in_one_sentence
 from bnexp.execution.terminal import LastingConsole, watched
 
 TINY = ["data.subset=100", "train.batch_size=16", "train.steps=6", "model.widths=[4]", "metrics=off"]

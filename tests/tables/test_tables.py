@@ -27,7 +27,7 @@ from bnexp.analysis import (
     small_batch_cost,
     with_holm,
 )
-from bnexp.execution.timing import StepTime
+from bnexp.execution.step_times import StepTime
 from bnexp.studies.compare import Compared
 from bnexp.studies.sweep import Result
 from bnexp.tables import comparison_tables, sweep_tables

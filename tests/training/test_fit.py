@@ -1,4 +1,4 @@
-"""The training loop: when it looks, what it records, how it ends, and that it goes on where it stood."""
+"""The training loop: when it evaluates, what it records, how it ends, and that it resumes where it stood."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import copy
 import io
 import itertools
 import math
+import time
+from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
 import pytest
 import torch
-from support import Tiny
+from support import Tiny, train
 from torch import nn
 from torch.nn import functional as F
 
 from bnexp.config import Config, from_mapping
-from bnexp.data import Dataset
 from bnexp.evaluate import evaluate
 from bnexp.models import build
 from bnexp.training.clock import WARMUP_STEPS
-from bnexp.training.fit import evaluation_steps, fit, speed
+from bnexp.training.fit import StepDone, fit, speed
 from bnexp.training.stack import Stack, train_step
 
 CPU = torch.device("cpu")
@@ -33,9 +34,9 @@ def configs(seeds: tuple[int, ...] = (0,), **changes: Any) -> list[Config]:
     return [one.replace(seed=seed) for seed in seeds]
 
 
-def run_fit(stack: Stack, data: Dataset, **hooks: Any) -> tuple[bool, Records]:
+def run_fit(stack: Stack, **hooks: Any) -> tuple[bool, Records]:
     records: Records = []
-    whole = fit(stack, data, record=lambda run, values: records.append((stack.step, run, values)), **hooks)
+    whole = train(stack, evaluation=lambda run, values: records.append((stack.step, run, values)), **hooks)
     return whole, records
 
 
@@ -65,38 +66,37 @@ def results(stack: Stack) -> tuple[Any, ...]:
         (160, 8, {"steps": 20}, 50, [20]),
     ],
 )
-def test_pauses(tiny: Tiny, train: int, batch: int, budget: dict[str, int], every: object, expected: list[int]) -> None:
+def test_evaluation_steps(tiny: Tiny, train: int, batch: int, budget: dict[str, int], every: object, expected: list[int]) -> None:
     changes = {f"train.{key}": value for key, value in {"steps": None, **budget}.items()}
     stack = Stack(configs(**{**changes, "train.batch_size": batch, "train.eval_every": every}), tiny((2,), train=train), CPU)
-    assert list(evaluation_steps(stack)) == expected
+    assert list(stack.timeline.evaluations()) == expected
 
 
 @pytest.mark.parametrize("per_epoch", [8, 20, 40, 45, 400])
 @pytest.mark.parametrize("total", [9, 64, 400, 1001])
-def test_auto_pauses_are_dense_early_on_and_at_every_epoch(tiny: Tiny, per_epoch: int, total: int) -> None:
+def test_auto_evaluations_are_dense_early_on_and_at_every_epoch(tiny: Tiny, per_epoch: int, total: int) -> None:
     changes = {"train.steps": total, "train.batch_size": 2, "train.eval_every": "auto"}
     stack = Stack(configs(**changes), tiny((1,), train=2 * per_epoch, classes=2), CPU)
-    when = list(evaluation_steps(stack))
+    when = list(stack.timeline.evaluations())
     assert when[0] == 8
     assert when[-1] == total
     assert all(a < b for a, b in itertools.pairwise(when))
     assert set(range(per_epoch, total, per_epoch)) <= set(when)
     assert all(b - a <= min(0.5 * a, per_epoch) for a, b in itertools.pairwise(when))  # the step is known within a factor, and an epoch
-    stack.step = 64
-    assert list(evaluation_steps(stack)) == [step for step in when if step > 64]
+    assert list(stack.timeline.evaluations(64)) == [step for step in when if step > 64]
 
 
 def test_looking_costs_no_more_than_training(tiny: Tiny) -> None:
     """240 validation images are 120 batches of 2, each counted as a third of a training step."""
     changes = {"train.steps": 390, "train.batch_size": 2, "train.eval_every": "auto"}
     stack = Stack(configs(**changes), tiny((1,), train=800, val=240, classes=2), CPU)
-    assert list(evaluation_steps(stack)) == [40, 80, 120, 170, 240, 339, 390]
+    assert list(stack.timeline.evaluations()) == [40, 80, 120, 170, 240, 339, 390]
 
 
 def test_records_are_means_since_the_last_one(tiny: Tiny) -> None:
     data, own = tiny((5,)), configs((0, 1), **{"optim.schedule": "cosine", "optim.warmup_steps": 4})
     stack, walker = Stack(own, data, CPU), Stack(own, data, CPU)
-    whole, records = run_fit(stack, data)
+    whole, records = run_fit(stack)
     assert whole
     assert [(step, run) for step, run, _ in records] == [(step, run) for step in (7, 14, 21, 28, 30) for run in (0, 1)]
     for step, run, values in records:
@@ -119,7 +119,7 @@ def test_records_are_means_since_the_last_one(tiny: Tiny) -> None:
 def test_best_and_reached_follow_the_records(tiny: Tiny) -> None:
     data = tiny((3,), train=80, val=60)
     stack = Stack(configs((0, 1, 2, 3), **{"train.eval_every": 1, "train.target": 0.6, "optim.lr": 0.02}), data, CPU)
-    _, records = run_fit(stack, data)
+    _, records = run_fit(stack)
     reached = 0
     for run, track in enumerate(stack.tracks):
         course = [(step, values["val/accuracy"]) for step, own, values in records if own == run]
@@ -136,7 +136,7 @@ def test_a_target_that_is_missed_has_no_step(tiny: Tiny) -> None:
     data = tiny((3,), val=60)
     data.val.y.copy_(torch.randint(0, 3, (60,), generator=torch.Generator().manual_seed(0)))
     stack = Stack(configs(**{"train.target": 1.0}), data, CPU)
-    run_fit(stack, data)
+    run_fit(stack)
     assert stack.tracks[0].reached_step is None
     assert stack.tracks[0].reached_train_s is None
     assert stack.tracks[0].best_step is not None
@@ -149,7 +149,7 @@ def test_a_poisoned_image_is_a_divergence_at_the_step_that_drew_it(tiny: Tiny) -
     expected = [next(step + 1 for step in range(10) if batches[step][0].unflatten(1, (4, -1))[:, run].isnan().any()) for run in range(4)]
     assert len(set(expected)) > 1
     stack = Stack(own, data, CPU)
-    whole, records = run_fit(stack, data)
+    whole, records = run_fit(stack)
     assert whole
     assert [track.diverged_at_step for track in stack.tracks] == expected
     assert stack.alive == []
@@ -165,7 +165,7 @@ def test_it_goes_on_while_one_is_alive(tiny: Tiny) -> None:
     data = tiny((5,), train=80)
     good, bad = configs((0, 1))
     stack = Stack([bad.replace(**{"optim.lr": 1e30}), good], data, CPU)
-    whole, records = run_fit(stack, data)
+    whole, records = run_fit(stack)
     assert whole
     assert stack.step == 30
     assert stack.alive == [1]
@@ -195,7 +195,7 @@ def test_divergence_at_the_step_of_a_plain_loop(tiny: Tiny, norm: str, lr: float
         if not all(tensor.isfinite().all() for tensor in [loss, *looked]):
             expected = step
             break
-    run_fit(stack, data)
+    run_fit(stack)
     assert stack.tracks[0].diverged_at_step == expected
     assert lr == 100 or (expected is None) == (lr == 0.1)  # whether 100 is too much depends on the norm
 
@@ -219,7 +219,7 @@ def test_what_is_not_finite_behind_a_finite_loss_is_a_divergence_too(tiny: Tiny,
                     stack.network.head.bias[3:] = 3e38  # both are finite, and their loss is not
                     stack.network.head.bias[3] = -3e38
 
-    run_fit(stack, data, tick=spoil)
+    run_fit(stack, step_done=spoil)
     assert [track.diverged_at_step for track in stack.tracks] == [None, 7]
 
 
@@ -242,7 +242,7 @@ def test_every_checkpoint_continues_bit_for_bit(tiny: Tiny, kind: str) -> None:
         files.append(io.BytesIO())
         torch.save(stack.state_dict(), files[-1])
 
-    _, records = run_fit(stack, data, save=save)
+    _, records = run_fit(stack, checkpoint=save)
     assert len(files) == 30
     for number, file in enumerate(files, start=1):
         if number not in (1, 3, 5, 7, 8, 14, 20, 28, 29, 30):
@@ -251,7 +251,7 @@ def test_every_checkpoint_continues_bit_for_bit(tiny: Tiny, kind: str) -> None:
         again = Stack(own, data, CPU)
         again.load_state_dict(torch.load(file, weights_only=True))
         assert again.step == number
-        _, rest = run_fit(again, data)
+        _, rest = run_fit(again)
         before = [record for record in records if record[0] <= number]
         assert untimed(before + rest) == untimed(records)
         assert results(again) == results(stack)
@@ -260,15 +260,15 @@ def test_every_checkpoint_continues_bit_for_bit(tiny: Tiny, kind: str) -> None:
 def test_stop_ends_between_steps_with_the_state_complete(tiny: Tiny) -> None:
     data, own = tiny((5,)), configs((0, 1))
     whole_stack = Stack(own, data, CPU)
-    _, records = run_fit(whole_stack, data)
+    _, records = run_fit(whole_stack)
     for at in (0, 1, 7, 10, 29):
         stack = Stack(own, data, CPU)
-        ended, first = run_fit(stack, data, stop=lambda stack=stack, at=at: stack.step == at)
+        ended, first = run_fit(stack, stop=lambda stack=stack, at=at: stack.step == at)
         assert not ended
         assert stack.step == at
         again = Stack(own, data, CPU)
         again.load_state_dict(stack.state_dict())
-        ended, second = run_fit(again, data)
+        ended, second = run_fit(again)
         assert ended
         assert untimed(first + second) == untimed(records)
         assert results(again) == results(whole_stack)
@@ -278,7 +278,7 @@ def test_checkpoints_come_as_often_as_asked(tiny: Tiny) -> None:
     data = tiny((5,))
     saved: list[int] = []
     stack = Stack(configs(**{"train.checkpoint_every": 4}), data, CPU)
-    run_fit(stack, data, save=lambda: saved.append(stack.step))
+    run_fit(stack, checkpoint=lambda: saved.append(stack.step))
     assert saved == [4, 8, 12, 16, 20, 24, 28]
 
 
@@ -296,15 +296,41 @@ def test_losses_in_blocks_change_no_number(tiny: Tiny, monkeypatch: pytest.Monke
     """A block is small here; as it is, no test would fill one. A checkpoint amid the blocks has their losses, too."""
     data, changes = tiny((5,)), {"train.eval_every": 20, "train.checkpoint_every": 7}
     whole_stack = Stack(configs((0, 1), **changes), data, CPU)
-    _, records = run_fit(whole_stack, data)
+    _, records = run_fit(whole_stack)
     monkeypatch.setattr("bnexp.training.fit.BLOCK", 3)
     saved: list[dict[str, Any]] = []
     stack = Stack(configs((0, 1), **changes), data, CPU)
-    _, in_blocks = run_fit(stack, data, save=lambda: saved.append(copy.deepcopy(stack.state_dict())))
+    _, in_blocks = run_fit(stack, checkpoint=lambda: saved.append(copy.deepcopy(stack.state_dict())))
     assert untimed(in_blocks) == untimed(records)
     again = Stack(configs((0, 1), **changes), data, CPU)
     again.load_state_dict(saved[1])  # after step 14
     assert again.unrecorded == 14
-    _, rest = run_fit(again, data)
+    _, rest = run_fit(again)
     assert untimed(rest) == untimed(records)
     assert results(again) == results(stack) == results(whole_stack)
+
+
+def test_the_consumers_time_is_not_on_the_training_clock(tiny: Tiny) -> None:
+    """Neither what it does after a step, nor after an evaluation or a checkpoint. What it does with a measurement is part of measuring."""
+    stack, kinds = Stack(configs(**{"train.checkpoint_every": 10, "metrics.every": 15}), tiny((5,)), CPU), Counter[str]()
+    for event in fit(stack, display_due=lambda: True):
+        kinds[type(event).__name__] += 1
+        time.sleep(0.02)
+    assert kinds == {"StepDone": 30, "Evaluation": 5, "Measurement": 3, "CheckpointDue": 3}
+    assert stack.clock.steps == 30
+    assert stack.clock.train_s == pytest.approx(sum(stack.clock.laps))
+    assert stack.clock.train_s + stack.clock.eval_s < 0.02 * kinds.total() / 2
+    assert stack.clock.metrics_s > 0.02 * kinds["Measurement"]
+
+
+def test_a_display_sees_the_last_step_even_where_losses_are_put_into_blocks(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bnexp.training.fit.BLOCK", 3)
+    stack, walker = (Stack(configs((0, 1)), tiny((5,)), CPU) for _ in range(2))
+    seen = 0
+    for event in fit(stack, display_due=lambda: True):
+        if isinstance(event, StepDone):
+            train_step(walker)
+            assert torch.equal(stack.losses[-1], walker.losses[-1])
+            assert event.step_s > 0
+            seen += 1
+    assert seen == 30

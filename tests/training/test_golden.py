@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support import train
 
 from bnexp.config import RESULTS_VERSION, Config, from_mapping
 from bnexp.data import load
 from bnexp.evaluate import STATS, evaluate
-from bnexp.training.fit import fit
 from bnexp.training.stack import Stack, train_step
 
 CPU = torch.device("cpu")
@@ -56,7 +56,7 @@ def test_the_default_run_learns_the_digits() -> None:
     own = Config()
     data = load(own.data, CPU)
     stack = Stack([own], data, CPU)
-    assert fit(stack, data, record=lambda run, values: None)
+    assert train(stack)
     assert stack.step == stack.total == 400
     assert stack.alive == [0]
     accuracy = {stats: float(evaluate(stack.network, data, data.test, own, stats).accuracy[0]) for stats in STATS}

@@ -12,13 +12,12 @@ from typing import Any
 
 import pytest
 import torch
-from support import Tiny
+from support import Tiny, train
 
 from bnexp.config import Config, from_mapping
 from bnexp.config.cost import evaluation_cost
 from bnexp.data import Dataset
 from bnexp.execution.launch import launch
-from bnexp.training.fit import evaluation_steps, extra_evaluations, fit
 from bnexp.training.stack import Stack
 
 CPU = torch.device("cpu")
@@ -40,7 +39,7 @@ def trained(own: list[Config], data: Dataset, dtype: torch.dtype = torch.float32
     def record_extra(run: int, values: dict[str, float]) -> None:
         extras.append((stack.step, run, values["near_target/accuracy"]))
 
-    assert fit(stack, data, record=lambda run, values: None, record_extra=record_extra, **hooks)
+    assert train(stack, near_target=record_extra, **hooks)
     return stack, extras
 
 
@@ -54,7 +53,7 @@ def test_the_target_is_found_within_a_step_or_two(data: Dataset) -> None:
     """Beside the same runs evaluated at each step: that one, or a later one, is where the run is found to be at its target."""
     stack, extras = trained(configs(), data)
     every_step, _ = trained(configs(**{"train.eval_every": 1}), data)
-    common = [0, *evaluation_steps(Stack(configs(), data, CPU))]
+    common = [0, *Stack(configs(), data, CPU).timeline.evaluations()]
     for run, (track, exact) in enumerate(zip(stack.tracks, every_step.tracks, strict=True)):
         assert track.reached_step is not None
         assert exact.reached_step is not None
@@ -95,10 +94,10 @@ def test_they_cost_a_tenth_at_the_most(data: Dataset) -> None:
     best = max(track.best_accuracy or 0 for track in exact.tracks)
     own = configs(**{**changes, "train.target": best + 1e-6})
     stack, extras = trained(own, data)
-    allowed, cost = extra_evaluations(stack), evaluation_cost(own[0], ((4,), 410, 4), 90)
+    allowed, cost = stack.timeline.near_target_evaluations, evaluation_cost(own[0], ((4,), 410, 4), 90)
     assert max(track.extra for track in stack.tracks) == allowed > 0
     assert len(extras) <= 3 * allowed
-    assert (allowed + len(list(evaluation_steps(Stack(own, data, CPU))))) * cost <= 0.1 * 100 < (allowed + 15) * cost
+    assert (allowed + len(list(Stack(own, data, CPU).timeline.evaluations()))) * cost <= 0.1 * 100 < (allowed + 15) * cost
     assert all(track.reached_step is track.previous_step is None for track in stack.tracks)
 
 
@@ -114,7 +113,7 @@ def test_none_where_the_others_take_a_tenth_already(tiny: Tiny) -> None:
     """Ten epochs have room for some, one has not: its evaluations, at the epoch's end and before, are the curve that there is."""
     data = tiny((1, 8, 8), train=1280, val=144)
     few, some = (Stack([Config().replace(**{"train.epochs": epochs})], data, CPU) for epochs in (1, 10))
-    assert extra_evaluations(few) == 0 < extra_evaluations(some) < 40
+    assert few.timeline.near_target_evaluations == 0 < some.timeline.near_target_evaluations < 40
 
 
 def test_before_the_first_evaluation_was_none(data: Dataset) -> None:
@@ -136,7 +135,7 @@ def test_every_checkpoint_continues_with_the_same_evaluations(data: Dataset) -> 
     def record_extra(run: int, values: dict[str, float]) -> None:
         extras.append((stack.step, run, values["near_target/accuracy"]))
 
-    assert fit(stack, data, record=lambda run, values: None, record_extra=record_extra, save=save)
+    assert train(stack, near_target=record_extra, checkpoint=save)
     assert extras
     for number in {1, 8, 9, 149, *(step + off for step, _, _ in extras for off in (-1, 0, 1))}:
         again, rest = Stack(own, data, CPU), []
@@ -146,7 +145,7 @@ def test_every_checkpoint_continues_with_the_same_evaluations(data: Dataset) -> 
         def record_again(run: int, values: dict[str, float], again: Stack = again, rest: Extras = rest) -> None:
             rest.append((again.step, run, values["near_target/accuracy"]))
 
-        assert fit(again, data, record=lambda run, values: None, record_extra=record_again)
+        assert train(again, near_target=record_again)
         assert rest == [extra for extra in extras if extra[0] > number]
         for ours, expected in zip(again.tracks, stack.tracks, strict=True):
             assert {**asdict(ours), "reached_train_s": 0} == {**asdict(expected), "reached_train_s": 0}
@@ -162,7 +161,7 @@ def test_a_run_that_stops_there_stops_with_those_weights(data: Dataset) -> None:
         assert end is not None
         assert end == stack.tracks[run].reached_step
         alone = Stack(configs(), data, CPU)
-        fit(alone, data, record=lambda run, values: None, stop=lambda alone=alone, end=end: alone.step == end)
+        train(alone, stop=lambda alone=alone, end=end: alone.step == end)
         expected = alone.own_state(run)
         assert all(tensor.dim() == 0 or torch.equal(tensor, expected[name]) for name, tensor in stack.own_state(run).items())
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from support import Tiny
+from support import Tiny, train
 from torch import Tensor
 
 from bnexp.config import Config, from_mapping
@@ -20,7 +20,6 @@ from bnexp.evaluate import STATS, evaluate
 from bnexp.execution.launch import launch
 from bnexp.models import unstack
 from bnexp.storage.checkpoint import load_model, load_network
-from bnexp.training.fit import fit
 from bnexp.training.stack import Stack
 
 CPU = torch.device("cpu")
@@ -42,7 +41,7 @@ def trained(own: list[Config], data: Dataset, dtype: torch.dtype = torch.float32
         records.append((stack.step, run, {key: value for key, value in values.items() if not key.startswith("speed/")}))
         states[stack.step, run] = unstack(stack.network.state_dict(), stack.runs, run)
 
-    assert fit(stack, data, record=record, **hooks)
+    assert train(stack, evaluation=record, **hooks)
     return stack, records, states
 
 
@@ -137,7 +136,7 @@ def test_a_stopped_run_whose_channels_break_is_still_stopped_and_disturbs_nobody
                 for run in stack.stopped:
                     param.unflatten(0, (4, -1))[run].fill_(math.nan)
 
-    assert fit(stack, data, record=lambda run, values: None, tick=spoil)
+    assert train(stack, step_done=spoil)
     assert all(track.diverged_at_step is None for track in stack.tracks)
     for run in range(4):
         assert same(stack.own_state(run), states[reached.get(run, 40), run])
@@ -156,7 +155,7 @@ def test_every_checkpoint_continues_bit_for_bit(data: Dataset) -> None:
         files.append(io.BytesIO())
         torch.save(stack.state_dict(), files[-1])
 
-    assert fit(stack, data, record=lambda run, values: None, save=save)
+    assert train(stack, checkpoint=save)
     stops = sorted(first_steps(records, target).values())
     assert len(files) == 40
     for number in {1, stops[0] - 1, stops[0], stops[0] + 1, stops[-1], stops[-1] + 1, 39, 40} - {41}:
@@ -164,7 +163,7 @@ def test_every_checkpoint_continues_bit_for_bit(data: Dataset) -> None:
         files[number - 1].seek(0)
         again.load_state_dict(torch.load(files[number - 1], weights_only=True))
         assert len(again.stopped) == sum(step <= number for step in stops)
-        assert fit(again, data, record=lambda run, values: None)
+        assert train(again)
         assert same(again.network.state_dict(), stack.network.state_dict())
         for run in range(4):
             assert same(again.own_state(run), stack.own_state(run))

@@ -18,7 +18,7 @@ from bnexp.base.errors import BnexpError, UsageError
 from bnexp.config import Config, from_mapping
 from bnexp.data import Dataset
 from bnexp.execution.launch import launch, resume
-from bnexp.execution.timing import take_turns
+from bnexp.execution.step_times import take_turns
 from bnexp.metrics.network_copy import NetworkCopy
 from bnexp.models import build, work_in_place
 from bnexp.training.stack import Stack, train_step

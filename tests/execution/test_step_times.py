@@ -12,7 +12,7 @@ from torch import Tensor
 from bnexp.base.errors import UsageError
 from bnexp.config import Config, from_mapping
 from bnexp.data import Dataset
-from bnexp.execution.timing import FEWEST_TURNS, LEAD_STEPS, TURN_STEPS, step_times, take_turns
+from bnexp.execution.step_times import FEWEST_TURNS, LEAD_STEPS, TURN_STEPS, step_times, take_turns
 from bnexp.training.batches import Batches
 from bnexp.training.clock import WARMUP_STEPS
 from bnexp.training.stack import Stack, train_step

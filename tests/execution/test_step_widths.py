@@ -1,4 +1,4 @@
-"""Real steps of stacks, timed. Nothing here asserts a speed."""
+"""The step times of stacks by width: real steps. Nothing here asserts a speed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from support import Tiny
 
 from bnexp.base.errors import UsageError
 from bnexp.config import Config, from_mapping
-from bnexp.execution import measure
-from bnexp.execution.measure import LEAD_STEPS, ROUNDS, TURN_STEPS, WARMUP_STEPS, Measurer, calibrate
+from bnexp.data import Dataset
+from bnexp.execution import step_times
+from bnexp.execution.session import Session
+from bnexp.execution.step_times import LEAD_STEPS, TURN_STEPS, WIDTH_TURNS, WIDTH_WARMUP_STEPS, Measurer, calibrate
 from bnexp.execution.terminal import Terminal
-from bnexp.execution.timing import step_times
 from bnexp.planning import plan
 from bnexp.planning.calibration import has_lost
 from bnexp.studies import noise_law
@@ -27,10 +28,14 @@ MLP = from_mapping({"model": {"name": "mlp", "widths": [6]}, "train": {"batch_si
 DIGITS = (1, 8, 8), 1437, 10
 
 
+def session(data: Dataset) -> Session:
+    return Session(MLP, torch.device("cpu"), data, 1)
+
+
 def test_real_steps_are_timed_at_each_width_that_is_asked_for(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for widths in ((1,), (1, 2), (1, 2, 4)):
-        found = calibrate(MLP, tiny((5,)), torch.device("cpu"), widths, 60.0)
+        found = calibrate(session(tiny((5,))), widths, 60.0)
         assert found is not None
         assert found.tried == widths[-1]
         assert tuple(found.ms) == widths or has_lost(found.ms)
@@ -39,25 +44,25 @@ def test_real_steps_are_timed_at_each_width_that_is_asked_for(tiny: Tiny, tmp_pa
 
 
 def test_without_time_only_a_stack_of_one_is_known(tiny: Tiny) -> None:
-    found = calibrate(MLP, tiny((5,)), torch.device("cpu"), (1, 2, 4, 8), 0.0)
+    found = calibrate(session(tiny((5,))), (1, 2, 4, 8), 0.0)
     assert found is not None
     assert (list(found.ms), found.tried) == ([1], 8)  # nothing wider needs to be tried again
 
 
 def test_what_others_took_is_not_what_measuring_took() -> None:
     """On a machine so busy that the time ran out, nothing is said of widths that were not tried: a later command tries them."""
-    cpu, cuda = (measure.Budget(torch.device(name), 0.05) for name in ("cpu", "cuda"))
+    cpu, cuda = (step_times.Budget(torch.device(name), 0.05) for name in ("cpu", "cuda"))
     time.sleep(0.25)  # computes nothing
     assert (cpu.over(), cpu.spent()) == (True, False)
     assert (cuda.over(), cuda.spent()) == (True, True)
-    assert measure.Budget(torch.device("cpu"), 60.0).spent(61.0)
+    assert step_times.Budget(torch.device("cpu"), 60.0).spent(61.0)
 
 
 @pytest.mark.parametrize(("spent", "tried"), [(False, 1), (True, 8)])
 def test_widths_that_others_left_no_time_for_are_tried_again(spent: bool, tried: int, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure.Budget, "over", lambda self, more=0.0: True)
-    monkeypatch.setattr(measure.Budget, "spent", lambda self, more=0.0: spent)
-    found = calibrate(MLP, tiny((5,)), torch.device("cpu"), (1, 2, 4, 8), 60.0)
+    monkeypatch.setattr(step_times.Budget, "over", lambda self, more=0.0: True)
+    monkeypatch.setattr(step_times.Budget, "spent", lambda self, more=0.0: spent)
+    found = calibrate(session(tiny((5,))), (1, 2, 4, 8), 60.0)
     assert found is not None
     assert (list(found.ms), found.tried) == ([1], tried)
 
@@ -66,7 +71,7 @@ def test_widths_that_do_not_fit_into_memory_are_not_tried(tiny: Tiny, monkeypatc
     header = (5,), 68, 3
     for runs, expected in ((3, (1, 2)), (0, None)):
         monkeypatch.setattr(plan, "available_memory", lambda runs=runs: plan.least_bytes(MLP, header, runs))
-        found = calibrate(MLP, tiny((5,)), torch.device("cpu"), (1, 2, 4, 8), 60.0)
+        found = calibrate(session(tiny((5,))), (1, 2, 4, 8), 60.0)
         assert (found and (tuple(found.ms), found.tried)) == (expected and (expected, 2))
 
 
@@ -93,7 +98,7 @@ def test_a_batch_larger_than_the_training_images_without_validation_is_refused(c
         config, terminal = from_mapping(mapping).replace(**{"train.batch_size": size}), Terminal(quiet=True)
         uses = {
             "stats": lambda config=config, terminal=terminal: noise_law.of_config(config, [2, 4], "frozen", terminal),
-            "step times": lambda config=config: step_times({"arm": config}, seconds=0.0),
+            "step times": lambda config=config: step_times.step_times({"arm": config}, seconds=0.0),
             "widths": lambda config=config, terminal=terminal: Measurer(terminal)([config], DIGITS, (1,), 60.0),
         }
         if size > 43:
@@ -111,13 +116,13 @@ def test_each_stack_is_warm_before_it_is_timed_and_makes_as_many_steps_a_turn(ti
             super().__init__(*args)  # type: ignore[arg-type]
             stacks.append(self)
 
-    monkeypatch.setattr("bnexp.execution.measure.Stack", Seen)
-    found = calibrate(MLP, tiny((5,)), torch.device("cpu"), (1, 2), 600.0)
+    monkeypatch.setattr("bnexp.execution.step_times.Stack", Seen)
+    found = calibrate(session(tiny((5,))), (1, 2), 600.0)
     assert found is not None
     assert [stack.runs for stack in stacks] == [1, 2]
     assert [stack.batches.ahead for stack in stacks] == [1, MAX_AHEAD]  # batches of 160 bytes would lie anywhere
-    for stack, rounds in zip(stacks, (ROUNDS + 1, ROUNDS), strict=True):
+    for stack, rounds in zip(stacks, (WIDTH_TURNS + 1, WIDTH_TURNS), strict=True):
         timed = math.ceil(TURN_STEPS / stack.batches.ahead) * stack.batches.ahead  # whole makings of batches
-        assert stack.step == WARMUP_STEPS + rounds * (LEAD_STEPS + timed)
+        assert stack.step == WIDTH_WARMUP_STEPS + rounds * (LEAD_STEPS + timed)
     assert all(len({config.seed for config in stack.configs}) == stack.runs for stack in stacks)
     assert all(stack.losses == stack.correct == [] for stack in stacks)
