@@ -97,7 +97,7 @@ def sweep(
     from bnexp.analysis import to_table
     from bnexp.execution.grid import prepare, train_all, widths_here
     from bnexp.execution.terminal import Terminal
-    from bnexp.storage.folder import rows_of
+    from bnexp.storage.folder import results_of
     from bnexp.studies import sweep as sweeps
 
     _check_machine(workers, scheduler)
@@ -113,19 +113,19 @@ def sweep(
     by_id = {run.id: run for run in prepared.runs}
     members = {part: [by_id[prepared.ids[config]] for config in configs] for part, configs in asked.parts.items()}
     outcome = train_all(prepared, kind=f"sweep {kind.value}", parts=members, workers=workers, scheduler=scheduler, quiet=quiet)
-    rows = {row["id"]: row for row in rows_of(outcome.runs)}
-    results = sweeps.analyse(
-        kind.value, {part: [(config, rows[prepared.ids[config]]) for config in configs] for part, configs in asked.parts.items()}
+    results = results_of(outcome.runs)
+    answers = sweeps.analyse(
+        kind.value, {part: [(config, results.get(prepared.ids[config])) for config in configs] for part, configs in asked.parts.items()}
     )
-    plain = {"kind": kind.value, "results": [result.plain() for result in results]}
-    stored = store_results(f"sweep-{kind.value}", plain, to_table(list(rows.values())), prepared.group.folder, out)
+    plain = {"kind": kind.value, "results": [answer.plain() for answer in answers]}
+    stored = store_results(f"sweep-{kind.value}", plain, to_table(results.values()), prepared.group.folder, out)
     if json:
         _print_many(outcome, plain)
     else:
         from bnexp.tables import show, sweep_tables
 
-        show(sweep_tables(results))
-    by_part = {part: [rows[run.id] for run in runs] for part, runs in members.items()}
+        show(sweep_tables(answers))
+    by_part = {part: [results[run.id] for run in runs if run.id in results] for part, runs in members.items()}
     store_means(prepared.group, outcome.runs)
     try_report(stored, lambda folder: report_on(folder, f"sweep {kind.value}", outcome.runs, by_part), quiet)
     _end(outcome, stored)
@@ -183,7 +183,7 @@ def compare(
     from bnexp.execution.grid import prepare, train_all, widths_here
     from bnexp.execution.launch import Outcome
     from bnexp.execution.terminal import Terminal
-    from bnexp.storage.folder import find_run, rows_of
+    from bnexp.storage.folder import find_run, results_of
     from bnexp.storage.group import group_of
     from bnexp.studies import compare as compares
 
@@ -205,7 +205,8 @@ def compare(
         if new:
             raise UsageError(f"{short(names[0])} names a run that is there, and {new[0]} asks for new ones; give runs alone, or none.")
         runs = list(dict.fromkeys(find_run(name, runs_dir) for name in names))
-        arms = arms_of(rows_of(runs))
+        known = results_of(runs)
+        arms = arms_of(list(known.values()), [run.id for run in runs if run.id not in known])
         check_out(out)
         outcome = Outcome(runs, frozenset(run.id for run in runs))
         with suppress(OSError):  # what cannot be written there is said below
@@ -225,11 +226,11 @@ def compare(
             return train_all(prepared, kind="compare", arms=arms, workers=workers, scheduler=scheduler, quiet=quiet)
 
         outcome = compares.train_refined(configs, arms, train, compares.REFINEMENTS if refine else 0)
-        if not all(any("seed" in row and arms.arm_of(row) == arm for row in rows_of(outcome.runs)) for arm in arms.labels):
+        if not {arms.arm_of(result) for result in results_of(outcome.runs).values()}.issuperset(arms.labels):
             _end(outcome, None)  # not one run of an arm could even write its summary
     found = compares.compared(outcome.runs, arms, Terminal(quiet), share)
     group = group_of(outcome.runs)
-    stored = store_results("compare", found.plain(), to_table(rows_of(outcome.runs)), group.folder, out)
+    stored = store_results("compare", found.plain(), to_table(results_of(outcome.runs).values()), group.folder, out)
     if json:
         _print_many(outcome, found.plain())
     else:
@@ -237,7 +238,7 @@ def compare(
 
         show(comparison_tables(found))
     step_ms = {arm: time.turns_ms for arm, time in found.step_times.items()}
-    parts = {"": rows_of(outcome.runs)}
+    parts = {"": list(results_of(outcome.runs).values())}
     store_means(group, outcome.runs)
     try_report(stored, lambda folder: report_on(folder, "compare", outcome.runs, parts, arms=arms, step_ms=step_ms, margin=share), quiet)
     _end(outcome, stored)

@@ -221,6 +221,6 @@ def _print_outcome(outcome: Outcome, json: bool, quiet: bool) -> None:
     from bnexp.tables import run_table, seeds_table, show
 
     if len(summaries) == 1:
-        show(run_table(summaries[0], str(outcome.runs[0].folder), curves(outcome.runs[0].metrics_jsonl)))
+        show(run_table(outcome.runs[0].result(), str(outcome.runs[0].folder), curves(outcome.runs[0].metrics_jsonl)))
     else:
-        show(seeds_table(summaries, [curve(run.metrics_jsonl, "val/loss") for run in outcome.runs]))
+        show(seeds_table([run.result() for run in outcome.runs], [curve(run.metrics_jsonl, "val/loss") for run in outcome.runs]))

@@ -15,8 +15,9 @@ from bnexp.cli.options import named_in_utf8
 from bnexp.cli.streams import say
 
 if TYPE_CHECKING:
-    from bnexp.analysis import Arms, Row, StepMs
+    from bnexp.analysis import Arms, StepMs
     from bnexp.storage.group import Group
+    from bnexp.storage.result import RunResult
     from bnexp.storage.run import Run
 
 Out = Annotated[
@@ -81,7 +82,7 @@ def report_on(
     folder: Path,
     kind: str,
     runs: Sequence[Run],
-    parts: Mapping[str, Sequence[Row]],
+    parts: Mapping[str, Sequence[RunResult]],
     arms: Arms | None = None,
     step_ms: Mapping[str, StepMs] | None = None,
     margin: float | None = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -11,14 +12,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from msgspec import convert, structs
 
 from bnexp.base.errors import BnexpError, Interrupted, UsageError, failure, lacks_memory, more_files, refused_as_usage
-from bnexp.base.files import null_nonfinite
 from bnexp.base.hardware import computes_bf16
 from bnexp.base.signals import Stop
-from bnexp.config import Config, check_fits, to_mapping
+from bnexp.config import Config, check_fits
 from bnexp.data import Dataset, fingerprint, load
-from bnexp.evaluate import STATS, Scores, evaluate, norm_layers, precise_statistics, train_part
+from bnexp.evaluate import STATS, evaluate, norm_layers, precise_statistics, train_part
+from bnexp.evaluate import Scores as StackScores
 from bnexp.execution.logs import RunLog, check_records
 from bnexp.execution.machine import allow_open_files, environment, keep_memory, resolve_device, set_threads
 from bnexp.execution.terminal import Display, RunEvaluation, StackEvaluation
@@ -26,6 +28,23 @@ from bnexp.metrics import Measured, against_precise, tracked
 from bnexp.models import unstack
 from bnexp.planning.plan import StackPlan
 from bnexp.storage.checkpoint import load_checkpoint, save_checkpoint, save_model
+from bnexp.storage.result import (
+    AuditFacts,
+    BatchScores,
+    Budget,
+    DataFacts,
+    Environment,
+    RunningStatistics,
+    RunResult,
+    Scores,
+    Speed,
+    StackFacts,
+    Status,
+    Target,
+    ThreeWayScores,
+    TrainScores,
+    Validation,
+)
 from bnexp.storage.run import Run
 from bnexp.storage.stack_folder import StackFolder
 from bnexp.tensorboard import run_events
@@ -172,7 +191,7 @@ class StackTraining:
                     self.terminal.say(f"{run.summary_json} cannot be read; the run {'goes on' if stack.step else 'is trained anew'}.")
                 run.start(stack.configs[index])
                 self.logs[index] = log = RunLog(run, stack.configs[index], stack.step)
-                run.write_summary(null_nonfinite(self.summary(index, "running")))
+                run.write_result(self.result(index, "running"))
                 if stack.step:
                     log.say(f"goes on at step {stack.step} of {stack.total}")
                 else:
@@ -270,11 +289,11 @@ class StackTraining:
         with suppress(OSError):
             self.settle("failed", error=failure(error))
 
-    def settle(self, status: str, **more: Any) -> None:
+    def settle(self, status: Status, error: str | None = None) -> None:
         """Writes each summary with `status`, as far as the runs have come."""
         for index, run in enumerate(self.runs):
             if run is not None:
-                run.write_summary(null_nonfinite({**self.summary(index, status), **more}))
+                run.write_result(structs.replace(self.result(index, status), error=error))
 
     def finish(self) -> None:
         """The evaluations, the model and the summary of each run."""
@@ -295,19 +314,19 @@ class StackTraining:
         for index, run in enumerate(self.runs):
             if run is None:
                 continue
-            status = "finished" if stack.tracks[index].diverged_at_step is None else "diverged"
-            summary = self.summary(index, status, test, train)
-            values = {f"test/{stats}/{name}": summary["test"][stats][name] for stats in STATS for name in ("loss", "accuracy")}
+            status: Status = "finished" if stack.tracks[index].diverged_at_step is None else "diverged"
+            result = self.result(index, status, test, train)
+            values = {f"test/{stats}/{name}": float(getattr(test[stats], name)[index]) for stats in STATS for name in ("loss", "accuracy")}
             log = self.logs[index]
             step = stack.tracks[index].stopped_at_step or stack.step
             log.record(step, step / stack.batches.per_epoch, {**values, **(metrics[index] if metrics else {})})
-            log.say(f"{status}: test accuracy {summary['test']['running']['accuracy']:.4f} with running statistics")
+            log.say(f"{status}: test accuracy {result.test.running.accuracy:.4f} with running statistics")
             own = stack.own_state(index)
-            log.board(step, run_events.closing(summary, own, stack.observer.layer_map, self.data.shape, self.data.classes))
+            log.board(step, run_events.closing(result, own, stack.observer.layer_map, self.data.shape, self.data.classes))
             save_model(run.model_pt, own)
             log.sync()
             log.close()
-            run.write_summary(null_nonfinite({**summary, "files": run.digests()}))
+            run.write_result(structs.replace(result, files=run.digests()))
 
     def close(self) -> None:
         self.terminal.end()
@@ -315,78 +334,66 @@ class StackTraining:
             with suppress(OSError):
                 log.close()
 
-    def tested(self, index: int, test: dict[str, Scores] | None) -> dict[str, Any]:
+    def tested(self, index: int, test: dict[str, StackScores] | None) -> ThreeWayScores:
         """What summary.json says under `test`. The argmax of outputs that are not numbers is the first class: a diverged run has neither a
         confusion matrix nor right answers."""
-        found: dict[str, Any] = {stats: {"loss": None, "accuracy": None} for stats in STATS}
-        found["batch"] |= {"accuracy_std": None, "shuffles": None}
-        found |= dict.fromkeys(("per_class_accuracy", "confusion", "correct"))
-        found["chance"] = int(self.data.test.y.bincount().max()) / len(self.data.test)
+        chance = int(self.data.test.y.bincount().max()) / len(self.data.test)
         if test is None:
+            return ThreeWayScores(chance=chance)
+        scores = {stats: (float(found.loss[index]), float(found.accuracy[index])) for stats, found in test.items()}
+        batch = BatchScores(*scores["batch"], float(test["batch"].accuracy_std[index]), test["batch"].shuffles)
+        found = ThreeWayScores(Scores(*scores["running"]), Scores(*scores["precise"]), batch, chance=chance)
+        if self.stack.tracks[index].diverged_at_step is not None or not math.isfinite(scores["running"][1]):
             return found
-        for stats, scores in test.items():
-            found[stats] |= {"loss": float(scores.loss[index]), "accuracy": float(scores.accuracy[index])}
-        found["batch"] |= {"accuracy_std": float(test["batch"].accuracy_std[index]), "shuffles": test["batch"].shuffles}
-        if self.stack.tracks[index].diverged_at_step is None and math.isfinite(found["running"]["accuracy"]):
-            confusion, correct = test["running"].confusion[index], test["running"].correct[index].bool()
-            found["per_class_accuracy"] = (confusion.diagonal().double() / confusion.sum(1).clamp(min=1)).tolist()
-            found["confusion"] = confusion.tolist()
-            found["correct"] = base64.b64encode(np.packbits(correct.cpu().numpy()).tobytes()).decode()
-        return found
+        confusion, correct = test["running"].confusion[index], test["running"].correct[index].bool()
+        return structs.replace(
+            found,
+            per_class_accuracy=tuple((confusion.diagonal().double() / confusion.sum(1).clamp(min=1)).tolist()),
+            confusion=tuple(map(tuple, confusion.tolist())),
+            correct=base64.b64encode(np.packbits(correct.cpu().numpy()).tobytes()).decode(),
+        )
 
-    def summary(self, index: int, status: str, test: dict[str, Scores] | None = None, train: Scores | None = None) -> dict[str, Any]:
+    def result(self, index: int, status: Status, test: dict[str, StackScores] | None = None, train: StackScores | None = None) -> RunResult:
         """What summary.json says, non-finite numbers still in it."""
         stack, config, track = self.stack, self.stack.configs[index], self.stack.tracks[index]
         run = self.runs[index]
         assert run is not None
         steps = track.diverged_at_step or track.stopped_at_step or stack.step
-        trained: dict[str, Any] = {"loss": None, "accuracy": None, "images": None}
-        if train is not None:
-            images = int(train.confusion[index].sum())
-            trained = {"loss": float(train.loss[index]), "accuracy": float(train.accuracy[index]), "images": images}
         left = (1 - config.model.bn_momentum) ** tracked(stack.network, steps) if norm_layers(stack.network) else 0.0
-        return {
-            "id": run.id,
-            "status": status,
-            "seed": config.seed,
-            "config": {**to_mapping(config), "name": config.run_name},
-            "budget": {"steps": stack.total, "until_target": config.train.until_target},
-            "steps": steps,
-            "epochs": round(steps / stack.batches.per_epoch, 4),
-            "diverged_at_step": track.diverged_at_step,
-            "parameters": parameters_a_run(stack.network, stack.runs),
-            "test": self.tested(index, test),
-            "train": trained,
-            "val": {
-                "loss": track.val_loss,
-                "accuracy": track.val_accuracy,
-                "best_accuracy": track.best_accuracy,
-                "best_step": track.best_step,
-            },
-            "target": {
-                "accuracy": config.train.target,
-                "reached_step": track.reached_step,
-                "previous_step": track.previous_step,
-                "reached_train_s": track.reached_train_s if stack.runs == 1 else None,
-            },
-            "audit": self.audit[index],
-            "running_statistics": {"initial_weight": left, "warm": left <= COLD_EMA},
-            "speed": speed(stack),
-            "data": {
-                "name": self.data.name,
-                "fingerprint": self.fingerprint,
-                "shape": list(self.data.shape),
-                "classes": list(self.data.classes),
-                "train": len(self.data.train),
-                "val": len(self.data.val),
-                "test": len(self.data.test),
-                "mean": self.data.mean.tolist(),
-                "std": self.data.std.tolist(),
-            },
-            "stack": {"id": self.folder.id, "width": stack.runs},
-            "environment": self.environment,
-            "written_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        }
+        return RunResult(
+            id=run.id,
+            status=status,
+            seed=config.seed,
+            config=dataclasses.replace(config, name=config.run_name),
+            budget=Budget(stack.total, config.train.until_target),
+            steps=steps,
+            epochs=round(steps / stack.batches.per_epoch, 4),
+            diverged_at_step=track.diverged_at_step,
+            parameters=parameters_a_run(stack.network, stack.runs),
+            test=self.tested(index, test),
+            train=TrainScores()
+            if train is None
+            else TrainScores(float(train.loss[index]), float(train.accuracy[index]), int(train.confusion[index].sum())),
+            val=Validation(track.val_loss, track.val_accuracy, track.best_accuracy, track.best_step),
+            target=Target(config.train.target, track.reached_step, track.previous_step, track.reached_train_s if stack.runs == 1 else None),
+            audit=convert(self.audit[index], AuditFacts),
+            running_statistics=RunningStatistics(left, left <= COLD_EMA),
+            speed=Speed(**speed(stack)),
+            data=DataFacts(
+                name=self.data.name,
+                fingerprint=self.fingerprint,
+                shape=self.data.shape,
+                classes=self.data.classes,
+                train=len(self.data.train),
+                val=len(self.data.val),
+                test=len(self.data.test),
+                mean=tuple(self.data.mean.tolist()),
+                std=tuple(self.data.std.tolist()),
+            ),
+            stack=StackFacts(self.folder.id, stack.runs),
+            environment=Environment(**self.environment),
+            written_at=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        )
 
 
 def load_data(config: Config, device: torch.device, terminal: Display, download: bool = False) -> Dataset:

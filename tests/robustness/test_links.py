@@ -13,7 +13,7 @@ from test_damage import is_told
 
 from bnexp.base.files import cut_file, open_log, read_checked_json, write_checked_json
 from bnexp.base.locks import holding, is_held
-from bnexp.storage.folder import list_runs, rows_of
+from bnexp.storage.folder import list_runs, results_of
 from bnexp.storage.run import Run, locked
 
 TINY = ["data.subset=100", "train.batch_size=16", "train.steps=8", "train.checkpoint_every=2", "model.widths=[4]"]
@@ -146,9 +146,9 @@ def test_a_killed_run_whose_lock_is_in_a_backup_is_not_running(run: Run, tmp_pat
     summary = read_checked_json(run.summary_json, 1)
     write_checked_json(run.summary_json, {**summary, "status": "running"}, 1)
     os.link(run.lock, tmp_path / "backup")
-    assert rows_of([run])[0]["status"] == "interrupted"
+    assert results_of([run])[run.id].status == "interrupted"
     with locked([run], waiting=None):
-        assert rows_of([run])[0]["status"] == "running"
+        assert results_of([run])[run.id].status == "running"
 
 
 def test_a_comparison_of_runs_that_are_there_writes_nothing_where_a_room_leads(run: Run, tmp_path: Path) -> None:
