@@ -27,7 +27,8 @@ from bnexp.analysis import compare_arms, seconds_to_target, small_batch_cost, wi
 from bnexp.analysis.pairs import Tested
 from bnexp.analysis.sentences import small_batches
 from bnexp.config import Config
-from bnexp.storage.result import STATS, RunResult, Target
+from bnexp.storage.facts import Target
+from bnexp.storage.result import STATS, RunResult
 
 POOL = Path(__file__).resolve().parent.parent / "tests" / "stored" / "aa_pool.json.gz"
 SEEDS = (5, 10, 20)

@@ -15,7 +15,8 @@ from bnexp.analysis.grouping import NORM, ArmOf, norm_of, varying
 from bnexp.analysis.notes import PARAMETER_GAP
 from bnexp.analysis.sentences import count, label
 from bnexp.config.fields import show
-from bnexp.storage.result import AuditFacts, RunResult
+from bnexp.storage.facts import AuditFacts
+from bnexp.storage.result import RunResult
 
 NETWORK = ("config.data.name", "config.data.image_size", "config.model.name", "config.model.widths", "config.model.activation")
 """What initial weights depend on beside the seed."""

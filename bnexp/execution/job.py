@@ -28,23 +28,22 @@ from bnexp.metrics import Measured, against_precise, tracked
 from bnexp.models import unstack
 from bnexp.planning.plan import StackPlan
 from bnexp.storage.checkpoint import load_checkpoint, save_checkpoint, save_model
-from bnexp.storage.result import (
+from bnexp.storage.facts import (
     AuditFacts,
     BatchScores,
     Budget,
     DataFacts,
     Environment,
     RunningStatistics,
-    RunResult,
     Scores,
     Speed,
     StackFacts,
-    Status,
     Target,
     ThreeWayScores,
     TrainScores,
     Validation,
 )
+from bnexp.storage.result import RunResult, Status
 from bnexp.storage.run import Run
 from bnexp.storage.stack_folder import StackFolder
 from bnexp.tensorboard import run_events

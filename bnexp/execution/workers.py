@@ -27,7 +27,8 @@ from bnexp.execution.cluster import check_workers, connected
 from bnexp.execution.launch import work
 from bnexp.execution.terminal import StackEvaluation
 from bnexp.planning.plan import StackPlan
-from bnexp.storage.result import RunResult, StackFacts
+from bnexp.storage.facts import StackFacts
+from bnexp.storage.result import RunResult
 from bnexp.storage.run import InWork, Run
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from bnexp.report.reproduce import commands, config_table, environment_table
 from bnexp.report.show import shown
 from bnexp.report.view import View, corrected
 from bnexp.storage.curves import curves
-from bnexp.storage.result import Environment, RunResult
+from bnexp.storage.facts import Environment
+from bnexp.storage.result import RunResult
 from bnexp.storage.run import Run
 
 __all__ = ["write_law_report", "write_report"]

@@ -10,7 +10,7 @@ from typing import Any
 from bnexp.config import USED_WHEN, Config
 from bnexp.config.fields import leaves, show
 from bnexp.report.content import Table
-from bnexp.storage.result import Environment
+from bnexp.storage.facts import Environment
 
 VERSIONS = ("bnexp", "python", "torch", "platform", "device", "threads")
 LISTED = 8

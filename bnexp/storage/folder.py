@@ -12,7 +12,8 @@ from msgspec import structs
 
 from bnexp.base.errors import BnexpError, DataError, UsageError, did_you_mean, short
 from bnexp.base.locks import is_held
-from bnexp.storage.result import ListedRun, RunResult
+from bnexp.storage.listed import ListedRun
+from bnexp.storage.result import RunResult
 from bnexp.storage.run import Run, is_run_id, refuse_symlinks
 
 

@@ -15,15 +15,30 @@ from __future__ import annotations
 import functools
 import math
 from operator import attrgetter
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from bnexp.base.errors import UsageError, short
 from bnexp.base.files import null_nonfinite
-from bnexp.config import USED_WHEN, Config, DataConfig
-from bnexp.data.contents import contents
+from bnexp.config import USED_WHEN, Config
+from bnexp.storage.facts import (
+    MAX_NUMBER,
+    AuditFacts,
+    Budget,
+    DataFacts,
+    Environment,
+    Number,
+    RunningStatistics,
+    Speed,
+    StackFacts,
+    Target,
+    ThreeWayScores,
+    TrainScores,
+    Validation,
+    Whole,
+)
 
 Status = Literal["finished", "diverged", "failed", "interrupted", "running"]
 DONE = ("finished", "diverged")
@@ -32,152 +47,8 @@ STATS = ("running", "precise", "batch")
 """The statistics that batch norm is evaluated with."""
 AT_CHANCE = 3.0
 """Standard errors above chance up to which a run counts as untrained."""
-MAX_NUMBER = 1e150
-"""Nothing that is measured in float32 is larger, and its square is still a number."""
 MAX_DEPTH = 8
 """Levels of what is under a key that is not known here. The known ones have three."""
-
-Whole = Annotated[int, Meta(ge=0, le=2**53)]
-"""A count, a step or a seed: floats do not tell larger ones from the next."""
-Number = Annotated[float, Meta(ge=-MAX_NUMBER, le=MAX_NUMBER)]
-Share = Annotated[float, Meta(ge=0, le=1)]
-
-
-class Budget(Struct, frozen=True):
-    """The updates that the run may make, and whether it stops at its target."""
-
-    steps: Whole | None = None
-    until_target: bool | None = None
-
-
-class Scores(Struct, frozen=True):
-    """Loss in nats an example, accuracy in [0, 1]."""
-
-    loss: Number | None = None
-    accuracy: Share | None = None
-
-
-class BatchScores(Scores, frozen=True):
-    """Under batch statistics: means over shuffles of the images."""
-
-    accuracy_std: Number | None = None
-    shuffles: Whole | None = None
-
-
-class ThreeWayScores(Struct, frozen=True):
-    """The test images under the three statistics; what follows them is under running statistics."""
-
-    running: Scores = Scores()
-    precise: Scores = Scores()
-    batch: BatchScores = BatchScores()
-    per_class_accuracy: tuple[Share | None, ...] | None = None
-    confusion: tuple[tuple[Whole, ...], ...] | None = None
-    """confusion[true class][predicted class], in images."""
-    correct: str | None = None
-    """Which images were right, in the order of the test set: packed bits in base64."""
-    chance: Share | None = None
-    """The share of the largest class."""
-
-
-class TrainScores(Scores, frozen=True):
-    """The training images in eval mode, without augmentation, at the end."""
-
-    images: Whole | None = None
-
-
-class Validation(Scores, frozen=True):
-    """The validation images: at the last evaluation, and at the best one."""
-
-    best_accuracy: Share | None = None
-    best_step: Whole | None = None
-
-
-class Target(Struct, frozen=True):
-    """`reached_step` is the first evaluation at or above the accuracy, `previous_step` the evaluation before; None where it was missed."""
-
-    accuracy: Number | None = None
-    reached_step: Annotated[int, Meta(ge=1, le=2**53)] | None = None
-    previous_step: Whole | None = None
-    reached_train_s: Number | None = None
-
-
-class ParameterCounts(Struct, frozen=True):
-    """Learnable parameters by kind."""
-
-    weights: Whole | None = None
-    biases: Whole | None = None
-    norm: Whole | None = None
-
-
-class AuditFacts(Struct, frozen=True):
-    """What says whether runs were compared fairly: hashes of initial weights and batches, and parameters by kind."""
-
-    initial_weights: str | None = None
-    batch_order: str | None = None
-    batch_order_epochs: Whole | None = None
-    parameters: ParameterCounts = ParameterCounts()
-
-
-class RunningStatistics(Struct, frozen=True):
-    """The weight that the initial (0, 1) still has in the running statistics, and whether that is small (`warm`)."""
-
-    initial_weight: Number | None = None
-    warm: bool | None = None
-
-
-class Speed(Struct, frozen=True):
-    """Seconds by what they were spent on, and the speed of training alone."""
-
-    train_s: Number | None = None
-    compile_s: Number | None = None
-    eval_s: Number | None = None
-    metrics_s: Number | None = None
-    images_per_s: Number | None = None
-    step_ms_median: Number | None = None
-
-
-class DataFacts(Struct, frozen=True):
-    """What was trained on: images by split, an example's shape [C, *map], and the normalization's statistics by channel."""
-
-    name: str | None = None
-    fingerprint: str | None = None
-    """The hash of the user's own data."""
-    shape: tuple[Whole, ...] | None = None
-    classes: tuple[str, ...] | None = None
-    train: Whole | None = None
-    val: Whole | None = None
-    test: Whole | None = None
-    mean: tuple[Number | None, ...] | None = None
-    std: tuple[Number | None, ...] | None = None
-
-    @property
-    def contents(self) -> str | None:
-        """`digits: 10 classes: 0, 1, ...; 1,293 training, 144 validation, 360 test images`; None where that was not recorded."""
-        if self.name is None or self.classes is None or self.train is None or self.val is None or self.test is None:
-            return None
-        return f"{self.name}: {contents(self.name, self.classes, self.train, self.val, self.test)}"
-
-
-class StackFacts(Struct, frozen=True):
-    """The stack that the run was trained in, and how many runs that has."""
-
-    id: str | None = None
-    width: Whole | None = None
-
-
-class Environment(Struct, frozen=True):
-    """What computed the numbers: recorded, not hashed."""
-
-    bnexp: str | None = None
-    python: str | None = None
-    torch: str | None = None
-    platform: str | None = None
-    device: str | None = None
-    device_type: str | None = None
-    cpu_kernels: str | None = None
-    threads: Whole | None = None
-    data_root: str | None = None
-    command: str | None = None
 
 
 class RunResult(Struct, frozen=True):
@@ -218,9 +89,9 @@ class RunResult(Struct, frozen=True):
         Raises:
             ValueError: a key is missing, or holds what no run has written there.
         """
-        known = {**_without_nulls(tree), "config": tree.get("config")}
+        own, more = _split(tree, _known())
         try:
-            return msgspec.convert({**known, "more": _unknown(tree, _known()) or None}, cls)
+            return msgspec.convert({**own, "config": tree.get("config"), "more": more or None}, cls)
         except msgspec.ValidationError as error:
             what, _, where = str(error).partition(" - at `$.")
             raise ValueError(f"its {where.rstrip('`')} is wrong: {short(what)}" if where else short(what)) from None
@@ -344,54 +215,6 @@ class RunResult(Struct, frozen=True):
         return attrgetter(key)(self) if self.reads(key) else None
 
 
-class ListedConfig(Struct, frozen=True):
-    data: DataConfig = DataConfig()
-
-
-class ListedData(Struct, frozen=True):
-    fingerprint: str | None = None
-    train: Whole | None = None
-    val: Whole | None = None
-
-
-class ListedTest(Struct, frozen=True):
-    running: Scores | None = None
-
-
-class ListedRun(Struct, frozen=True):
-    """What a list of runs shows of each: ten thousand summaries are decoded for one, so the rest of them is skipped."""
-
-    id: str
-    status: Status | Literal["unreadable"]
-    steps: Whole | None = None
-    val: Scores | None = None
-    target: Target | None = None
-    test: ListedTest | None = None
-    written_at: str | None = None
-    config: ListedConfig = ListedConfig()
-    data: ListedData | None = None
-    format: int = 0
-
-    @property
-    def val_loss(self) -> float | None:
-        return self.val.loss if self.val else None
-
-    @property
-    def test_accuracy(self) -> float | None:
-        """Under running statistics."""
-        return self.test.running.accuracy if self.test and self.test.running else None
-
-    @property
-    def reached_step(self) -> int | None:
-        return self.target.reached_step if self.target else None
-
-    @property
-    def same_data(self) -> tuple[Any, ...]:
-        """Runs that agree in this are validated on the same images."""
-        asked = self.config.data
-        return asked.name, asked.val_fraction, asked.subset, asked.split_seed, self.data or ListedData()
-
-
 OPTIONAL = frozenset(("running_statistics", "written_at", "files", "error", "nonfinite", "more"))
 """Keys of a result that are in its file only where they are not None."""
 
@@ -410,20 +233,21 @@ def _known() -> dict[str, Any]:
     return {name: value for name, value in known.items() if name != "more"}
 
 
-def _without_nulls(tree: dict[str, Any]) -> dict[str, Any]:
-    return {name: _without_nulls(value) if isinstance(value, dict) else value for name, value in tree.items() if value is not None}
-
-
-def _unknown(tree: dict[str, Any], known: dict[str, Any], path: str = "") -> dict[str, Any]:
-    """What is in `tree` and not in `known`, in its groups."""
-    found = {}
+def _split(tree: dict[str, Any], known: dict[str, Any], path: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `tree` holds, nulls apart, under the keys of `known`, and what under others, each in its groups."""
+    own: dict[str, Any] = {}
+    more: dict[str, Any] = {}
     for name, value in tree.items():
         if name not in known:
             _check(value, path + name)
-            found[name] = value
-        elif isinstance(value, dict) and isinstance(known[name], dict) and (inner := _unknown(value, known[name], f"{path}{name}.")):
-            found[name] = inner
-    return found
+            more[name] = value
+        elif isinstance(value, dict) and isinstance(known[name], dict):
+            own[name], inner = _split(value, known[name], f"{path}{name}.")
+            if inner:
+                more[name] = inner
+        elif value is not None:
+            own[name] = value
+    return own, more
 
 
 def _check(value: Any, name: str, depth: int = 0) -> None:

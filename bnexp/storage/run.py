@@ -33,7 +33,8 @@ from bnexp.base.files import (
 )
 from bnexp.base.locks import holding
 from bnexp.config import Config, from_mapping, to_mapping
-from bnexp.storage.result import DONE, ListedRun, RunResult
+from bnexp.storage.listed import ListedRun
+from bnexp.storage.result import DONE, RunResult
 
 FORMAT = 1
 """Version of summary.json and of a stack's plan.json. A newer one is refused, one without a number was written before there were any."""

@@ -11,7 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bnexp.base.sparkline import LOST, sparkline
-from bnexp.storage.result import DONE, ListedRun, RunResult, Target
+from bnexp.storage.facts import Target
+from bnexp.storage.listed import ListedRun
+from bnexp.storage.result import DONE, RunResult
 from bnexp.tables.listing import Column, Listing
 from bnexp.tables.marks import MARK, STYLE, lowest
 from bnexp.tables.text import Whole, count, number, percent, spread

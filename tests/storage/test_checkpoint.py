@@ -17,7 +17,8 @@ from bnexp.base.errors import DataError
 from bnexp.config import from_mapping
 from bnexp.models import logits, unstack
 from bnexp.storage.checkpoint import MAX_PICKLE, load_checkpoint, load_model, load_network, save_checkpoint, save_model
-from bnexp.storage.result import DataFacts, RunResult
+from bnexp.storage.facts import DataFacts
+from bnexp.storage.result import RunResult
 from bnexp.storage.run import Run
 from bnexp.training.stack import Stack, train_step
 

@@ -13,6 +13,7 @@ import pytest
 from support import CONFIG, bn_in, interrupt, write_summary
 from typer.testing import CliRunner
 
+from bnexp.base.errors import DataError
 from bnexp.base.signals import Stop
 from bnexp.cli import app
 from bnexp.cli.options import print_json
