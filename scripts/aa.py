@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import functools
 import gzip
 import json
 import statistics
@@ -20,11 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from bnexp.analysis import compare_arms, seconds_to_target, small_batch_cost, with_holm
 from bnexp.analysis.pairs import Tested
-from bnexp.analysis.rows import accuracy, lr_of, norm_of, seed_of
 from bnexp.analysis.sentences import small_batches
+from bnexp.config import Config
+from bnexp.storage.facts import Target
+from bnexp.storage.result import STATS, RunResult
 
 POOL = Path(__file__).resolve().parent.parent / "tests" / "stored" / "aa_pool.json.gz"
 SEEDS = (5, 10, 20)
@@ -51,7 +55,6 @@ KEPT = (
 """The keys of a row that the comparisons read."""
 FAILING = {"batch": 3.0, "none": 0.3}
 """A learning rate at which some runs of the arm fail to train and some do not."""
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -69,36 +72,50 @@ class Rate:
         return self.stated / self.of
 
 
-def load_pool(path: Path = POOL) -> list[Row]:
-    """The stored rows, in the form of `bnexp.storage.folder.rows_of`."""
+def load_pool(path: Path = POOL) -> list[RunResult]:
+    """The stored runs, as far as they are kept."""
     with gzip.open(path, "rt") as file:
         columns = json.load(file)
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return [_result(dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)]
+
+
+def _result(row: Mapping[str, Any]) -> RunResult:
+    tree: dict[str, Any] = {}
+    for key, value in row.items():
+        *path, last = key.split(".")
+        node = tree
+        for name in path:
+            node = node.setdefault(name, {})
+        node[last] = value
+    return RunResult.from_tree(tree)
 
 
 def store_pool(rows: Sequence[Mapping[str, Any]], path: Path = POOL) -> None:
-    """The rows' kept keys, a column each; the same bytes for the same rows."""
+    """The kept keys of flat rows, a column each; the same bytes for the same rows."""
     ordered = sorted(rows, key=lambda row: (row["config.model.norm"], row["config.optim.lr"], row["seed"]))
     columns = {key: [row.get(key) for row in ordered] for key in KEPT}
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(gzip.compress(json.dumps(columns, separators=(",", ":")).encode(), mtime=0))
 
 
-def drawn(pool: Sequence[Row], arm: str, n: int, generator: np.random.Generator) -> tuple[list[Row], list[Row]]:
+def drawn(pool: Sequence[RunResult], arm: str, n: int, generator: np.random.Generator) -> tuple[list[RunResult], list[RunResult]]:
     """The runs of two disjoint sets of n seeds of an arm, the seeds of each renumbered from 0 so that they pair."""
-    seeds = sorted({seed_of(row) for row in pool})
+    seeds = sorted({run.seed for run in pool})
     chosen = generator.permutation(seeds)[: 2 * n]
     numbers = [{seed: index for index, seed in enumerate(part)} for part in (chosen[:n], chosen[n:])]
-    own = [row for row in pool if norm_of(row) == arm]
-    one, two = ([{**row, "seed": of[row["seed"]]} for row in own if row["seed"] in of] for of in numbers)
+    own = [run for run in pool if run.norm == arm]
+    one, two = ([structs.replace(run, seed=of[run.seed]) for run in own if run.seed in of] for of in numbers)
     return one, two
 
 
-def named(rows: Sequence[Row], **values: Any) -> list[Row]:
-    """The rows with other values, under ids of their own; `__` in a key stands for a dot."""
-    changed = {key.replace("__", "."): value for key, value in values.items()}
-    suffix = "-".join(map(str, changed.values()))
-    return [{**row, **changed, "id": f"{row['id']}-{suffix}"} for row in rows]
+def named(runs: Sequence[RunResult], key: str, value: str | int) -> list[RunResult]:
+    """The runs with another value of a config key, under ids of their own."""
+    return [structs.replace(run, config=_with(run.config, key, value), id=f"{run.id}-{value}") for run in runs]
+
+
+@functools.cache
+def _with(config: Config, key: str, value: str | int) -> Config:
+    return config.replace(**{key: value})
 
 
 def tests_in(tree: Any) -> Iterator[Tested]:
@@ -116,19 +133,19 @@ def tests_in(tree: Any) -> Iterator[Tested]:
             yield from tests_in(getattr(tree, name))
 
 
-def stated(one: Sequence[Row], two: Sequence[Row], generator: np.random.Generator) -> dict[str, bool]:
+def stated(one: Sequence[RunResult], two: Sequence[RunResult], generator: np.random.Generator) -> dict[str, bool]:
     """Which kinds of sentences state a difference between the two sets of runs, as `compare` and `sweep batch-size` would print them."""
-    rows = [*named(one, config__model__norm="batch"), *named(two, config__model__norm="none")]
+    rows = [*named(one, "model.norm", "batch"), *named(two, "model.norm", "none")]
     turns = {arm: tuple(np.exp(generator.normal(0, 0.03, 20))) for arm in ARMS}  # one step time under two names
     comparison = compare_arms(rows, "none")
     comparison, seconds = with_holm((comparison, seconds_to_target(comparison, turns)))
     versus = comparison.headline.versus["batch"]
-    sized = [*named(one, config__train__batch_size=16), *named(two, config__train__batch_size=32)]
-    costs = with_holm([small_batch_cost(sized, norm_of(one[0]), stats=stats) for stats in ("running", "batch")])
-    at_one = [[row for row in side if lr_of(row) == FAILING[norm_of(row)]] for side in (one, two)]
-    alone = compare_arms([*named(at_one[0], config__model__norm="batch"), *named(at_one[1], config__model__norm="none")], "none")
-    worse = named(with_loss(two, GAIN, generator), config__model__norm="none")
-    apart = compare_arms([*named(one, config__model__norm="batch"), *worse], "none", margin=GAIN).headline.versus["batch"].equivalence
+    sized = [*named(one, "train.batch_size", 16), *named(two, "train.batch_size", 32)]
+    costs = with_holm([small_batch_cost(sized, one[0].norm, stats=stats) for stats in ("running", "batch")])
+    at_one = [[run for run in side if run.lr == FAILING[run.norm]] for side in (one, two)]
+    alone = compare_arms([*named(at_one[0], "model.norm", "batch"), *named(at_one[1], "model.norm", "none")], "none")
+    worse = named(with_loss(two, GAIN, generator), "model.norm", "none")
+    apart = compare_arms([*named(one, "model.norm", "batch"), *worse], "none", margin=GAIN).headline.versus["batch"].equivalence
     return {
         "accuracy, for images of this kind": versus.headline.shown,
         "accuracy, on these images": versus.accuracy["running"].shown,
@@ -144,7 +161,7 @@ def stated(one: Sequence[Row], two: Sequence[Row], generator: np.random.Generato
     }
 
 
-def rates(pool: Sequence[Row], n: int, arm: str, resamples: int) -> list[Rate]:
+def rates(pool: Sequence[RunResult], n: int, arm: str, resamples: int) -> list[Rate]:
     """How often each kind of sentence is false in comparisons of an arm with itself."""
     generator = np.random.default_rng([n, ARMS.index(arm)])
     counts: dict[str, int] = {}
@@ -154,25 +171,32 @@ def rates(pool: Sequence[Row], n: int, arm: str, resamples: int) -> list[Rate]:
     return [Rate(arm, n, sentence, count, resamples) for sentence, count in counts.items()]
 
 
-def with_loss(rows: Sequence[Row], loss: float, generator: np.random.Generator) -> list[Row]:
+def with_loss(runs: Sequence[RunResult], loss: float, generator: np.random.Generator) -> list[RunResult]:
     """The runs with `loss` less test accuracy: so many of the images that a run had right, at random, are made wrong."""
     found = []
-    for row in rows:
-        bits, images = row["test.correct"], row["data.test"]
-        if accuracy(row) is None or bits is None:
-            found.append(row)
+    for run in runs:
+        bits, images = run.test.correct, run.data.test if run.data else None
+        if run.accuracy() is None or bits is None or images is None:
+            found.append(run)
             continue
         right = np.unpackbits(np.frombuffer(base64.b64decode(bits), np.uint8), count=images)
         right[generator.permutation(np.flatnonzero(right))[: generator.binomial(images, loss)]] = 0
-        scores = {f"test.{stats}.accuracy": float(right.mean()) for stats in ("running", "precise", "batch")}
-        found.append({**row, **scores, "test.correct": base64.b64encode(np.packbits(right).tobytes()).decode()})
+        scores = {stats: structs.replace(getattr(run.test, stats), accuracy=float(right.mean())) for stats in STATS}
+        correct = base64.b64encode(np.packbits(right).tobytes()).decode()
+        found.append(structs.replace(run, test=structs.replace(run.test, **scores, correct=correct)))
     return found
 
 
-def slower(rows: Sequence[Row], factor: float) -> list[Row]:
-    """The runs with their steps to target multiplied."""
-    steps = ("target.reached_step", "target.previous_step")
-    return [{**row, **{key: row[key] * factor for key in steps if row.get(key) is not None}} for row in rows]
+def slower(runs: Sequence[RunResult], factor: float) -> list[RunResult]:
+    """The runs with their steps to target multiplied, and rounded."""
+
+    def times(step: int | None) -> int | None:
+        return None if step is None else round(factor * step)
+
+    return [
+        structs.replace(run, target=Target(run.target.accuracy, times(run.target.reached_step), times(run.target.previous_step)))
+        for run in runs
+    ]
 
 
 @dataclass(frozen=True)
@@ -187,15 +211,15 @@ class Power:
     """At the mean and the standard error over all comparisons."""
 
 
-def power(pool: Sequence[Row], n: int, arm: str, resamples: int) -> list[Power]:
+def power(pool: Sequence[RunResult], n: int, arm: str, resamples: int) -> list[Power]:
     """The power of the sentences on accuracy (on these images) and on steps to target, each against a planted difference."""
     generator = np.random.default_rng([n, ARMS.index(arm), 1])
     accuracies, steps = [], []
     for _ in range(resamples):
         one, two = drawn(pool, arm, n, generator)
         rows = [
-            *named(one, config__model__norm="batch"),
-            *named(with_loss(slower(two, FACTOR), GAIN, generator), config__model__norm="none"),
+            *named(one, "model.norm", "batch"),
+            *named(with_loss(slower(two, FACTOR), GAIN, generator), "model.norm", "none"),
         ]
         versus = compare_arms(rows, "none").headline.versus["batch"]
         accuracies.append(
@@ -217,7 +241,7 @@ def _power(arm: str, n: int, planted: str, found: Sequence[tuple[float, float, b
     return Power(arm, n, planted, statistics.fmean(one[2] for one in found), computed)
 
 
-def everything(pool: Sequence[Row], resamples: int, seeds: Sequence[int]) -> tuple[list[Rate], list[Power]]:
+def everything(pool: Sequence[RunResult], resamples: int, seeds: Sequence[int]) -> tuple[list[Rate], list[Power]]:
     """Every rate and power, arm by arm, on all cores."""
     cells = [(n, arm) for arm in ARMS for n in seeds]
     with ProcessPoolExecutor() as workers:

@@ -22,7 +22,7 @@ PHASES = {
         "bnexp.execution.grid:Group.store_plan",
     ),
     "training": ("bnexp.execution.job:StackTraining.train",),
-    "evaluation": ("bnexp.training.fit:evaluate", "bnexp.execution.final_scores:evaluate"),
+    "evaluation": ("bnexp.training.fit:evaluate", "bnexp.execution.results:evaluate"),
     "checkpoint": ("bnexp.execution.job:save_checkpoint",),
     "ending": ("bnexp.execution.job:StackTraining.finish",),
     "promotion": ("bnexp.storage.run:Run.promote",),

@@ -1,4 +1,4 @@
-"""What tests of several folders share: commands in this process and in ones of their own, an interrupted training, rows of results."""
+"""What tests of several folders share: commands in this process and in ones of their own, an interrupted training, results of runs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from bnexp.analysis import rows
+from bnexp.base.files import write_checked_json
 from bnexp.base.signals import Stop
 from bnexp.cli import app
 from bnexp.config import Config
 from bnexp.data import Dataset
 from bnexp.execution import launch as launching
 from bnexp.execution.launch import launch
+from bnexp.storage.result import DONE, STATS, RunResult
+from bnexp.storage.run import FORMAT, Run
 from bnexp.training.fit import CheckpointDue, Evaluation, Measurement, NearTargetEvaluation, StepDone, fit
 from bnexp.training.stack import Stack
 
@@ -99,42 +101,52 @@ def interrupt(configs: list[Config], runs_dir: Path, monkeypatch: pytest.MonkeyP
             launch(configs, runs_dir, quiet=True, fresh=fresh)
 
 
-def make_row(
+def make_result(
     norm: str = "batch", lr: float = 0.1, seed: int = 0, size: int = 32, *, acc: float | None = 0.9, status: str = "finished", **more: Any
-) -> dict[str, Any]:
-    """A row as the runs folder gives it; all accuracies are `acc`, and the validation loss is 1 - acc. `more`: keys with __ for a dot."""
-    row = {
+) -> RunResult:
+    """A run as its summary has it; all accuracies are `acc`, and the validation loss is 1 - acc. `more`: keys with __ for a dot."""
+    values = {
         "id": f"{norm}-bs{size}-lr{lr:g}-s{seed}",
         "status": status,
         "seed": seed,
-        "config.data.name": "digits",
         "config.model.norm": norm,
-        "config.model.placement": "conv-norm-relu",
         "config.model.widths": [16, 32, 64],
         "config.optim.lr": lr,
         "config.train.batch_size": size,
-        "config.train.epochs": 10,
-        "config.train.steps": None,
         "config.seed": seed,
         "config.name": f"{norm}-{seed}",
         "steps": 400,
-        "diverged_at_step": None,
         "parameters": 1000,
         "val.best_accuracy": acc,
         "target.reached_step": 50,
         "running_statistics.warm": True,
     }
-    if status in ("finished", "diverged"):
-        row |= {f"test.{stats}.accuracy": acc for stats in rows.STATS}
-        row |= {
-            "val.loss": None if acc is None else 1 - acc,
-            "val.accuracy": acc,
-            "test.running.loss": 0.5,
-            "test.confusion": [[1, 0], [0, 1]],
-        }
-    else:
-        row["test"] = None
-    return {**row, **{key.replace("__", "."): value for key, value in more.items()}}
+    if status in DONE:
+        values |= {f"test.{stats}.accuracy": acc for stats in STATS}
+        values |= {"val.loss": None if acc is None else 1 - acc, "val.accuracy": acc}
+        values |= {"test.running.loss": 0.5, "test.confusion": [[1, 0], [0, 1]]}
+    return RunResult.from_tree(_with({}, values | {key.replace("__", "."): value for key, value in more.items()}))
+
+
+def with_values(result: RunResult, **values: Any) -> RunResult:
+    """The result with other values; __ in a key stands for a dot."""
+    return RunResult.from_tree(_with(result.tree(), {key.replace("__", "."): value for key, value in values.items()}))
+
+
+def _with(tree: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    for key, value in values.items():
+        *path, last = key.split(".")
+        node = tree
+        for name in path:
+            node[name] = node.get(name) or {}
+            node = node[name]
+        node[last] = value
+    return tree
+
+
+def write_summary(run: Run, tree: dict[str, Any]) -> None:
+    """Writes a summary.json that may hold anything."""
+    write_checked_json(run.summary_json, tree, FORMAT)
 
 
 def train(

@@ -12,14 +12,15 @@ from bnexp.analysis.cells import Cells, GridCell, cells
 from bnexp.analysis.comparable import Arms, arms_of
 from bnexp.analysis.compare import ArmResult, Comparison, Matchup, Versus, compare_arms
 from bnexp.analysis.failures import FailureRate, FailureTest, compare_failures, failure_rate
+from bnexp.analysis.grouping import NORM, ArmOf, norm_of, to_table, varying_keys
 from bnexp.analysis.images import crossed
 from bnexp.analysis.pairs import Cell, Equivalence, Paired, Tested, cell, detectable, equivalence, holm, paired, with_holm
 from bnexp.analysis.rates import BestLr, LrReach, LrScore, StableLr, largest_stable_lr, select_lr, stable_factor
-from bnexp.analysis.rows import NORM, ArmOf, Row, norm_of, to_table, varying_keys
 from bnexp.analysis.seconds import InSeconds, Seconds, StepCost, StepMs, seconds_to_target, step_cost
 from bnexp.analysis.sentences import points
 from bnexp.analysis.target import Quartiles, Ratio, quartiles_to_target, ratio_to_target, survival, turnbull
 from bnexp.analysis.tuning import Tuned, tune
+from bnexp.storage.result import RunResult
 
 __all__ = [
     "NORM",
@@ -47,7 +48,7 @@ __all__ = [
     "Paired",
     "Quartiles",
     "Ratio",
-    "Row",
+    "RunResult",
     "Seconds",
     "SmallBatchCost",
     "StableLr",

@@ -1,6 +1,6 @@
 """Whether a comparison is fair: what the arms share, what they do not, and the numbers that say so.
 
-A check looks at what was recorded, not at what the code intends. What a row does not say cannot be told, and is not passed off as well.
+A check looks at what was recorded, not at what the code intends. What a run does not say cannot be told, and is not passed off as well.
 """
 
 from __future__ import annotations
@@ -11,40 +11,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from bnexp.analysis.compare import arm_names
+from bnexp.analysis.grouping import NORM, ArmOf, norm_of, varying
 from bnexp.analysis.notes import PARAMETER_GAP
-from bnexp.analysis.rows import (
-    NORM,
-    ArmOf,
-    Row,
-    batch_size_of,
-    fingerprint_of,
-    is_result,
-    lr_of,
-    norm_of,
-    number,
-    seed_of,
-    setting,
-    until_target,
-    varying,
-)
 from bnexp.analysis.sentences import count, label
 from bnexp.config.fields import show
 from bnexp.norms import NO_NORM
+from bnexp.storage.facts import AuditFacts
+from bnexp.storage.result import RunResult
 
 NETWORK = ("config.data.name", "config.data.image_size", "config.model.name", "config.model.widths", "config.model.activation")
 """What initial weights depend on beside the seed."""
 BATCHES = (
     "config.train.batch_size",
     *(f"config.data.{key}" for key in ("name", "subset", "val_fraction", "split_seed", "augment")),
-    "audit.batch_order_epochs",
 )
-"""What the order of the batches depends on beside the seed; the last is how many epochs were hashed."""
+"""What the order of the batches depends on beside the seed."""
 FINGERPRINT = "data.fingerprint"
 LISTED = 3
 """Failures that a detail lists before it says how many more there are."""
 
 Group = tuple[Any, ...]
-ByArm = Mapping[str, Sequence[Row]]
+ByArm = Mapping[str, Sequence[RunResult]]
 
 
 @dataclass(frozen=True)
@@ -89,33 +76,38 @@ class Audit:
 
 
 def fairness_audit(
-    rows: Sequence[Row], baseline_arm: str, arms: Sequence[str] | None = None, *, arm_of: ArmOf = norm_of, treatment: Sequence[str] = NORM
+    runs: Sequence[RunResult],
+    baseline_arm: str,
+    arms: Sequence[str] | None = None,
+    *,
+    arm_of: ArmOf = norm_of,
+    treatment: Sequence[str] = NORM,
 ) -> Audit:
     """Checks the arms of a comparison for everything that they must share; arguments and errors as `compare_arms`.
 
     Settings that vary within each arm alike (the batch sizes of a sweep) are no fault: runs are held against each other where these agree.
     """
-    names = arm_names(rows, baseline_arm, arms, arm_of)
-    mine = [row for row in rows if arm_of(row) in names]
-    results = [row for row in mine if is_result(row)]
+    names = arm_names(runs, baseline_arm, arms, arm_of)
+    mine = [run for run in runs if arm_of(run) in names]
+    results = [run for run in mine if run.is_result]
     differing = varying(results)
-    kept: dict[tuple[Any, ...], Row] = {}
-    for row in sorted(results, key=lambda row: str(row["id"])):  # one recipe under two names is one trial
-        kept.setdefault((arm_of(row), lr_of(row), seed_of(row), *(setting(row, key) for key in differing)), row)
-    results = sorted(kept.values(), key=lambda row: (names.index(arm_of(row)), batch_size_of(row), lr_of(row), seed_of(row)))
+    kept: dict[tuple[Any, ...], RunResult] = {}
+    for run in sorted(results, key=lambda run: run.id):  # one recipe under two names is one trial
+        kept.setdefault((arm_of(run), run.lr, run.seed, *(run.setting(key) for key in differing)), run)
+    results = sorted(kept.values(), key=lambda run: (names.index(arm_of(run)), run.batch_size, run.lr, run.seed))
     crossed, confounded = _settings(results, arm_of, treatment)
 
-    def shared(row: Row) -> Group:
-        return tuple(_value(row, key) for key in crossed)
+    def shared(run: RunResult) -> Group:
+        return tuple(_value(run, key) for key in crossed)
 
     alike = _gather(results, arm_of, shared)
-    there = [arm for arm in names if any(arm_of(row) == arm for row in results)]
-    facts = tuple(_facts(arm, [row for row in mine if arm_of(row) == arm]) for arm in names)
+    there = [arm for arm in names if any(arm_of(run) == arm for run in results)]
+    facts = tuple(_facts(arm, [run for run in mine if arm_of(run) == arm]) for arm in names)
     checks = [
         _parameters(alike),
         _biases(alike),
-        _hashes("initial weights", "audit.initial_weights", _gather(results, arm_of, lambda row: _seed_and(row, NETWORK))),
-        _hashes("batch order", "audit.batch_order", _gather(results, arm_of, lambda row: _seed_and(row, BATCHES))),
+        _hashes("initial weights", lambda run: _audit(run).initial_weights, _gather(results, arm_of, lambda run: _seed_and(run, NETWORK))),
+        _hashes("batch order", lambda run: _audit(run).batch_order, _gather(results, arm_of, _seed_and_batches)),
         _trials(results, there, arm_of, shared),
         _seeds(results, there, arm_of),
         _budget(alike),
@@ -128,33 +120,32 @@ def fairness_audit(
     return Audit(baseline_arm, facts, tuple(checks))
 
 
-def _facts(arm: str, rows: Sequence[Row]) -> ArmFacts:
-    results = [row for row in rows if is_result(row)]
+def _facts(arm: str, runs: Sequence[RunResult]) -> ArmFacts:
+    results = [run for run in runs if run.is_result]
 
-    def only(key: str) -> int | None:
-        found = {number(row, key) for row in results}
-        value = found.pop() if len(found) == 1 else None
-        return None if value is None else int(value)
+    def only(count: Callable[[RunResult], int | None]) -> int | None:
+        found = set(map(count, results))
+        return found.pop() if len(found) == 1 else None
 
     return ArmFacts(
         arm=arm,
-        parameters=only("parameters"),
-        weights=only("audit.parameters.weights"),
-        biases=only("audit.parameters.biases"),
-        norm_parameters=only("audit.parameters.norm"),
-        n_lrs=len({lr_of(row) for row in results}),
-        n_runs=len(rows),
+        parameters=only(lambda run: run.parameters),
+        weights=only(lambda run: _audit(run).parameters.weights),
+        biases=only(lambda run: _audit(run).parameters.biases),
+        norm_parameters=only(lambda run: _audit(run).parameters.norm),
+        n_lrs=len({run.lr for run in results}),
+        n_runs=len(runs),
         n_results=len(results),
-        n_seeds=len({seed_of(row) for row in results}),
+        n_seeds=len({run.seed for run in results}),
     )
 
 
-def _settings(results: Sequence[Row], arm_of: ArmOf, treatment: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+def _settings(results: Sequence[RunResult], arm_of: ArmOf, treatment: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """The keys that vary within each arm alike, and those that vary between the arms, with the values of each."""
-    keys = varying(results, treatment) + [FINGERPRINT] * (len({fingerprint_of(row) for row in results} - {None}) > 1)
+    keys = varying(results, treatment) + [FINGERPRINT] * (len({run.fingerprint for run in results} - {None}) > 1)
     crossed, confounded = [], {}
     for key in keys:
-        values = {arm: {_value(row, key) for row in results if arm_of(row) == arm} for arm in dict.fromkeys(map(arm_of, results))}
+        values = {arm: {_value(run, key) for run in results if arm_of(run) == arm} for arm in dict.fromkeys(map(arm_of, results))}
         if len(set(map(frozenset, values.values()))) == 1:
             crossed.append(key)
         else:
@@ -162,21 +153,21 @@ def _settings(results: Sequence[Row], arm_of: ArmOf, treatment: Sequence[str]) -
     return crossed, confounded
 
 
-def _gather(results: Sequence[Row], arm_of: ArmOf, group_of: Callable[[Row], Group]) -> list[ByArm]:
+def _gather(results: Sequence[RunResult], arm_of: ArmOf, group_of: Callable[[RunResult], Group]) -> list[ByArm]:
     """The results by group and arm; a group with one arm has nothing to compare and is left out."""
-    groups: dict[Group, dict[str, list[Row]]] = {}
-    for row in results:
-        groups.setdefault(group_of(row), {}).setdefault(arm_of(row), []).append(row)
+    groups: dict[Group, dict[str, list[RunResult]]] = {}
+    for run in results:
+        groups.setdefault(group_of(run), {}).setdefault(arm_of(run), []).append(run)
     return [group for group in groups.values() if len(group) > 1]
 
 
 def _parameters(alike: Sequence[ByArm]) -> Check:
     name = "parameters"
-    if (unknown := _unknown(alike, lambda row: number(row, "parameters"))) is not None:
+    if (unknown := _unknown(alike, lambda run: run.parameters)) is not None:
         return Check(name, None, unknown)
     worst, listed = -1.0, ""
     for group in alike:
-        sizes = {arm: {int(row["parameters"]) for row in rows} for arm, rows in group.items()}
+        sizes = {arm: {run.parameters or 0 for run in runs} for arm, runs in group.items()}
         least, most = min(map(min, sizes.values())), max(map(max, sizes.values()))
         if most / least - 1 > worst:
             worst, listed = most / least - 1, _each({arm: ", ".join(f"{size:,}" for size in sorted(found)) for arm, found in sizes.items()})
@@ -185,13 +176,13 @@ def _parameters(alike: Sequence[ByArm]) -> Check:
 
 def _biases(alike: Sequence[ByArm]) -> Check:
     """Half of a norm's parameters are shifts. Without a norm layer the convolutions must have biases, at least as many."""
-    name, keys = "bias parity", ("audit.parameters.biases", "audit.parameters.norm")
-    if (unknown := _unknown(alike, lambda row: None if None in [number(row, key) for key in keys] else row)) is not None:
+    name = "bias parity"
+    if (unknown := _unknown(alike, _biases_and_shifts)) is not None:
         return Check(name, None, unknown)
     listed = ""
     for group in alike:
-        counts = {arm: sorted({(int(row[keys[0]]), int(row[keys[1]]) // 2) for row in rows}) for arm, rows in group.items()}
-        bare = [int(row[keys[0]]) for rows in group.values() for row in rows if norm_of(row) == NO_NORM]
+        counts = {arm: sorted(set(filter(None, map(_biases_and_shifts, runs)))) for arm, runs in group.items()}
+        bare = [_audit(run).parameters.biases or 0 for runs in group.values() for run in runs if run.norm == NO_NORM]
         said = {
             arm: ", ".join(f"{count(b, 'bias', 'biases')} and {count(s, 'norm shift')}" for b, s in each) for arm, each in counts.items()
         }
@@ -201,14 +192,19 @@ def _biases(alike: Sequence[ByArm]) -> Check:
     return Check(name, True, listed)
 
 
-def _hashes(name: str, key: str, groups: Sequence[ByArm]) -> Check:
+def _biases_and_shifts(run: RunResult) -> tuple[int, int] | None:
+    counts = _audit(run).parameters
+    return None if counts.biases is None or counts.norm is None else (counts.biases, counts.norm // 2)
+
+
+def _hashes(name: str, hash_of: Callable[[RunResult], str | None], groups: Sequence[ByArm]) -> Check:
     """One hash a group, over all its arms and learning rates."""
     differing: dict[int, str] = {}
     example, seeds = "", set()
     for group in groups:
-        hashes = {arm: sorted({str(row[key]) for row in rows if row.get(key) is not None}) for arm, rows in group.items()}
+        hashes = {arm: sorted(set(filter(None, map(hash_of, runs)))) for arm, runs in group.items()}
         every = set().union(*hashes.values())
-        seed = seed_of(next(iter(group.values()))[0])
+        seed = next(iter(group.values()))[0].seed
         seeds.add(seed)
         example = example or f"seed {seed}: {next(iter(every), '')}"
         if len(every) > 1:
@@ -216,14 +212,14 @@ def _hashes(name: str, key: str, groups: Sequence[ByArm]) -> Check:
     if differing:
         first = min(differing)
         return Check(name, False, f"differ at seed {_list(sorted(differing))}; seed {first}: {differing[first]}")
-    if (unknown := _unknown(groups, lambda row: row.get(key))) is not None:
+    if (unknown := _unknown(groups, hash_of)) is not None:
         return Check(name, None, unknown)
     return Check(name, True, f"equal over all arms and learning rates at {count(len(seeds), 'seed')} ({example})")
 
 
-def _trials(results: Sequence[Row], names: Sequence[str], arm_of: ArmOf, shared: Callable[[Row], Group]) -> Check:
+def _trials(results: Sequence[RunResult], names: Sequence[str], arm_of: ArmOf, shared: Callable[[RunResult], Group]) -> Check:
     name = "equal trials"
-    counts = {arm: Counter((lr_of(row), seed_of(row), shared(row)) for row in results if arm_of(row) == arm) for arm in names}
+    counts = {arm: Counter((run.lr, run.seed, shared(run)) for run in results if arm_of(run) == arm) for arm in names}
     grids = {arm: sorted({lr for lr, *_ in found}) for arm, found in counts.items()}
     if len(set(map(tuple, grids.values()))) > 1:
         lrs = _each({arm: ", ".join(f"{lr:g}" for lr in grid) for arm, grid in grids.items()})
@@ -238,8 +234,8 @@ def _trials(results: Sequence[Row], names: Sequence[str], arm_of: ArmOf, shared:
     return Check(name, True, f"{count(len(grid), 'learning rate')} ({', '.join(f'{lr:g}' for lr in grid)}) in each arm; {total}")
 
 
-def _seeds(results: Sequence[Row], names: Sequence[str], arm_of: ArmOf) -> Check:
-    seeds = {arm: sorted({seed_of(row) for row in results if arm_of(row) == arm}) for arm in names}
+def _seeds(results: Sequence[RunResult], names: Sequence[str], arm_of: ArmOf) -> Check:
+    seeds = {arm: sorted({run.seed for run in results if arm_of(run) == arm}) for arm in names}
     if len(set(map(tuple, seeds.values()))) > 1:
         return Check("same seeds", False, _each({arm: _list(found) for arm, found in seeds.items()}))
     first = next(iter(seeds.values()), [])
@@ -247,12 +243,11 @@ def _seeds(results: Sequence[Row], names: Sequence[str], arm_of: ArmOf) -> Check
 
 
 def _budget(alike: Sequence[ByArm]) -> Check:
-    def budget(row: Row) -> tuple[float, bool] | None:
-        steps, stops = number(row, "budget.steps"), until_target(row)
-        return None if steps is None or stops is None else (steps, stops)
+    def budget(run: RunResult) -> tuple[int, bool] | None:
+        return None if run.budget.steps is None else (run.budget.steps, run.until_target)
 
-    def said(values: tuple[float, bool]) -> str:
-        return count(int(values[0]), "step") + (" or until the target" if values[1] else "")
+    def said(values: tuple[int, bool]) -> str:
+        return count(values[0], "step") + (" or until the target" if values[1] else "")
 
     return _one_value("budget", alike, budget, said)
 
@@ -264,23 +259,23 @@ def _same_settings(crossed: Sequence[str], confounded: Mapping[str, str]) -> Che
     return Check("settings", True, f"same data, and nothing differs beside the treatment, learning rate and seed{varied}")
 
 
-def _computation(results: Sequence[Row], alike: Sequence[ByArm]) -> Check:
-    def where(row: Row) -> tuple[str, int] | None:
-        device, threads = row.get("environment.device"), number(row, "environment.threads")
-        return None if device is None or threads is None else (str(device), int(threads))
+def _computation(results: Sequence[RunResult], alike: Sequence[ByArm]) -> Check:
+    def where(run: RunResult) -> tuple[str, int] | None:
+        here = run.environment
+        return None if here is None or here.device is None or here.threads is None else (here.device, here.threads)
 
     check = _one_value("computation", alike, where, lambda values: f"{values[0]}, {count(values[1], 'thread')}")
-    widths = sorted({int(width) for row in results if (width := number(row, "stack.width")) is not None})
+    widths = sorted({run.stack.width for run in results if run.stack.width is not None})
     if len(widths) < 2:
         return check
     return Check(check.name, check.passed, f"{check.detail}; stacks of {_list(widths)} runs: that changes rounding only")
 
 
-def _one_value(name: str, alike: Sequence[ByArm], value: Callable[[Row], Any], said: Callable[[Any], str]) -> Check:
+def _one_value(name: str, alike: Sequence[ByArm], value: Callable[[RunResult], Any], said: Callable[[Any], str]) -> Check:
     """Within each group all runs have one value, which is the same in all arms."""
     listed: list[str] = []
     for group in alike:
-        found = {arm: sorted({known for row in rows if (known := value(row)) is not None}) for arm, rows in group.items()}
+        found = {arm: sorted({known for run in runs if (known := value(run)) is not None}) for arm, runs in group.items()}
         if len(set().union(*found.values())) > 1:
             return Check(name, False, _each({arm: " and ".join(map(said, values)) or "not recorded" for arm, values in found.items()}))
         listed += [said(values[0]) for values in found.values() if values]
@@ -289,21 +284,30 @@ def _one_value(name: str, alike: Sequence[ByArm], value: Callable[[Row], Any], s
     return Check(name, True, "; ".join(dict.fromkeys(listed)))
 
 
-def _unknown(groups: Sequence[ByArm], value: Callable[[Row], Any]) -> str | None:
+def _unknown(groups: Sequence[ByArm], value: Callable[[RunResult], Any]) -> str | None:
     """Why a check cannot be made: nothing to hold against each other, or runs that do not say."""
     if not groups:
         return "no two arms have results to hold against each other here"
-    rows = [row for group in groups for rows in group.values() for row in rows]
-    silent = sum(value(row) is None for row in rows)
-    return None if not silent else "not recorded" if silent == len(rows) else f"not recorded for {silent} of {count(len(rows), 'run')}"
+    runs = [run for group in groups for runs in group.values() for run in runs]
+    silent = sum(value(run) is None for run in runs)
+    return None if not silent else "not recorded" if silent == len(runs) else f"not recorded for {silent} of {count(len(runs), 'run')}"
 
 
-def _value(row: Row, key: str) -> Any:
-    return fingerprint_of(row) if key == FINGERPRINT else setting(row, key)
+def _value(run: RunResult, key: str) -> Any:
+    return run.fingerprint if key == FINGERPRINT else run.setting(key)
 
 
-def _seed_and(row: Row, keys: Sequence[str]) -> Group:
-    return seed_of(row), *(setting(row, key) for key in keys)
+def _seed_and(run: RunResult, keys: Sequence[str]) -> Group:
+    return run.seed, *(run.setting(key) for key in keys)
+
+
+def _seed_and_batches(run: RunResult) -> Group:
+    """Runs are held against each other where as many epochs were hashed."""
+    return *_seed_and(run, BATCHES), _audit(run).batch_order_epochs
+
+
+def _audit(run: RunResult) -> AuditFacts:
+    return run.audit or AuditFacts()
 
 
 def _short(key: str) -> str:

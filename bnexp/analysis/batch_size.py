@@ -11,25 +11,14 @@ from dataclasses import dataclass
 
 from bnexp.analysis.compare import Comparison, accuracy_pairs, compare_arms
 from bnexp.analysis.failures import FailureRate, FailureTest, compare_failures, failure_rate
+from bnexp.analysis.grouping import NORM, ArmOf, norm_of, one_a_cell, varying
 from bnexp.analysis.notes import STOPPED, budget, cold_at
 from bnexp.analysis.pairs import Cell, Paired
 from bnexp.analysis.rates import BestLr, select_lr
-from bnexp.analysis.rows import (
-    NORM,
-    ArmOf,
-    Row,
-    batch_size_of,
-    is_cold,
-    is_result,
-    lr_of,
-    norm_of,
-    one_a_cell,
-    until_target,
-    varying,
-)
 from bnexp.analysis.target import Quartiles, Ratio
 from bnexp.analysis.tuning import tune
 from bnexp.base.errors import UsageError, one_of
+from bnexp.storage.result import RunResult
 
 
 @dataclass(frozen=True)
@@ -69,7 +58,7 @@ class BatchSizes:
     @property
     def table(self) -> tuple[BatchSizeRow, ...]:
         """The same as a flat table."""
-        return tuple(row for found in self.comparisons for row in _table(found))
+        return tuple(run for found in self.comparisons for run in _table(found))
 
 
 @dataclass(frozen=True)
@@ -105,21 +94,21 @@ class SmallBatchCost:
 
 
 def by_batch_size(
-    rows: Sequence[Row], baseline_arm: str = "none", *, arm_of: ArmOf = norm_of, treatment: Sequence[str] = NORM
+    runs: Sequence[RunResult], baseline_arm: str = "none", *, arm_of: ArmOf = norm_of, treatment: Sequence[str] = NORM
 ) -> BatchSizes:
     """Compares the arms at each batch size on its own. Where the baseline has no runs, the arms stand there without a difference."""
     comparisons: list[Comparison] = []
-    for size in sorted({batch_size_of(row) for row in rows}):
-        here = [row for row in rows if batch_size_of(row) == size]
-        arms = sorted({arm_of(row) for row in here})
+    for size in sorted({run.batch_size for run in runs}):
+        here = [run for run in runs if run.batch_size == size]
+        arms = sorted({arm_of(run) for run in here})
         for alone in [None] if baseline_arm in arms else arms:
-            chosen = here if alone is None else [row for row in here if arm_of(row) == alone]
+            chosen = here if alone is None else [run for run in here if arm_of(run) == alone]
             comparisons.append(compare_arms(chosen, alone or baseline_arm, arm_of=arm_of, treatment=treatment, primary=False))
     return BatchSizes(tuple(comparisons))
 
 
 def small_batch_cost(
-    rows: Sequence[Row], arm: str = "batch", *, reference: int | None = None, stats: str = "running", arm_of: ArmOf = norm_of
+    runs: Sequence[RunResult], arm: str = "batch", *, reference: int | None = None, stats: str = "running", arm_of: ArmOf = norm_of
 ) -> SmallBatchCost:
     """Test accuracy under `stats` of each batch size below the reference minus that of the reference, paired by seed.
 
@@ -130,8 +119,8 @@ def small_batch_cost(
     Raises:
         UsageError: the reference is not among the batch sizes, or runs of different settings share batch size, learning rate and seed.
     """
-    own = [row for row in rows if arm_of(row) == arm]
-    by_size = {size: one_a_cell([row for row in own if batch_size_of(row) == size], arm_of) for size in {batch_size_of(row) for row in own}}
+    own = [run for run in runs if arm_of(run) == arm]
+    by_size = {size: one_a_cell([run for run in own if run.batch_size == size], arm_of) for size in {run.batch_size for run in own}}
     best = {size: found for size in sorted(by_size) if (found := select_lr(by_size[size])).lr is not None}
     sizes = list(best)
     if reference is not None and reference not in best:
@@ -144,12 +133,12 @@ def small_batch_cost(
     costs = _costs("tuned", None, tuned, reference, stats)
     grids = {size: {score.lr for score in best[size].by_lr} for size in sizes}
     same_lr = best[reference].lr
-    at = {size: [row for row in by_size[size] if lr_of(row) == same_lr and is_result(row)] for size in sizes if same_lr in grids[size]}
+    at = {size: [run for run in by_size[size] if run.lr == same_lr and run.is_result] for size in sizes if same_lr in grids[size]}
     costs += _costs("same-lr", same_lr, at, reference, stats)
-    stopped = any(until_target(row) for size in sizes for row in by_size[size] if is_result(row))
+    stopped = any(run.until_target for size in sizes for run in by_size[size] if run.is_result)
     warnings = _warnings(by_size, best, stopped)
     if stats == "running":  # the others do not know the initial ones
-        cold = [size for size, here in tuned.items() if any(map(is_cold, here))]
+        cold = [size for size, here in tuned.items() if any(run.is_cold for run in here)]
         warnings += [cold_at(cold)] * bool(cold)
     absent = tuple(size for size in sizes if size < reference and same_lr not in grids[size])
     return SmallBatchCost(arm, stats, reference, tuple(costs), same_lr, absent, stopped, tuple(warnings))
@@ -178,16 +167,16 @@ def _table(found: Comparison) -> list[BatchSizeRow]:
     ]
 
 
-def _costs(kind: str, lr: float | None, cells: dict[int, list[Row]], reference: int, stats: str) -> list[BatchCost]:
+def _costs(kind: str, lr: float | None, cells: dict[int, list[RunResult]], reference: int, stats: str) -> list[BatchCost]:
     base = cells[reference]
     return [
-        BatchCost(size, kind, lr, accuracy_pairs(rows, base, stats), compare_failures(failure_rate(rows), failure_rate(base)))
-        for size, rows in cells.items()
+        BatchCost(size, kind, lr, accuracy_pairs(runs, base, stats), compare_failures(failure_rate(runs), failure_rate(base)))
+        for size, runs in cells.items()
         if size < reference
     ]
 
 
-def _warnings(by_size: dict[int, list[Row]], best: dict[int, BestLr], stopped: bool) -> list[str]:
+def _warnings(by_size: dict[int, list[RunResult]], best: dict[int, BestLr], stopped: bool) -> list[str]:
     found = []
     for size, choice in best.items():
         found += [f"batch {size}: {text}." for text in choice.warnings]
@@ -196,7 +185,7 @@ def _warnings(by_size: dict[int, list[Row]], best: dict[int, BestLr], stopped: b
         diverged = ", ".join(f"{score.n_diverged} of {score.n} at lr {score.lr:g}" for score in choice.by_lr if score.n_diverged)
         if diverged:
             found.append(f"batch {size}: diverged runs: {diverged}.")
-        missing = sum(not is_result(row) for row in by_size[size])
+        missing = sum(not run.is_result for run in by_size[size])
         if missing:
             found.append(f"batch {size}: {missing} of {len(by_size[size])} runs have no result and are left out.")
     trials = {len(choice.by_lr) for choice in best.values()}
@@ -204,7 +193,7 @@ def _warnings(by_size: dict[int, list[Row]], best: dict[int, BestLr], stopped: b
         found.append("unequal trials: the batch sizes were not tried with equally many learning rates.")
     elif trials == {1}:
         found.append("one learning rate a batch size: nothing was tuned.")
-    results = [row for size in sorted(by_size) for row in by_size[size] if is_result(row)]
+    results = [run for size in sorted(by_size) for run in by_size[size] if run.is_result]
     found.append(STOPPED if stopped else budget(results))
     differing = varying(results, ("config.train.batch_size",))
     if differing:

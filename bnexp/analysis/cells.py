@@ -4,28 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from bnexp.analysis.compare import DIFFERENCE, accuracy_cell
 from bnexp.analysis.failures import FailureRate, failure_rate
+from bnexp.analysis.grouping import by_seed, deduplicate, resolution_of, varying_keys
 from bnexp.analysis.pairs import Cell, cell
-from bnexp.analysis.rows import (
-    STATS,
-    Row,
-    by_seed,
-    deduplicate,
-    gap,
-    is_cold,
-    is_result,
-    resolution_of,
-    seed_of,
-    setting,
-    target_interval,
-    val_loss,
-    varying_keys,
-)
 from bnexp.analysis.target import Quartiles, quartiles_to_target
-from bnexp.base.errors import UsageError, did_you_mean
+from bnexp.config import check_key
+from bnexp.storage.result import STATS, RunResult
 
 
 @dataclass(frozen=True)
@@ -59,47 +47,41 @@ class Cells:
 
     keys: tuple[str, ...]
     cells: tuple[GridCell, ...]
-    n_unreadable: int
-    """Rows without a config: nobody can say which cell they belong to."""
 
 
-def cells(rows: Sequence[Row], keys: Sequence[str] | None = None) -> Cells:
+def cells(runs: Sequence[RunResult], keys: Sequence[str] | None = None) -> Cells:
     """Groups the runs by `keys` (`optim.lr` or `config.optim.lr`); None: by every config key that varies, the seed apart.
 
     Raises:
-        UsageError: no run has such a key, or two results of a cell share a seed and are not the same recipe.
+        UsageError: there is no such key, or two results of a cell share a seed and are not the same recipe.
     """
-    known = [row for row in rows if any(key.startswith("config.") for key in row)]
-    chosen = varying_keys(known) if keys is None else [key if key.startswith("config.") else f"config.{key}" for key in keys]
-    there = sorted({key for row in known for key in row if key.startswith("config.")})
+    chosen = varying_keys(runs) if keys is None else [f"config.{key.removeprefix('config.')}" for key in keys]
     for key in chosen:
-        if known and key not in there:
-            name, names = key.removeprefix("config."), [name.removeprefix("config.") for name in there]
-            raise UsageError(f"No run has the config key '{name}'.{did_you_mean(name, names)}")
+        check_key(key.removeprefix("config."))
 
-    def values_of(row: Row) -> tuple[Any, ...]:
-        return tuple(setting(row, key) for key in chosen)
+    def values_of(run: RunResult) -> tuple[Any, ...]:
+        return tuple(run.setting(key) for key in chosen)
 
-    one = deduplicate(known, lambda row: (values_of(row), seed_of(row)), lambda _: "the same cell and seed", varying_keys)
-    groups: dict[tuple[Any, ...], list[Row]] = {}
-    for (values, _), row in one.items():
-        groups.setdefault(values, []).append(row)
+    one = deduplicate(runs, lambda run: (values_of(run), run.seed), lambda _: "the same cell and seed", varying_keys)
+    groups: dict[tuple[Any, ...], list[RunResult]] = {}
+    for (values, _), run in one.items():
+        groups.setdefault(values, []).append(run)
     table = [_cell(values, groups[values]) for values in sorted(groups, key=lambda values: [_order(value) for value in values])]
-    return Cells(tuple(chosen), tuple(table), len(rows) - len(known))
+    return Cells(tuple(chosen), tuple(table))
 
 
-def _cell(values: tuple[Any, ...], rows: Sequence[Row]) -> GridCell:
-    results = [row for row in rows if is_result(row)]
+def _cell(values: tuple[Any, ...], runs: Sequence[RunResult]) -> GridCell:
+    results = [run for run in runs if run.is_result]
     return GridCell(
         values=values,
         n=len(results),
-        n_missing=len(rows) - len(results),
+        n_missing=len(runs) - len(results),
         failures=failure_rate(results),
         accuracy={stats: accuracy_cell(results, stats) for stats in STATS},
-        val_loss=cell(list(by_seed(results, val_loss).values())),
-        steps=quartiles_to_target([target_interval(row) for row in results]),
-        gap=cell(list(by_seed(results, gap).values()), DIFFERENCE, resolution=resolution_of(results)),
-        ema_warm=not any(map(is_cold, results)),
+        val_loss=cell(list(by_seed(results, attrgetter("val_loss")).values())),
+        steps=quartiles_to_target([run.target_interval for run in results]),
+        gap=cell(list(by_seed(results, attrgetter("gap")).values()), DIFFERENCE, resolution=resolution_of(results)),
+        ema_warm=not any(run.is_cold for run in results),
     )
 
 

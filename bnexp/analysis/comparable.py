@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from operator import attrgetter, methodcaller
 from typing import Any
 
-from bnexp.analysis.rows import (
-    NORM,
-    Row,
-    budget_kind,
-    budget_of,
-    fingerprint_of,
-    is_result,
-    matters,
-    norm_of,
-    number,
-    setting,
-    until_target,
-    varying,
-)
+from bnexp.analysis.grouping import NORM, budget_kind, varying
 from bnexp.base.errors import UsageError
 from bnexp.config import KEYS
 from bnexp.config.fields import show
 from bnexp.norms import NO_NORM
+from bnexp.storage.result import RunResult
 
 DATA = tuple(f"data.{key}" for key in ("name", "subset", "split_seed", "val_fraction", "image_size"))
 """What the images are: all data keys but where they lie and how they are augmented."""
@@ -37,7 +25,7 @@ UNIQUE = frozenset(last for last, n in Counter(key.rpartition(".")[2] for key in
 
 @dataclass(frozen=True)
 class Arms:
-    """How `compare_arms` is to take the runs: `compare_arms(rows, arms.baseline, arm_of=arms.arm_of, treatment=arms.treatment)`."""
+    """How `compare_arms` is to take the runs: `compare_arms(runs, arms.baseline, arm_of=arms.arm_of, treatment=arms.treatment)`."""
 
     treatment: tuple[str, ...]
     """The config keys that the arms differ in."""
@@ -53,58 +41,61 @@ class Arms:
         except (KeyError, TypeError):
             return None
 
-    def arm_of(self, row: Row) -> str:
+    def arm_of(self, run: RunResult) -> str:
         """`batch`; `momentum=0.01`; `batch, placement=conv-norm-relu`. Keys that the run does not read are left out."""
-        return label(row, self.treatment)
+        return label(run, self.treatment)
 
 
-def arms_of(rows: Sequence[Row]) -> Arms:
+def arms_of(runs: Sequence[RunResult], unreadable: Sequence[str] = ()) -> Arms:
     """The arms are the settings in which the runs differ, beside seed, learning rate and what changes no numbers. The baseline is the arm
     without a norm, where that is one, else the arm of the first run.
+
+    Args:
+        unreadable: the ids of runs that were named and cannot be read.
 
     Raises:
         UsageError: fewer than two runs; one without a result; other data, target, precision or budget (equal epochs of several batch
             sizes will do); nothing differs but seed and learning rate.
     """
-    ids = list(dict.fromkeys(str(row["id"]) for row in rows))
+    ids = list(dict.fromkeys([*(run.id for run in runs), *unreadable]))
     if len(ids) < 2:
         raise UsageError(f"A comparison needs at least two runs, and {f'{ids[0]} is one' if ids else 'there are none'}; name more.")
-    _need_results(rows)
+    _need_results({run.id: run.status for run in runs if not run.is_result} | dict.fromkeys(unreadable, "unreadable"))
     for key in DATA:
-        _need_equal(rows, key, partial(setting, key=f"config.{key}"), "compare runs on the same data")
-    _need_equal(rows, "the content of the data", fingerprint_of, "compare runs on the same data", recorded=False)
-    _need_equal(rows, "train.target", partial(setting, key="config.train.target"), "compare runs of one target")
-    _need_equal(rows, "precision", partial(setting, key="config.precision"), "compare runs of one precision")
-    _need_equal(rows, "train.until_target", until_target, "compare runs that all stop at the target, or none", recorded=False)
-    if budget_kind(rows) == "unequal":
-        known = None not in map(budget_of, rows)
-        _need_equal(rows, "the budget", _steps if known else _asked, "compare runs of equal train.epochs or train.steps")
-    treatment = tuple(varying(rows))
+        _need_equal(runs, key, methodcaller("setting", f"config.{key}"), "compare runs on the same data")
+    _need_equal(runs, "the content of the data", attrgetter("fingerprint"), "compare runs on the same data", recorded=False)
+    _need_equal(runs, "train.target", attrgetter("config.train.target"), "compare runs of one target")
+    _need_equal(runs, "precision", attrgetter("config.precision"), "compare runs of one precision")
+    _need_equal(runs, "train.until_target", attrgetter("until_target"), "compare runs that all stop at the target, or none")
+    if budget_kind(runs) == "unequal":
+        known = None not in (run.budget_steps for run in runs)
+        _need_equal(runs, "the budget", _steps if known else _asked, "compare runs of equal train.epochs or train.steps")
+    treatment = tuple(varying(runs))
     if not treatment:
         raise UsageError(
             f"{_named(ids)} differ in nothing but seed and learning rate, so they are one arm; name runs of another setting too, "
             "for example of another model.norm."
         )
-    labels = tuple(dict.fromkeys(label(row, treatment) for row in rows))
-    bare = {label(row, treatment) for row in rows if norm_of(row) == NO_NORM} if NORM[0] in treatment else set()
+    labels = tuple(dict.fromkeys(label(run, treatment) for run in runs))
+    bare = {label(run, treatment) for run in runs if run.norm == NO_NORM} if NORM[0] in treatment else set()
     return Arms(treatment, labels, bare.pop() if len(bare) == 1 else labels[0])
 
 
-def label(row: Row, treatment: Sequence[str]) -> str:
+def label(run: RunResult, treatment: Sequence[str]) -> str:
     """The norm by its name, first; other keys as `key=value` with the key's last part, or all of it where that is ambiguous."""
     parts = []
     for key in sorted(treatment, key=lambda key: (key not in NORM, key)):
-        value, name = setting(row, key), key.removeprefix("config.")
+        value, name = run.setting(key), key.removeprefix("config.")
         last = name.rpartition(".")[2]
         if key in NORM:
             parts.append(str(value))
-        elif matters(row, key):
+        elif run.reads(key):
             parts.append(f"{last if last in UNIQUE else name}={show(value)}")
     return ", ".join(parts)
 
 
-def _need_results(rows: Sequence[Row]) -> None:
-    without = {str(row["id"]): str(row["status"]) for row in rows if not is_result(row)}
+def _need_results(without: Mapping[str, str]) -> None:
+    """Raises UsageError where there are runs `without` a result: their status by their id."""
     if not without:
         return
     first, status = next(iter(without.items()))
@@ -118,23 +109,23 @@ def _need_results(rows: Sequence[Row]) -> None:
     raise UsageError(f"{listed} {'has' if len(without) == 1 else 'have'} no result to compare; {what}.")
 
 
-def _need_equal(rows: Sequence[Row], name: str, value: Callable[[Row], Any], what: str, *, recorded: bool = True) -> None:
+def _need_equal(runs: Sequence[RunResult], name: str, value: Callable[[RunResult], Any], what: str, *, recorded: bool = True) -> None:
     """Raises UsageError at the first run whose value is not the first one's. Without `recorded`, runs that do not say are passed over."""
-    told = [(row, found) for row in rows if (found := value(row)) is not None or recorded]
-    for row, found in told[1:]:
+    told = [(run, found) for run in runs if (found := value(run)) is not None or recorded]
+    for run, found in told[1:]:
         first, expected = told[0]
         if found != expected:
-            values = f"{show(expected)} in {first['id']} and {show(found)} in {row['id']}"
+            values = f"{show(expected)} in {first.id} and {show(found)} in {run.id}"
             raise UsageError(f"These runs cannot be compared: {name} is {values}; {what}.")
 
 
-def _steps(row: Row) -> str:
-    return f"{budget_of(row):,.0f} steps"
+def _steps(run: RunResult) -> str:
+    return f"{run.budget_steps:,} steps"
 
 
-def _asked(row: Row) -> str:
-    epochs = number(row, "config.train.epochs")
-    return f"{number(row, 'config.train.steps') or 0:,.0f} steps" if epochs is None else f"{epochs:,.0f} epochs"
+def _asked(run: RunResult) -> str:
+    budget = run.config.train
+    return f"{budget.steps or 0:,} steps" if budget.epochs is None else f"{budget.epochs:,} epochs"
 
 
 def _named(names: Sequence[str]) -> str:

@@ -10,38 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from bnexp.analysis import notes
 from bnexp.analysis.failures import FailureRate, FailureTest, compare_failures, failure_rate
+from bnexp.analysis.grouping import NORM, ArmOf, by_seed, norm_of, one_a_cell, resolution_of, varying
 from bnexp.analysis.images import crossed
 from bnexp.analysis.pairs import Cell, Equivalence, Paired, cell, described, equivalence, paired
 from bnexp.analysis.rates import BestLr, StableLr, largest_stable_lr, select_lr, stable_factor
-from bnexp.analysis.rows import (
-    NORM,
-    STATS,
-    ArmOf,
-    Row,
-    accuracy,
-    batch_size_of,
-    by_seed,
-    gap,
-    is_cold,
-    is_failure,
-    is_result,
-    lr_of,
-    norm_of,
-    number,
-    one_a_cell,
-    resolution_of,
-    seed_of,
-    target_interval,
-    until_target,
-    val_loss,
-    varying,
-)
 from bnexp.analysis.target import Interval, Quartiles, Ratio, quartiles_to_target, ratio_to_target
 from bnexp.analysis.tuning import tune
 from bnexp.base.errors import UsageError, did_you_mean, one_of
+from bnexp.storage.result import STATS, RunResult
 
 SHARE, DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)
 
@@ -127,7 +107,7 @@ class Comparison:
 
 
 def compare_arms(
-    rows: Sequence[Row],
+    runs: Sequence[RunResult],
     baseline_arm: str,
     arms: Sequence[str] | None = None,
     *,
@@ -140,7 +120,7 @@ def compare_arms(
 
     Args:
         arms: which to compare, the baseline left out or not; None: all that have runs.
-        arm_of: the arm's label of a row.
+        arm_of: the arm's label of a run.
         treatment: the config keys that the arms differ in by intention; any other difference is warned of.
         primary: the tuned test accuracy is the question asked in advance; False where it is one of many (a batch size of a sweep).
         margin: differences of test accuracy within -+margin (a share) count as equal: an equivalence is tested for.
@@ -148,20 +128,20 @@ def compare_arms(
     Raises:
         UsageError: an arm has no runs, or runs of different settings share arm, learning rate and seed.
     """
-    names = arm_names(rows, baseline_arm, arms, arm_of)
-    rows = one_a_cell([row for row in rows if arm_of(row) in names], arm_of)
-    by_arm = {arm: [row for row in rows if arm_of(row) == arm] for arm in names}
+    names = arm_names(runs, baseline_arm, arms, arm_of)
+    runs = one_a_cell([run for run in runs if arm_of(run) in names], arm_of)
+    by_arm = {arm: [run for run in runs if arm_of(run) == arm] for arm in names}
     best = {arm: select_lr(by_arm[arm]) for arm in names}
     stable = {arm: largest_stable_lr(by_arm[arm]) for arm in names}
     grids = {arm: {score.lr for score in best[arm].by_lr} for arm in names}
     common = sorted(set.intersection(*grids.values()))
-    results = [row for row in rows if is_result(row)]
+    results = [run for run in runs if run.is_result]
     differing = varying(results, treatment)
     tuned = {arm: _tuned(arm, by_arm[arm], best[arm]) for arm in names if best[arm].lr is not None}
     comparison = Comparison(
         baseline=baseline_arm,
         arms=tuple(names),
-        batch_sizes=tuple(sorted({batch_size_of(row) for row in rows})),
+        batch_sizes=tuple(sorted({run.batch_size for run in runs})),
         best_lr=best,
         headline=_matchup("tuned", None, tuned, baseline_arm, primary, margin),
         same_lr=tuple(described(_matchup("same-lr", lr, {arm: _at(arm, by_arm[arm], lr) for arm in names}, baseline_arm)) for lr in common),
@@ -169,19 +149,19 @@ def compare_arms(
         stable_factor={arm: stable_factor(stable[arm], stable[baseline_arm]) for arm in names[1:]},
         warnings=(),
     )
-    sizes = {batch_size_of(row) for row in results}
-    budget = notes.STOPPED if any(map(until_target, results)) else notes.budget(results) if len(sizes) > 1 else None
-    missing = {arm: [lr_of(row) for row in by_arm[arm] if not is_result(row)] for arm in names}
+    sizes = {run.batch_size for run in results}
+    budget = notes.STOPPED if any(run.until_target for run in results) else notes.budget(results) if len(sizes) > 1 else None
+    missing = {arm: [run.lr for run in by_arm[arm] if not run.is_result] for arm in names}
     return replace(comparison, warnings=tuple(notes.warnings(comparison, differing, missing, budget)))
 
 
-def arm_names(rows: Sequence[Row], baseline_arm: str, arms: Sequence[str] | None, arm_of: ArmOf) -> list[str]:
+def arm_names(runs: Sequence[RunResult], baseline_arm: str, arms: Sequence[str] | None, arm_of: ArmOf) -> list[str]:
     """The baseline, then the others as they were asked for; without `arms` all that have runs.
 
     Raises:
         UsageError: an arm has no runs.
     """
-    there = sorted({arm_of(row) for row in rows})
+    there = sorted({arm_of(run) for run in runs})
     names = list(dict.fromkeys([baseline_arm, *(there if arms is None else arms)]))
     for arm in names:
         if arm not in there:
@@ -194,40 +174,40 @@ def arm_names(rows: Sequence[Row], baseline_arm: str, arms: Sequence[str] | None
 class _Side:
     """An arm's run of each seed, and when it reached the target."""
 
-    runs: Mapping[int, Row]
+    runs: Mapping[int, RunResult]
     steps: Mapping[int, Interval]
     result: ArmResult
 
     @property
-    def trained(self) -> dict[int, Row]:
-        return {seed: row for seed, row in self.runs.items() if not is_failure(row)}
+    def trained(self) -> dict[int, RunResult]:
+        return {seed: run for seed, run in self.runs.items() if not run.is_failure}
 
 
-def _tuned(arm: str, rows: Sequence[Row], best: BestLr) -> _Side:
-    found = tune(rows, best)
-    missing = sum(not is_result(row) for row in rows)
+def _tuned(arm: str, runs: Sequence[RunResult], best: BestLr) -> _Side:
+    found = tune(runs, best)
+    missing = sum(not run.is_result for run in runs)
     result = _arm_result(arm, None, found.runs, found.steps, missing, found.picked(), found.picked_fastest())
     return _Side(found.runs, found.steps, result)
 
 
-def _at(arm: str, rows: Sequence[Row], lr: float) -> _Side:
-    here = [row for row in rows if lr_of(row) == lr]
-    runs = {seed_of(row): row for row in here if is_result(row)}
-    steps = {seed: target_interval(row) for seed, row in runs.items()}
+def _at(arm: str, tried: Sequence[RunResult], lr: float) -> _Side:
+    here = [run for run in tried if run.lr == lr]
+    runs = {run.seed: run for run in here if run.is_result}
+    steps = {seed: run.target_interval for seed, run in runs.items()}
     return _Side(runs, steps, _arm_result(arm, lr, runs, steps, len(here) - len(runs), {lr: len(runs)}, {}))
 
 
 def _arm_result(
     arm: str,
     lr: float | None,
-    runs: Mapping[int, Row],
+    runs: Mapping[int, RunResult],
     steps: Mapping[int, Interval],
     n_missing: int,
     picked: dict[float, int],
     fastest: dict[float, int],
 ) -> ArmResult:
     results = list(runs.values())
-    sizes = {size for row in results if (size := number(row, "parameters")) is not None}
+    sizes = {run.parameters for run in results}
     return ArmResult(
         arm=arm,
         lr=lr,
@@ -237,11 +217,11 @@ def _arm_result(
         n_missing=n_missing,
         failures=failure_rate(results),
         accuracy={stats: accuracy_cell(results, stats) for stats in STATS},
-        val_loss=cell(list(by_seed(results, val_loss).values())),
+        val_loss=cell(list(by_seed(results, attrgetter("val_loss")).values())),
         steps=quartiles_to_target(list(steps.values())),
-        gap=cell(list(by_seed(results, gap).values()), DIFFERENCE, resolution=resolution_of(results)),
-        parameters=int(sizes.pop()) if len(sizes) == 1 else None,
-        ema_warm=not any(map(is_cold, results)),
+        gap=cell(list(by_seed(results, attrgetter("gap")).values()), DIFFERENCE, resolution=resolution_of(results)),
+        parameters=sizes.pop() if len(sizes) == 1 else None,
+        ema_warm=not any(run.is_cold for run in results),
     )
 
 
@@ -258,23 +238,23 @@ def _matchup(
     return Matchup(kind, lr, results, versus)
 
 
-def accuracy_cell(rows: Sequence[Row], stats: str) -> Cell:
-    """Test accuracy under `stats` over the results among `rows` that trained."""
-    return cell(list(by_seed(rows, lambda row: accuracy(row, stats)).values()), SHARE, resolution=resolution_of(rows))
+def accuracy_cell(runs: Sequence[RunResult], stats: str) -> Cell:
+    """Test accuracy under `stats` over the results among `runs` that trained."""
+    return cell(list(by_seed(runs, lambda run: run.accuracy(stats)).values()), SHARE, resolution=resolution_of(runs))
 
 
-def accuracy_pairs(rows: Sequence[Row], others: Sequence[Row], stats: str, *, tests: int = 1, primary: bool = False) -> Paired:
-    """Test accuracy under `stats`, `rows` minus `others`, over the seeds at which both trained."""
-    sides = [by_seed(side, lambda row: accuracy(row, stats)) for side in (rows, others)]
-    return paired(*sides, resolution=resolution_of([*rows, *others]), tests=tests, primary=primary)
+def accuracy_pairs(runs: Sequence[RunResult], others: Sequence[RunResult], stats: str, *, tests: int = 1, primary: bool = False) -> Paired:
+    """Test accuracy under `stats`, `runs` minus `others`, over the seeds at which both trained."""
+    sides = [by_seed(side, lambda run: run.accuracy(stats)) for side in (runs, others)]
+    return paired(*sides, resolution=resolution_of([*runs, *others]), tests=tests, primary=primary)
 
 
 def _versus(arm: str, own: _Side, baseline: str, base: _Side, primary: bool, tests: int, margin: float | None) -> Versus:
-    rows, base_rows = list(own.runs.values()), list(base.runs.values())
-    pairs = {stats: accuracy_pairs(rows, base_rows, stats) for stats in STATS}
-    pairs["running"] = accuracy_pairs(rows, base_rows, "running", tests=tests, primary=primary)
+    runs, base_runs = list(own.runs.values()), list(base.runs.values())
+    pairs = {stats: accuracy_pairs(runs, base_runs, stats) for stats in STATS}
+    pairs["running"] = accuracy_pairs(runs, base_runs, "running", tests=tests, primary=primary)
     over_images = crossed(pairs["running"], own.trained, base.trained, tests=tests) if primary else None
-    resolution = resolution_of([*rows, *base_rows])
+    resolution = resolution_of([*runs, *base_runs])
     return Versus(
         arm=arm,
         baseline=baseline,
@@ -282,6 +262,6 @@ def _versus(arm: str, own: _Side, baseline: str, base: _Side, primary: bool, tes
         over_images=over_images,
         failures=compare_failures(own.result.failures, base.result.failures),
         speedup=ratio_to_target(base.steps, own.steps),
-        gap=paired(by_seed(rows, gap), by_seed(base_rows, gap), resolution=resolution),
+        gap=paired(by_seed(runs, attrgetter("gap")), by_seed(base_runs, attrgetter("gap")), resolution=resolution),
         equivalence=None if margin is None else equivalence(over_images or pairs["running"], margin, tests),
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bnexp.analysis.pairs import LEVEL, POWER, Tested
-from bnexp.analysis.rows import Row, is_diverged, is_failure
+from bnexp.storage.result import RunResult
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class FailureTest(Tested):
     """The smallest rate that is found with 80 % power against the lower of the two; None where so few runs can show none."""
 
 
-def failure_rate(rows: Sequence[Row]) -> FailureRate:
+def failure_rate(runs: Sequence[RunResult]) -> FailureRate:
     """Failures among results, with the interval of Clopper and Pearson (1934, Biometrika 26): at least 95 % coverage at every rate."""
-    n, diverged = len(rows), sum(map(is_diverged, rows))
-    failed = sum(map(is_failure, rows))
+    n, diverged = len(runs), sum(run.is_diverged for run in runs)
+    failed = sum(run.is_failure for run in runs)
     low, high = clopper_pearson(failed, n) if n else (None, None)
     return FailureRate(n, diverged, failed - diverged, low, high)
 

@@ -13,21 +13,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from bnexp.analysis.pairs import Paired, from_t
-from bnexp.analysis.rows import Row
+from bnexp.storage.result import RunResult
 
 
-def correct_bits(row: Row) -> bytes | None:
+def correct_bits(run: RunResult) -> bytes | None:
     """The packed bits of which test images a run had right, in the order of the test set; None where that is not recorded."""
-    text = row.get("test.correct")
-    if not isinstance(text, str):
-        return None
     try:
-        return base64.b64decode(text, validate=True)
+        return None if run.test.correct is None else base64.b64decode(run.test.correct, validate=True)
     except (binascii.Error, ValueError):
         return None
 
 
-def crossed(found: Paired, a: Mapping[int, Row], b: Mapping[int, Row], *, tests: int = 1) -> Paired | None:
+def crossed(found: Paired, a: Mapping[int, RunResult], b: Mapping[int, RunResult], *, tests: int = 1) -> Paired | None:
     """The paired difference of accuracies with the interval over seeds and test images crossed; None where the images are not recorded.
 
     With d_si in {-1, 0, 1}, right under a minus right under b for seed s and image i, S seeds and I images, the grand mean has the variance
@@ -43,7 +40,7 @@ def crossed(found: Paired, a: Mapping[int, Row], b: Mapping[int, Row], *, tests:
 
     seeds = sorted(a.keys() & b.keys())
     bits = [(correct_bits(a[seed]), correct_bits(b[seed])) for seed in seeds]
-    n_images = {row.get("data.test") for side in (a, b) for row in side.values()}
+    n_images = {run.data and run.data.test for side in (a, b) for run in side.values()}
     if len(seeds) < 2 or found.se is None or found.difference is None or len(n_images) != 1:
         return None
     (images,) = n_images

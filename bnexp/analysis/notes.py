@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from bnexp.analysis.grouping import budget_kind
 from bnexp.analysis.pairs import RECOMMENDED_SEEDS
-from bnexp.analysis.rows import Row, budget_kind, budget_of, number
 from bnexp.analysis.sentences import count, label, listed, percent, seeds
+from bnexp.storage.result import RunResult
 
 if TYPE_CHECKING:
     from bnexp.analysis.compare import Comparison
@@ -63,13 +64,13 @@ def warnings(
     return found
 
 
-def budget(rows: Sequence[Row]) -> str:
+def budget(runs: Sequence[RunResult]) -> str:
     """Which budget runs of several batch sizes have in common, and what that does to them."""
-    kind = budget_kind(rows)
+    kind = budget_kind(runs)
     if kind == "steps":
-        return f"equal steps ({budget_of(rows[0]):,.0f}): smaller batches see fewer images in them."
+        return f"equal steps ({runs[0].budget_steps:,}): smaller batches see fewer images in them."
     if kind == "epochs":
-        return f"equal epochs ({number(rows[0], 'config.train.epochs'):,.0f}), not steps: smaller batches make more updates in them."
+        return f"equal epochs ({runs[0].config.train.epochs:,}), not steps: smaller batches make more updates in them."
     return "unequal budgets: the runs were given neither equal steps nor equal epochs."
 
 

@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bnexp.analysis.rows import Row, is_at_chance, is_diverged, is_result, lr_of, number, seed_of, val_accuracy, val_loss
 from bnexp.analysis.target import Ratio, ratio
+from bnexp.storage.result import RunResult
 
 STABLE_ACCURACY = 0.8
 """A run is stable at a learning rate when it ends with this share of its seed's best validation accuracy."""
@@ -73,7 +73,7 @@ class StableLr:
         return self.unstable_lr is not None and math.isinf(self.unstable_lr)
 
 
-def select_lr(rows: Sequence[Row]) -> BestLr:
+def select_lr(runs: Sequence[RunResult]) -> BestLr:
     """The lr with the lowest mean validation loss over seeds, a diverged or non-finite run counting as infinity.
 
     Only equal trials compare: the means are taken over the seeds that as many learning rates as possible share, as long as that leaves
@@ -82,10 +82,10 @@ def select_lr(rows: Sequence[Row]) -> BestLr:
     """
     by_lr: dict[float, dict[int, float]] = {}
     diverged: dict[float, int] = {}
-    for row in rows:
-        if is_result(row):
-            by_lr.setdefault(lr_of(row), {})[seed_of(row)] = val_loss(row)
-            diverged[lr_of(row)] = diverged.get(lr_of(row), 0) + is_diverged(row)
+    for run in runs:
+        if run.is_result:
+            by_lr.setdefault(run.lr, {})[run.seed] = run.val_loss
+            diverged[run.lr] = diverged.get(run.lr, 0) + run.is_diverged
     if not by_lr:
         return BestLr(None, False, None, (), (), ("no run has a result",))
     seeds = _shared_seeds([frozenset(losses) for _, losses in sorted(by_lr.items())])
@@ -109,27 +109,23 @@ def select_lr(rows: Sequence[Row]) -> BestLr:
     return BestLr(best, on_edge, mean, scores, tuple(sorted(seeds)), tuple(warnings))
 
 
-def largest_stable_lr(rows: Sequence[Row]) -> StableLr:
+def largest_stable_lr(runs: Sequence[RunResult]) -> StableLr:
     """Each seed's largest lr such that it, and every one tried between the seed's best lr and it, is stable, with the next one tried.
 
     A run is stable when its validation accuracy at the end of training is at least 0.8 of the seed's best: the best validation accuracy of
     its run with the lowest validation loss. A diverged run is not. Beyond a hole in the grid nothing counts: a lucky lr after an unstable
     one is no margin. Seeds and learning rates are those that `select_lr` compares.
     """
-    best = select_lr(rows)
+    best = select_lr(runs)
     lrs = [score.lr for score in best.by_lr if score.compared]
-    cells = {(seed_of(row), lr_of(row)): row for row in rows if is_result(row)}
+    cells = {(run.seed, run.lr): run for run in runs if run.is_result}
     by_seed: dict[int, tuple[float, float]] = {}
     reached = dict.fromkeys(lrs, 0)
     for seed in best.seeds:
         own = {lr: cells[seed, lr] for lr in lrs}
-        at = min(own, key=lambda lr: (val_loss(own[lr]), lr))
-        threshold = (
-            math.inf
-            if is_diverged(own[at]) or is_at_chance(own[at])
-            else STABLE_ACCURACY * (number(own[at], "val.best_accuracy") or math.inf)
-        )
-        stable = {lr: (val_accuracy(row) or 0.0) >= threshold for lr, row in own.items()}
+        at = min(own, key=lambda lr: (own[lr].val_loss, lr))
+        threshold = math.inf if own[at].is_diverged or own[at].is_at_chance else STABLE_ACCURACY * (own[at].val.best_accuracy or math.inf)
+        stable = {lr: (run.val_accuracy or 0.0) >= threshold for lr, run in own.items()}
         beyond = next((lr for lr in lrs if lr >= at and not stable[lr]), math.inf)
         by_seed[seed] = (max((lr for lr in lrs if lr < beyond and stable[lr]), default=0.0), beyond if math.isfinite(threshold) else lrs[0])
         for lr in lrs:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bnexp.analysis.rates import BestLr
-from bnexp.analysis.rows import Row, is_result, lr_of, seed_of, target_interval, val_loss
+from bnexp.storage.result import RunResult
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Tuned:
 
     lrs: tuple[float, ...]
     """The learning rates that every seed chose from."""
-    runs: Mapping[int, Row]
+    runs: Mapping[int, RunResult]
     """By seed, the run with the lowest validation loss: a diverged run has an infinite one; ties go to the smaller learning rate."""
     steps: Mapping[int, tuple[float, float]]
     """By seed, when its fastest learning rate reached the target: `rows.target_interval`, the smallest of each end."""
@@ -30,25 +30,25 @@ class Tuned:
 
     def picked(self) -> dict[float, int]:
         """How many seeds chose each learning rate by validation loss."""
-        return _counts(lr_of(row) for row in self.runs.values())
+        return _counts(run.lr for run in self.runs.values())
 
     def picked_fastest(self) -> dict[float, int]:
         """How many seeds were fastest at each learning rate."""
         return _counts(self.fastest.values())
 
 
-def tune(rows: Sequence[Row], best: BestLr) -> Tuned:
+def tune(rows: Sequence[RunResult], best: BestLr) -> Tuned:
     """Lets each seed choose among the learning rates and seeds that `best` compared: equal trials for every seed. Test results are never
     read."""
     lrs = tuple(score.lr for score in best.by_lr if score.compared)
-    by_seed: dict[int, dict[float, Row]] = {seed: {} for seed in best.seeds}
-    for row in rows:
-        if is_result(row) and seed_of(row) in by_seed and lr_of(row) in lrs:
-            by_seed[seed_of(row)][lr_of(row)] = row
+    by_seed: dict[int, dict[float, RunResult]] = {seed: {} for seed in best.seeds}
+    for run in rows:
+        if run.is_result and run.seed in by_seed and run.lr in lrs:
+            by_seed[run.seed][run.lr] = run
     runs, steps, fastest = {}, {}, {}
     for seed, own in by_seed.items():
-        runs[seed] = min(own.values(), key=lambda row: (val_loss(row), lr_of(row)))
-        ends = {lr: target_interval(row) for lr, row in own.items()}
+        runs[seed] = min(own.values(), key=lambda run: (run.val_loss, run.lr))
+        ends = {lr: run.target_interval for lr, run in own.items()}
         steps[seed] = (min(before for before, _ in ends.values()), min(reached for _, reached in ends.values()))
         if math.isfinite(steps[seed][1]):
             fastest[seed] = min(ends, key=lambda lr: (ends[lr][1], lr))

@@ -214,6 +214,16 @@ def read_checked_json(path: Path, version: int, most: int = MAX_JSON) -> dict[st
         OSError: it is not there, or the system does not let it be read.
         ValueError: it is no plain file or too large, cut short or damaged, it holds no object, or its format is newer than `version`.
     """
+    data = read_checked(path, most)
+    value = decode_json(data)
+    if not isinstance(value, dict):
+        raise ValueError("it holds no object")
+    check_format(value.get("format", 0), data, version)
+    return value
+
+
+def read_checked(path: Path, most: int = MAX_JSON) -> bytes:
+    """The bytes of such a file, whose checksum fits where there is one; errors as `read_checked_json`."""
     try:
         data = read_plain(path, most)
     except OSError as error:
@@ -223,28 +233,33 @@ def read_checked_json(path: Path, version: int, most: int = MAX_JSON) -> dict[st
     body, found, end = data.rpartition(CHECKSUM)
     if found and end != f'{zlib.crc32(body):08x}"\n}}\n'.encode():
         raise ValueError("it is damaged: its checksum does not fit")
+    return data
+
+
+def decode_json(data: bytes, kind: Any = Any) -> Any:
+    """JSON as a `kind`, to which msgspec holds it: numbers that no float holds and halves of characters are refused.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    import msgspec
+
     try:
-        value: Any = json.loads(data, parse_constant=_finite, parse_float=_finite)
-        if b"\\u" in data:  # ours are escapes of control characters only
-            json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise ValueError("it holds half a character (a lone surrogate)") from None
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"it does not hold what it should: {error}") from None
+    except msgspec.DecodeError as error:
+        raise ValueError(f"it is not JSON: {error}") from None
     except RecursionError:
         raise ValueError("its brackets are nested too deeply") from None
-    if not isinstance(value, dict):
-        raise ValueError("it holds no object")
-    kind = value.get("format", 0)
+
+
+def check_format(kind: object, data: bytes, version: int) -> None:
+    """Raises ValueError where a file of the format `kind` is newer than this program, or has lost its checksum."""
     if not isinstance(kind, int) or kind > version:
         raise ValueError(f"its format {str(kind)[:20]} is newer than this program, which reads up to {version}")
-    if kind and not found:
+    if kind and CHECKSUM not in data:
         raise ValueError("it is damaged: its checksum is missing")
-    return value
-
-
-def _finite(text: str) -> float:
-    if not math.isfinite(value := float(text)):
-        raise ValueError(f"it holds {text[:20]}, which is no finite number")
-    return value
 
 
 def dump_json(value: Any) -> str:

@@ -85,7 +85,7 @@ def compare(
     from bnexp.execution.grid import prepare, train_all, widths_here
     from bnexp.execution.launch import Outcome
     from bnexp.execution.terminal import Terminal
-    from bnexp.storage.folder import find_run, rows_of
+    from bnexp.storage.folder import find_run, results_of
     from bnexp.storage.group import group_of
     from bnexp.studies import compare as compares
 
@@ -107,7 +107,8 @@ def compare(
         if new:
             raise UsageError(f"{short(names[0])} names a run that is there, and {new[0]} asks for new ones; give runs alone, or none.")
         runs = list(dict.fromkeys(find_run(name, runs_dir) for name in names))
-        arms = arms_of(rows_of(runs))
+        known = results_of(runs)
+        arms = arms_of(list(known.values()), [run.id for run in runs if run.id not in known])
         check_out(out)
         outcome = Outcome(runs, frozenset(run.id for run in runs))
         with suppress(OSError):  # what cannot be written there is said below
@@ -127,11 +128,11 @@ def compare(
             return train_all(prepared, kind="compare", arms=arms, workers=workers, scheduler=scheduler, quiet=quiet)
 
         outcome = compares.train_refined(configs, arms, train, compares.REFINEMENTS if refine else 0)
-        if not all(any("seed" in row and arms.arm_of(row) == arm for row in rows_of(outcome.runs)) for arm in arms.labels):
+        if not {arms.arm_of(result) for result in results_of(outcome.runs).values()}.issuperset(arms.labels):
             end_grid(outcome, None)  # not one run of an arm could even write its summary
     found = compares.compared(outcome.runs, arms, Terminal(quiet), share)
     group = group_of(outcome.runs)
-    stored = store_results("compare", found.plain(), to_table(rows_of(outcome.runs)), group.folder, out)
+    stored = store_results("compare", found.plain(), to_table(results_of(outcome.runs).values()), group.folder, out)
     if json:
         print_many(outcome, found.plain())
     else:
@@ -139,7 +140,7 @@ def compare(
 
         show(comparison_tables(found))
     step_ms = {arm: time.turns_ms for arm, time in found.step_times.items()}
-    parts = {"": rows_of(outcome.runs)}
+    parts = {"": list(results_of(outcome.runs).values())}
     store_means(group, outcome.runs)
     try_report(stored, lambda folder: report_on(folder, "compare", outcome.runs, parts, arms=arms, step_ms=step_ms, margin=share), quiet)
     end_grid(outcome, stored)

@@ -49,7 +49,7 @@ def report(
       bnexp report batch-bs32-lr0.1-s0 none-bs32-lr0.1-s0
     """
     from bnexp.analysis import Arms
-    from bnexp.storage.folder import list_runs, rows_of
+    from bnexp.storage.folder import list_runs, results_of
     from bnexp.storage.group import Group, find_all, group_of
     from bnexp.storage.run import Run
 
@@ -70,9 +70,9 @@ def report(
     else:
         parts, kind, arms = {"": found}, found[0].id if len(found) == 1 else f"{len(found)} runs", None
     members = list({run.id: run for own in parts.values() for run in own}.values())
-    rows = {row["id"]: row for row in rows_of(members)}
+    results = results_of(members)
     check_out(out)
-    by_part = {part: [rows[run.id] for run in own] for part, own in parts.items()}
+    by_part = {part: [results[run.id] for run in own if run.id in results] for part, own in parts.items()}
     step_ms, margin = _measured(group.folder / "compare.json")
     path = report_on(out or group.folder, kind, members, by_part, arms, step_ms, margin)
     if json:

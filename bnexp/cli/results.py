@@ -13,9 +13,10 @@ from bnexp.cli.options import print_json
 from bnexp.cli.streams import say
 
 if TYPE_CHECKING:
-    from bnexp.analysis import Arms, Row, StepMs
+    from bnexp.analysis import Arms, StepMs
     from bnexp.execution.launch import Outcome
     from bnexp.storage.group import Group
+    from bnexp.storage.result import RunResult
     from bnexp.storage.run import Run
 
 SOME_FAILED = 3
@@ -59,7 +60,7 @@ def report_on(
     folder: Path,
     kind: str,
     runs: Sequence[Run],
-    parts: Mapping[str, Sequence[Row]],
+    parts: Mapping[str, Sequence[RunResult]],
     arms: Arms | None = None,
     step_ms: Mapping[str, StepMs] | None = None,
     margin: float | None = None,
@@ -124,6 +125,6 @@ def print_outcome(outcome: Outcome, json: bool, quiet: bool) -> None:
     from bnexp.tables import run_table, seeds_table, show
 
     if len(summaries) == 1:
-        show(run_table(summaries[0], str(outcome.runs[0].folder), curves(outcome.runs[0].metrics_jsonl)))
+        show(run_table(outcome.runs[0].result(), str(outcome.runs[0].folder), curves(outcome.runs[0].metrics_jsonl)))
     else:
-        show(seeds_table(summaries, [curve(run.metrics_jsonl, "val/loss") for run in outcome.runs]))
+        show(seeds_table([run.result() for run in outcome.runs], [curve(run.metrics_jsonl, "val/loss") for run in outcome.runs]))

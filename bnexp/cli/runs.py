@@ -34,19 +34,19 @@ def list_(ctx: typer.Context, runs_dir: RunsDir = RUNS, config_dir: NoConfigDir 
         return
     if runs_dir != RUNS and not runs_dir.exists():
         raise UsageError(f"--runs-dir {runs_dir} is not there.")
-    from bnexp.storage.folder import rows
+    from bnexp.storage.folder import listed, rows
     from bnexp.storage.run import Run
 
     if json:
         print_json({"runs": rows(runs_dir)})
         return
-    from bnexp.tables import LISTED, list_table, show
+    from bnexp.tables import list_table, show
 
-    found = rows(runs_dir, LISTED)
+    found = listed(runs_dir)
     if not found:
         say(f"There are no runs in {runs_dir}; `bnexp train` makes one.")
     else:
-        newest = [row["id"] for row in found[-DRAWN:]]
+        newest = [run.id for run in found[-DRAWN:]]
         show(list_table(found, {name: _val_loss(Run(runs_dir, name).metrics_jsonl) for name in newest}))
 
 
@@ -79,16 +79,16 @@ def show_run(
 
     found = find_run(run, runs_dir or ctx.obj["runs_dir"])
     if json or ctx.obj["json"]:
-        print_json(found.summary())
+        print_json(found.result().tree())
     else:
         from bnexp.storage.curves import curves
         from bnexp.tables import inside_table, run_table, show
 
-        summary = found.summary()
+        result = found.result()
         if not found.is_whole(found.metrics_jsonl):
             say(f"Warning: {found.metrics_jsonl} is not what the run wrote: it was damaged or changed.")
         measured = curves(found.metrics_jsonl)
-        show(run_table(summary, str(found.folder), measured))
+        show(run_table(result, str(found.folder), measured))
         inside = inside_table(measured)
         if inside is not None:
             show(inside)

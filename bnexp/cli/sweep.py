@@ -59,7 +59,7 @@ def sweep(
     from bnexp.analysis import to_table
     from bnexp.execution.grid import prepare, train_all, widths_here
     from bnexp.execution.terminal import Terminal
-    from bnexp.storage.folder import rows_of
+    from bnexp.storage.folder import results_of
     from bnexp.studies import sweep as sweeps
 
     check_machine(workers, scheduler)
@@ -75,19 +75,19 @@ def sweep(
     by_id = {run.id: run for run in prepared.runs}
     members = {part: [by_id[prepared.ids[config]] for config in configs] for part, configs in asked.parts.items()}
     outcome = train_all(prepared, kind=f"sweep {kind.value}", parts=members, workers=workers, scheduler=scheduler, quiet=quiet)
-    rows = {row["id"]: row for row in rows_of(outcome.runs)}
-    results = sweeps.analyse(
-        kind.value, {part: [(config, rows[prepared.ids[config]]) for config in configs] for part, configs in asked.parts.items()}
+    results = results_of(outcome.runs)
+    answers = sweeps.analyse(
+        kind.value, {part: [(config, results.get(prepared.ids[config])) for config in configs] for part, configs in asked.parts.items()}
     )
-    plain = {"kind": kind.value, "results": [result.plain() for result in results]}
-    stored = store_results(f"sweep-{kind.value}", plain, to_table(list(rows.values())), prepared.group.folder, out)
+    plain = {"kind": kind.value, "results": [answer.plain() for answer in answers]}
+    stored = store_results(f"sweep-{kind.value}", plain, to_table(results.values()), prepared.group.folder, out)
     if json:
         print_many(outcome, plain)
     else:
         from bnexp.tables import show, sweep_tables
 
-        show(sweep_tables(results))
-    by_part = {part: [rows[run.id] for run in runs] for part, runs in members.items()}
+        show(sweep_tables(answers))
+    by_part = {part: [results[run.id] for run in runs if run.id in results] for part, runs in members.items()}
     store_means(prepared.group, outcome.runs)
     try_report(stored, lambda folder: report_on(folder, f"sweep {kind.value}", outcome.runs, by_part), quiet)
     end_grid(outcome, stored)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from bnexp.base.errors import short
 from bnexp.config import DATASETS
@@ -18,12 +17,3 @@ def contents(name: str, classes: Sequence[str], train: int, val: int, test: int)
     more = f" and {len(classes) - len(shown):,} more" if len(classes) > len(shown) else ""
     kind = "examples" if name in DATASETS and not DATASETS[name].images else "images"
     return f"{len(classes):,} classes: {', '.join(shown)}{more}; {train:,} training, {val:,} validation, {test:,} test {kind}"
-
-
-def contents_of(row: Mapping[str, Any]) -> str | None:
-    """The same of a run's flat row, led by the data set's name; None where it does not say."""
-    name, classes = row.get("data.name"), row.get("data.classes")
-    sizes = [size for part in ("train", "val", "test") if isinstance(size := row.get(f"data.{part}"), int)]
-    if not isinstance(classes, (list, tuple)) or len(sizes) < 3:
-        return None
-    return f"{name}: {contents(str(name), [str(label) for label in classes], *sizes)}"

@@ -63,9 +63,9 @@ def with_absolute_root(config: Config) -> Config:
     return config if root is None else config.replace(**{"data.root": str(user_path(root).absolute())})
 
 
-def _recorded_fingerprint(run: Run) -> object:
+def _recorded_fingerprint(run: Run) -> str | None:
     """What the run's summary says of its data's content; None where there is no summary, or it says nothing."""
     try:
-        return (run.summary()["data"] or {}).get("fingerprint")
+        return run.result().fingerprint
     except BnexpError:
         return None

@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-import base64
-import math
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-import numpy as np
+from msgspec import structs
 
 from bnexp.base.errors import BnexpError, Interrupted, UsageError, failure, more_files
-from bnexp.base.files import null_nonfinite
 from bnexp.base.signals import Stop
-from bnexp.config import to_mapping
-from bnexp.data import fingerprint
-from bnexp.evaluate import STATS, Scores, norm_layers
-from bnexp.execution.final_scores import final_scores
+from bnexp.evaluate import STATS
 from bnexp.execution.logs import check_records
 from bnexp.execution.progress import StackProgress
+from bnexp.execution.results import StackResults, final_scores
 from bnexp.execution.run_logs import RunLogs
 from bnexp.execution.session import Session, memory_in_one_sentence
 from bnexp.execution.terminal import Display
-from bnexp.norms.modules import batches_tracked
 from bnexp.planning.plan import StackPlan
 from bnexp.storage.checkpoint import load_checkpoint, save_checkpoint, save_model
+from bnexp.storage.result import Status
 from bnexp.storage.run import Run
 from bnexp.storage.stack_folder import StackFolder
 from bnexp.tensorboard import run_events
-from bnexp.training.fit import CheckpointDue, Evaluation, Measurement, NearTargetEvaluation, StepDone, fit, parameters_a_run, speed
+from bnexp.training.fit import CheckpointDue, Evaluation, Measurement, NearTargetEvaluation, StepDone, fit
 from bnexp.training.stack import Stack
-
-COLD_EMA = 0.01
-"""Running statistics are called cold while the initial (0, 1) has more weight in them than this."""
 
 
 def train_stack(planned: StackPlan, terminal: Display, stop: Stop, threads: int | None = None, *, download: bool = True) -> None:
@@ -100,9 +91,8 @@ class StackTraining:
 
     def __init__(self, stack: Stack, session: Session, runs: list[Run | None], folder: StackFolder, terminal: Display) -> None:
         self.stack, self.data, self.runs, self.folder, self.terminal = stack, session.data, runs, folder, terminal
-        self.environment, self.fingerprint = session.environment, fingerprint(stack.config.data)
         self.logs, self.progress = RunLogs(stack), StackProgress(stack, runs, terminal)
-        self.audit = stack.audit()
+        self.results = StackResults(stack, session, folder.id)
 
     def run(self, stop: Stop) -> None:
         """Trains until the stack is finished, or `stop`. However it ends, the summaries say how."""
@@ -154,11 +144,11 @@ class StackTraining:
                     self.terminal.say(f"{run.summary_json} cannot be read; the run {'goes on' if stack.step else 'is trained anew'}.")
                 run.start(stack.configs[index])
                 log = self.logs.open(index, run)
-                run.write_summary(null_nonfinite(self.summary(index, "running")))
+                run.write_result(self.results.of(run.id, index, "running"))
                 if stack.step:
                     log.say(f"goes on at step {stack.step} of {stack.total}")
                 else:
-                    log.say(f"begins: {stack.total} steps, {self.environment}")
+                    log.say(f"begins: {stack.total} steps, {self.results.environment}")
                     own = run_events.opening(stack.configs[index], stack.own_state(index), stack.observer.layer_map, self.data.shape)
                     log.board(0, [*shared, *own], graph)
         self.progress.begin()
@@ -173,11 +163,11 @@ class StackTraining:
         with suppress(OSError):
             self.settle("failed", error=failure(error))
 
-    def settle(self, status: str, **more: Any) -> None:
+    def settle(self, status: Status, error: str | None = None) -> None:
         """Writes each summary with `status`, as far as the runs have come."""
         for index, run in enumerate(self.runs):
             if run is not None:
-                run.write_summary(null_nonfinite({**self.summary(index, status), **more}))
+                run.write_result(structs.replace(self.results.of(run.id, index, status), error=error))
 
     def finish(self) -> None:
         """The evaluations, the model and the summary of each run."""
@@ -187,93 +177,22 @@ class StackTraining:
         for index, run in enumerate(self.runs):
             if run is None:
                 continue
-            status = "finished" if stack.tracks[index].diverged_at_step is None else "diverged"
-            summary = self.summary(index, status, scores.test, scores.train)
-            values = {f"test/{stats}/{name}": summary["test"][stats][name] for stats in STATS for name in ("loss", "accuracy")}
+            status: Status = "finished" if stack.tracks[index].diverged_at_step is None else "diverged"
+            result = self.results.of(run.id, index, status, scores)
+            values = {
+                f"test/{stats}/{name}": float(getattr(scores.test[stats], name)[index]) for stats in STATS for name in ("loss", "accuracy")
+            }
             log = self.logs.logs[index]
             step = stack.tracks[index].stopped_at_step or stack.step
             log.record(step, step / stack.batches.per_epoch, {**values, **(scores.metrics[index] if scores.metrics else {})})
-            log.say(f"{status}: test accuracy {summary['test']['running']['accuracy']:.4f} with running statistics")
+            log.say(f"{status}: test accuracy {result.test.running.accuracy:.4f} with running statistics")
             own = stack.own_state(index)
-            log.board(step, run_events.closing(summary, own, stack.observer.layer_map, self.data.shape, self.data.classes))
+            log.board(step, run_events.closing(result, own, stack.observer.layer_map, self.data.shape, self.data.classes))
             save_model(run.model_pt, own)
             log.sync()
             log.close()
-            run.write_summary(null_nonfinite({**summary, "files": run.digests()}))
+            run.write_result(structs.replace(result, files=run.digests()))
 
     def close(self) -> None:
         self.terminal.end()
         self.logs.close()
-
-    def tested(self, index: int, test: dict[str, Scores] | None) -> dict[str, Any]:
-        """What summary.json says under `test`. The argmax of outputs that are not numbers is the first class: a diverged run has neither a
-        confusion matrix nor right answers."""
-        found: dict[str, Any] = {stats: {"loss": None, "accuracy": None} for stats in STATS}
-        found["batch"] |= {"accuracy_std": None, "shuffles": None}
-        found |= dict.fromkeys(("per_class_accuracy", "confusion", "correct"))
-        found["chance"] = int(self.data.test.y.bincount().max()) / len(self.data.test)
-        if test is None:
-            return found
-        for stats, scores in test.items():
-            found[stats] |= {"loss": float(scores.loss[index]), "accuracy": float(scores.accuracy[index])}
-        found["batch"] |= {"accuracy_std": float(test["batch"].accuracy_std[index]), "shuffles": test["batch"].shuffles}
-        if self.stack.tracks[index].diverged_at_step is None and math.isfinite(found["running"]["accuracy"]):
-            confusion, correct = test["running"].confusion[index], test["running"].correct[index].bool()
-            found["per_class_accuracy"] = (confusion.diagonal().double() / confusion.sum(1).clamp(min=1)).tolist()
-            found["confusion"] = confusion.tolist()
-            found["correct"] = base64.b64encode(np.packbits(correct.cpu().numpy()).tobytes()).decode()
-        return found
-
-    def summary(self, index: int, status: str, test: dict[str, Scores] | None = None, train: Scores | None = None) -> dict[str, Any]:
-        """What summary.json says, non-finite numbers still in it."""
-        stack, config, track = self.stack, self.stack.configs[index], self.stack.tracks[index]
-        run = self.runs[index]
-        assert run is not None
-        steps = track.diverged_at_step or track.stopped_at_step or stack.step
-        trained: dict[str, Any] = {"loss": None, "accuracy": None, "images": None}
-        if train is not None:
-            images = int(train.confusion[index].sum())
-            trained = {"loss": float(train.loss[index]), "accuracy": float(train.accuracy[index]), "images": images}
-        left = (1 - config.model.bn_momentum) ** batches_tracked(stack.network, steps) if norm_layers(stack.network) else 0.0
-        return {
-            "id": run.id,
-            "status": status,
-            "seed": config.seed,
-            "config": {**to_mapping(config), "name": config.run_name},
-            "budget": {"steps": stack.total, "until_target": config.train.until_target},
-            "steps": steps,
-            "epochs": round(steps / stack.batches.per_epoch, 4),
-            "diverged_at_step": track.diverged_at_step,
-            "parameters": parameters_a_run(stack.network, stack.runs),
-            "test": self.tested(index, test),
-            "train": trained,
-            "val": {
-                "loss": track.val_loss,
-                "accuracy": track.val_accuracy,
-                "best_accuracy": track.best_accuracy,
-                "best_step": track.best_step,
-            },
-            "target": {
-                "accuracy": config.train.target,
-                "reached_step": track.reached_step,
-                "previous_step": track.previous_step,
-                "reached_train_s": track.reached_train_s if stack.runs == 1 else None,
-            },
-            "audit": self.audit[index],
-            "running_statistics": {"initial_weight": left, "warm": left <= COLD_EMA},
-            "speed": speed(stack),
-            "data": {
-                "name": self.data.name,
-                "fingerprint": self.fingerprint,
-                "shape": list(self.data.shape),
-                "classes": list(self.data.classes),
-                "train": len(self.data.train),
-                "val": len(self.data.val),
-                "test": len(self.data.test),
-                "mean": self.data.mean.tolist(),
-                "std": self.data.std.tolist(),
-            },
-            "stack": {"id": self.folder.id, "width": stack.runs},
-            "environment": self.environment,
-            "written_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        }

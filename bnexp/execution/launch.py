@@ -32,12 +32,12 @@ class Outcome:
 
     @property
     def summaries(self) -> list[dict[str, Any]]:
-        """Each run's summary; of one that failed without being able to write one, its id and the reason."""
+        """Each run's summary as JSON has it; of one that failed without being able to write one, its id and the reason."""
         return [self._summary(run) for run in self.runs]
 
     def _summary(self, run: Run) -> dict[str, Any]:
         try:
-            return run.summary()
+            return run.result().tree()
         except DataError:
             if run.id not in self.failed:
                 raise
@@ -150,8 +150,9 @@ def resume(run: Run, terminal: Display | None = None, *, quiet: bool = False, pl
 
 def _threads_before(run: Run) -> int | None:
     """The threads that an unfinished run was computed with, which are part of its bits."""
-    threads = (run.summary().get("environment") or {}).get("threads")
-    return threads if isinstance(threads, int) and 1 <= threads <= MAX_THREADS else None
+    environment = run.result().environment
+    threads = environment and environment.threads
+    return threads if threads and threads <= MAX_THREADS else None
 
 
 def remove(runs: Sequence[Run]) -> None:

@@ -75,7 +75,7 @@ def environment(device: torch.device, threads: int, config: Config) -> dict[str,
     return {
         "bnexp": __version__,
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "platform": platform.platform(),
         "device": device_name(device),
         "device_type": device.type,

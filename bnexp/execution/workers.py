@@ -7,18 +7,19 @@ import contextlib
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+
+from msgspec import structs
 
 from bnexp.base.dead_processes import flag_name
 from bnexp.base.errors import BnexpError, Interrupted
 from bnexp.base.signals import Stop
-from bnexp.config import to_mapping
 from bnexp.execution.cluster import connected
 from bnexp.execution.distribute import distribute
 from bnexp.execution.stack_events import DONE, HELD, INTERRUPTED, Answer, EventTerminal, Tell, train
 from bnexp.planning.plan import StackPlan
-from bnexp.storage.run import Run
+from bnexp.storage.facts import StackFacts
+from bnexp.storage.result import RunResult
 
 Ended = Callable[[StackPlan, str], None]
 
@@ -84,26 +85,10 @@ def mark_failed(planned: StackPlan, reason: str) -> None:
             if run.done or run.id in planned.replay_only:
                 continue
             try:
-                summary = run.summary()
+                result = run.result()
             except BnexpError:
                 run.start(config)
-                summary = {**empty_summary(run), "seed": config.seed, "config": {**to_mapping(config), "name": config.run_name}}
-                summary["stack"] = {"id": planned.folder.id, "width": len(planned.runs)}
-            known = summary.get("error") if summary.get("status") == "failed" else None
-            run.write_summary({**summary, "status": "failed", "error": known or reason})
-
-
-def empty_summary(run: Run) -> dict[str, Any]:
-    """The summary of a run that never began."""
-    scores: dict[str, Any] = {stats: {"loss": None, "accuracy": None} for stats in ("running", "precise", "batch")}
-    scores["batch"] |= {"accuracy_std": None, "shuffles": None}
-    scores |= dict.fromkeys(("per_class_accuracy", "confusion", "correct", "chance"))
-    keys = dict.fromkeys(("parameters", "epochs", "diverged_at_step", "data", "environment", "audit"))
-    groups = {
-        "train": ("loss", "accuracy", "images"),
-        "val": ("loss", "accuracy", "best_accuracy", "best_step"),
-        "target": ("accuracy", "reached_step", "previous_step", "reached_train_s"),
-        "budget": ("steps", "until_target"),
-        "speed": ("train_s", "compile_s", "eval_s", "metrics_s", "images_per_s", "step_ms_median"),
-    }
-    return {"id": run.id, "steps": 0, **keys, "test": scores, **{name: dict.fromkeys(inner) for name, inner in groups.items()}}
+                named, stack = replace(config, name=config.run_name), StackFacts(planned.folder.id, len(planned.runs))
+                result = RunResult(run.id, "failed", config.seed, named, steps=0, stack=stack)
+            known = result.error if result.status == "failed" else None
+            run.write_result(structs.replace(result, status="failed", error=known or reason))

@@ -36,13 +36,15 @@ def estimate(stacks: Sequence[StackPlan], workers: int, finished: Sequence[Run])
 def _observed(run: Run) -> float | None:
     """Seconds that a finished run's stack took over what `cost` says; None where that cannot be told."""
     try:
-        summary = run.summary()
-        config, data = run.trained_config(), summary["data"]
-        header = tuple(data["shape"]), data["train"], len(data["classes"])
-        steps, spent = summary["budget"]["steps"], sum(summary["speed"][part] for part in ("train_s", "eval_s", "metrics_s"))
-        on_cpu, width = summary["environment"]["device_type"] == "cpu", summary["stack"]["width"]
-    except (BnexpError, KeyError, TypeError):
+        result, config = run.result(), run.trained_config()
+    except BnexpError:
         return None
-    if summary["status"] != "finished" or config.train.until_target or not on_cpu or not steps:
-        return None  # of a stack that may have ended early nobody knows how many steps it made
-    return float(spent / stack_seconds(config, header, width, steps))
+    if result.status != "finished" or config.train.until_target:  # how many steps a stack made that may have ended early is not known
+        return None
+    data, steps, width = result.data, result.budget.steps, result.stack.width
+    spent = result.speed.train_s, result.speed.eval_s, result.speed.metrics_s
+    if data is None or not (data.shape and data.train and data.classes and steps and width) or None in spent:
+        return None
+    if result.environment is None or result.environment.device_type != "cpu":
+        return None
+    return sum(part or 0.0 for part in spent) / stack_seconds(config, (data.shape, data.train, len(data.classes)), width, steps)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from bnexp.analysis import Comparison, cells, select_lr, sentences
-from bnexp.analysis.rows import STATS, batch_size_of, is_result, lr_of, number, seed_of, steps_to_target
 from bnexp.analysis.sentences import count
 from bnexp.report.content import Section, Table
 from bnexp.report.view import View
+from bnexp.storage.result import STATS
 from bnexp.tables.text import difference, mean_std, picks, quartiles, times_faster
 
 Answer = tuple[str, list[str], list[str]]
@@ -43,8 +43,7 @@ def _one_arm(view: View) -> Answer:
     question = f"How does training {sentences.label(arm)} go on {view.chapter.data} at batch size {view.focus}?"
     if lr is None:
         return question, ["No run has a result yet."], []
-    rows = view.rows(arm, view.focus, lr)
-    (one,) = cells(rows, ["optim.lr"]).cells
+    (one,) = cells(view.runs(arm, view.focus, lr), ["optim.lr"]).cells
     mean = one.accuracy["running"]
     interval = ""
     if mean.low is not None and mean.high is not None:
@@ -54,7 +53,7 @@ def _one_arm(view: View) -> Answer:
     text = (
         f"Training {sentences.label(arm)} gives {score} with running statistics at learning rate {lr:g}, n = {count(one.n, 'seed')}{lost}."
     )
-    return question, [text], list(select_lr(view.rows(arm, view.focus)).warnings)
+    return question, [text], list(select_lr(view.runs(arm, view.focus)).warnings)
 
 
 def numbers(view: View) -> Section:
@@ -89,17 +88,17 @@ def all_runs(view: View) -> Section:
     columns = ("run", "status", "arm", "batch", "lr", "seed", "test %", "val %", "steps to target")
     arm_of = view.chapter.arm_of
     rows = []
-    for row in sorted(view.chapter.rows, key=lambda row: (view.arms.index(arm_of(row)), batch_size_of(row), lr_of(row), seed_of(row))):
-        step = steps_to_target(row)
-        reached = "" if not is_result(row) else "inf" if math.isinf(step) else f"{step:,.0f}"
-        scores = [number(row, "test.running.accuracy"), number(row, "val.accuracy")]
+    for run in sorted(view.chapter.runs, key=lambda run: (view.arms.index(arm_of(run)), run.batch_size, run.lr, run.seed)):
+        step = run.steps_to_target
+        reached = "" if not run.is_result else "inf" if math.isinf(step) else f"{step:,.0f}"
+        scores = [run.test.running.accuracy, run.val.accuracy]
         what = (
-            str(row["id"]),
-            str(row["status"]),
-            sentences.label(arm_of(row)),
-            str(batch_size_of(row)),
-            f"{lr_of(row):g}",
-            str(seed_of(row)),
+            run.id,
+            run.status,
+            sentences.label(arm_of(run)),
+            str(run.batch_size),
+            f"{run.lr:g}",
+            str(run.seed),
         )
         rows.append((*what, *("" if value is None else f"{100 * value:.2f}" for value in scores), reached))
     return Section("Every run", table=Table(columns, tuple(rows)), folded=True)

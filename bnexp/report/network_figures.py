@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bnexp.analysis.rows import STATS, accuracy, is_result
 from bnexp.plots import Picture, curves, inside
 from bnexp.plots.curves import Arm, Curve
 from bnexp.report.content import slug, there
 from bnexp.report.view import View
+from bnexp.storage.result import STATS
 
 PERCENTILES = "15th, 50th and 85th percentile of what enters the nonlinearity, on a fixed probe batch (Ioffe and Szegedy 2015, Fig. 1)"
 SAMPLED = "Measured at some training steps, on the step's own batch."
@@ -135,9 +135,9 @@ def running_statistics(view: View) -> tuple[Picture, ...]:
     """Accuracy under the three statistics, and the running ones against the precise ones, layer by layer."""
     arms, at, scores = view.at_best(view.focus), view.at(view.focus), {}
     for arm in view.arms:
-        rows = [row for row in view.rows(arm, view.focus, view.best.get((arm, view.focus))) if is_result(row)]
-        own = {stats: [value for row in rows if (value := accuracy(row, stats)) is not None] for stats in STATS}
-        if rows and all(len(values) == len(rows) for values in own.values()):
+        runs = [run for run in view.runs(arm, view.focus, view.best.get((arm, view.focus))) if run.is_result]
+        own = {stats: [value for run in runs if (value := run.accuracy(stats)) is not None] for stats in STATS}
+        if runs and all(len(values) == len(runs) for values in own.values()):
             scores[arm] = own
     found: list[Picture | None] = []
     if any(view.normed(arm) for arm in scores):

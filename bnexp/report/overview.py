@@ -1,20 +1,20 @@
-"""Runs of more settings than drawings could keep apart: a table with a row a setting."""
+"""Runs of more settings than drawings could keep apart: a table with a run a setting."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bnexp.analysis import Row, cells
-from bnexp.analysis.rows import STATS
+from bnexp.analysis import cells
 from bnexp.analysis.sentences import count
 from bnexp.config.fields import show
 from bnexp.report.content import Section, Shown, Table
+from bnexp.storage.result import STATS, RunResult
 from bnexp.tables.text import mean_std, quartiles
 
 
-def overview(rows: Sequence[Row], title: str = "") -> Shown:
+def overview(runs: Sequence[RunResult], title: str = "") -> Shown:
     """What each setting scored over its seeds; the answer names the lowest validation loss, where the data are the same."""
-    found = cells(rows)
+    found = cells(runs)
     columns = (*(key.removeprefix("config.") for key in found.keys), "n", *(f"{stats} %" for stats in STATS), "val loss", "steps to target")
     table = []
     for one in found.cells:

@@ -4,43 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from operator import attrgetter
 from typing import Any
 
-from bnexp.analysis import Row
-from bnexp.analysis.rows import DEFAULTS, matters
-from bnexp.config.fields import show
+from bnexp.config import USED_WHEN, Config
+from bnexp.config.fields import leaves, show
 from bnexp.report.content import Table
+from bnexp.storage.facts import Environment
 
-SAME = frozenset(("config.name", "config.data.fingerprint"))
 VERSIONS = ("bnexp", "python", "torch", "platform", "device", "threads")
 LISTED = 8
 
 
-def config_table(rows: Sequence[Row]) -> Table | None:
+def config_table(configs: Sequence[Config]) -> Table | None:
     """Every config key that is not the default in some run, with its values; None where all are."""
     found = []
-    for key, default in DEFAULTS.items():
-        if key in SAME:
-            continue
-        values = _distinct(row[key] for row in rows if key in row and matters(row, key))
-        default = list(default) if isinstance(default, tuple) else default
-        if values and values != [default]:
-            found.append((key.removeprefix("config."), _listed(values), show(default)))
+    for key, default in leaves(Config()):
+        used = [config for config in configs if key not in USED_WHEN or USED_WHEN[key](config)]
+        values = _distinct(map(attrgetter(key), used))
+        if key != "name" and values and values != [default]:
+            found.append((key, _listed(values), show(default)))
     return Table(("key", "here", "default"), tuple(found)) if found else None
 
 
-def environment_table(rows: Sequence[Row]) -> Table:
+def environment_table(environments: Sequence[Environment]) -> Table:
     """Versions and machines that the runs were made with: several values where they differ."""
     found = []
     for name in VERSIONS:
-        values = _distinct(row.get(f"environment.{name}") for row in rows)
+        values = _distinct(getattr(environment, name) for environment in environments)
         found.append((name, _listed([value for value in values if value is not None]) or "not recorded"))
     return Table(("what", "of the runs"), tuple(found))
 
 
-def commands(rows: Sequence[Row]) -> list[str]:
+def commands(environments: Sequence[Environment]) -> list[str]:
     """The commands that trained the runs, each once; the first `LISTED`, and how many more there are."""
-    found = [str(value) for value in _distinct(row.get("environment.command") for row in rows) if value]
+    found = [command for command in _distinct(environment.command for environment in environments) if command]
     return found[:LISTED] + ([f"... and {len(found) - LISTED} more"] if len(found) > LISTED else [])
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bnexp.analysis import fairness_audit
 from bnexp.analysis.sentences import count
-from bnexp.data.contents import contents_of
 from bnexp.report import network_figures, training_figures
 from bnexp.report.answers import all_runs, answer, numbers
 from bnexp.report.content import Section, Shown
@@ -31,7 +30,8 @@ def shown(view: View) -> Shown:
         notes.append(f"{count(lost, 'run')} recorded no curves, or lost them: the tables count them, and no curve shows them.")
     audit = None
     if len(chapter.arms) > 1:
-        audit = fairness_audit(chapter.rows, chapter.baseline, arm_of=chapter.arm_of, treatment=chapter.treatment)
+        audit = fairness_audit(chapter.runs, chapter.baseline, arm_of=chapter.arm_of, treatment=chapter.treatment)
     there = tuple(section for section in sections if section.pictures or section.table)
-    data = dict.fromkeys(filter(None, map(contents_of, chapter.rows)))  # one, but where files changed between runs
+    facts = [run.data for run in chapter.runs if run.data is not None]
+    data = dict.fromkeys(filter(None, (one.contents for one in facts)))  # one, but where files changed between runs
     return Shown(chapter.title, question, (*answers, *(f"Data: {one}." for one in data)), tuple(dict.fromkeys(notes)), there, audit)

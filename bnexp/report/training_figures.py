@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 from bnexp.analysis import largest_stable_lr, sentences
-from bnexp.analysis.rows import batch_size_of, budget_of, is_result, lr_of, target_interval
 from bnexp.plots import Picture, curves, grids
 from bnexp.plots.curves import Arm, Curve
 from bnexp.report.content import slug, there
@@ -41,9 +40,9 @@ def training(view: View) -> tuple[Picture, ...]:
             own = curve.at(view.name(curve.name, size), f"{curve.title}{view.at(size)}", line, "target")
             found.append(curves.over_steps(own, view.at_best(size), view.arms))
     rates: dict[float, list[Arm]] = {}
-    for lr in sorted({lr_of(row) for row in view.chapter.rows}):
+    for lr in sorted({run.lr for run in view.chapter.runs}):
         for arm in view.arms:
-            if tracks := view.tracks(view.rows(arm, view.focus, lr)):
+            if tracks := view.tracks(view.runs(arm, view.focus, lr)):
                 rates.setdefault(lr, []).append(Arm(arm, sentences.label(arm), tracks))
     title = f"Every learning rate{view.at(view.focus)}"
     found.append(curves.by_learning_rate(view.name("curves_by_learning_rate"), rates, view.arms, view.target, title))
@@ -58,7 +57,7 @@ def grid(view: View) -> tuple[Picture, ...]:
         found.append(grids.accuracy_by_batch_size(name, view.by_size.table, view.arms, "Accuracy by batch size"))
     for size in view.shown_sizes:
         own = {arm: view.by_lr(arm, size) for arm in view.arms}
-        stable = {arm: largest_stable_lr(view.rows(arm, size)) for arm in view.arms if view.rows(arm, size)}
+        stable = {arm: largest_stable_lr(view.runs(arm, size)) for arm in view.arms if view.runs(arm, size)}
         title = f"Accuracy by learning rate{view.at(size)}"
         found.append(grids.accuracy_by_lr(view.name("accuracy_by_lr", size), own, stable, view.arms, title))
     maps = {arm: [(lr, size, one) for size in view.sizes for lr, one in view.by_lr(arm, size)] for arm in view.arms}
@@ -72,23 +71,23 @@ def grid(view: View) -> tuple[Picture, ...]:
 
 def to_target(view: View) -> tuple[Picture, ...]:
     """How many runs have reached the target, against steps: at the best learning rates, and over all."""
-    results = [row for row in view.chapter.rows if is_result(row)]
+    results = [run for run in view.chapter.runs if run.is_result]
     goal = "the target" if view.target is None else f"{100 * view.target:g} % validation accuracy"
     found: list[Picture | None] = []
     for size in view.shown_sizes:
-        own = {arm: [row for row in view.rows(arm, size, view.best.get((arm, size))) if is_result(row)] for arm in view.arms}
-        steps = {arm: [target_interval(row) for row in rows] for arm, rows in own.items()}
-        budget = max((budget_of(row) or 0.0 for row in results if batch_size_of(row) == size), default=0.0)
+        own = {arm: [run for run in view.runs(arm, size, view.best.get((arm, size))) if run.is_result] for arm in view.arms}
+        steps = {arm: [run.target_interval for run in runs] for arm, runs in own.items()}
+        budget = max((run.budget_steps or 0.0 for run in results if run.batch_size == size), default=0.0)
         caption = (
             f"Runs that have reached {goal}, each arm at its lowest mean validation loss. A run that misses it, or diverges, never counts."
         )
         found.append(
             grids.reached(view.name("reached_target", size), steps, budget, view.arms, f"Runs at the target{view.at(size)}", caption)
         )
-    tuned = any(len({lr_of(row) for row in view.rows(arm) if is_result(row)}) > 1 for arm in view.arms)
+    tuned = any(len({run.lr for run in view.runs(arm) if run.is_result}) > 1 for arm in view.arms)
     if len(view.sizes) == 1 and tuned:
-        steps = {arm: [target_interval(row) for row in view.rows(arm) if is_result(row)] for arm in view.arms}
-        budget = max((budget_of(row) or 0.0 for row in results), default=0.0)
+        steps = {arm: [run.target_interval for run in view.runs(arm) if run.is_result] for arm in view.arms}
+        budget = max((run.budget_steps or 0.0 for run in results), default=0.0)
         caption = f"Over all learning rates that were tried: how forgiving an arm is of a rate that does not suit it. The target: {goal}."
         found.append(grids.reached(view.name("reached_target_all_lr"), steps, budget, view.arms, "Runs at the target, every lr", caption))
     return there(found)

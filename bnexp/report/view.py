@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from bnexp.analysis import (
     BatchSizes,
     Comparison,
     GridCell,
-    Row,
     Seconds,
     SmallBatchCost,
     StepMs,
@@ -23,10 +23,10 @@ from bnexp.analysis import (
     with_holm,
 )
 from bnexp.analysis.bands import RunCurves
-from bnexp.analysis.rows import batch_size_of, is_diverged, is_result, lr_of, number, seed_of, until_target
 from bnexp.norms import has_batch_statistics
 from bnexp.plots.curves import Arm
 from bnexp.report.chapters import Chapter
+from bnexp.storage.result import RunResult
 
 Read = Callable[[str], Mapping[str, list[tuple[int, float]]]]
 """The recorded curves of a run, by its id."""
@@ -51,7 +51,7 @@ class View:
         self.without_curves: set[str] = set()
         """Runs that the tables count and no curve can show."""
         self.best = {
-            (arm, size): found.lr for arm in self.arms for size in self.sizes if (found := select_lr(self.rows(arm, size))).lr is not None
+            (arm, size): found.lr for arm in self.arms for size in self.sizes if (found := select_lr(self.runs(arm, size))).lr is not None
         }
         """The learning rate with the lowest validation loss, by arm and batch size; not there without results."""
         self.focus = self._focus()
@@ -62,14 +62,14 @@ class View:
         self.costs: tuple[SmallBatchCost, ...] = ()
         options: dict[str, Any] = {"arm_of": chapter.arm_of, "treatment": chapter.treatment}
         if len(self.sizes) > 1:
-            self.by_size = by_batch_size(chapter.rows, chapter.baseline, **options)
+            self.by_size = by_batch_size(chapter.runs, chapter.baseline, **options)
             self.costs = tuple(
-                small_batch_cost(chapter.rows, arm, stats=stats, arm_of=chapter.arm_of)
+                small_batch_cost(chapter.runs, arm, stats=stats, arm_of=chapter.arm_of)
                 for arm in self.arms
                 for stats in (("running", "batch") if self.normed(arm) else ("running",))
             )
         elif len(self.arms) > 1:
-            self.comparison = compare_arms(chapter.rows, chapter.baseline, primary=primary, margin=margin, **options)
+            self.comparison = compare_arms(chapter.runs, chapter.baseline, primary=primary, margin=margin, **options)
             arms = self.comparison.headline.arms
             if step_ms and len(arms) > 1 and arms.keys() <= step_ms.keys():
                 self.seconds = seconds_to_target(self.comparison, step_ms)
@@ -82,19 +82,19 @@ class View:
     @property
     def target(self) -> float | None:
         """The validation accuracy that the runs were to reach, where all had the same."""
-        targets = {number(row, "target.accuracy") for row in self.chapter.rows}
+        targets = {run.target.accuracy for run in self.chapter.runs}
         return targets.pop() if len(targets) == 1 else None
 
-    def rows(self, arm: str, size: int | None = None, lr: float | None = None) -> list[Row]:
+    def runs(self, arm: str, size: int | None = None, lr: float | None = None) -> list[RunResult]:
         return [
-            row
-            for row in self.chapter.rows
-            if self.chapter.arm_of(row) == arm and (size is None or batch_size_of(row) == size) and (lr is None or lr_of(row) == lr)
+            run
+            for run in self.chapter.runs
+            if self.chapter.arm_of(run) == arm and (size is None or run.batch_size == size) and (lr is None or run.lr == lr)
         ]
 
     def normed(self, arm: str) -> bool:
         """Whether an arm's runs have running statistics."""
-        return any(has_batch_statistics(row["config.model.norm"]) for row in self.rows(arm))
+        return any(has_batch_statistics(run.norm) for run in self.runs(arm))
 
     def name(self, text: str, size: int | None = None) -> str:
         """A picture's file name; where there are several batch sizes, that of one."""
@@ -104,21 +104,19 @@ class View:
         """What a title adds to say which batch size it is, where there are several."""
         return f" at batch {size}" if len(self.sizes) > 1 else ""
 
-    def tracks(self, rows: Sequence[Row]) -> tuple[RunCurves, ...]:
+    def tracks(self, runs: Sequence[RunResult]) -> tuple[RunCurves, ...]:
         """The recorded curves of the results among runs, by seed: of the runs that the tables count. Where there is no result, those of the
         runs that there are. What recorded none is left out, and counted in `without_curves`."""
         found = []
-        for row in sorted([row for row in rows if is_result(row)] or rows, key=seed_of):
-            run = str(row["id"])
-            if run not in self._tracks:
-                step = row.get("diverged_at_step")
-                diverged = step if is_diverged(row) and isinstance(step, int) else None
-                stopped = row["status"] == "finished" and until_target(row) is True and number(row, "target.reached_step") is not None
-                self._tracks[run] = RunCurves(seed_of(row), self._read(run), diverged, stopped)
-            if self._tracks[run].curves:
-                found.append(self._tracks[run])
+        for run in sorted([run for run in runs if run.is_result] or runs, key=attrgetter("seed")):
+            if run.id not in self._tracks:
+                stopped = run.status == "finished" and run.until_target and run.target.reached_step is not None
+                diverged = run.diverged_at_step if run.is_diverged else None
+                self._tracks[run.id] = RunCurves(run.seed, self._read(run.id), diverged, stopped)
+            if self._tracks[run.id].curves:
+                found.append(self._tracks[run.id])
             else:
-                self.without_curves.add(run)
+                self.without_curves.add(run.id)
         return tuple(found)
 
     def at_best(self, size: int) -> list[Arm]:
@@ -126,9 +124,9 @@ class View:
         found = []
         for arm in self.arms:
             lr = self.best.get((arm, size))
-            own = self.tracks(self.rows(arm, size, lr))
+            own = self.tracks(self.runs(arm, size, lr))
             if own:
-                tuned = len({lr_of(row) for row in self.rows(arm, size)}) > 1
+                tuned = len({run.lr for run in self.runs(arm, size)}) > 1
                 name = sentences.label(arm)
                 found.append(Arm(arm, f"{name}, lr {lr:g}" if lr is not None and tuned else name, own))
         return found
@@ -149,8 +147,8 @@ class View:
 
     def by_lr(self, arm: str, size: int) -> list[tuple[float, GridCell]]:
         """An arm's learning rates at a batch size, each with what its seeds scored; those without a result are left out."""
-        rows = self.rows(arm, size)
-        return [(float(one.values[0]), one) for one in cells(rows, ["optim.lr"]).cells if one.n] if rows else []
+        runs = self.runs(arm, size)
+        return [(float(one.values[0]), one) for one in cells(runs, ["optim.lr"]).cells if one.n] if runs else []
 
     def _focus(self) -> int:
         having = {size: sum((arm, size) in self.best for arm in self.arms) for size in self.sizes}

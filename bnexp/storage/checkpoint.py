@@ -111,11 +111,12 @@ def load_network(run: Run) -> nn.Sequential:
     Raises:
         DataError: the run's files are missing, damaged or do not belong together.
     """
-    config, summary = run.trained_config(), run.summary()
+    config, data = run.trained_config(), run.result().data
     try:
-        data = summary["data"]
+        if data is None or data.shape is None or data.classes is None:
+            raise TypeError("its summary does not say what data it was trained on")
         with torch.device("meta"):  # what a stranger's config asks for takes no memory: the weights are those of the file
-            network = build(config.model, tuple(data["shape"]), len(data["classes"]))
+            network = build(config.model, data.shape, len(data.classes))
         own = network.state_dict()
         state = load_model(run.model_pt, most=sum(tensor.nbytes + TENSOR_BYTES for tensor in own.values()) + MAX_PICKLE)
         if not run.is_whole(run.model_pt):
@@ -126,6 +127,6 @@ def load_network(run: Run) -> nn.Sequential:
         if {name: tensor.dtype for name, tensor in own.items()} != {name: tensor.dtype for name, tensor in state.items()}:
             raise TypeError("other names or types of weights")
         network.load_state_dict(state, assign=True)
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (TypeError, RuntimeError) as error:
         raise DataError(f"{run.folder}: model.pt does not fit the run's config ({str(error).splitlines()[0][:120]}).") from None
     return network.eval()

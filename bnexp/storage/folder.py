@@ -1,14 +1,19 @@
-"""The runs folder as a whole: what is there, which run a name means, and runs as flat rows."""
+"""The runs folder as a whole: which runs it has, which one a name means, and their results."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from bnexp.base.errors import BnexpError, DataError, UsageError, did_you_mean, short
 from bnexp.base.locks import is_held
+from bnexp.storage.listed import ListedRun
+from bnexp.storage.result import RunResult
 from bnexp.storage.run import Run, is_run_id
 
 
@@ -80,7 +85,7 @@ def _run_at(text: str) -> Run | None:
     if path.is_symlink():
         raise UsageError(f"{short(text, 300)} is a link; name the run itself.")
     try:
-        is_run = run.summary()["id"] == run.id
+        is_run = run.result().id == run.id
     except BnexpError:
         is_run = False
     if not is_run:
@@ -88,72 +93,38 @@ def _run_at(text: str) -> Run | None:
     return run
 
 
-def rows(runs_dir: Path, keys: Iterable[str] | None = None) -> list[dict[str, Any]]:
-    """One flat row a run of the folder, oldest first, as `rows_of` makes them."""
-    return rows_of(list_runs(runs_dir), keys)
-
-
-def rows_of(runs: Sequence[Run], keys: Iterable[str] | None = None) -> list[dict[str, Any]]:
-    """One flat row a run: `id`, `status`, `test.running.accuracy`, `config.optim.lr`, ... A run that cannot be read has the status
-    `unreadable`, and one whose process is gone `interrupted`.
-
-    Args:
-        keys: what is asked for beside `id` and `status`, where the runs have it; None: all. A dozen keys of ten thousand runs take
-            10 MB, all of them 180.
-    """
-    wanted = None if keys is None else _by_group({"id", "status", *keys})
-    found = []
-    for run in runs:
-        try:
-            summary = run.summary()
-            row = flatten(summary) if wanted is None else _picked(summary, wanted)
-        except DataError:
-            row = {"id": run.id, "status": "unreadable"}
-        if row["status"] == "running" and not is_held(run.lock):
-            row["status"] = "interrupted"
-        found.append(row)
-    return found
-
-
-def flatten(tree: dict[str, Any]) -> dict[str, Any]:
-    """The leaves of a tree by their dotted keys."""
-    found: dict[str, Any] = {}
-
-    def fill(branch: dict[str, Any], prefix: str) -> None:
-        for key, value in branch.items():
-            if isinstance(value, dict):
-                fill(value, f"{prefix}{key}.")
-            else:
-                found[prefix + key] = value
-
-    fill(tree, "")
-    return found
-
-
-_Wanted = list[tuple[tuple[str, ...], list[tuple[str, str]]]]
-"""The path of each dict that holds leaves that are asked for, and these: their name there, and their dotted key."""
-
-
-def _by_group(keys: Iterable[str]) -> _Wanted:
-    groups: dict[tuple[str, ...], list[tuple[str, str]]] = {}
-    for key in sorted(keys):
-        *path, last = key.split(".")
-        groups.setdefault(tuple(path), []).append((last, key))
-    return list(groups.items())
-
-
-def _picked(tree: dict[str, Any], wanted: _Wanted) -> dict[str, Any]:
-    """`flatten`, of some keys only."""
+def results_of(runs: Sequence[Run]) -> dict[str, RunResult]:
+    """What the runs say of themselves, by their ids; those that cannot be read are left out. One whose process is gone is `interrupted`."""
     found = {}
-    for path, leaves in wanted:
-        node: Any = tree
-        for name in path:
-            node = node.get(name) if isinstance(node, dict) else None
-        if isinstance(node, dict):
-            for name, key in leaves:
-                if name in node and not isinstance(node[name], dict):
-                    found[key] = node[name]
+    for run in runs:
+        with suppress(DataError):
+            result = run.result()
+            found[run.id] = structs.replace(result, status="interrupted") if _is_abandoned(run, result.status) else result
     return found
+
+
+def listed(runs_dir: Path) -> list[ListedRun]:
+    """The runs of the folder as a list shows them, oldest first; one that cannot be read is `unreadable`."""
+    found = []
+    for run in list_runs(runs_dir):
+        try:
+            one = run.listed()
+        except DataError:
+            one = ListedRun(run.id, "unreadable")
+        found.append(structs.replace(one, status="interrupted") if _is_abandoned(run, one.status) else one)
+    return found
+
+
+def rows(runs_dir: Path) -> list[dict[str, Any]]:
+    """One flat row a run of the folder, oldest first: `id`, `status`, `test.running.accuracy`, `config.optim.lr`, ... A run that cannot be
+    read has the status `unreadable`, and nothing else beside its id."""
+    runs = list_runs(runs_dir)
+    results = results_of(runs)
+    return [results[run.id].row() if run.id in results else {"id": run.id, "status": "unreadable"} for run in runs]
+
+
+def _is_abandoned(run: Run, status: str) -> bool:
+    return status == "running" and not is_held(run.lock)
 
 
 def _modified(path: str) -> int | None:

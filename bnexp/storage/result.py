@@ -1,153 +1,281 @@
-"""What a summary.json may hold, key by key. A stranger's is looked at before anybody computes with it or prints it.
+"""`RunResult`: what a run says of itself, the one definition of summary.json, with the rules on what counts and what it scores.
 
-Only what is there is checked: a summary from before a key existed lacks it, and one from a later version may have more. A group that is
-null was not known yet when the summary was written.
+- `finished` and `diverged` runs are results. `failed`, `interrupted` and `running` ones are not: they are counted as missing.
+- A run that diverged, or that ended at chance, failed to train. Failures are counted as a rate (`analysis.failures`), and accuracies are
+those of the runs that did train: a mean over accuracies and zeros describes neither.
+- A diverged run's validation loss is infinite, and so are its steps to target, even if it passed the target before it diverged: training
+  longer loses what was reached. A finished run without a finite validation loss counts with an infinite one.
+- A finished run that misses the target has infinite steps to it.
+
+A summary of an earlier version lacks keys: they are None. One of a later version has more: they are kept in `more` and written again.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
-from collections.abc import Mapping
-from typing import Any, Literal, get_args, get_origin
+import math
+from operator import attrgetter
+from typing import Any, Literal
 
-from bnexp.base.errors import short
-from bnexp.config import KEYS
+import msgspec
+from msgspec import Struct
 
-STATUSES = ("finished", "diverged", "failed", "interrupted", "running")
-MAX_WHOLE = 2**53
-"""No count, step or seed is larger: floats would not tell it from the next."""
-MAX_NUMBER = 1e150
-"""Nothing that is measured in float32 is larger, and its square is still a number."""
+from bnexp.base.errors import UsageError, short
+from bnexp.base.files import null_nonfinite
+from bnexp.config import USED_WHEN, Config
+from bnexp.storage.facts import (
+    MAX_NUMBER,
+    AuditFacts,
+    Budget,
+    DataFacts,
+    Environment,
+    Number,
+    RunningStatistics,
+    Speed,
+    StackFacts,
+    Target,
+    ThreeWayScores,
+    TrainScores,
+    Validation,
+    Whole,
+)
+
+Status = Literal["finished", "diverged", "failed", "interrupted", "running"]
+DONE = ("finished", "diverged")
+"""The statuses of a run that is not trained again."""
+STATS = ("running", "precise", "batch")
+"""The statistics that batch norm is evaluated with."""
+AT_CHANCE = 3.0
+"""Standard errors above chance up to which a run counts as untrained."""
 MAX_DEPTH = 8
-"""Levels of what is under a key that is not known here. Ours have three."""
-
-Kinds = frozenset[type]
-_NONE = type(None)
-_NUMBER: Kinds = frozenset((int, float, _NONE))
-_WHOLE: Kinds = frozenset((int, _NONE))
-_TEXT: Kinds = frozenset((str, _NONE))
-_FLAG: Kinds = frozenset((bool, _NONE))
-_SCORE: dict[str, Kinds] = {"loss": _NUMBER, "accuracy": _NUMBER}
-_OURS: dict[str, Any] = {
-    "seed": _WHOLE,
-    "budget": {"steps": _WHOLE, "until_target": _FLAG},
-    **dict.fromkeys(("steps", "diverged_at_step", "parameters"), _WHOLE),
-    "epochs": _NUMBER,
-    "test": {
-        **dict.fromkeys(("running", "precise"), _SCORE),
-        "batch": {**_SCORE, "accuracy_std": _NUMBER, "shuffles": _WHOLE},
-        **{"per_class_accuracy": [_NUMBER], "confusion": [[_WHOLE]], "correct": _TEXT, "chance": _NUMBER},
-    },
-    "train": {**_SCORE, "images": _WHOLE},
-    "val": {**_SCORE, "best_accuracy": _NUMBER, "best_step": _WHOLE},
-    "target": {"accuracy": _NUMBER, "reached_step": _WHOLE, "previous_step": _WHOLE, "reached_train_s": _NUMBER},
-    "audit": {
-        **dict.fromkeys(("initial_weights", "batch_order"), _TEXT),
-        "batch_order_epochs": _WHOLE,
-        "parameters": dict.fromkeys(("weights", "biases", "norm"), _WHOLE),
-    },
-    "running_statistics": {"initial_weight": _NUMBER, "warm": _FLAG},
-    "speed": dict.fromkeys(("train_s", "compile_s", "eval_s", "metrics_s", "images_per_s", "step_ms_median"), _NUMBER),
-    "data": {
-        **dict.fromkeys(("name", "fingerprint"), _TEXT),
-        **dict.fromkeys(("train", "val", "test"), _WHOLE),
-        **{"shape": [_WHOLE], "classes": [_TEXT], "mean": [_NUMBER], "std": [_NUMBER]},
-    },
-    "stack": {"id": _TEXT, "width": _WHOLE},
-    "environment": {},
-    "files": {},
-    "nonfinite": [_TEXT],
-    **dict.fromkeys(("written_at", "error"), _TEXT),
-}
+"""Levels of what is under a key that is not known here. The known ones have three."""
 
 
-def check_summary(summary: Mapping[str, Any]) -> None:
-    """Looks at every key.
+class RunResult(Struct, frozen=True):
+    """One run. A group that is None was not known when the summary was written; the keys in `OPTIONAL` are then left out of the file."""
 
-    Raises:
-        ValueError: one holds what no run has written there.
-    """
-    if summary.get("status") not in STATUSES:
-        raise ValueError(f"its status is {_echo(summary.get('status'))}")
-    if not isinstance(summary.get("config"), dict):
-        raise ValueError("it has no config")
-    _check(summary, _shape(), "")
+    id: str
+    status: Status
+    seed: Whole
+    config: Config
+    budget: Budget = Budget()
+    steps: Whole | None = None
+    epochs: Number | None = None
+    diverged_at_step: Whole | None = None
+    parameters: Whole | None = None
+    test: ThreeWayScores = ThreeWayScores()
+    train: TrainScores = TrainScores()
+    val: Validation = Validation()
+    target: Target = Target()
+    audit: AuditFacts | None = None
+    running_statistics: RunningStatistics | None = None
+    speed: Speed = Speed()
+    data: DataFacts | None = None
+    stack: StackFacts = StackFacts()
+    environment: Environment | None = None
+    written_at: str | None = None
+    files: dict[str, str] | None = None
+    """SHA-256 of the files that hold the run's results beside its summary, by name."""
+    error: str | None = None
+    nonfinite: tuple[str, ...] | None = None
+    """Slashed keys of numbers that were not finite and are None."""
+    more: dict[str, Any] | None = None
+    """The keys that were read and are not known here, in their groups."""
+
+    @classmethod
+    def from_tree(cls, tree: dict[str, Any]) -> RunResult:
+        """The result that the object of a summary.json describes.
+
+        Raises:
+            ValueError: a key is missing, or holds what no run has written there.
+        """
+        own, more = _split(tree, _known())
+        try:
+            return msgspec.convert({**own, "config": tree.get("config"), "more": more or None}, cls)
+        except msgspec.ValidationError as error:
+            what, _, where = str(error).partition(" - at `$.")
+            raise ValueError(f"its {where.rstrip('`')} is wrong: {short(what)}" if where else short(what)) from None
+        except UsageError as error:
+            raise ValueError(f"its config is wrong: {str(error).rstrip('.')}") from None
+
+    def tree(self) -> dict[str, Any]:
+        """The object of its summary.json: non-finite numbers are null, and their keys are under `nonfinite`."""
+        own = {name: value for name, value in msgspec.to_builtins(self).items() if value is not None or name not in OPTIONAL}
+        return null_nonfinite(_merged(own, own.pop("more", {})))
+
+    def row(self) -> dict[str, Any]:
+        """Its leaves by their dotted keys: `id`, `test.running.accuracy`, `config.optim.lr`, ..."""
+        return flatten(self.tree())
+
+    @property
+    def is_result(self) -> bool:
+        """Whether it counts as a result, and not as missing."""
+        return self.status in DONE
+
+    @property
+    def is_diverged(self) -> bool:
+        return self.status == "diverged"
+
+    @property
+    def is_cold(self) -> bool:
+        """Whether the initial (0, 1) still weighs in the running statistics; where that is not recorded, or there are none, it does not.
+        Those of a diverged run are not read."""
+        return not self.is_diverged and self.running_statistics is not None and self.running_statistics.warm is False
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether a result did not train: it diverged, or ended at chance, in training and in the test under each of the three
+        statistics."""
+        tested = [getattr(self.test, stats).accuracy for stats in STATS]
+        return self.is_diverged or (self.is_at_chance and self._at_chance(tested, self.data.test if self.data else None))
+
+    @property
+    def is_at_chance(self) -> bool:
+        """Whether a finished run has no more of its training images right than always naming the largest class would, beyond three
+        standard errors of that share. Where the training accuracy is not recorded it is not known to be so."""
+        return self.is_result and self._at_chance([self.train.accuracy], self.train.images)
+
+    def _at_chance(self, scores: list[float | None], images: int | None) -> bool:
+        """The share of the largest class is that of the test set; where it is not recorded, one over the classes."""
+        classes, found = self.data.classes if self.data else None, [score for score in scores if score is not None]
+        chance = self.test.chance or (1 / len(classes) if classes else None)
+        if chance is None or not images or not found:
+            return False
+        return max(found) <= chance + AT_CHANCE * math.sqrt(chance * (1 - chance) / images)
+
+    def accuracy(self, stats: str = "running") -> float | None:
+        """Test accuracy in [0, 1] under `stats`; None for a run that failed to train, and where there is none."""
+        found: float | None = getattr(self.test, stats).accuracy
+        return found if self.is_result and not self.is_failure else None
+
+    @property
+    def val_accuracy(self) -> float | None:
+        """Validation accuracy in [0, 1] at the end of training; None for a diverged run, and where there is none."""
+        return self.val.accuracy if self.is_result and not self.is_diverged else None
+
+    @property
+    def val_loss(self) -> float:
+        """Validation loss (nats an example) at the end of training: infinite for a diverged run and where it is not finite."""
+        return math.inf if self.is_diverged or self.val.loss is None else self.val.loss
+
+    @property
+    def steps_to_target(self) -> float:
+        """Updates until validation accuracy first reached the target: infinite for a miss and for a diverged run."""
+        return math.inf if self.is_diverged or self.target.reached_step is None else self.target.reached_step
+
+    @property
+    def target_interval(self) -> tuple[float, float]:
+        """(last update at which the target was not reached, first at which it was): the target was reached in between, evaluations being
+        what they are. A miss: (its budget, infinity), as it would have needed more. Both the step where the one before is not recorded."""
+        reached, before = self.steps_to_target, self.target.previous_step
+        if math.isinf(reached):
+            return self.budget_steps or 0.0, reached
+        return (reached if before is None else min(before, reached)), reached
+
+    @property
+    def gap(self) -> float | None:
+        """Generalization gap: training accuracy minus test accuracy (running statistics). None for a run that failed to train."""
+        test = self.accuracy()
+        return None if self.train.accuracy is None or test is None else self.train.accuracy - test
+
+    @property
+    def norm(self) -> str:
+        return self.config.model.norm
+
+    @property
+    def lr(self) -> float:
+        return self.config.optim.lr
+
+    @property
+    def batch_size(self) -> int:
+        return self.config.train.batch_size
+
+    @property
+    def budget_steps(self) -> int | None:
+        """Updates that the run was given: as recorded, else the config's number of steps; None where neither says."""
+        return self.config.train.steps if self.budget.steps is None else self.budget.steps
+
+    @property
+    def until_target(self) -> bool:
+        """Whether the run was to stop at its target."""
+        return self.config.train.until_target if self.budget.until_target is None else self.budget.until_target
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The hash of the user's own data, where it is recorded."""
+        return self.data.fingerprint if self.data else None
+
+    def reads(self, key: str) -> bool:
+        """Whether the run reads a config key: `config.model.bn_momentum` is not read without batch norm (`bnexp.config.USED_WHEN`)."""
+        used = USED_WHEN.get(key.removeprefix("config."))
+        return used is None or used(self.config)
+
+    def setting(self, key: str) -> Any:
+        """The value of a config key (`config.optim.lr`), hashable; None where the run does not read it."""
+        return attrgetter(key)(self) if self.reads(key) else None
+
+
+OPTIONAL = frozenset(("running_statistics", "written_at", "files", "error", "nonfinite", "more"))
+"""Keys of a result that are in its file only where they are not None."""
 
 
 @functools.cache
-def _shape() -> Mapping[str, Any]:
-    """The kinds under each key: of the config's, those that the config's own description gives."""
-    config: dict[str, Any] = {}
-    for name, known in KEYS.items():
-        *path, last = name.split(".")
-        node = config
-        for part in path:
-            node = node.setdefault(part, {})
-        node[last] = _kinds(known.types)
-    return {**_OURS, "config": config}
+def _known() -> dict[str, Any]:
+    """Every key of a summary, in its group."""
+    every = RunResult(
+        *("", "running", 0, Config()),
+        audit=AuditFacts(),
+        running_statistics=RunningStatistics(),
+        data=DataFacts(),
+        environment=Environment(),
+    )
+    known: dict[str, Any] = msgspec.to_builtins(every)
+    return {name: value for name, value in known.items() if name != "more"}
 
 
-def _kinds(options: tuple[Any, ...]) -> Any:
-    if get_origin(options[0]) is tuple:
-        return [_kinds(get_args(options[0])[:1])]
-    kinds = {type(word) for option in options if get_origin(option) is Literal for word in get_args(option)}
-    kinds |= {option for option in options if isinstance(option, type)}
-    return frozenset(kinds | {int} if float in kinds else kinds)
+def _split(tree: dict[str, Any], known: dict[str, Any], path: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `tree` holds, nulls apart, under the keys of `known`, and what under others, each in its groups."""
+    own: dict[str, Any] = {}
+    more: dict[str, Any] = {}
+    for name, value in tree.items():
+        if name not in known:
+            _check(value, path + name)
+            more[name] = value
+        elif isinstance(value, dict) and isinstance(known[name], dict):
+            own[name], inner = _split(value, known[name], f"{path}{name}.")
+            if inner:
+                more[name] = inner
+        elif value is not None:
+            own[name] = value
+    return own, more
 
 
-def _check(part: Mapping[str, Any], shape: Mapping[str, Any], path: str) -> None:
-    """Ten thousand summaries are read for a list: the common case, a plain value of the right kind, comes first and calls nothing."""
-    for name, value in part.items():
-        wanted, kind = shape.get(name), type(value)
-        if type(wanted) is frozenset:
-            if kind in wanted and ((0 <= value <= MAX_WHOLE) if kind is int else kind is not float or -MAX_NUMBER <= value <= MAX_NUMBER):
-                continue
-            raise ValueError(f"its {short(path + name)} is {_echo(value)}")
-        if type(wanted) is dict:
-            if kind is dict:
-                _check(value, wanted, f"{path}{name}.")
-            elif value is not None:
-                raise ValueError(f"its {short(path + name)} is {_echo(value)}, and no group")
-        elif wanted is not None:
-            _check_list(value, wanted, path + name)
-        else:
-            _check_unknown(value, path + name, 0)
-
-
-def _check_list(value: Any, wanted: list[Any], name: str) -> None:
-    """Items by the whole, as a confusion matrix may have a million."""
-    if value is None:
-        return
-    (inner,) = wanted
-    if type(value) is not list:
-        raise ValueError(f"its {short(name)} is {_echo(value)}, and no list")
-    if type(inner) is list:
-        if not set(map(type, value)) <= {list, _NONE}:
-            raise ValueError(f"its {short(name)} has rows that are no lists")
-        _check_list(list(itertools.chain.from_iterable(filter(None, value))), inner, name)
-        return
-    kinds = set(map(type, value))
-    if not kinds <= inner:
-        raise ValueError(f"its {short(name)} has items of another kind")
-    if int in inner and (numbers := [item for item in value if item is not None] if _NONE in kinds else value):
-        least, most = (-MAX_NUMBER, MAX_NUMBER) if float in inner else (0, MAX_WHOLE)
-        if min(numbers) < least or max(numbers) > most:
-            raise ValueError(f"its {short(name)} has items beyond all measure")
-
-
-def _check_unknown(value: Any, name: str, depth: int) -> None:
+def _check(value: Any, name: str, depth: int = 0) -> None:
+    """Raises ValueError where an unknown key holds what could not be computed with or printed."""
     if isinstance(value, (dict, list)):
         if depth == MAX_DEPTH:
             raise ValueError(f"its {short(name)} is nested too deeply")
         for part in value.values() if isinstance(value, dict) else value:
-            _check_unknown(part, name, depth + 1)
+            _check(part, name, depth + 1)
     elif isinstance(value, (int, float)) and not -MAX_NUMBER <= value <= MAX_NUMBER:
         raise ValueError(f"its {short(name)} is beyond all measure")
 
 
-def _echo(value: Any) -> str:
-    """A value in a few words: a group or list may be of any size, and Python writes no number of 5,000 digits."""
-    if isinstance(value, (dict, list)):
-        return "a group" if isinstance(value, dict) else "a list"
-    return hex(value)[:20] if isinstance(value, int) and abs(value) > MAX_WHOLE else short(repr(value), 40)
+def _merged(own: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """`own` with the keys of `more` behind its own, group by group."""
+    return {**own, **{name: _merged(own[name], value) if isinstance(own.get(name), dict) else value for name, value in more.items()}}
+
+
+def flatten(tree: dict[str, Any]) -> dict[str, Any]:
+    """The leaves of a tree by their dotted keys."""
+    found: dict[str, Any] = {}
+
+    def fill(branch: dict[str, Any], prefix: str) -> None:
+        for key, value in branch.items():
+            if isinstance(value, dict):
+                fill(value, f"{prefix}{key}.")
+            else:
+                found[prefix + key] = value
+
+    fill(tree, "")
+    return found

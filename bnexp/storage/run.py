@@ -14,30 +14,31 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from bnexp.base.errors import BnexpError, DataError, UnreadableError, UsageError, reason
-from bnexp.base.files import atomic_write, digest, make_folder, read_checked_json, sync_folder, write_checked_json
+from bnexp.base.files import (
+    atomic_write,
+    check_format,
+    decode_json,
+    digest,
+    make_folder,
+    read_checked,
+    read_checked_json,
+    sync_folder,
+    write_checked_json,
+)
 from bnexp.base.locks import holding
 from bnexp.config import Config, from_mapping, to_mapping
-from bnexp.storage.result import check_summary
+from bnexp.storage.listed import ListedRun
+from bnexp.storage.result import DONE, RunResult
 
 FORMAT = 1
 """Version of summary.json and of a stack's plan.json. A newer one is refused, one without a number was written before there were any."""
 MAX_DIGESTED = 2**34
 """Bytes of a model.pt or metrics.jsonl that is compared with its digest: larger ones than anybody trains here, and a minute's work."""
-DONE = ("finished", "diverged")
-"""The statuses of a run that is not trained again."""
-SUMMARY_KEYS = frozenset(
-    (
-        *("id", "status", "seed", "config", "budget", "steps", "epochs", "parameters"),
-        *("test", "train", "val", "target", "audit", "speed", "data", "stack", "environment"),
-    )
-)
-"""What every summary has, from the first moment on."""
 
 
 class InWork(UsageError):
@@ -84,32 +85,51 @@ class Run:
     def status(self) -> str | None:
         """`finished`, `diverged`, `failed`, `interrupted`, `running`, or None where nothing readable is there."""
         try:
-            return str(self.summary()["status"])
-        except (BnexpError, KeyError):
+            return self.result().status
+        except BnexpError:
             return None
 
     @property
     def done(self) -> bool:
         return self.status in DONE and self.model_pt.is_file()
 
-    def summary(self) -> dict[str, Any]:
-        """The run's summary.json.
+    def result(self) -> RunResult:
+        """What its summary.json holds.
 
         Raises:
             DataError: it is not there, cannot be read, or holds what no run writes.
         """
+        with self._reading():
+            result = RunResult.from_tree(read_checked_json(self.summary_json, FORMAT))
+            if result.id == self.id:
+                return result
+        raise self._another
+
+    def listed(self) -> ListedRun:
+        """What a list shows of it: the rest of its summary.json is not decoded. Errors as `result`."""
+        with self._reading():
+            data = read_checked(self.summary_json)
+            found: ListedRun = decode_json(data, ListedRun)
+            check_format(found.format, data, FORMAT)
+            if found.id == self.id:
+                return found
+        raise self._another
+
+    @property
+    def _another(self) -> DataError:
+        return DataError(f"{self.summary_json} does not hold the summary of {self.id}.")
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Raises DataError where reading the summary fails."""
         try:
-            summary = read_checked_json(self.summary_json, FORMAT)
-            if summary.keys() >= SUMMARY_KEYS and summary["id"] == self.id:
-                check_summary(summary)
-                return summary
+            yield
         except (FileNotFoundError, NotADirectoryError):
             raise DataError(f"Run {self.id} has no summary.json; it was not started properly.") from None
         except OSError as error:
             raise UnreadableError(f"{self.summary_json} cannot be read: {reason(error)}.") from None
         except ValueError as error:
             raise DataError(f"{self.summary_json} cannot be read: {reason(error)}.") from None
-        raise DataError(f"{self.summary_json} does not hold the summary of {self.id}.")
 
     def config(self) -> Config:
         """The run's own config, read back without Hydra.
@@ -132,12 +152,8 @@ class Run:
         Raises:
             DataError: one of the two files is missing, damaged, or another run's.
         """
-        config, recorded = self.config(), self.summary()["config"]
-        try:  # one from before a key existed has its default
-            same = recorded.get("name") == config.run_name and from_mapping({**recorded, "name": config.name}) == config
-        except BnexpError:
-            same = False
-        if not same:
+        config, recorded = self.config(), self.result().config
+        if recorded != replace(config, name=config.run_name):
             raise DataError(f"{self.folder}: config.yaml is not the config of summary.json; one of them was changed or damaged.")
         return config
 
@@ -155,14 +171,13 @@ class Run:
         """Whether one of them is still what the run wrote. Of a run that is not finished, or from before there were digests, nobody knows:
         True."""
         try:
-            known = self.summary().get("files")
-            expected = known.get(path.name) if isinstance(known, dict) else None
+            expected = (self.result().files or {}).get(path.name)
             return expected is None or digest(path, MAX_DIGESTED) == expected
         except (DataError, OSError):
             return False
 
-    def write_summary(self, summary: dict[str, Any]) -> None:
-        write_checked_json(self.summary_json, summary, FORMAT)
+    def write_result(self, result: RunResult) -> None:
+        write_checked_json(self.summary_json, result.tree(), FORMAT)
 
     def promote(self) -> Run:
         """Puts a complete fresh run in the place of its predecessor."""

@@ -128,8 +128,8 @@ def stack_id_of(run: Run) -> str | None:
         UnreadableError: the operating system did not let it be read.
     """
     try:
-        return str(run.summary()["stack"]["id"])
+        return run.result().stack.id
     except UnreadableError:
         raise
-    except (BnexpError, KeyError, TypeError):
+    except BnexpError:
         return None

@@ -13,7 +13,6 @@ from bnexp.analysis import (
     Arms,
     Audit,
     Comparison,
-    Row,
     Seconds,
     StableLr,
     StepMs,
@@ -28,7 +27,8 @@ from bnexp.base.errors import BnexpError, Interrupted, UsageError, did_you_mean,
 from bnexp.config import Config
 from bnexp.config.compose import check_cells, expand, given
 from bnexp.norms import NO_NORM, NORMS
-from bnexp.storage.folder import rows_of
+from bnexp.storage.folder import results_of
+from bnexp.storage.result import RunResult
 from bnexp.storage.run import Run
 
 if TYPE_CHECKING:
@@ -118,14 +118,14 @@ def arms_by_norm(configs: Sequence[Config]) -> Arms:
 
 
 def conclude(
-    rows: Sequence[Row], arms: Arms, step_ms: Mapping[str, StepMs] | None = None, margin: float | None = None
+    results: Sequence[RunResult], arms: Arms, step_ms: Mapping[str, StepMs] | None = None, margin: float | None = None
 ) -> tuple[Comparison, Seconds | None]:
     """What the runs of a comparison say, Holm's correction over all of it. `step_ms`: of each arm, where its step was timed.
 
     Raises:
         UsageError: as `compare_arms`.
     """
-    found = compare_arms(rows, arms.baseline, arm_of=arms.arm_of, treatment=arms.treatment, margin=margin)
+    found = compare_arms(results, arms.baseline, arm_of=arms.arm_of, treatment=arms.treatment, margin=margin)
     timed = step_ms is not None and len(found.headline.arms) > 1 and found.headline.arms.keys() <= step_ms.keys()
     return with_holm((found, seconds_to_target(found, step_ms) if timed and step_ms is not None else None))
 
@@ -147,8 +147,8 @@ def train_refined(
     outcome = train(configs, False)
     trained = {run.id for run in outcome.runs} - outcome.reused
     for _ in range(refinements):
-        rows = [row for row in rows_of(outcome.runs) if "seed" in row]
-        stable = {arm: largest_stable_lr([row for row in rows if arms.arm_of(row) == arm]) for arm in arms.labels}
+        results = results_of(outcome.runs).values()
+        stable = {arm: largest_stable_lr([result for result in results if arms.arm_of(result) == arm]) for arm in arms.labels}
         more = refined(configs, stable)
         if not more:
             break
@@ -162,14 +162,12 @@ def compared(runs: Sequence[Run], arms: Arms, terminal: Display, margin: float |
     """The comparison of the runs with its audit and its seconds: the arms' steps are timed in turns, nothing else running, each at the
     learning rate that most of its seeds chose. Where that cannot be, because the data moved, the terminal says why.
     """
-    pairs = [(run, row) for run, row in zip(runs, rows_of(runs), strict=True) if "seed" in row]  # what cannot be read says nothing
-    rows = [row for _, row in pairs]
-    comparison, _ = conclude(rows, arms, margin=margin)
-    audit = fairness_audit(rows, arms.baseline, arm_of=arms.arm_of, treatment=arms.treatment)
+    results = list(results_of(runs).values())  # what cannot be read says nothing
+    by_id = {run.id: run for run in runs}
+    comparison, _ = conclude(results, arms, margin=margin)
+    audit = fairness_audit(results, arms.baseline, arm_of=arms.arm_of, treatment=arms.treatment)
     usual = {arm: max(result.picked, key=lambda lr: result.picked[lr]) for arm, result in comparison.headline.arms.items()}
-    at_best = {
-        arm: next(run for run, row in pairs if arms.arm_of(row) == arm and row["config.optim.lr"] == lr) for arm, lr in usual.items()
-    }
+    at_best = {arm: by_id[next(one.id for one in results if arms.arm_of(one) == arm and one.lr == lr)] for arm, lr in usual.items()}
     if len(at_best) < 2:
         return Compared(comparison, audit, {}, None)
     from bnexp.execution.step_times import step_times
@@ -182,5 +180,5 @@ def compared(runs: Sequence[Run], arms: Arms, terminal: Display, margin: float |
     except BnexpError as error:  # the data moved, the GPU is another machine's, or so is the memory: the rest needs none of them
         terminal.say(f"No seconds: {error}")
         return Compared(comparison, audit, {}, None)
-    comparison, seconds = conclude(rows, arms, {arm: time.turns_ms for arm, time in times.items()}, margin)
+    comparison, seconds = conclude(results, arms, {arm: time.turns_ms for arm, time in times.items()}, margin)
     return Compared(comparison, audit, times, seconds)

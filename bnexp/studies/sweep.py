@@ -11,7 +11,6 @@ from bnexp.analysis import (
     BatchSizes,
     Cells,
     Comparison,
-    Row,
     SmallBatchCost,
     by_batch_size,
     cells,
@@ -26,6 +25,7 @@ from bnexp.config.compose import check_cells, expand, given
 from bnexp.config.fields import leaves
 from bnexp.data import header
 from bnexp.norms import NO_NORM, NORMS, has_batch_statistics
+from bnexp.storage.result import RunResult
 
 AXES: Mapping[str, str] = {"batch-size": "train.batch_size", "lr": "optim.lr", "norm": "model.norm"}
 """The key that each named sweep goes through; `grid` goes through what its overrides list."""
@@ -166,23 +166,22 @@ def budget(configs: Sequence[Config]) -> str:
     return one_of(sorted(sentences))
 
 
-def analyse(kind: str, parts: Mapping[str, Sequence[tuple[Config, Row]]]) -> list[Result]:
-    """What the runs say, part by part: `parts` has the config that was asked for, and the row of the run that it is. Holm's correction is
-    over everything that the command tests; where that is one comparison, its tuned accuracy is the primary question.
+def analyse(kind: str, parts: Mapping[str, Sequence[tuple[Config, RunResult | None]]]) -> list[Result]:
+    """What the runs say, part by part: `parts` has the config that was asked for, and what its run says, None where that cannot be read.
+    Holm's correction is over everything that the command tests; where that is one comparison, its tuned accuracy is the primary question.
     """
-    found = [(part, setting, rows) for part, asked in parts.items() for setting, rows in _settings(kind, asked)]
-    return list(with_holm(tuple(_result(kind, part, setting, rows, primary=len(found) == 1) for part, setting, rows in found)))
+    read = {part: [(config, result) for config, result in asked if result is not None] for part, asked in parts.items()}
+    found = [(part, setting, results) for part, asked in read.items() for setting, results in _settings(kind, asked)]
+    return list(with_holm(tuple(_result(kind, part, setting, results, primary=len(found) == 1) for part, setting, results in found)))
 
 
-def _settings(kind: str, asked: Sequence[tuple[Config, Row]]) -> list[tuple[dict[str, Any], list[Row]]]:
+def _settings(kind: str, asked: Sequence[tuple[Config, RunResult]]) -> list[tuple[dict[str, Any], list[RunResult]]]:
     """The runs of one part by the setting of the keys that are none of the sweep's own.
 
-    The settings are those that were asked for: a run that does not read a key stands in each of its settings. Rows that cannot be read are
-    left out.
+    The settings are those that were asked for: a run that does not read a key stands in each of its settings.
     """
-    asked = [(config, row) for config, row in asked if "seed" in row]
     if kind == "grid":
-        return [({}, list({row["id"]: row for _, row in asked}.values()))]
+        return [({}, list({result.id: result for _, result in asked}.values()))]
     own = {"optim.lr", "model.norm", "seed", AXES[kind], *NOT_HASHED}
     if kind == "batch-size":
         own |= {"train.epochs", "train.steps"}  # one budget, in the words of the one or the other
@@ -191,20 +190,20 @@ def _settings(kind: str, asked: Sequence[tuple[Config, Row]]) -> list[tuple[dict
         for key, value in leaves(config):
             values.setdefault(key, set()).add(repr(value))
     extra = [key for key, found in values.items() if len(found) > 1 and key not in own]
-    settings: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, Row]]] = {}
-    for config, row in asked:
+    settings: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, RunResult]]] = {}
+    for config, result in asked:
         setting = {key: value for key, value in leaves(config) if key in extra}
-        settings.setdefault(tuple(map(repr, setting.values())), (setting, {}))[1][row["id"]] = row
-    return [(setting, list(rows.values())) for setting, rows in settings.values()]
+        settings.setdefault(tuple(map(repr, setting.values())), (setting, {}))[1][result.id] = result
+    return [(setting, list(results.values())) for setting, results in settings.values()]
 
 
-def _result(kind: str, part: str, setting: dict[str, Any], rows: Sequence[Row], *, primary: bool) -> Result:
+def _result(kind: str, part: str, setting: dict[str, Any], results: Sequence[RunResult], *, primary: bool) -> Result:
     if kind == "grid":
-        return Result(part, setting, cells=cells(rows))
-    arms = sorted({str(row["config.model.norm"]) for row in rows})
+        return Result(part, setting, cells=cells(results))
+    arms = sorted({result.norm for result in results})
     baseline = NO_NORM if NO_NORM in arms else arms[0]
     if kind == "batch-size":
         stats = {arm: ("running", "batch")[: 1 + has_batch_statistics(arm)] for arm in arms}
-        costs = [small_batch_cost(rows, arm, stats=which) for arm in arms for which in stats[arm]]
-        return Result(part, setting, batch_sizes=by_batch_size(rows, baseline), small_batches=tuple(costs))
-    return Result(part, setting, comparison=compare_arms(rows, baseline, primary=primary))
+        costs = [small_batch_cost(results, arm, stats=which) for arm in arms for which in stats[arm]]
+        return Result(part, setting, batch_sizes=by_batch_size(results, baseline), small_batches=tuple(costs))
+    return Result(part, setting, comparison=compare_arms(results, baseline, primary=primary))

@@ -1,4 +1,4 @@
-"""Runs as Rich tables. Their summaries and curves are passed in; this module reads no files."""
+"""Runs as Rich tables. Their results and curves are passed in; this module reads no files."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bnexp.analysis.rows import Row, is_result, val_loss
 from bnexp.base.sparkline import LOST, sparkline
-from bnexp.data.contents import contents_of
 from bnexp.norms import has_batch_statistics
-from bnexp.storage.folder import flatten
+from bnexp.storage.facts import Target
+from bnexp.storage.listed import ListedRun
+from bnexp.storage.result import DONE, RunResult
 from bnexp.tables.listing import Column, Listing
 from bnexp.tables.marks import MARK, STYLE, lowest
 from bnexp.tables.text import Whole, count, number, percent, spread
@@ -22,15 +22,6 @@ from bnexp.tables.text import Whole, count, number, percent, spread
 Curve = Sequence[tuple[int, float]]
 """(step, value)."""
 
-SAME_DATA = frozenset(
-    (
-        *("config.data.name", "config.data.val_fraction", "config.data.subset", "config.data.split_seed"),
-        *("data.fingerprint", "data.train", "data.val"),
-    )
-)
-"""Runs that agree in these are validated on the same images."""
-LISTED = SAME_DATA | {"steps", "val.loss", "target.reached_step", "test.running.accuracy", "written_at"}
-"""The keys that `list_table` reads of its rows, beside `id` and `status`."""
 CURVE_WIDTH = 12
 CURVES = {"train/loss": ("train loss", True), "val/loss": ("val loss", True), "val/accuracy": ("val accuracy", False)}
 """Which curves of a run are shown, and whether one is logarithmic, that is, a loss."""
@@ -42,47 +33,46 @@ MEANING = {
 }
 
 
-def run_table(summary: dict[str, Any], folder: str, curves: Mapping[str, Curve]) -> RenderableType:
-    """One run: what it scored, how its curves went, when it reached the target, how fast it was. What its summary lacks, or has as null, is
-    said to be so."""
-    row = flatten(summary).get
-    title = Text(summary["id"], style="bold")  # not the table's: Rich cuts that to the table's width
+def run_table(result: RunResult, folder: str, curves: Mapping[str, Curve]) -> RenderableType:
+    """One run: what it scored, how its curves went, when it reached the target, how fast it was. What was not recorded is `n/a`."""
+    config, val, target, speed = result.config, result.val, result.target, result.speed
+    title = Text(result.id, style="bold")  # not the table's: Rich cuts that to the table's width
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row("status", _status(summary))
-    if summary.get("data") is None:  # it failed before its data were read
+    table.add_row("status", _status(result))
+    if result.data is None:  # it failed before its data were read
         table.add_row("folder", folder)
-        return Group(title, table, *[Text(f"Note: {note}", style="yellow") for note in notes(summary)])
-    network = f"{_said(row('config.model.name'))} {_said(row('config.model.widths'))}, norm {_said(row('config.model.norm'))}"
-    table.add_row("network", f"{network}, {count(row('parameters'))} parameters")
-    table.add_row("data", contents_of(flatten(summary)) or _said(row("data.name")))
+        return Group(title, table, *[Text(f"Note: {note}", style="yellow") for note in notes(result)])
+    network = f"{config.model.name} {list(config.model.widths)}, norm {config.model.norm}"
+    table.add_row("network", f"{network}, {count(result.parameters)} parameters")
+    table.add_row("data", result.data.contents or config.data.name)
     table.add_row(
         "training",
-        f"{count(row('steps'))} steps ({_short(row('epochs'))} epochs), batch {_said(row('config.train.batch_size'))}, "
-        f"{_said(row('config.optim.name'))}, lr {_short(row('config.optim.lr'))}",
+        f"{count(result.steps)} steps ({_short(result.epochs)} epochs), batch {config.train.batch_size}, "
+        f"{config.optim.name}, lr {config.optim.lr:g}",
     )
     for stats, meaning in MEANING.items():
-        if stats != "running" and not has_batch_statistics(str(row("config.model.norm"))):
+        if stats != "running" and not has_batch_statistics(config.model.norm):
             continue  # there is one accuracy
+        scores = getattr(result.test, stats)
+        shuffled = _shuffled(scores.accuracy_std, scores.shuffles) if stats == "batch" else ""
         name = "test accuracy" if stats == "running" else ""
-        share = percent(row(f"test.{stats}.accuracy")) + _shuffled(row(f"test.{stats}.accuracy_std"), row(f"test.{stats}.shuffles"))
-        table.add_row(name, f"{share}, loss {number(row(f'test.{stats}.loss'))}  {meaning}")
-    best_step = row("val.best_step")
-    best = "" if best_step is None else f"; best {percent(row('val.best_accuracy'))} at step {best_step:,}"
-    table.add_row("validation", f"{percent(row('val.accuracy'))}, loss {number(row('val.loss'))}{best}")
+        table.add_row(name, f"{percent(scores.accuracy)}{shuffled}, loss {number(scores.loss)}  {meaning}")
+    best = "" if val.best_step is None else f"; best {percent(val.best_accuracy)} at step {val.best_step:,}"
+    table.add_row("validation", f"{percent(val.accuracy)}, loss {number(val.loss)}{best}")
     for key, (name, log) in CURVES.items():
         if curves.get(key):
-            table.add_row(name, _course(curves[key], log, summary["status"] == "diverged"))
-    table.add_row("target", _target(row("target.accuracy"), row("target.reached_step"), row("target.reached_train_s")))
+            table.add_row(name, _course(curves[key], log, result.is_diverged))
+    table.add_row("target", _target(target))
     table.add_row(
         "speed",
-        f"{count(row('speed.images_per_s'))} images/s, {number(row('speed.step_ms_median'))} ms a step (median); "
-        f"training {number(row('speed.train_s'))} s, evaluation {number(row('speed.eval_s'))} s"
-        + (f", compiling {number(row('speed.compile_s'))} s before" if row("speed.compile_s") else ""),
+        f"{count(speed.images_per_s)} images/s, {number(speed.step_ms_median)} ms a step (median); "
+        f"training {number(speed.train_s)} s, evaluation {number(speed.eval_s)} s"
+        + (f", compiling {number(speed.compile_s)} s before" if speed.compile_s else ""),
     )
     table.add_row("folder", folder)
-    return Group(title, table, *[Text(f"Note: {note}", style="yellow") for note in notes(summary)])
+    return Group(title, table, *[Text(f"Note: {note}", style="yellow") for note in notes(result)])
 
 
 def _course(curve: Curve, log: bool, diverged: bool) -> str:
@@ -96,30 +86,29 @@ def _course(curve: Curve, log: bool, diverged: bool) -> str:
     return f"{drawn}  {ends}; best {number(abs(value))} at step {step:,}"
 
 
-def seeds_table(summaries: Sequence[dict[str, Any]], curves: Sequence[Curve]) -> RenderableType:
+def seeds_table(results: Sequence[RunResult], curves: Sequence[Curve]) -> RenderableType:
     """Runs that differ in their seed, one row each, with the validation losses of each; then mean and standard deviation with n."""
-    rows = [flatten(summary) for summary in summaries]
-    first = rows[0].get
-    data, norm, size = (_said(first(f"config.{key}")) for key in ("data.name", "model.norm", "train.batch_size"))
-    title = f"{data}, norm {norm}, batch {size}, lr {_short(first('config.optim.lr'))}"
+    config = results[0].config
+    title = f"{config.data.name}, norm {config.model.norm}, batch {config.train.batch_size}, lr {config.optim.lr:g}"
     table = Table(title=Text(title, style="bold"), title_justify="left")
     for name in ("seed", "status", "val loss", "test acc %", "precise %", "batch %", "val acc %", "to target"):
         table.add_column(name, justify="left" if name in ("status", "val loss") else "right")
-    scored = [*(f"test.{stats}.accuracy" for stats in MEANING), "val.accuracy"]
-    for summary, row, curve in zip(summaries, rows, curves, strict=True):
-        step = row.get("target.reached_step")
-        drawn = sparkline(curve, diverged=summary["status"] == "diverged")
-        shares = [percent(row.get(key)).removesuffix(" %") for key in scored]
-        table.add_row(_said(row.get("seed")), _status(summary), drawn, *shares, "inf" if step is None else f"{step:,}")
+    scored = [[*(getattr(result.test, stats).accuracy for stats in MEANING), result.val.accuracy] for result in results]
+    for result, accuracies, curve in zip(results, scored, curves, strict=True):
+        step = result.target.reached_step
+        drawn = sparkline(curve, diverged=result.is_diverged)
+        shares = [percent(accuracy).removesuffix(" %") for accuracy in accuracies]
+        table.add_row(str(result.seed), _status(result), drawn, *shares, "inf" if step is None else f"{step:,}")
     table.add_section()
-    means = [spread([row.get(key) for row in rows]) for key in scored]
-    table.add_row("mean", f"± std, n={len(summaries)}", "", *means, "")
-    return Group(Whole(table), *[Text(f"Note: {note}", style="yellow") for note in dict.fromkeys(n for s in summaries for n in notes(s))])
+    means = [spread(column) for column in zip(*scored, strict=True)]
+    table.add_row("mean", f"± std, n={len(results)}", "", *means, "")
+    every = dict.fromkeys(note for result in results for note in notes(result))
+    return Group(Whole(table), *[Text(f"Note: {note}", style="yellow") for note in every])
 
 
-def list_table(rows: Sequence[Row], curves: Mapping[str, Curve]) -> RenderableType:
+def list_table(runs: Sequence[ListedRun], curves: Mapping[str, Curve]) -> RenderableType:
     """All runs of a folder, one line each; `curves` has the validation losses of those whose sparkline is shown."""
-    some = f" of the newest {len(curves)} runs" if len(curves) < len(rows) else ""
+    some = f" of the newest {len(curves)} runs" if len(curves) < len(runs) else ""
     drawn = f"curve: validation loss over steps{some}, both logarithmic, each on its own scale, {LOST} diverged"
     columns = {
         "run": Column("run"),
@@ -131,36 +120,35 @@ def list_table(rows: Sequence[Row], curves: Mapping[str, Curve]) -> RenderableTy
         "target": Column("target", right=True, spare=1, meaning="target: steps to the target accuracy"),
         "written": Column("written", spare=4),
     }
-    best = best_runs(rows)
-    for row in rows:
-        step, loss, status = row.get("target.reached_step"), row.get("val.loss"), row["status"]
-        is_best = row["id"] in best
+    best = best_runs(runs)
+    for run in runs:
+        step, is_best = run.reached_step, run.id in best
         cells = {
-            "run": row["id"],
-            "steps": "" if row.get("steps") is None else f"{row['steps']:,}",
-            "curve": sparkline(curves.get(row["id"], ()), diverged=status == "diverged"),
-            "test acc": percent(row.get("test.running.accuracy")),
-            "target": f"{step:,}" if step is not None else "inf" if is_result(row) else "",
-            "written": str(row.get("written_at") or "")[5:16].replace("T", " "),
+            "run": run.id,
+            "steps": "" if run.steps is None else f"{run.steps:,}",
+            "curve": sparkline(curves.get(run.id, ()), diverged=run.status == "diverged"),
+            "test acc": percent(run.test_accuracy),
+            "target": f"{step:,}" if step is not None else "inf" if run.status in DONE else "",
+            "written": (run.written_at or "")[5:16].replace("T", " "),
         }
         for name, text in cells.items():
             columns[name].cells.append((text, ""))
-        columns["status"].cells.append((status, STATUS_STYLE.get(status, "")))
-        columns["val loss"].cells.append((MARK * is_best + number(loss), STYLE if is_best else ""))
+        columns["status"].cells.append((run.status, STATUS_STYLE.get(run.status, "")))
+        columns["val loss"].cells.append((MARK * is_best + number(run.val_loss), STYLE if is_best else ""))
     said = f"{MARK} lowest validation loss of the finished runs on the same data, whatever else they differ in" if best else ""
     if not any(text for text, _ in columns["curve"].cells):
         del columns["curve"]
     return Listing(list(columns.values()), said)
 
 
-def best_runs(rows: Sequence[Row]) -> set[str]:
+def best_runs(runs: Sequence[ListedRun]) -> set[str]:
     """The ids of the runs with the lowest validation loss at their end, among all that finished on the same validation images. Test
     results are never looked at; a run alone on its data is no best one."""
-    groups: dict[str, dict[str, float | None]] = {}
-    for row in rows:
-        if is_result(row):
-            data = {key: value for key, value in row.items() if key in SAME_DATA}
-            groups.setdefault(repr(sorted(data.items())), {})[row["id"]] = val_loss(row)
+    groups: dict[tuple[Any, ...], dict[str, float]] = {}
+    for run in runs:
+        if run.status in DONE:
+            loss = None if run.status == "diverged" else run.val_loss
+            groups.setdefault(run.same_data, {})[run.id] = math.inf if loss is None else loss
     return {run for losses in groups.values() for run in lowest(losses)}
 
 
@@ -185,39 +173,35 @@ def evaluation_table(result: dict[str, Any]) -> RenderableType:
     return Group(table, Text(speed))
 
 
-def notes(summary: dict[str, Any]) -> list[str]:
+def notes(result: RunResult) -> list[str]:
     """What should make a reader careful with this run's numbers."""
     found = []
-    if summary["status"] == "diverged":
-        found.append(f"the loss was not finite at step {summary['diverged_at_step']}; a diverged run is a result and scores infinity.")
-    statistics_ = summary.get("running_statistics") or {}
-    if summary["status"] == "finished" and statistics_.get("warm") is False:
-        weight = percent(statistics_.get("initial_weight"), digits=0)
+    if result.is_diverged:
+        found.append(f"the loss was not finite at step {result.diverged_at_step}; a diverged run is a result and scores infinity.")
+    if result.status == "finished" and result.is_cold and result.running_statistics is not None:
+        weight = percent(result.running_statistics.initial_weight, digits=0)
         found.append(f"the running statistics are cold: their initial (0, 1) still weighs {weight}; see the precise statistics.")
-    if summary.get("error"):
-        found.append(str(summary["error"]))
+    if result.error:
+        found.append(result.error)
     return found
 
 
-def _status(summary: dict[str, Any]) -> Text:
-    at = f" at step {summary['diverged_at_step']}" if summary["status"] == "diverged" else ""
-    return Text(summary["status"] + at, style=STATUS_STYLE.get(summary["status"], ""))
+def _status(result: RunResult) -> Text:
+    at = f" at step {result.diverged_at_step}" if result.is_diverged else ""
+    return Text(result.status + at, style=STATUS_STYLE[result.status])
 
 
-def _target(accuracy: float | None, step: int | None, train_s: float | None) -> str:
-    goal = f"validation accuracy {percent(accuracy)}"
-    if step is None:
+def _target(target: Target) -> str:
+    goal = f"validation accuracy {percent(target.accuracy)}"
+    if target.reached_step is None:
         return f"{goal} not reached"
-    return f"{goal} reached after {step:,} steps" + ("" if train_s is None else f" ({train_s:.2f} s of training)")
+    seconds = "" if target.reached_train_s is None else f" ({target.reached_train_s:.2f} s of training)"
+    return f"{goal} reached after {target.reached_step:,} steps{seconds}"
 
 
 def _shuffled(std: float | None, shuffles: int | None) -> str:
     """` ± 0.31 over 20 shuffles`: the standard deviation in points, where images were shuffled."""
     return "" if std is None or not shuffles or shuffles < 2 else f" ± {100 * std:.2f} over {shuffles} shuffles"
-
-
-def _said(value: Any) -> str:
-    return "n/a" if value is None else str(value)
 
 
 def _short(value: float | None) -> str:

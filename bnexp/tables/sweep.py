@@ -113,8 +113,6 @@ def _about_cells(found: Cells) -> list[str]:
         said.append(f"running statistics are cold in {len(cold)} of {count(len(found.cells), 'cell')}{listed}: {COLD}.")
     few = few_seeds([cell.n for cell in found.cells], "cell")
     said += [] if few is None else [few]
-    if found.n_unreadable:
-        said.append(f"{count(found.n_unreadable, 'run')} cannot be read and stand in no cell.")
     return said
 
 

@@ -26,11 +26,12 @@ from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_STRING
 
-from bnexp.analysis.rows import Row, is_diverged, is_failure, is_result, number, seed_of, setting, varying_keys
+from bnexp.analysis.grouping import varying_keys
 from bnexp.base.files import make_folder
 from bnexp.storage.curves import curves
-from bnexp.storage.folder import rows_of
+from bnexp.storage.folder import results_of
 from bnexp.storage.group import Group
+from bnexp.storage.result import RunResult
 from bnexp.storage.run import Run
 from bnexp.tensorboard.files import PATTERN, write_events
 from bnexp.tensorboard.layout import CURVES, MARGIN, layout, margin_tag
@@ -42,22 +43,22 @@ Points = Mapping[str, Sequence[tuple[int, float]]]
 
 @dataclass(frozen=True)
 class Seed:
-    """One result of a cell: its row and its curves."""
+    """One result of a cell, and its curves."""
 
-    row: Row
+    result: RunResult
     points: Points
 
     def diverged_by(self, step: int) -> bool:
-        at = number(self.row, "diverged_at_step")
-        return is_diverged(self.row) and (at is None or at <= step)
+        at = self.result.diverged_at_step
+        return self.result.is_diverged and (at is None or at <= step)
 
 
 def write_means(group: Group, runs: Sequence[Run]) -> list[Path]:
     """Writes the group's means anew and returns their folders: one for each setting that two seeds or more have results of."""
-    found = {str(row["id"]): (run, row) for run, row in zip(runs, rows_of(runs), strict=True) if is_result(row)}
+    found, folders = results_of(runs), {run.id: run for run in runs}
     kept = []
-    for name, rows in _cells([row for _, row in found.values()]).items():
-        seeds = [Seed(row, curves(found[str(row["id"])][0].metrics_jsonl)) for row in rows]
+    for name, results in _cells([result for result in found.values() if result.is_result]).items():
+        seeds = [Seed(result, curves(folders[result.id].metrics_jsonl)) for result in results]
         kept.append(_write(group.folder / name, seeds))
     for old in group.folder.iterdir() if group.folder.is_dir() else ():
         if old.is_dir() and FOLDER.fullmatch(old.name) and old not in kept:
@@ -74,28 +75,28 @@ def mean_events(seeds: Sequence[Seed], wall_time: float) -> Iterator[Event]:
             values |= _mean(curve, seeds, step)
         yield _event(wall_time, step, values)
     step = max((step for seed in seeds for tag in AT_END for step, _ in seed.points.get(tag, ())), default=0)
-    trained = [seed for seed in seeds if not is_failure(seed.row)]
+    trained = [seed for seed in seeds if not seed.result.is_failure]
     ends = {tag: [seed.points[tag][-1][1] for seed in trained if tag in seed.points] for tag in AT_END}
     yield _event(wall_time, step, {tag: fmean(values) for tag, values in ends.items() if values})
 
 
-def _cells(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """The rows of each setting, a row a seed, under the setting's name. It is the runs' own name without the seed; where two settings
+def _cells(results: Sequence[RunResult]) -> dict[str, list[RunResult]]:
+    """The results of each setting, a result a seed, under the setting's name. It is the runs' own name without the seed; where two settings
     share that, what they differ in follows: `batch-bs32-lr0.1-steps400-mean5`."""
-    keys = varying_keys(rows)
-    cells: dict[str, dict[int, Row]] = {}
-    for row in sorted(rows, key=lambda row: (seed_of(row), str(row["id"]))):
-        cells.setdefault(repr([setting(row, key) for key in keys]), {}).setdefault(seed_of(row), row)
+    keys = varying_keys(results)
+    cells: dict[str, dict[int, RunResult]] = {}
+    for result in sorted(results, key=lambda result: (result.seed, result.id)):
+        cells.setdefault(repr([result.setting(key) for key in keys]), {}).setdefault(result.seed, result)
     several = [list(cell.values()) for cell in cells.values() if len(cell) > 1]
-    alike: dict[str, list[list[Row]]] = {}
+    alike: dict[str, list[list[RunResult]]] = {}
     for cell in several:
         first = cell[0]
-        alike.setdefault(str(first["config.name"]).removesuffix(f"-s{seed_of(first)}"), []).append(cell)
-    named: dict[str, list[Row]] = {}
+        alike.setdefault(first.config.run_name.removesuffix(f"-s{first.seed}"), []).append(cell)
+    named: dict[str, list[RunResult]] = {}
     for base, group in alike.items():
-        differing = [key for key in keys if len({repr(setting(cell[0], key)) for cell in group}) > 1]
+        differing = [key for key in keys if len({repr(cell[0].setting(key)) for cell in group}) > 1]
         for cell in group:
-            told = [(key.rpartition(".")[2], setting(cell[0], key)) for key in differing]
+            told = [(key.rpartition(".")[2], cell[0].setting(key)) for key in differing]
             name = "-".join([base, *(f"{key}{_text(value)}" for key, value in told if value is not None)])[:200]
             while f"{name}-mean{len(cell)}" in named:
                 name += "-again"
@@ -130,7 +131,7 @@ def _mean(curve: str, seeds: Sequence[Seed], step: int) -> dict[str, float]:
 
 def _write(folder: Path, seeds: Sequence[Seed]) -> Path:
     """One event file in a folder of its own. The time in it is that of the latest run, so that the same runs give the same file."""
-    wall_time = max(_written_at(seed.row) for seed in seeds)
+    wall_time = max(_written_at(seed.result) for seed in seeds)
     make_folder(folder)
     path = folder / f"events.out.tfevents.{wall_time:010.0f}.means"
     write_events(path, mean_events(seeds, wall_time))
@@ -140,19 +141,19 @@ def _write(folder: Path, seeds: Sequence[Seed]) -> Path:
     return folder
 
 
-def _written_at(row: Row) -> float:
+def _written_at(result: RunResult) -> float:
     try:
-        return datetime.strptime(str(row["written_at"]), "%Y-%m-%dT%H:%M:%S%z").timestamp()
-    except (KeyError, ValueError):
+        return datetime.strptime(result.written_at or "", "%Y-%m-%dT%H:%M:%S%z").timestamp()
+    except ValueError:
         return 0.0
 
 
 def _about(seeds: Sequence[Seed]) -> Summary.Value:
     """What the mean is of, for the Text tab."""
     text = (
-        f"Mean of {len(seeds)} runs that differ in the seed, of which {sum(is_diverged(seed.row) for seed in seeds)} diverged; "
+        f"Mean of {len(seeds)} runs that differ in the seed, of which {sum(seed.result.is_diverged for seed in seeds)} diverged; "
         "lower and upper are one standard deviation (n - 1) away. A diverged run is in no mean from then on. "
-        "A run that stopped at its target keeps its last values.\n\n" + "\n".join(f"- {seed.row['id']}" for seed in seeds)
+        "A run that stopped at its target keeps its last values.\n\n" + "\n".join(f"- {seed.result.id}" for seed in seeds)
     )
     metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
     return Summary.Value(

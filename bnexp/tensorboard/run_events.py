@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from tensorboard.compat.proto.graph_pb2 import GraphDef
@@ -13,6 +12,7 @@ from torch import Tensor
 from bnexp.config import Config
 from bnexp.data import Dataset
 from bnexp.models import LayerMap
+from bnexp.storage.result import RunResult
 from bnexp.tensorboard import hparams, pictures
 from bnexp.tensorboard.graph import graph
 from bnexp.tensorboard.layout import layout
@@ -36,14 +36,13 @@ def opening(config: Config, own: Mapping[str, Tensor], layer_map: LayerMap, shap
 
 
 def closing(
-    summary: Mapping[str, Any], own: Mapping[str, Tensor], layer_map: LayerMap, shape: tuple[int, ...], classes: tuple[str, ...]
+    result: RunResult, own: Mapping[str, Tensor], layer_map: LayerMap, shape: tuple[int, ...], classes: tuple[str, ...]
 ) -> list[Summary.Value]:
-    """How one run ended, by its summary; its last filters; its confusion matrix on test data with running statistics, where it has one."""
-    diverged = summary["diverged_at_step"] is not None
-    reached = None if diverged else summary["target"]["reached_step"]
-    counts = summary["test"]["confusion"]
+    """How one run ended, by its result; its last filters; its confusion matrix on test data with running statistics, where it has one."""
+    reached = None if result.is_diverged else result.target.reached_step
+    counts = result.test.confusion
     matrix = [] if counts is None else [pictures.value("confusion/test", pictures.confusion(counts, classes))]
-    return [*hparams.closing(reached, diverged), *_filters(own, layer_map, shape), *matrix]
+    return [*hparams.closing(reached, result.is_diverged), *_filters(own, layer_map, shape), *matrix]
 
 
 def _filters(own: Mapping[str, Tensor], layer_map: LayerMap, shape: tuple[int, ...]) -> list[Summary.Value]:

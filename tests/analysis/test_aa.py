@@ -7,23 +7,23 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from aa import ARMS, BOUND, FAILING, Row, drawn, load_pool, named, power, rates, with_loss
+from aa import ARMS, BOUND, FAILING, drawn, load_pool, named, power, rates, with_loss
 
 from bnexp.analysis import compare_arms, paired, select_lr, with_holm
-from bnexp.analysis.rows import accuracy, by_seed, lr_of, norm_of, seed_of
+from bnexp.analysis.grouping import by_seed
 from bnexp.analysis.sentences import verdict
 
 POOL = load_pool()
-FEW = [row for row in POOL if lr_of(row) in (0.03, 0.1, 0.3, FAILING[norm_of(row)])]
+FEW = [row for row in POOL if row.lr in (0.03, 0.1, 0.3, FAILING[row.norm])]
 """A few learning rates, for speed."""
 
 
 def test_the_pool_is_what_it_says() -> None:
-    assert {norm_of(row) for row in POOL} == set(ARMS)
-    assert {seed_of(row) for row in POOL} == set(range(40))
-    assert len({lr_of(row) for row in POOL}) == 7
+    assert {row.norm for row in POOL} == set(ARMS)
+    assert {row.seed for row in POOL} == set(range(40))
+    assert len({row.lr for row in POOL}) == 7
     assert len(POOL) == 2 * 40 * 7
-    assert all(row["test.correct"] for row in POOL if row["status"] == "finished")
+    assert all(row.test.correct for row in POOL if row.status == "finished")
 
 
 def test_no_sentence_is_false_too_often_in_a_small_form() -> None:
@@ -58,7 +58,7 @@ def test_a_rule_that_ignores_the_choice_of_the_learning_rate_would_be_caught() -
         sides = []
         for rows in drawn(POOL, "none", 10, generator):
             best = select_lr(rows).lr
-            sides.append(by_seed([row for row in rows if lr_of(row) == best], lambda row: accuracy(row) or 0.0))
+            sides.append(by_seed([row for row in rows if row.lr == best], lambda row: row.accuracy() or 0.0))
         found = paired(*sides)
         false += found.p is not None and found.p <= 0.05
     assert false / 200 > 2 * BOUND
@@ -70,9 +70,9 @@ def test_the_sentences_say_what_the_tests_decide() -> None:
     for gain in (0.0, 0.005, 0.02):
         for _ in range(6):
             one, two = drawn(FEW, "none", 10, generator)
-            rows: list[Row] = [
-                *named(one, config__model__norm="batch"),
-                *named(with_loss(two, gain, generator), config__model__norm="none"),
+            rows = [
+                *named(one, "model.norm", "batch"),
+                *named(with_loss(two, gain, generator), "model.norm", "none"),
             ]
             found = with_holm(compare_arms(rows, "none"))
             versus, text = found.headline.versus["batch"], verdict(found)[0]

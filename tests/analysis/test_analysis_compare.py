@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
-from support import make_row
+from support import make_result, with_values
 
 from bnexp.analysis import Comparison, FailureRate, cell, compare_arms, crossed, paired, seconds_to_target, sentences, with_holm
 from bnexp.analysis.sentences import evidence, points
 from bnexp.base.errors import UsageError
 from bnexp.base.files import dump_json, null_nonfinite
+from bnexp.storage.result import STATS, RunResult
 
-Rows = list[dict[str, Any]]
+Rows = list[RunResult]
 NOISE = [0.004, -0.007, 0.001, 0.006, -0.003, 0.002, -0.005, 0.008, -0.001, 0.003]
 
 
@@ -32,14 +33,14 @@ def study(n: int = 5, gain: float = 0.03, lrs: tuple[float, ...] = (0.03, 0.1, 0
             bn = 0.9 + gain + common - 0.1 * abs(lr - 0.1)
             none = 0.9 + common + NOISE[(seed + 3) % 10] / 2 - 0.2 * (lr - 0.03 if lr > 0.05 else 0.03)
             more = {"train__accuracy": 1.0, "target__reached_step": 40 + seed}
-            rows.append(make_row("batch", lr, seed, acc=bn, **more))
-            rows.append(make_row("none", lr, seed, acc=none, **{**more, "target__reached_step": 90 + 2 * seed}))
+            rows.append(make_result("batch", lr, seed, acc=bn, **more))
+            rows.append(make_result("none", lr, seed, acc=none, **{**more, "target__reached_step": 90 + 2 * seed}))
     return rows
 
 
 def changed(rows: Rows, norm: str, lr: float, seeds: tuple[int, ...], **values: Any) -> Rows:
     hit = {(norm, lr, seed) for seed in seeds}
-    return [{**r, **values} if (r["config.model.norm"], r["config.optim.lr"], r["seed"]) in hit else r for r in rows]
+    return [with_values(r, **values) if (r.norm, r.lr, r.seed) in hit else r for r in rows]
 
 
 def verdict(rows: Rows, **options: Any) -> str:
@@ -50,16 +51,16 @@ def verdict(rows: Rows, **options: Any) -> str:
 def tuned_by_loop(rows: Rows, norm: str) -> dict[int, float]:
     """Each seed's test accuracy at the learning rate with its own lowest validation loss."""
     found = {}
-    for seed in sorted({row["seed"] for row in rows}):
-        own = [row for row in rows if (row["config.model.norm"], row["seed"]) == (norm, seed) and row["status"] == "finished"]
+    for seed in sorted({row.seed for row in rows}):
+        own = [row for row in rows if (row.norm, row.seed) == (norm, seed) and row.status == "finished"]
         if own:
-            found[seed] = min(own, key=lambda row: (row["val.loss"], row["config.optim.lr"]))["test.running.accuracy"]
+            found[seed] = min(own, key=lambda row: (row.val_loss, row.lr)).test.running.accuracy
     return found
 
 
 def test_the_headline_pairs_each_seed_at_its_own_lr() -> None:
     rng = random.Random(1)
-    rows = [{**row, "val.loss": row["val.loss"] + rng.uniform(0, 0.03)} for row in study(10)]  # seeds disagree about the rate
+    rows = [with_values(row, val__loss=row.val.loss + rng.uniform(0, 0.03)) for row in study(10)]  # seeds disagree about the rate
     found = compare_arms(rows, "none")
     a, b = (tuned_by_loop(rows, norm) for norm in ("batch", "none"))
     assert found.headline.arms["batch"].accuracy["running"] == cell(list(a.values()), (0, 1))
@@ -80,9 +81,9 @@ def test_steps_are_those_of_each_seeds_fastest_lr() -> None:
     """The rate with the lowest loss need not be the fastest one; the arms' brackets come from all rates."""
     rows = []
     for row in study(6):
-        fast = row["config.optim.lr"] == 0.3
-        step = 20 + row["seed"] if fast else 60 + row["seed"]
-        rows.append({**row, "target.reached_step": step, "target.previous_step": step - 8})
+        fast = row.lr == 0.3
+        step = 20 + row.seed if fast else 60 + row.seed
+        rows.append(with_values(row, target__reached_step=step, target__previous_step=step - 8))
     found = compare_arms(rows, "none").headline
     assert found.arms["batch"].fastest == {0.3: 6}
     assert found.arms["batch"].picked == {0.1: 6}
@@ -101,7 +102,7 @@ def test_the_order_of_the_rows_changes_nothing() -> None:
 def test_test_scores_choose_nothing() -> None:
     rows = study()
     rng = random.Random(0)
-    other = [{key: rng.random() if key.startswith("test.") else value for key, value in row.items()} for row in rows]
+    other = [with_values(row, **{f"test.{stats}.accuracy": rng.random() for stats in STATS}) for row in rows]
     one, two = compare_arms(rows, "none"), compare_arms(other, "none")
     assert (one.best_lr, one.stable_lr) == (two.best_lr, two.stable_lr)
     for arm in ("batch", "none"):
@@ -147,14 +148,16 @@ def test_what_is_not_shown_is_said_with_what_could_have_been() -> None:
     assert can is not None
     assert "No difference in test accuracy is shown with BN against without BN" in said
     assert f"5 seeds can show {100 * can:.2f} points (with 80 % power)" in said
-    alike = [{**row, "target.reached_step": 50 + NOISE[(row["seed"] * len(row["id"])) % 10] * 2000} for row in study(10, lrs=(0.1,))]
+    alike = [
+        with_values(row, target__reached_step=round(50 + NOISE[(row.seed * len(row.id)) % 10] * 2000)) for row in study(10, lrs=(0.1,))
+    ]
     said = verdict(alike)
     assert "Steps to target: no difference shown" in said
     assert "10 seeds can show a factor of" in said
 
 
 def test_few_seeds_are_too_few_for_a_statement() -> None:
-    found = compare_arms(study(3, gain=0.2), "none")
+    found = compare_arms(study(3, gain=0.08), "none")
     said = " ".join(sentences.verdict(found))
     assert said.startswith("n = 3 seeds: too few for a statement")
     assert "Steps to target: too few seeds for a statement" in said
@@ -171,18 +174,18 @@ def with_images(rows: Rows, share: float = 0.9, images: int = 200) -> Rows:
     hard = {arm: np.random.default_rng(index).random(images) for index, arm in enumerate(("batch", "none"))}
     for index, row in enumerate(rows):
         noise = np.random.default_rng([index, 7]).random(images) * 0.02
-        right = hard[row["config.model.norm"]] + noise < row["test.running.accuracy"]
+        right = hard[row.norm] + noise < row.test.running.accuracy
         packed = base64.b64encode(np.packbits(right).tobytes()).decode()
-        found.append({**row, "test.running.accuracy": float(right.mean()), "test.correct": packed, "data.test": images, "test.chance": 0.1})
+        found.append(
+            with_values(row, test__running__accuracy=float(right.mean()), test__correct=packed, data__test=images, test__chance=0.1)
+        )
     return found
 
 
 def test_the_headline_is_over_seeds_and_images_where_these_are_recorded() -> None:
     rows = with_images(study(10))
     versus = compare_arms(rows, "none").headline.versus["batch"]
-    sides = [
-        {r["seed"]: r for r in rows if (r["config.model.norm"], r["config.optim.lr"]) == cell} for cell in (("batch", 0.1), ("none", 0.03))
-    ]
+    sides = [{r.seed: r for r in rows if (r.norm, r.lr) == cell} for cell in (("batch", 0.1), ("none", 0.03))]
     assert versus.over_images == versus.headline == crossed(versus.accuracy["running"], *sides)
     assert versus.headline.n_images == 200
     said = verdict(rows)
@@ -209,7 +212,7 @@ def test_equivalence_is_claimed_only_against_a_margin() -> None:
 
 
 def test_failures_are_rates_and_no_accuracies() -> None:
-    rows = [{**row, "budget.steps": 400} for row in study(10)]
+    rows = [with_values(row, budget__steps=400) for row in study(10)]
     for lr in (0.03, 0.1, 0.3):
         rows = changed(rows, "none", lr, tuple(range(7)), status="diverged", **{"val.loss": None})
     found = compare_arms(rows, "none")
@@ -242,26 +245,23 @@ def test_few_failures_show_no_difference_and_say_what_would() -> None:
 
 
 def test_an_arm_that_always_diverges_still_gets_its_sentences() -> None:
-    rows = [{**r, "status": "diverged"} if r["config.model.norm"] == "none" else r for r in study(6)]
+    rows = [with_values(r, status="diverged") if r.norm == "none" else r for r in study(6)]
     said = verdict(rows)
     assert "No seed trained both with BN and without BN" in said
     assert "Training fails more often without BN" in said
-    neither = verdict([{**r, "target.reached_step": None} for r in study(6)])
+    neither = verdict([with_values(r, target__reached_step=None) for r in study(6)])
     assert "No run reaches the target, neither with BN nor without BN" in neither
 
 
 def test_misses_of_both_arms_are_counted_for_both() -> None:
-    rows = [
-        {**r, "target.reached_step": None} if r["seed"] < 3 or (r["config.model.norm"] == "none" and r["seed"] < 5) else r
-        for r in study(10)
-    ]
+    rows = [with_values(r, target__reached_step=None) if r.seed < 3 or (r.norm == "none" and r.seed < 5) else r for r in study(10)]
     said = verdict(rows)
     assert "5 of 10 seeds never reach it without BN" in said
     assert "3 of 10 seeds never reach it with BN" in said
 
 
 def test_both_arms_at_the_target_at_the_first_evaluation_is_not_never() -> None:
-    rows = [{**r, "target.reached_step": 8, "target.previous_step": 0} for r in study(6)]
+    rows = [with_values(r, target__reached_step=8, target__previous_step=0) for r in study(6)]
     said = verdict(rows)
     assert "No run reaches" not in said
     assert "never reach" not in said
@@ -271,7 +271,7 @@ def test_both_arms_at_the_target_at_the_first_evaluation_is_not_never() -> None:
 def test_the_largest_stable_lr_is_a_bracket() -> None:
     accuracy = {"batch": {0.1: 0.95, 1.0: 0.94, 3.0: 0.3}, "none": {0.1: 0.9, 1.0: 0.2, 3.0: 0.2}}
     rows = [
-        make_row(norm, lr, seed, acc=acc + NOISE[seed] / 10)
+        make_result(norm, lr, seed, acc=acc + NOISE[seed] / 10)
         for norm, own in accuracy.items()
         for lr, acc in own.items()
         for seed in range(10)
@@ -279,8 +279,10 @@ def test_the_largest_stable_lr_is_a_bracket() -> None:
     said = verdict(rows)
     assert "The largest stable learning rate is between 1 and 3 with BN and between 0.1 and 1 without BN" in said
     assert "no difference shown" in said.split("largest stable")[1]  # the brackets meet at 1: factor 1 to 30
-    rows = [row for row in rows if (row["config.model.norm"], row["config.optim.lr"]) != ("none", 1.0)]
-    rows += [make_row("none", 0.3, seed, acc=0.2) for seed in range(10)] + [make_row("batch", 0.3, seed, acc=0.93) for seed in range(10)]
+    rows = [row for row in rows if (row.norm, row.lr) != ("none", 1.0)]
+    rows += [make_result("none", 0.3, seed, acc=0.2) for seed in range(10)] + [
+        make_result("batch", 0.3, seed, acc=0.93) for seed in range(10)
+    ]
     said = verdict(rows)
     assert "between 1 and 3 with BN and between 0.1 and 0.3 without BN: a factor of 3.33 to 30 in favour of training with BN" in said
 
@@ -291,19 +293,19 @@ def test_missing_runs_are_counted_and_reported() -> None:
     assert found.headline.arms["none"].n_missing == 1
     assert any("without BN: runs without a result" in text and "1 at lr 0.03" in text for text in found.warnings)
     assert any("seeds 4 have no partner" in text for text in found.warnings)
-    gone = compare_arms([{**r, "status": "failed"} if r["config.model.norm"] == "none" else r for r in study()], "none")
+    gone = compare_arms([with_values(r, status="failed") if r.norm == "none" else r for r in study()], "none")
     assert sentences.verdict(gone) == ["No run without BN has a result yet: nothing to compare with."]
     assert gone.headline.versus == {}
-    gone = compare_arms([{**r, "status": "failed"} if r["config.model.norm"] == "batch" else r for r in study()], "none")
+    gone = compare_arms([with_values(r, status="failed") if r.norm == "batch" else r for r in study()], "none")
     assert sentences.verdict(gone) == ["No run with BN has a result yet."]
 
 
 def every(rows: Rows, norm: str, **values: Any) -> Rows:
-    return [{**r, **values} if r["config.model.norm"] == norm else r for r in rows]
+    return [with_values(r, **values) if r.norm == norm else r for r in rows]
 
 
 def without(rows: Rows, norm: str, lr: float) -> Rows:
-    return [r for r in rows if (r["config.model.norm"], r["config.optim.lr"]) != (norm, lr)]
+    return [r for r in rows if (r.norm, r.lr) != (norm, lr)]
 
 
 ROWS = study()
@@ -317,7 +319,7 @@ ROWS = study()
         (changed(ROWS, "batch", 0.1, (0,), **{"running_statistics.warm": False}), "with BN: running statistics are cold"),
         (changed(ROWS, "batch", 0.1, (0, 1, 2, 3, 4), **{"test.batch.accuracy": 0.5}), "50.00 % with batch statistics"),
         (without(ROWS, "none", 0.3), "unequal trials: learning rates tried are without BN 2, with BN 3"),
-        ([r for r in ROWS if r["config.optim.lr"] == 0.1], "one learning rate an arm: nothing was tuned"),
+        ([r for r in ROWS if r.lr == 0.1], "one learning rate an arm: nothing was tuned"),
         (every(ROWS, "none", parameters=1200), "parameters differ: without BN 1,200, with BN 1,000"),
         (every(ROWS, "none", **{"config.train.epochs": 3}), "the runs also differ in train.epochs"),
     ],
@@ -327,16 +329,16 @@ def test_what_weakens_a_comparison_is_said(rows: Rows, text: str) -> None:
 
 
 def test_a_clean_comparison_has_no_warnings() -> None:
-    rows = [row for row in study(10, lrs=(0.01, 0.03, 0.1, 0.3)) if row["config.model.norm"] == "batch"]
-    twins = [{**row, "config.model.norm": "none", "id": f"none-{row['id']}"} for row in rows]
+    rows = [row for row in study(10, lrs=(0.01, 0.03, 0.1, 0.3)) if row.norm == "batch"]
+    twins = [with_values(row, config__model__norm="none", id=f"none-{row.id}") for row in rows]
     assert compare_arms([*rows, *twins], "none").warnings == ()
 
 
 def three_arms(n: int = 10, gain: float = 0.01, images: bool = False) -> Rows:
     rows = study(n)
-    for index, arm in enumerate(("group", "layer")):
-        own = [r for r in study(n, gain=gain * (index + 1)) if r["config.model.norm"] == "batch"]
-        rows += [{**r, "config.model.norm": arm, "id": f"{arm}-{r['id']}"} for r in own]
+    for index, arm in enumerate(("noisy", "frozen")):
+        own = [r for r in study(n, gain=gain * (index + 1)) if r.norm == "batch"]
+        rows += [with_values(r, config__model__norm=arm, id=f"{arm}-{r.id}") for r in own]
     return rows
 
 
@@ -344,7 +346,7 @@ def three_arms(n: int = 10, gain: float = 0.01, images: bool = False) -> Rows:
 def test_intervals_of_several_arms_hold_for_all_at_once_and_agree_with_p(gain: float) -> None:
     rows = three_arms(gain=gain)
     found = with_holm(compare_arms(rows, "none"))
-    assert list(found.headline.versus) == ["batch", "group", "layer"]
+    assert list(found.headline.versus) == ["batch", "frozen", "noisy"]
     for arm, versus in found.headline.versus.items():
         pairs = versus.headline
         a, b = tuned_by_loop(rows, arm), tuned_by_loop(rows, "none")
@@ -365,7 +367,7 @@ def test_ten_seeds_that_all_agree_show_a_stable_lr_however_many_rates_were_tried
     """Ten signs have p 0.002: with tests at each of seven rates in the correction no ten seeds could have shown it."""
     grid = [0.001 * 3**index for index in range(lrs)]
     rows = [
-        make_row(norm, lr, seed, acc=0.9 + NOISE[seed] / 10 if lr <= most else 0.2)
+        make_result(norm, lr, seed, acc=0.9 + NOISE[seed] / 10 if lr <= most else 0.2)
         for norm, most in (("batch", grid[-1]), ("none", grid[0]))
         for lr in grid
         for seed in range(10)
@@ -392,8 +394,8 @@ def test_a_comparison_has_one_primary_question() -> None:
 
 
 def test_arms_can_be_anything_a_row_says() -> None:
-    rows = [make_row(seed=seed, size=size, acc=0.9 - size / 1000) for seed in range(5) for size in (8, 64)]
-    found = compare_arms(rows, "64", arm_of=lambda row: str(row["config.train.batch_size"]), treatment=["config.train.batch_size"])
+    rows = [make_result(seed=seed, size=size, acc=0.9 - size / 1000) for seed in range(5) for size in (8, 64)]
+    found = compare_arms(rows, "64", arm_of=lambda row: str(row.batch_size), treatment=["config.train.batch_size"])
     assert found.headline.versus["8"].accuracy["running"].difference == pytest.approx(0.056)
     assert not any("differ" in text for text in found.warnings)
     with pytest.raises(UsageError, match=r"differ in train\.batch_size"):
@@ -401,32 +403,32 @@ def test_arms_can_be_anything_a_row_says() -> None:
 
 
 def test_equal_updates_are_no_difference_and_one_recipe() -> None:
-    rows = [{**row, "budget.steps": 400} for row in study(lrs=(0.01, 0.03, 0.1, 0.3))]
-    spelled = [{**r, "config.train.epochs": None, "config.train.steps": 400} if r["config.model.norm"] == "none" else r for r in rows]
+    rows = [with_values(row, budget__steps=400) for row in study(lrs=(0.01, 0.03, 0.1, 0.3))]
+    spelled = [with_values(r, config__train__epochs=None, config__train__steps=400) if r.norm == "none" else r for r in rows]
     assert compare_arms(spelled, "none").warnings == compare_arms(rows, "none").warnings
-    twice = [*rows, {**spelled[1], "id": "zz", "test.running.accuracy": 0.0}]
+    twice = [*rows, with_values(spelled[1], id="zz", test__running__accuracy=0.0)]
     assert compare_arms(twice, "none") == compare_arms(rows, "none")
-    other = [*rows, {**spelled[1], "id": "zz", "budget.steps": 800}]
+    other = [*rows, with_values(spelled[1], id="zz", budget__steps=800)]
     with pytest.raises(UsageError, match=r"differ in train\.epochs, train\.steps"):
         compare_arms(other, "none")
 
 
 def test_batch_sizes_as_arms_say_which_budget_they_share() -> None:
-    rows = [make_row(seed=seed, size=size) for seed in range(5) for size in (8, 64)]
-    ways = {"arm_of": lambda row: str(row["config.train.batch_size"]), "treatment": ["config.train.batch_size"]}
+    rows = [make_result(seed=seed, size=size) for seed in range(5) for size in (8, 64)]
+    ways = {"arm_of": lambda row: str(row.batch_size), "treatment": ["config.train.batch_size"]}
     assert compare_arms(rows, "64", **ways).warnings[0].startswith("equal epochs (10), not steps: smaller batches make more updates")
-    steps = [{**row, "budget.steps": 400} for row in rows]
+    steps = [with_values(row, budget__steps=400) for row in rows]
     assert compare_arms(steps, "64", **ways).warnings[0].startswith("equal steps (400): smaller batches see fewer images")
 
 
 def test_runs_that_stopped_at_their_target_say_so() -> None:
     rows = study()
     assert not any("until_target" in warning for warning in compare_arms(rows, "none").warnings)
-    stopped = [{**row, "budget.until_target": True} for row in rows]
+    stopped = [with_values(row, budget__until_target=True) for row in rows]
     assert compare_arms(stopped, "none").warnings[0].startswith("train.until_target: each run stopped")
-    sizes = [make_row(seed=seed, size=size, budget__until_target=True) for seed in range(5) for size in (8, 64)]
+    sizes = [make_result(seed=seed, size=size, budget__until_target=True) for seed in range(5) for size in (8, 64)]
     key = "config.train.batch_size"
-    across = compare_arms(sizes, "64", arm_of=lambda row: str(row[key]), treatment=[key]).warnings
+    across = compare_arms(sizes, "64", arm_of=lambda row: str(row.batch_size), treatment=[key]).warnings
     assert across[0].startswith("train.until_target: each run stopped")
     assert not any("equal epochs" in warning for warning in across)
 
@@ -447,6 +449,6 @@ def test_numbers_as_they_are_read_aloud() -> None:
 
 
 def test_the_order_in_which_differences_are_said_follows_the_arms() -> None:
-    found: Comparison = compare_arms(three_arms(), "none", ["layer", "batch"])
+    found: Comparison = compare_arms(three_arms(), "none", ["frozen", "batch"])
     said = [text for text in sentences.verdict(found) if text.startswith("Test accuracy")]
-    assert ["with layer" in said[0], "with BN" in said[1]] == [True, True]
+    assert [sentences.label("frozen") in said[0], "with BN" in said[1]] == [True, True]

@@ -8,17 +8,18 @@ import random
 from typing import Any
 
 import pytest
-from support import make_row
+from support import make_result, with_values
 
 from bnexp.analysis import Audit, Check, fairness_audit
 from bnexp.base.errors import UsageError
 from bnexp.base.files import dump_json
+from bnexp.storage.result import RunResult
 
-Rows = list[dict[str, Any]]
+Rows = list[RunResult]
 NAMES = ("parameters", "bias parity", "initial weights", "batch order", "equal trials", "same seeds", "budget", "settings", "computation")
 
 
-def fair(norm: str, lr: float, seed: int, size: int = 32, **more: Any) -> dict[str, Any]:
+def fair(norm: str, lr: float, seed: int, size: int = 32, **more: Any) -> RunResult:
     """A run as it is recorded: 224 channels, a head of ten; hashes that follow from the seed and the batch size."""
     biases, shifts = (10, 448) if norm == "batch" else (234, 0)
     recorded = {
@@ -35,7 +36,7 @@ def fair(norm: str, lr: float, seed: int, size: int = 32, **more: Any) -> dict[s
         "environment.threads": 1,
         "stack.width": 10,
     }
-    return {**make_row(norm, lr, seed, size), **recorded, **{key.replace("__", "."): value for key, value in more.items()}}
+    return with_values(make_result(norm, lr, seed, size), **recorded, **more)
 
 
 def study(sizes: tuple[int, ...] = (32,)) -> Rows:
@@ -43,13 +44,12 @@ def study(sizes: tuple[int, ...] = (32,)) -> Rows:
 
 
 def changed(rows: Rows, norm: str, lr: float | None = None, seed: int | None = None, **values: Any) -> Rows:
-    """The rows with `values` (keys with __ for a dot) in those of an arm, learning rate and seed; None: any."""
-    new = {key.replace("__", "."): value for key, value in values.items()}
+    """The runs with `values` (keys with __ for a dot) in those of an arm, learning rate and seed; None: any."""
 
-    def hit(row: dict[str, Any]) -> bool:
-        return row["config.model.norm"] == norm and lr in (None, row["config.optim.lr"]) and seed in (None, row["seed"])
+    def hit(row: RunResult) -> bool:
+        return row.norm == norm and lr in (None, row.lr) and seed in (None, row.seed)
 
-    return [{**row, **new} if hit(row) else row for row in rows]
+    return [with_values(row, **values) if hit(row) else row for row in rows]
 
 
 def check(audit: Audit, name: str) -> Check:
@@ -96,18 +96,18 @@ UNFAIR = [
         "differ at seed 2; seed 2: without BN: 0000000200000020; with BN: ",
     ),
     (
-        [row for row in study() if row["id"] != "none-bs32-lr0.1-s2"],
+        [row for row in study() if row.id != "none-bs32-lr0.1-s2"],
         "equal trials",
         "without BN: 5 results; with BN: 6 results; not equally many at lr",
     ),
     (changed(study(), "none", 0.1, 2, status="failed"), "equal trials", "not equally many at lr 0.1, seed 2"),
     (
-        [row for row in study() if not row["id"].startswith("none-bs32-lr0.1")],
+        [row for row in study() if not row.id.startswith("none-bs32-lr0.1")],
         "equal trials",
         "learning rates tried: without BN: 0.03; with BN: 0.03, 0.1",
     ),
     (
-        [row for row in study() if row["seed"] < 2 or row["config.model.norm"] == "batch"],
+        [row for row in study() if row.seed < 2 or row.norm == "batch"],
         "same seeds",
         "without BN: 0, 1; with BN: 0, 1, 2",
     ),
@@ -143,7 +143,7 @@ def test_other_data_of_ones_own_are_found() -> None:
 
 
 def test_what_is_not_recorded_cannot_be_told() -> None:
-    bare = [{key: row[key] for key in make_row()} for row in study()]
+    bare = [make_result(row.norm, row.lr, row.seed, parameters=row.parameters) for row in study()]
     audit = fairness_audit(bare, "none")
     assert {check.name: check.detail for check in audit.checks if check.passed is None} == dict.fromkeys(
         ("bias parity", "initial weights", "batch order", "budget", "computation"), "not recorded"
@@ -159,14 +159,14 @@ def test_batch_sizes_are_held_against_their_own_kind() -> None:
     assert [check.passed for check in audit.checks] == [True] * len(NAMES)
     assert "train.batch_size vary within each arm alike" in check(audit, "settings").detail
     assert check(audit, "budget").detail == "1,600 steps; 400 steps"
-    lacking = [row for row in study((8, 32)) if row["id"] != "none-bs8-lr0.1-s2"]
+    lacking = [row for row in study((8, 32)) if row.id != "none-bs8-lr0.1-s2"]
     assert "without BN: 11 results; with BN: 12 results" in check(fairness_audit(lacking, "none"), "equal trials").detail
 
 
 def test_batch_sizes_as_arms() -> None:
-    rows = [row for row in study((8, 32)) if row["config.model.norm"] == "batch"]
+    rows = [row for row in study((8, 32)) if row.norm == "batch"]
     key = "config.train.batch_size"
-    audit = fairness_audit(rows, "32", arm_of=lambda row: str(row[key]), treatment=[key])
+    audit = fairness_audit(rows, "32", arm_of=lambda row: str(row.batch_size), treatment=[key])
     assert check(audit, "budget") == Check("budget", False, "with 32: 400 steps; with 8: 1,600 steps")
     assert check(audit, "batch order").passed is None
     assert check(audit, "initial weights").passed is True
@@ -174,13 +174,13 @@ def test_batch_sizes_as_arms() -> None:
 
 
 def test_other_networks_share_no_initial_weights_and_say_so() -> None:
-    rows = [{**row, "config.model.widths": [8]} if row["config.model.norm"] == "none" else row for row in study()]
+    rows = [with_values(row, config__model__widths=[8]) if row.norm == "none" else row for row in study()]
     audit = fairness_audit(rows, "none", treatment=["config.model.norm", "config.model.widths"])
     assert check(audit, "initial weights") == Check("initial weights", None, "no two arms have results to hold against each other here")
 
 
 def test_one_recipe_under_two_names_is_one_trial() -> None:
-    again = {**study()[0], "id": "mine", "config.name": "mine"}
+    again = with_values(study()[0], id="mine", config__name="mine")
     assert check(fairness_audit([*study(), again], "none"), "equal trials").passed
 
 
@@ -200,7 +200,7 @@ def test_wrong_arms_are_refused_and_one_arm_is_nothing() -> None:
 
 def test_nothing_passes_on_nothing() -> None:
     """With no result at all, equal trials, seeds and settings were ok with 0 results."""
-    for rows in ([{**row, "status": "failed"} for row in study()], changed(study(), "batch", status="failed")):
+    for rows in ([with_values(row, status="failed") for row in study()], changed(study(), "batch", status="failed")):
         audit = fairness_audit(rows, "none")
         assert [check.passed for check in audit.checks] == [None] * len(NAMES)
         assert audit.passed is None
@@ -208,10 +208,10 @@ def test_nothing_passes_on_nothing() -> None:
 
 
 def test_an_arm_without_results_hides_no_fault_of_the_others() -> None:
-    rows = [*study(), *[{**row, "config.model.norm": "group", "status": "failed", "id": f"g{row['id']}"} for row in study()[:6]]]
+    rows = [*study(), *[with_values(row, config__model__norm="noisy", status="failed", id=f"g{row.id}") for row in study()[:6]]]
     audit = fairness_audit(rows, "none")
     assert {check.passed for check in audit.checks} == {None}
-    assert check(audit, "parameters").detail == "no result of group"
-    audit = fairness_audit([row for row in rows if row["config.model.norm"] != "none" or row["seed"] < 2], "none")
+    assert check(audit, "parameters").detail == "no result of noisy"
+    audit = fairness_audit([row for row in rows if row.norm != "none" or row.seed < 2], "none")
     assert check(audit, "same seeds") == Check("same seeds", False, "without BN: 0, 1; with BN: 0, 1, 2")
     assert audit.passed is False

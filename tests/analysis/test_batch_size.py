@@ -8,18 +8,19 @@ import random
 from typing import Any
 
 import pytest
-from support import make_row
+from support import make_result, with_values
 
 from bnexp.analysis import SmallBatchCost, by_batch_size, compare_arms, sentences, small_batch_cost, with_holm
 from bnexp.analysis.notes import STOPPED
 from bnexp.base.errors import UsageError
 from bnexp.base.files import dump_json, null_nonfinite
+from bnexp.storage.result import STATS, RunResult
 
 NOISE = [0.004, -0.007, 0.001, 0.006, -0.003, 0.002, -0.005, 0.008, -0.001, 0.003]
 SIZES = (2, 8, 32, 128)
 
 
-def study(cost: float = 0.05, n: int = 10, sizes: tuple[int, ...] = SIZES, **more: Any) -> list[dict[str, Any]]:
+def study(cost: float = 0.05, n: int = 10, sizes: tuple[int, ...] = SIZES, **more: Any) -> list[RunResult]:
     """BN loses `cost` at batch 2; batch 32 is best on validation by a hair; lr 0.1 is best everywhere."""
     rows = []
     for size in sizes:
@@ -28,11 +29,11 @@ def study(cost: float = 0.05, n: int = 10, sizes: tuple[int, ...] = SIZES, **mor
                 own = random.Random(size).sample(NOISE, 10)[seed] / 2
                 acc = 0.9 + NOISE[seed] + own - 0.1 * abs(lr - 0.1)
                 rows.append(
-                    make_row(
+                    make_result(
                         "batch", lr, seed, size, acc=acc - cost * (size == 2), val__loss=0.1 + 0.001 * (size != 32) + abs(lr - 0.1), **more
                     )
                 )
-                rows.append(make_row("none", lr, seed, size, acc=acc - 0.02 + own, **more))
+                rows.append(make_result("none", lr, seed, size, acc=acc - 0.02 + own, **more))
     return rows
 
 
@@ -47,7 +48,7 @@ def test_the_table_has_every_arm_size_and_rate() -> None:
     assert len(found.table) == 4 * 2 * (1 + 3)
     assert [c.batch_sizes for c in found.comparisons] == [(size,) for size in SIZES]
     row = next(r for r in found.table if (r.batch_size, r.arm, r.kind) == (8, "batch", "tuned"))
-    twin = compare_arms([r for r in rows if r["config.train.batch_size"] == 8], "none").headline
+    twin = compare_arms([r for r in rows if r.batch_size == 8], "none").headline
     assert (row.lr, row.picked, row.n) == (None, {0.1: 10}, 10)
     assert (row.running, row.steps) == (twin.arms["batch"].accuracy["running"], twin.arms["batch"].steps)
     assert row.difference is not None
@@ -58,7 +59,7 @@ def test_the_table_has_every_arm_size_and_rate() -> None:
 
 
 def test_a_batch_size_without_the_baseline_stands_alone() -> None:
-    rows = [r for r in study(n=2) if (r["config.model.norm"], r["config.train.batch_size"]) != ("none", 8)]
+    rows = [r for r in study(n=2) if (r.norm, r.batch_size) != ("none", 8)]
     found = by_batch_size(rows)
     alone = [r for r in found.table if r.batch_size == 8]
     assert {(r.arm, r.difference) for r in alone} == {("batch", None)}
@@ -88,15 +89,12 @@ def test_small_batches_that_cost_are_found() -> None:
 
 def test_tuned_costs_let_each_seed_choose_its_rate() -> None:
     """Odd seeds have their lowest loss at 0.3; the pairs are between what each chose."""
-    rows = [
-        {**r, "val.loss": r["val.loss"] - 0.5 * (r["config.optim.lr"] == 0.3 and r["seed"] % 2 and r["config.train.batch_size"] == 2)}
-        for r in study()
-    ]
+    rows = [with_values(r, val__loss=r.val.loss - 0.5 * (r.lr == 0.3 and r.seed % 2 and r.batch_size == 2)) for r in study()]
     cost = small_batch_cost(rows).of("tuned")[0]
 
     def chosen(size: int, seed: int) -> float:
-        own = [r for r in rows if (r["config.model.norm"], r["config.train.batch_size"], r["seed"]) == ("batch", size, seed)]
-        return float(min(own, key=lambda r: r["val.loss"])["test.running.accuracy"])
+        own = [r for r in rows if (r.norm, r.batch_size, r.seed) == ("batch", size, seed)]
+        return float(min(own, key=lambda r: r.val_loss).test.running.accuracy or 0)
 
     assert cost.pairs.difference == pytest.approx(sum(chosen(2, seed) - chosen(32, seed) for seed in range(10)) / 10)
 
@@ -116,7 +114,7 @@ def test_few_seeds_say_so() -> None:
 
 def test_the_reference_is_never_chosen_on_test_data() -> None:
     rng = random.Random(0)
-    rows = [{key: rng.random() if key.startswith("test.") else value for key, value in row.items()} for row in study()]
+    rows = [with_values(row, **{f"test.{stats}.accuracy": rng.random() for stats in STATS}) for row in study()]
     assert small_batch_cost(rows).reference == 32
     assert small_batch_cost(study(), reference=128).reference == 128
     with pytest.raises(UsageError, match="No run of batch with batch size 64 has a result; there are 2, 8, 32 or 128"):
@@ -124,21 +122,16 @@ def test_the_reference_is_never_chosen_on_test_data() -> None:
 
 
 def test_the_smallest_is_compared_even_where_validation_likes_it_best() -> None:
-    rows = [{**r, "val.loss": 0.01} if r["config.train.batch_size"] == 2 else r for r in study()]
+    rows = [with_values(r, val__loss=0.01) if r.batch_size == 2 else r for r in study()]
     assert small_batch_cost(rows).reference == 32
 
 
-def diverged(rows: list[dict[str, Any]], size: int, seeds: int) -> list[dict[str, Any]]:
-    return [
-        {**r, "status": "diverged"}
-        if (r["config.train.batch_size"], r["config.model.norm"]) == (size, "batch") and r["seed"] < seeds
-        else r
-        for r in rows
-    ]
+def diverged(rows: list[RunResult], size: int, seeds: int) -> list[RunResult]:
+    return [with_values(r, status="diverged") if (r.batch_size, r.norm) == (size, "batch") and r.seed < seeds else r for r in rows]
 
 
 def test_failures_and_missing_runs_are_counted_apart_from_accuracy() -> None:
-    rows = [{**r, "status": "failed"} if (r["config.train.batch_size"], r["seed"]) == (8, 9) else r for r in diverged(study(), 2, 3)]
+    rows = [with_values(r, status="failed") if (r.batch_size, r.seed) == (8, 9) else r for r in diverged(study(), 2, 3)]
     found = small_batch_cost(rows)
     assert (found.costs[0].failures.rate, found.costs[0].failures.baseline_rate, found.costs[0].pairs.n) == (0.3, 0, 7)
     assert "30 % of its runs failed" in said(found)[0]
@@ -153,14 +146,12 @@ def test_a_batch_size_at_which_nothing_trains_is_said_to_fail() -> None:
         for answer in said(small_batch_cost(diverged(study(cost=0.0), 2, seeds))):
             assert answer.startswith("Training fails more often with BN at batch 2; against batch 32")
             assert f"{10 * seeds} % of its runs failed" in answer
-    only = [r for r in diverged(study(), 2, 10) if r["config.train.batch_size"] in (2, 32)]
+    only = [r for r in diverged(study(), 2, 10) if r.batch_size in (2, 32)]
     assert said(small_batch_cost(only, reference=32))[0].startswith("Training fails more often with BN at batch 2")
 
 
 def test_names_of_arms_keep_their_letters() -> None:
-    answer, _ = said(
-        small_batch_cost(study(), "SGD, ModelA", arm_of=lambda row: "SGD, ModelA" if row["config.model.norm"] == "batch" else "x")
-    )
+    answer, _ = said(small_batch_cost(study(), "SGD, ModelA", arm_of=lambda row: "SGD, ModelA" if row.norm == "batch" else "x"))
     assert answer.startswith("Small batches cost accuracy with SGD, ModelA, at batch 2")
 
 
@@ -171,24 +162,24 @@ def test_too_few_batch_sizes() -> None:
     steps = small_batch_cost(study(config__train__steps=100, config__train__epochs=None))
     assert not any("epochs" in text for text in steps.warnings)
     assert "equal steps (100): smaller batches see fewer images in them." in steps.warnings
-    untuned = small_batch_cost([r for r in study() if r["config.optim.lr"] == 0.1])
+    untuned = small_batch_cost([r for r in study() if r.lr == 0.1])
     assert any("nothing was tuned" in text for text in untuned.warnings)
 
 
 def test_equal_steps_may_be_spelled_as_epochs() -> None:
     rows = study(budget__steps=400)
-    rows = [{**r, "config.train.epochs": None, "config.train.steps": 400} if r["config.train.batch_size"] != 32 else r for r in rows]
+    rows = [with_values(r, config__train__epochs=None, config__train__steps=400) if r.batch_size != 32 else r for r in rows]
     found = small_batch_cost(rows)
     assert "equal steps (400): smaller batches see fewer images in them." in found.warnings
     assert not any("differ" in text or "epochs" in text for text in found.warnings)
-    mixed = small_batch_cost([{**r, "budget.steps": None} for r in rows]).warnings
+    mixed = small_batch_cost([with_values(r, budget__steps=None) for r in rows]).warnings
     assert "unequal budgets: the runs were given neither equal steps nor equal epochs." in mixed
     assert "the runs also differ in train.epochs, train.steps." in mixed
 
 
-def best_at(size: int, lr: float) -> list[dict[str, Any]]:
+def best_at(size: int, lr: float) -> list[RunResult]:
     """The study, with another learning rate best for one batch size."""
-    return [{**r, "val.loss": 0.1 + abs(r["config.optim.lr"] - lr)} if r["config.train.batch_size"] == size else r for r in study()]
+    return [with_values(r, val__loss=0.1 + abs(r.lr - lr)) if r.batch_size == size else r for r in study()]
 
 
 def test_both_answers_say_at_which_rates() -> None:
@@ -203,14 +194,14 @@ def test_both_answers_say_at_which_rates() -> None:
 
 
 def test_a_batch_size_without_the_reference_rate_is_named() -> None:
-    rows = [r for r in study() if (r["config.train.batch_size"], r["config.optim.lr"]) != (2, 0.1)]
+    rows = [r for r in study() if (r.batch_size, r.lr) != (2, 0.1)]
     assert said(small_batch_cost(rows))[1].endswith(" Batch 2 has no result at it.")
-    rows = [r for r in rows if (r["config.train.batch_size"], r["config.optim.lr"]) != (8, 0.1)]
+    rows = [r for r in rows if (r.batch_size, r.lr) != (8, 0.1)]
     assert "nothing to compare" in said(small_batch_cost(rows))[1]
 
 
-def cold_from(size: int) -> list[dict[str, Any]]:
-    return [{**row, "running_statistics.warm": row["config.train.batch_size"] < size} for row in study()]
+def cold_from(size: int) -> list[RunResult]:
+    return [with_values(row, running_statistics__warm=row.batch_size < size) for row in study()]
 
 
 def test_cold_running_statistics_weaken_the_verdict_that_rests_on_them() -> None:
@@ -218,14 +209,14 @@ def test_cold_running_statistics_weaken_the_verdict_that_rests_on_them() -> None
     assert small_batch_cost(cold_from(32)).warnings[-1] == note
     assert not any("cold" in text for text in small_batch_cost(cold_from(32), stats="batch").warnings)
     assert not any("cold" in text for text in small_batch_cost(study()).warnings)
-    unused = [{**row, "running_statistics.warm": row["config.optim.lr"] != 0.3} for row in study()]
+    unused = [with_values(row, running_statistics__warm=row.lr != 0.3) for row in study()]
     assert not any("cold" in text for text in small_batch_cost(unused).warnings)
     table = by_batch_size(cold_from(32)).table
     assert {(row.batch_size, row.ema_warm) for row in table} == {(2, True), (8, True), (32, False), (128, False)}
 
 
 def test_a_diverged_run_is_not_cold() -> None:
-    rows = [{**row, "status": "diverged", "running_statistics.warm": False} if row["seed"] == 0 else row for row in study()]
+    rows = [with_values(row, status="diverged", running_statistics__warm=False) if row.seed == 0 else row for row in study()]
     assert all(row.ema_warm for row in by_batch_size(rows).table)
     assert not any("cold" in text for text in small_batch_cost(rows).warnings)
 

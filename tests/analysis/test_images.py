@@ -8,18 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import make_row
+from support import make_result, with_values
 
 from bnexp.analysis import Paired, crossed, paired
 from bnexp.analysis.images import correct_bits
+from bnexp.storage.result import RunResult
 
 Bits = np.ndarray[Any, np.dtype[np.bool_]]
 
 
-def rows_of(right_SI: Bits) -> dict[int, dict[str, Any]]:
+def runs_of(right_SI: Bits) -> dict[int, RunResult]:
     """A run a seed, with which images it had right."""
     return {
-        seed: make_row(
+        seed: make_result(
             seed=seed, acc=float(right.mean()), data__test=len(right), test__correct=base64.b64encode(np.packbits(right).tobytes()).decode()
         )
         for seed, right in enumerate(right_SI)
@@ -30,7 +31,7 @@ def both(a: Bits, b: Bits, **options: Any) -> tuple[Paired, Paired | None]:
     """The interval over seeds alone, and that over seeds and images."""
     sides = [dict(enumerate(map(float, side.mean(1)))) for side in (a, b)]
     found = paired(*sides, resolution=1 / a.shape[1], primary=True, **options)
-    return found, crossed(found, rows_of(a), rows_of(b), **options)
+    return found, crossed(found, runs_of(a), runs_of(b), **options)
 
 
 def simulated(rng: np.random.Generator, seeds: int, images: int, gain: float = 0.02) -> tuple[Bits, Bits]:
@@ -108,15 +109,15 @@ def test_the_last_bits_of_the_last_byte_are_no_images(images: int) -> None:
 def test_without_recorded_images_there_is_no_such_interval() -> None:
     a, b = simulated(np.random.default_rng(0), 5, 100)
     found, _ = both(a, b)
-    whole, other = rows_of(a), rows_of(b)
+    whole, other = runs_of(a), runs_of(b)
 
-    def changed(**values: Any) -> dict[int, dict[str, Any]]:
-        return {**whole, 3: {**whole[3], **{key.replace("__", "."): value for key, value in values.items()}}}
+    def changed(**values: Any) -> dict[int, RunResult]:
+        return {**whole, 3: with_values(whole[3], **values)}
 
     assert crossed(found, whole, other) is not None
-    for value in (None, "no base64 !", base64.b64encode(b"short").decode(), 7):
+    for value in (None, "no base64 !", base64.b64encode(b"short").decode()):
         assert crossed(found, changed(test__correct=value), other) is None
     assert crossed(found, changed(data__test=99), other) is None  # other images
-    assert crossed(found, changed(data__test="many"), other) is None
+    assert crossed(found, changed(data__test=None), other) is None
     assert crossed(paired({0: 0.5}, {0: 0.4}), whole, other) is None
-    assert correct_bits(make_row()) is None
+    assert correct_bits(make_result()) is None

@@ -9,18 +9,19 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import make_row
+from support import make_result, with_values
 
 from bnexp.analysis import BestLr, LrReach, StableLr, largest_stable_lr, select_lr, stable_factor
+from bnexp.storage.result import STATS, RunResult
 
 INF = math.inf
 Accuracies = dict[float, list[float | None]]
 
 
-def grid(accuracies: Accuracies, **more: Any) -> list[dict[str, Any]]:
+def grid(accuracies: Accuracies, **more: Any) -> list[RunResult]:
     """Rows of one arm from {lr: validation accuracy by seed}; None diverged. The validation loss is 1 - accuracy."""
     return [
-        make_row(lr=lr, seed=seed, acc=0.1 if acc is None else acc, status="diverged" if acc is None else "finished", **more)
+        make_result(lr=lr, seed=seed, acc=0.1 if acc is None else acc, status="diverged" if acc is None else "finished", **more)
         for lr, accs in accuracies.items()
         for seed, acc in enumerate(accs)
     ]
@@ -43,7 +44,7 @@ def test_ties_go_to_the_smaller_and_edges_are_told() -> None:
 def test_one_diverged_run_makes_the_mean_infinite() -> None:
     best = select_lr(grid({0.1: [0.5, 0.5, 0.5], 0.3: [0.9, 0.9, None]}))
     assert (best.lr, best.by_lr[1].mean_val_loss, best.by_lr[1].n_diverged) == (0.1, INF, 1)
-    not_finite = [*grid({0.1: [0.5]}), make_row(lr=0.3, val__loss=None)]
+    not_finite = [*grid({0.1: [0.5]}), make_result(lr=0.3, val__loss=None)]
     assert select_lr(not_finite).lr == 0.1
 
 
@@ -57,21 +58,21 @@ def test_between_infinite_means_fewer_diverged_runs_win() -> None:
 def test_only_equal_seed_sets_compare() -> None:
     base = grid({0.1: [0.9, 0.9, 0.9, 0.9, 0.5], 0.3: [0.89, 0.89, 0.89, 0.89, 0.89]})
     assert select_lr(base).lr == 0.3
-    lost = [row if row["id"] != "batch-bs32-lr0.3-s4" else make_row(lr=0.3, seed=4, status="failed") for row in base]
+    lost = [row if row.id != "batch-bs32-lr0.3-s4" else make_result(lr=0.3, seed=4, status="failed") for row in base]
     best = select_lr(lost)
     assert (best.lr, best.seeds) == (0.1, (0, 1, 2, 3))
     assert "leaves out seed 4" in best.warnings[0]
-    stray = select_lr([*base, make_row(lr=1.0, seed=0, acc=0.99)])
+    stray = select_lr([*base, make_result(lr=1.0, seed=0, acc=0.99)])
     assert (stray.lr, stray.seeds, stray.by_lr[2].compared) == (0.3, (0, 1, 2, 3, 4), False)
     assert "lr 1 left out" in stray.warnings[0]
-    apart = select_lr([make_row(lr=0.1, seed=7, acc=0.5), make_row(lr=0.3, seed=8, acc=0.9)])
+    apart = select_lr([make_result(lr=0.1, seed=7, acc=0.5), make_result(lr=0.3, seed=8, acc=0.9)])
     assert (apart.lr, apart.seeds) == (0.1, (7,))  # nothing compares; the choice is at least the same every time
 
 
 def test_no_result_no_choice() -> None:
-    best = select_lr([make_row(status="failed")])
+    best = select_lr([make_result(status="failed")])
     assert (best.lr, best.mean_val_loss, best.by_lr, best.warnings) == (None, None, (), ("no run has a result",))
-    assert largest_stable_lr([make_row(status="running")]) == StableLr(None, None, {}, ())
+    assert largest_stable_lr([make_result(status="running")]) == StableLr(None, None, {}, ())
 
 
 ROWS = st.dictionaries(
@@ -86,7 +87,7 @@ ROWS = st.dictionaries(
 def test_the_choice_looks_at_validation_only_and_not_at_the_order(accuracies: Accuracies, rng: random.Random) -> None:
     rows = grid(accuracies)
     best, stable = select_lr(rows), largest_stable_lr(rows)
-    shuffled = [{key: rng.random() if key.startswith("test.") else value for key, value in row.items()} for row in rows]
+    shuffled = [with_values(row, **{f"test.{stats}.accuracy": rng.random() for stats in STATS}) for row in rows]
     rng.shuffle(shuffled)
     assert select_lr(shuffled) == best
     assert largest_stable_lr(shuffled) == stable
@@ -134,17 +135,17 @@ def test_the_bracket_of_the_largest_stable_lr(accuracies: Accuracies, bracket: t
 
 def test_stable_is_measured_against_the_best_accuracy_on_the_way() -> None:
     """What is reached is the end of training; what is to be reached is the best on the way."""
-    rows = [make_row(lr=0.1, acc=0.9, val__best_accuracy=0.95), make_row(lr=0.3, acc=0.75, val__best_accuracy=0.9)]
+    rows = [make_result(lr=0.1, acc=0.9, val__best_accuracy=0.95), make_result(lr=0.3, acc=0.75, val__best_accuracy=0.9)]
     found = largest_stable_lr(rows)
     assert found.by_lr == (LrReach(0.1, 1, 1), LrReach(0.3, 1, 0))
     assert (found.by_lr[0].stable, found.by_lr[1].stable) == (True, False)
     assert (found.lr, found.unstable_lr) == (0.1, 0.3)
-    sunk = largest_stable_lr([make_row(lr=0.1, acc=0.7, val__best_accuracy=0.95)])
+    sunk = largest_stable_lr([make_result(lr=0.1, acc=0.7, val__best_accuracy=0.95)])
     assert (sunk.lr, sunk.unstable_lr) == (0, 0.1)
 
 
 def test_a_seed_at_chance_is_stable_nowhere() -> None:
-    rows = [make_row(lr=lr, acc=0.1, train__accuracy=0.1, train__images=1293, test__chance=0.1) for lr in (0.1, 0.3)]
+    rows = [make_result(lr=lr, acc=0.1, train__accuracy=0.1, train__images=1293, test__chance=0.1) for lr in (0.1, 0.3)]
     found = largest_stable_lr(rows)
     assert (found.lr, found.unstable_lr) == (0, 0.1)
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
-from support import make_row
+from support import make_result, with_values
 
 from bnexp.analysis import Seconds, StepMs, compare_arms, ratio_to_target, seconds_to_target, step_cost
 from bnexp.analysis.seconds import StepCost, in_seconds
+from bnexp.storage.result import RunResult
 
 MS: dict[str, StepMs] = {"batch": (2.7, 2.6, 2.8), "none": (2.0, 1.9, 2.1)}
 
 
-def study(batch: list[int | None], none: list[int | None]) -> list[dict[str, Any]]:
+def study(batch: list[int | None], none: list[int | None]) -> list[RunResult]:
     """Steps to target by seed; None is a miss."""
     return [
-        make_row(norm, seed=seed, target__reached_step=steps, budget__steps=400)
+        make_result(norm, seed=seed, target__reached_step=steps, budget__steps=400)
         for norm, reached in (("batch", batch), ("none", none))
         for seed, steps in enumerate(reached)
     ]
@@ -112,6 +112,6 @@ def test_a_step_time_must_be_there_and_make_sense() -> None:
 
 
 def test_an_arm_without_results_needs_no_step_time() -> None:
-    rows = [{**row, "status": "failed"} if row["config.model.norm"] == "batch" else row for row in study([1], [1])]
+    rows = [with_values(row, status="failed") if row.norm == "batch" else row for row in study([1], [1])]
     found = seconds_to_target(compare_arms(rows, "none"), {"none": MS["none"]})
     assert (list(found.to_target), found.versus) == (["none"], {})

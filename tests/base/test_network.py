@@ -186,7 +186,7 @@ def test_tensorboard_shows_nothing_that_a_link_in_a_run_leads_to(trained: Path, 
     (runs_dir / "linked-0123abcd").symlink_to(outside)
     for name in ("a-12345678", "b-12345678"):
         shutil.copytree(run.folder, runs_dir / name, ignore=shutil.ignore_patterns("events*"), symlinks=True)
-        write_checked_json(runs_dir / name / "summary.json", {**run.summary(), "id": name}, 1)
+        write_checked_json(runs_dir / name / "summary.json", {**run.result().tree(), "id": name}, 1)
     (runs_dir / "a-12345678" / events.name).symlink_to(events)
     os.mkfifo(runs_dir / "b-12345678" / events.name)
     for names in ([], [run.id, "a-12345678", "b-12345678"]):

@@ -21,7 +21,6 @@ from bnexp.execution.launch import launch
 from bnexp.report.chapters import chapters
 from bnexp.report.show import shown
 from bnexp.report.view import View
-from bnexp.storage.folder import flatten
 from bnexp.tables.runs import run_table
 
 
@@ -213,7 +212,7 @@ def test_the_line_on_the_data_comes_once_in_every_output(tmp_path: Path, capsys:
     assert not outcome.failed
     assert capsys.readouterr().err.count(line) == 1
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(run_table(run.summary(), "", {}))
+    console.print(run_table(run.result(), "", {}))
     assert console.export_text().count(f"folder: {line}") == 1
-    (chapter,) = chapters({"": [flatten(run.summary())]})
+    (chapter,) = chapters({"": [run.result()]})
     assert [answer for answer in shown(View(chapter, lambda run_id: {})).answers if line in answer] == [f"Data: folder: {line}."]

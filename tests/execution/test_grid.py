@@ -117,7 +117,7 @@ def test_estimates_grow_with_the_work_and_learn_from_finished_runs(tmp_path: Pat
     learned = estimate(stacks, 1, finished)
     assert learned.calibrated == 16
     run = finished[0]
-    summary = run.summary()
+    summary = run.result().tree()
     spent = summary["speed"]["train_s"] + summary["speed"]["eval_s"]
     factor = spent / stack_seconds(run.config(), digits, 8, 6)
     expected = START_S + factor * sum(stack.seconds for stack in stacks)

@@ -15,7 +15,6 @@ from statistics import median
 from typing import Any
 
 import pytest
-from rich.console import Console
 from support import bn_in
 
 from bnexp.base.files import checked_json
@@ -28,9 +27,8 @@ from bnexp.execution.live import Live
 from bnexp.execution.terminal import Terminal
 from bnexp.execution.workers import run_stacks
 from bnexp.planning.plan import StackPlan, plan
-from bnexp.storage.folder import list_runs, rows_of
+from bnexp.storage.folder import list_runs, listed, results_of
 from bnexp.storage.run import locked
-from bnexp.tables import LISTED, list_table
 from bnexp.training.fit import BLOCK
 
 SMALL = {"model.widths": [4], "train.epochs": None, "device": "cpu"}
@@ -115,7 +113,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Copies of one real run under ids of their own; one has failed to be written, one says that it is running."""
     origin, runs_dir = tmp_path_factory.mktemp("origin"), tmp_path_factory.mktemp("many")
     (run,) = launch([Config().replace(**SMALL, **OFF, **{"train.steps": 2})], origin, quiet=True).runs
-    summary, curve = run.summary(), run.metrics_jsonl.read_bytes()
+    summary, curve = run.result().tree(), run.metrics_jsonl.read_bytes()
     for index in range(LISTED_RUNS):
         folder = runs_dir / f"batch-bs32-lr0.1-s{index}-{index:08x}"
         folder.mkdir()
@@ -175,26 +173,23 @@ def test_a_run_that_is_named_in_full_is_found_without_the_others(many: Path) -> 
     assert {where.split("/")[0] for _, where in seen} == {name}
 
 
-def test_few_keys_are_those_of_all(many: Path) -> None:
-    runs = list_runs(many)[:40]
-    full, few = rows_of(runs), rows_of(runs, LISTED)
-    assert few == [{key: value for key, value in row.items() if key in LISTED | {"id", "status"}} for row in full]
-    assert len(few[0]) == len(LISTED) + 2
-    console = Console(width=200)
-    drawn = []
-    for rows in (full, few):
-        with console.capture() as captured:
-            console.print(list_table(rows, {}))
-        drawn.append(captured.get())
-    assert drawn[0] == drawn[1]
+def test_what_a_list_decodes_is_what_the_results_say(many: Path) -> None:
+    results, seen = results_of(list_runs(many)), 0
+    for one in listed(many):
+        if (result := results.get(one.id)) is not None:
+            assert (one.status, one.steps, one.written_at) == (result.status, result.steps, result.written_at)
+            assert (one.val_loss, one.test_accuracy) == (result.val.loss, result.test.running.accuracy)
+            assert one.reached_step == result.target.reached_step
+            seen += 1
+    assert seen == len(results) == LISTED_RUNS - 1  # one cannot be read
 
 
 def test_a_run_in_work_is_running(many: Path) -> None:
     run = list_runs(many)[2]
     try:
         with locked([run], waiting=None):
-            assert rows_of([run], LISTED)[0]["status"] == "running"
-        assert rows_of([run], LISTED)[0]["status"] == "interrupted"
+            assert listed(many)[2].status == results_of([run])[run.id].status == "running"
+        assert listed(many)[2].status == results_of([run])[run.id].status == "interrupted"
     finally:
         (many / ".locks" / f"{run.id}.lock").unlink()
         (many / ".locks").rmdir()

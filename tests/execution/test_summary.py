@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from bnexp.analysis.rows import to_table
+from bnexp.analysis import to_table
 from bnexp.base.errors import Interrupted
 from bnexp.base.signals import Stop
 from bnexp.config import Config
@@ -22,8 +22,9 @@ from bnexp.execution.launch import launch
 from bnexp.execution.terminal import Terminal
 from bnexp.planning.plan import plan
 from bnexp.storage.checkpoint import load_network
-from bnexp.storage.folder import rows_of
-from bnexp.storage.run import SUMMARY_KEYS, Run
+from bnexp.storage.folder import results_of
+from bnexp.storage.result import RunResult
+from bnexp.storage.run import Run
 
 CPU = torch.device("cpu")
 CONFIG = Config().replace(**{"model.widths": [4, 4], "train.epochs": None, "train.steps": 24, "train.eval_every": 8})
@@ -65,7 +66,7 @@ def test_training_accuracy_is_that_of_the_saved_network_in_eval_mode(tmp_path: P
         network = load_network(run)
         with torch.no_grad():
             logits = torch.cat([network(data.normalize(x[None])) for x in data.train.x])
-        train = run.summary()["train"]
+        train = run.result().tree()["train"]
         assert train["images"] == len(data.train) == 1293
         assert train["loss"] == pytest.approx(float(F.cross_entropy(logits, data.train.y)), rel=1e-4)
         assert train["accuracy"] == pytest.approx(float((logits.argmax(1) == data.train.y).double().mean()), abs=2 / 1293)
@@ -74,7 +75,7 @@ def test_training_accuracy_is_that_of_the_saved_network_in_eval_mode(tmp_path: P
 def test_every_summary_has_the_keys_and_the_arms_agree_where_they_must(tmp_path: Path) -> None:
     batch, none = (launch([ARMS[arm].replace(seed=3)], tmp_path, quiet=True).summaries[0] for arm in ("batch", "none"))
     for summary in (batch, none):
-        assert set(summary) >= SUMMARY_KEYS >= {"train", "budget", "audit"}
+        assert summary.keys() == {*RunResult.__struct_fields__, "format", "checksum"} - {"error", "nonfinite", "more"}
         assert summary["budget"] == {"steps": 24, "until_target": False}
         assert set(summary["audit"]) == {"initial_weights", "batch_order", "batch_order_epochs", "parameters"}
         assert sum(summary["audit"]["parameters"].values()) == summary["parameters"]
@@ -89,11 +90,11 @@ def test_an_interrupted_run_has_no_training_accuracy_yet_and_a_resumed_one_the_s
     (planned,) = plan(own, runs, one_stack=True)
     with pytest.raises(Interrupted):
         train_stack(planned, Terminal(quiet=True), StopAt(10))
-    cut = [run.summary() for run in runs]
+    cut = [run.result().tree() for run in runs]
     assert [summary["train"] for summary in cut] == [{"loss": None, "accuracy": None, "images": None}] * 2
     train_stack(planned, Terminal(quiet=True), Stop())
     for before, run, expected in zip(cut, runs, whole, strict=True):
-        summary = run.summary()
+        summary = run.result().tree()
         assert before["audit"] == summary["audit"] == expected["audit"]
         assert summary["train"] == expected["train"]
         assert summary["budget"] == expected["budget"]
@@ -109,7 +110,7 @@ def test_a_diverged_run_has_a_training_loss_that_is_null(tmp_path: Path) -> None
 def test_the_display_is_told_the_best_accuracy_and_the_speed(tmp_path: Path) -> None:
     own, display = [CONFIG.replace(seed=seed) for seed in (0, 1)], Recording()
     runs = launch(own, tmp_path, display).runs
-    best = [run.summary()["val"]["best_accuracy"] for run in runs]
+    best = [run.result().tree()["val"]["best_accuracy"] for run in runs]
     told = [line for line in display.told if line[1].startswith("loss")]  # the data are read before
     assert [done for done, *_ in told] == list(range(1, 25))
     accuracies = [accuracy for _, _, accuracy, _ in told]
@@ -126,7 +127,7 @@ def test_which_test_images_are_right_and_what_chance_is(tmp_path: Path) -> None:
     runs = launch([CONFIG.replace(seed=seed) for seed in (0, 1)], tmp_path, quiet=True).runs
     data = load(CONFIG.data, CPU)
     for run in runs:
-        test, network = run.summary()["test"], load_network(run)
+        test, network = run.result().tree()["test"], load_network(run)
         with torch.no_grad():
             right = network.eval()(data.normalize(data.test.x)).argmax(1) == data.test.y
         bits = np.unpackbits(np.frombuffer(base64.b64decode(test["correct"]), np.uint8), count=len(data.test))
@@ -137,19 +138,19 @@ def test_which_test_images_are_right_and_what_chance_is(tmp_path: Path) -> None:
         assert test["batch"]["accuracy"] == pytest.approx(float(again.accuracy[0]), abs=1 / 360)
         assert test["batch"]["accuracy_std"] == pytest.approx(float(again.accuracy_std[0]), abs=1e-3)
         assert test["batch"]["shuffles"] == 20
-    rows = rows_of(runs)
-    assert all(isinstance(row["test.correct"], str) for row in rows)
-    assert "test.correct" not in to_table(rows)[0]
-    assert {"test.chance", "test.batch.accuracy_std"} <= to_table(rows)[0].keys()
+    results = results_of(runs).values()
+    assert all(isinstance(result.row()["test.correct"], str) for result in results)
+    assert "test.correct" not in to_table(results)[0]
+    assert {"test.chance", "test.batch.accuracy_std"} <= to_table(results)[0].keys()
 
 
 def test_a_diverged_run_predicts_nothing(tmp_path: Path) -> None:
     """The argmax of outputs that are not numbers is class 0: its confusion matrix once said that all zeros were recognized."""
     lost, fine = launch([CONFIG.replace(**{"model.norm": "none", "optim.lr": lr}) for lr in (1e30, 0.1)], tmp_path, quiet=True).runs
-    assert lost.summary()["status"] == "diverged"
-    test = lost.summary()["test"]
+    assert lost.result().tree()["status"] == "diverged"
+    test = lost.result().tree()["test"]
     assert all(test[key] is None for key in ("per_class_accuracy", "confusion", "correct"))
     assert test["batch"] == {"loss": None, "accuracy": None, "accuracy_std": None, "shuffles": 1}
-    assert test["chance"] == fine.summary()["test"]["chance"] > 0.1
-    assert len(fine.summary()["test"]["confusion"]) == 10
-    assert fine.summary()["test"]["batch"]["accuracy_std"] == 0  # without batch norm no image depends on the others
+    assert test["chance"] == fine.result().tree()["test"]["chance"] > 0.1
+    assert len(fine.result().tree()["test"]["confusion"]) == 10
+    assert fine.result().tree()["test"]["batch"]["accuracy_std"] == 0  # without batch norm no image depends on the others

@@ -328,7 +328,7 @@ def test_the_last_event_of_a_stack_has_what_its_summaries_say(tmp_path: Path) ->
     (stack,) = prepared.stacks
     events: list[Event] = []
     run_stacks([stack], Stop(), events.append, lambda planned, reason: None, workers=0)
-    summaries = [run.summary() for run in stack.runs]
+    summaries = [run.result().tree() for run in stack.runs]
     finished = [summary for summary in summaries if summary["status"] == "finished"]
     assert 0 < len(finished) < len(summaries)
     last = events[-1]

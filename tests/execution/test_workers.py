@@ -126,7 +126,7 @@ def test_a_stack_whose_workers_die_twice_has_failed_and_can_be_completed(tmp_pat
     failed, _ = train(stacks, workers=2)
     thread.join()
     assert set(failed) == {run.id for run in stacks[0].runs}
-    assert all(run.status == "failed" and "died" in run.summary()["error"] for run in stacks[0].runs)
+    assert all(run.status == "failed" and "died" in run.result().tree()["error"] for run in stacks[0].runs)
     assert all(run.done for run in stacks[1].runs)
     assert train(stacks_in(tmp_path, LONG), workers=1)[0] == {}
     assert all(run.done for run in list_runs(tmp_path))

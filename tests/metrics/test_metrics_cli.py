@@ -84,8 +84,8 @@ def test_tensorboard_has_what_metrics_jsonl_has(full: Path) -> None:
         assert last.num == 4 * 64
         assert sum(last.bucket) == last.num
         assert last.min < curves["percentiles/block1.conv1/mean/p15"][-1][1] < curves["percentiles/block1.conv1/mean/p85"][-1][1] < last.max
-        assert curves["test_curve/accuracy"][-1][1] == pytest.approx(run.summary()["test"]["running"]["accuracy"], rel=1e-6)
-        assert run.summary()["speed"]["metrics_s"] > 0
+        assert curves["test_curve/accuracy"][-1][1] == pytest.approx(run.result().tree()["test"]["running"]["accuracy"], rel=1e-6)
+        assert run.result().tree()["speed"]["metrics_s"] > 0
 
 
 def test_runs_show_prints_them_by_layer(full: Path) -> None:
@@ -105,14 +105,14 @@ def test_without_metrics_nothing_is_logged_or_shown(tmp_path: Path) -> None:
     bn("train", *SHORT, "metrics=off", "--runs-dir", str(tmp_path))
     (run,) = list_runs(tmp_path)
     assert all(key.split("/")[0] not in METRICS for record in records(run.folder) for key in record)
-    assert run.summary()["speed"]["metrics_s"] == 0
+    assert run.result().tree()["speed"]["metrics_s"] == 0
     assert "Inside the network" not in bn("runs", "show", "last", "--runs-dir", str(tmp_path)).stdout
 
 
 def test_a_diverged_runs_metrics_are_null(tmp_path: Path) -> None:
     bn("train", *SHORT, "metrics=full", "model.norm=none", "optim.lr=1e20", "--runs-dir", str(tmp_path))
     (run,) = list_runs(tmp_path)
-    assert run.summary()["status"] == "diverged"
+    assert run.result().tree()["status"] == "diverged"
     lost = [record for record in records(run.folder) if "nonfinite" in record and "percentiles/block1.conv1/mean/p50" in record]
     assert lost
     assert all(record[key] is None for record in lost for key in record["nonfinite"])
@@ -188,7 +188,7 @@ def test_bad_values(override: str, says: str, tmp_path: Path) -> None:
 def test_a_frozen_runs_statistics_are_as_warm_as_when_it_froze(tmp_path: Path) -> None:
     bn("train", *SHORT, "model.norm=frozen", "model.bn_freeze_at=10", "--runs-dir", str(tmp_path))
     (run,) = list_runs(tmp_path)
-    assert run.summary()["running_statistics"]["initial_weight"] == pytest.approx(0.9**10)
+    assert run.result().tree()["running_statistics"]["initial_weight"] == pytest.approx(0.9**10)
     assert curves(run.metrics_jsonl)["batch_stats/ema_initial_weight"][-1] == (24, pytest.approx(0.9**10, rel=1e-6))
 
 
@@ -205,9 +205,9 @@ def test_frozen_statistics_of_a_run_that_stopped_before_its_neighbours(tmp_path:
     ]
     line += ["train.until_target=true", "train.target=0.3", "model.norm=frozen", "model.bn_freeze_at=60", "--runs-dir", str(tmp_path)]
     bn("train", *line, "--seeds", "4")
-    steps = {run.summary()["steps"] for run in list_runs(tmp_path)}
+    steps = {run.result().tree()["steps"] for run in list_runs(tmp_path)}
     assert len(steps) > 1
     assert min(steps) < 60
     for run in list_runs(tmp_path):
-        summary = run.summary()
+        summary = run.result().tree()
         assert summary["running_statistics"]["initial_weight"] == pytest.approx(0.9 ** min(summary["steps"], 60))

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from support import with_values, write_summary
 from typer.testing import CliRunner
 
 from bnexp.cli import app
 from bnexp.report.chapters import chapters
 from bnexp.storage.curves import curves
-from bnexp.storage.folder import list_runs, rows_of
+from bnexp.storage.folder import list_runs, results_of
 from bnexp.storage.group import find_group
 from bnexp.storage.run import Run
 
@@ -137,13 +138,13 @@ def test_every_figure_is_there_as_svg_and_png(sweep: Path) -> None:
 
 def test_what_was_measured_is_what_is_drawn(runs_dir: Path, sweep: Path) -> None:
     """The alternative text of a curve says its last mean: recomputed from metrics.jsonl."""
-    rows = [row for row in rows_of(list_runs(runs_dir)) if row["config.train.batch_size"] == 32 and row["config.model.norm"] == "batch"]
+    rows = [row for row in results_of(list_runs(runs_dir)).values() if row.batch_size == 32 and row.norm == "batch"]
     by_lr: dict[float, list[float]] = {}
     for row in rows:
-        loss = row["val.loss"] if row["status"] == "finished" and row["val.loss"] is not None else math.inf
-        by_lr.setdefault(row["config.optim.lr"], []).append(loss)
+        loss = row.val.loss if row.status == "finished" and row.val.loss is not None else math.inf
+        by_lr.setdefault(row.lr, []).append(loss)
     best = min(by_lr, key=lambda lr: sum(by_lr[lr]))
-    last = [curves(runs_dir / row["id"] / "metrics.jsonl")["val/accuracy"][-1] for row in rows if row["config.optim.lr"] == best]
+    last = [curves(runs_dir / row.id / "metrics.jsonl")["val/accuracy"][-1] for row in rows if row.lr == best]
     assert {step for step, _ in last} == {24}
     svg = (sweep / "figures" / "validation_accuracy_bs32.svg").read_text()
     assert f"with BN, lr {best:g}: {100 * sum(value for _, value in last) / len(last):.4g} %" in svg
@@ -239,12 +240,12 @@ def test_runs_that_failed_or_cannot_be_read_do_not_stop_a_report(runs_dir: Path,
     for run in list_runs(runs_dir)[:6]:
         shutil.copytree(run.folder, tmp_path / run.id)
     broken, failed, torn, older, *_ = list_runs(tmp_path)
-    summary = older.summary()
-    del summary["config"]["optim"]["lr"]
-    older.write_summary(summary)
+    summary = older.result().tree()
+    del summary["seed"]
+    write_summary(older, summary)
     broken.summary_json.write_text("{")
-    summary = failed.summary()
-    failed.write_summary({**summary, "status": "failed", "error": "it broke", "test": dict.fromkeys(summary["test"])})
+    summary = failed.result().tree()
+    write_summary(failed, {**summary, "status": "failed", "error": "it broke", "test": dict.fromkeys(summary["test"])})
     torn.metrics_jsonl.write_text(torn.metrics_jsonl.read_text()[:-40])
     page = Page(Path(bnexp("report", tmp_path).stdout.strip()))
     assert f"2 runs cannot be read and are left out: {', '.join(sorted([broken.id, older.id]))}." in page.text
@@ -254,24 +255,24 @@ def test_runs_that_failed_or_cannot_be_read_do_not_stop_a_report(runs_dir: Path,
 
 
 def test_settings_that_cannot_be_compared_are_chapters(runs_dir: Path) -> None:
-    rows = [row for row in rows_of(list_runs(runs_dir)) if row["status"] == "finished"]
-    other = [{**row, "id": f"x{row['id']}", "config.data.split_seed": 1} for row in rows]
+    rows = [row for row in results_of(list_runs(runs_dir)).values() if row.status == "finished"]
+    other = [with_values(row, id=f"x{row.id}", config__data__split_seed=1) for row in rows]
     found = chapters({"": [*rows, *other]})
     assert [chapter.title for chapter in found] == ["data.split_seed=0", "data.split_seed=1"]
-    assert {len(chapter.rows) for chapter in found} == {len(rows)}
-    tuned = [{**row, "id": f"m{row['id']}", "config.optim.momentum": 0.5} for row in rows]
+    assert {len(chapter.runs) for chapter in found} == {len(rows)}
+    tuned = [with_values(row, id=f"m{row.id}", config__optim__momentum=0.5) for row in rows]
     (one,) = chapters({"": [*rows, *tuned]})
     assert one.arms == ("batch, momentum=0.5", "batch, momentum=0.9", "none, momentum=0.9", "none, momentum=0.5")
-    widths = [{**row, "id": f"{w}{row['id']}", "config.model.widths": [w]} for w in range(5) for row in rows]
+    widths = [with_values(row, id=f"{w}{row.id}", config__model__widths=[w]) for w in range(5) for row in rows]
     assert len(chapters({"": widths})) == 5  # ten arms are too many for one drawing
 
 
 def test_the_baseline_is_none_then_batch_then_whoever_has_results(runs_dir: Path) -> None:
-    rows = [row for row in rows_of(list_runs(runs_dir)) if row["status"] == "finished" and row["config.model.norm"] == "batch"]
+    rows = [row for row in results_of(list_runs(runs_dir)).values() if row.status == "finished" and row.norm == "batch"]
 
     def arms(*norms: str, failed: str = "") -> tuple[str, ...]:
-        found = [{**row, "id": f"{norm}{row['id']}", "config.model.norm": norm} for norm in norms for row in rows]
-        (one,) = chapters({"": [{**row, "status": "failed"} if row["config.model.norm"] == failed else row for row in found]})
+        found = [with_values(row, id=f"{norm}{row.id}", config__model__norm=norm) for norm in norms for row in rows]
+        (one,) = chapters({"": [with_values(row, status="failed") if row.norm == failed else row for row in found]})
         return one.arms
 
     assert arms("none", "batch", "noisy") == ("batch", "noisy", "none")
@@ -298,7 +299,7 @@ def test_a_comparison_is_reported_again_with_its_own_arms(tmp_path: Path) -> Non
 def test_curves_are_of_the_runs_that_the_tables_count(plain: Path, tmp_path: Path) -> None:
     shutil.copytree(plain, tmp_path, dirs_exist_ok=True)
     failed = next(run for run in list_runs(tmp_path) if run.id.startswith("batch") and "-s0-" in run.id)
-    failed.write_summary({**failed.summary(), "status": "failed"})
+    write_summary(failed, {**failed.result().tree(), "status": "failed"})
     lost = next(run for run in list_runs(tmp_path) if run.id.startswith("none") and "-s1-" in run.id)
     lost.metrics_jsonl.unlink()
     path = Path(bnexp("report", tmp_path).stdout.strip())
@@ -311,7 +312,7 @@ def test_curves_are_of_the_runs_that_the_tables_count(plain: Path, tmp_path: Pat
 def test_runs_that_stop_at_their_target_keep_their_last_values(tmp_path: Path) -> None:
     line = "train --seeds 3 train.until_target=true train.target=0.6 train.eval_every=4 metrics=off device=cpu --quiet"
     bnexp(line, tmp_path)
-    steps = {row["target.reached_step"] for row in rows_of(list_runs(tmp_path))}
+    steps = {row.target.reached_step for row in results_of(list_runs(tmp_path)).values()}
     assert len(steps) > 1  # else nothing is kept
     path = Path(bnexp("report", tmp_path).stdout.strip())
     svg = (path.parent / "figures" / "validation_accuracy.svg").read_text()
@@ -330,7 +331,7 @@ def test_more_settings_than_drawings_can_hold_have_a_table(tmp_path: Path) -> No
     page = Page(group / "report.html")
     assert "Every setting" in page.headings
     assert "What does each of 16 settings score?" in page.text
-    best = min((row["val.loss"], row["id"]) for row in rows_of(list_runs(tmp_path)) if row["val.loss"] is not None)
+    best = min((row.val.loss, row.id) for row in results_of(list_runs(tmp_path)).values() if row.val.loss is not None)
     assert f"{best[0]:.4g}, test accuracy" in page.text
     assert pictures(group) == []
 
@@ -364,7 +365,7 @@ def test_arms_with_long_names_are_told_apart(runs_dir: Path, tmp_path: Path) -> 
 def test_absurd_numbers_of_a_stranger_are_no_traceback(key: str, value: object, plain: Path, tmp_path: Path) -> None:
     shutil.copytree(plain, tmp_path, dirs_exist_ok=True)
     strange = list_runs(tmp_path)[0]
-    summary = strange.summary()
+    summary = strange.result().tree()
     *path, last = key.split(".")
     inner = summary
     for part in path:
@@ -452,13 +453,13 @@ def test_names_with_markup_arrive_as_text(runs_dir: Path, chromium: Any, tmp_pat
     evil = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
     for run in [run for run in list_runs(runs_dir) if "bs32-lr0.1-" in run.id]:
         shutil.copytree(run.folder, tmp_path / run.id)
-        summary = run.summary()
-        summary["config"]["model"]["norm"] = evil if summary["config"]["model"]["norm"] == "batch" else "none"
-        summary["config"]["data"]["name"] = summary["data"]["name"] = f"data{evil}"
+        summary = run.result().tree()
+        summary["data"]["name"] = f"data{evil}"
+        summary["data"]["classes"][0] = evil
         summary["environment"].update(command=f"bnexp {evil}", device=evil)
         lines = (tmp_path / run.id / "metrics.jsonl").read_text().replace("block1.conv1", "block1</text><script>alert(3)</script>")
         (tmp_path / run.id / "metrics.jsonl").write_text(lines)
-        Run(tmp_path, run.id).write_summary(summary)
+        write_summary(Run(tmp_path, run.id), summary)
     path = Path(bnexp("report", tmp_path).stdout.strip())
     page = chromium.new_page()
     said: list[str] = []

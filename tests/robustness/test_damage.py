@@ -112,7 +112,7 @@ def test_a_damaged_file_is_never_a_traceback_and_the_same_command_repairs_the_ru
         assert bn_in(tmp_path, "runs", "rm", run.id, code=None).exit_code == 0
         again = bn_in(tmp_path, "train", *TINY, "--json", code=None)
     whole = list_runs(finished)[0]
-    assert json.loads(again.stdout)["test"] == whole.summary()["test"]
+    assert json.loads(again.stdout)["test"] == whole.result().tree()["test"]
     assert run.model_pt.read_bytes() == whole.model_pt.read_bytes()
 
 
@@ -188,7 +188,7 @@ def test_versions_of_the_format(tmp_path: Path) -> None:
 def test_a_newer_summary_is_named_as_such(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     (run,) = list_runs(tmp_path)
-    write_checked_json(run.summary_json, run.summary(), 2)
+    write_checked_json(run.summary_json, run.result().tree(), 2)
     result = bn_in(tmp_path, "runs", "show", run.id, code=None)
     assert result.exit_code == 1
     assert "format 2 is newer than this program" in result.stderr

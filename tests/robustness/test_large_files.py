@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import CONFIG, Tiny, bn_in, interrupt
+from support import CONFIG, Tiny, bn_in, interrupt, write_summary
 from tensorboard.compat.proto.event_pb2 import Event
 
 from bnexp.base import files
@@ -65,7 +65,7 @@ def test_large_files_of_one_run_do_not_keep_the_others_from_being_listed(tmp_pat
     assert "has more than" in bn_in(tmp_path, "evaluate", run.id, code=1).stderr
     os.truncate(run.summary_json, files.MAX_JSON + 1)
     with pytest.raises(DataError, match="has more than 16,777,216 bytes"):
-        run.summary()
+        run.result().tree()
     assert other.id in bn_in(tmp_path, "runs").stdout
 
 
@@ -96,7 +96,7 @@ def test_no_checkpoint_of_ours_is_so_large(runs: int, tmp_path: Path, tiny: Tiny
 def test_the_largest_summary_is_read(tmp_path: Path) -> None:
     """A confusion matrix of 2,000 classes, which are the most."""
     (run,) = launch([CONFIG], tmp_path, quiet=True).runs
-    summary = run.summary()
+    summary = run.result().tree()
     summary["test"]["confusion"] = [[0] * 2000] * 2000
-    run.write_summary(summary)
-    assert len(Run(tmp_path, run.id).summary()["test"]["confusion"]) == 2000
+    write_summary(run, summary)
+    assert len(Run(tmp_path, run.id).result().tree()["test"]["confusion"]) == 2000

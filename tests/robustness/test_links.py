@@ -15,7 +15,7 @@ from test_damage import is_told
 from bnexp.base.errors import UsageError
 from bnexp.base.files import cut_file, open_log, read_checked_json, write_checked_json
 from bnexp.base.locks import holding, is_held
-from bnexp.storage.folder import list_runs, rows_of
+from bnexp.storage.folder import list_runs, results_of
 from bnexp.storage.group import group_of
 from bnexp.storage.run import Run, locked
 from bnexp.storage.stack_folder import stack_of
@@ -150,9 +150,9 @@ def test_a_killed_run_whose_lock_is_in_a_backup_is_not_running(run: Run, tmp_pat
     summary = read_checked_json(run.summary_json, 1)
     write_checked_json(run.summary_json, {**summary, "status": "running"}, 1)
     os.link(run.lock, tmp_path / "backup")
-    assert rows_of([run])[0]["status"] == "interrupted"
+    assert results_of([run])[run.id].status == "interrupted"
     with locked([run], waiting=None):
-        assert rows_of([run])[0]["status"] == "running"
+        assert results_of([run])[run.id].status == "running"
 
 
 @pytest.mark.parametrize("name", [".groups", ".stacks", ".fresh", ".locks"])

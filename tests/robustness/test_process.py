@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import BNEXP, ROOT, SLOW, finish, logged, start, wait_for
+from support import BNEXP, ROOT, SLOW, finish, logged, start, wait_for, write_summary
 
 from bnexp.storage.folder import list_runs
 from bnexp.storage.run import Run
@@ -25,7 +25,7 @@ def curves(run: Run) -> list[dict[str, float]]:
 
 
 def numbers(run: Run) -> dict[str, object]:
-    summary = run.summary()
+    summary = run.result().tree()
     return {key: summary[key] for key in ("id", "status", "steps", "test", "val", "diverged_at_step")}
 
 
@@ -88,12 +88,12 @@ def test_a_kill_amid_the_last_summaries_keeps_the_plan(uninterrupted: dict[int, 
     finish(process, code=130)
     runs = sorted(list_runs(tmp_path), key=lambda run: run.id)
     runs[1].model_pt.write_bytes(uninterrupted[3][1].model_pt.read_bytes())
-    runs[1].write_summary({**uninterrupted[3][1].summary(), "note": "written before the kill"})
+    write_summary(runs[1], {**uninterrupted[3][1].result().tree(), "note": "written before the kill"})
     finish(start(*command, runs_dir=tmp_path))
     for run, whole in zip(runs, uninterrupted[3], strict=True):
         if run is not runs[1]:
             assert run.model_pt.read_bytes() == whole.model_pt.read_bytes()
-    assert runs[1].summary()["note"] == "written before the kill"
+    assert runs[1].result().tree()["note"] == "written before the kill"
     assert not list(tmp_path.glob(".stacks/*"))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from support import CONFIG, bn_in, interrupt
+from support import CONFIG, bn_in, interrupt, write_summary
 
 from bnexp.base.errors import BnexpError, DataError, UsageError
 from bnexp.base.files import read_checked_json, write_checked_json
@@ -48,7 +48,7 @@ def test_resume_of_what_no_memory_holds_is_refused(tmp_path: Path, monkeypatch: 
     plan["members"][0] |= {"id": large.id, "config": yaml.safe_load(large.config_yaml.read_text())}
     write_checked_json(stack / "plan.json", plan, 1)
     recorded = {**plan["members"][0]["config"], "name": config.run_name}
-    large.write_summary({**summary, "id": large.id, "config": recorded})
+    write_summary(large, {**summary, "id": large.id, "config": recorded})
     assert "needs at least" in bn_in(tmp_path, "resume", large.id, code=2).stderr
     shutil.rmtree(stack)
     assert "needs at least" in bn_in(tmp_path, "resume", large.id, code=2).stderr
@@ -57,10 +57,10 @@ def test_resume_of_what_no_memory_holds_is_refused(tmp_path: Path, monkeypatch: 
 def test_a_config_that_is_not_the_summarys_is_computed_with_nowhere(tmp_path: Path) -> None:
     launch([CONFIG, CONFIG.replace(**{"seed": 1}), CONFIG.replace(**{"seed": 2})], tmp_path, quiet=True)
     run, *_ = list_runs(tmp_path)
-    assert run.trained_config() == CONFIG.replace(seed=run.summary()["seed"])
-    summary = run.summary()
+    assert run.trained_config() == CONFIG.replace(seed=run.result().tree()["seed"])
+    summary = run.result().tree()
     del summary["config"]["optim"]["beta2"]  # from before the key existed
-    run.write_summary(summary)
+    write_summary(run, summary)
     assert run.trained_config() == run.config()
     tree = yaml.safe_load(run.config_yaml.read_text())
     tree["model"]["widths"] = [4096] * 6

@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import pickle
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from support import Tiny
+from support import Tiny, write_summary
 
 from bnexp.base.errors import DataError
-from bnexp.config import from_mapping, to_mapping
+from bnexp.config import from_mapping
 from bnexp.models import logits, unstack
 from bnexp.storage.checkpoint import MAX_PICKLE, load_checkpoint, load_model, load_network, save_checkpoint, save_model
-from bnexp.storage.run import SUMMARY_KEYS, Run
+from bnexp.storage.facts import DataFacts
+from bnexp.storage.result import RunResult
+from bnexp.storage.run import Run
 from bnexp.training.stack import Stack, train_step
 
 CPU = torch.device("cpu")
@@ -184,16 +187,15 @@ def test_a_saved_run_is_a_plain_network(tmp_path: Path, tiny: Tiny, shape: tuple
         train_step(stack)
     run = Run(tmp_path, "mine-00000000")
     run.start(stack.configs[1])
-    config = {**to_mapping(stack.configs[1]), "name": stack.configs[1].run_name}
-    told = {"id": run.id, "status": "finished", "config": config, "data": {"shape": list(shape), "classes": ["a", "b", "c"]}}
-    run.write_summary({**dict.fromkeys(SUMMARY_KEYS), **told})
+    config, facts = replace(stack.configs[1], name=stack.configs[1].run_name), DataFacts(shape=shape, classes=("a", "b", "c"))
+    run.write_result(RunResult(run.id, "finished", config.seed, config, data=facts))
     save_model(run.model_pt, unstack(stack.network.state_dict(), 2, 1))
     network = load_network(run)
     assert not network.training
     x = data.normalize(data.test.x)
     stacked = logits(stack.network.eval(), x.repeat(1, 2, *[1] * (x.dim() - 2)))[1]
     torch.testing.assert_close(network(x), stacked, rtol=1e-5, atol=1e-5)
-    run.write_summary({**run.summary(), "data": {"shape": list(shape), "classes": ["a", "b"]}})
+    write_summary(run, {**run.result().tree(), "data": {"shape": list(shape), "classes": ["a", "b"]}})
     with pytest.raises(DataError, match=r"model\.pt does not fit the run's config"):
         load_network(run)
 

@@ -7,13 +7,13 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from support import CONFIG, bn_in, interrupt
+from support import CONFIG, bn_in, interrupt, write_summary
 from typer.testing import CliRunner
 
+from bnexp.base.errors import DataError
 from bnexp.base.signals import Stop
 from bnexp.cli import app
 from bnexp.cli.options import print_json
@@ -26,6 +26,7 @@ from bnexp.execution.terminal import Terminal
 from bnexp.planning.plan import plan
 from bnexp.storage import curves as records
 from bnexp.storage.folder import list_runs
+from bnexp.storage.result import RunResult
 from bnexp.storage.run import Run
 from bnexp.storage.stack_folder import StackFolder
 
@@ -139,9 +140,9 @@ def test_a_complete_successor_is_put_in_place_by_the_next_command(runs_dir: Path
     with monkeypatch.context() as patch:
         patch.setattr(Run, "promote", lambda self: self)  # killed just before
         launch([CONFIG], runs_dir, quiet=True, fresh=True)
-    written = run.successor.summary()
+    written = run.successor.result().tree()
     bn_in(runs_dir, "train", *TINY)
-    assert run.summary() == written
+    assert run.result().tree() == written
     assert not list((runs_dir / ".fresh").iterdir())
 
 
@@ -169,16 +170,16 @@ def test_resuming_a_finished_run_goes_on_with_the_others_of_its_stack(runs_dir: 
     """A kill between the last summaries leaves one run finished and another not."""
     pair = [CONFIG, CONFIG.replace(seed=1)]
     whole = launch(pair, runs_dir.parent / "whole", quiet=True).runs
-    write, dead = Run.write_summary, []
+    write, dead = Run.write_result, []
 
-    def killed(run: Run, summary: dict[str, Any]) -> None:
-        if dead or (summary["seed"] == 1 and summary["status"] == "finished"):
+    def killed(run: Run, result: RunResult) -> None:
+        if dead or (result.seed == 1 and result.status == "finished"):
             dead.append(run)  # and nothing is written any more
             raise KeyboardInterrupt
-        write(run, summary)
+        write(run, result)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "write_summary", killed)
+        patch.setattr(Run, "write_result", killed)
         with pytest.raises(KeyboardInterrupt):
             launch(pair, runs_dir, quiet=True)
     first, second = launching.identify(pair, runs_dir)
@@ -201,7 +202,7 @@ def test_a_finished_run_without_its_model_is_trained_again(runs_dir: Path) -> No
 def test_a_killed_run_is_listed_as_interrupted(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupt([CONFIG], runs_dir, monkeypatch)
     run = list_runs(runs_dir)[0]
-    run.write_summary({**run.summary(), "status": "running"})  # as a kill leaves it
+    write_summary(run, {**run.result().tree(), "status": "running"})  # as a kill leaves it
     assert json.loads(bn_in(runs_dir, "runs", "--json").stdout)["runs"][0]["status"] == "interrupted"
 
 
@@ -282,9 +283,14 @@ def test_a_large_interrupted_sweep_is_planned_with_one_look_at_each_stack(runs_d
 def test_a_strangers_summary_cannot_ask_for_a_million_threads(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupt([CONFIG], runs_dir, monkeypatch)
     (run,) = list_runs(runs_dir)
-    for threads in (2**40, 60_000, 0, -1, True, "2"):
-        run.write_summary({**run.summary(), "environment": {"threads": threads}})
-        assert launching._threads_before(run) in (None, 1), threads
+    summary = run.result().tree()
+    for threads in (-1, True, "2"):
+        write_summary(run, {**summary, "environment": {"threads": threads}})
+        with pytest.raises(DataError, match=r"its environment\.threads is wrong"):
+            launching._threads_before(run)
+    for threads in (2**40, 60_000, 0):
+        write_summary(run, {**summary, "environment": {"threads": threads}})
+        assert launching._threads_before(run) is None
     bn_in(runs_dir, "resume", "last")
 
 

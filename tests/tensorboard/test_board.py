@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bnexp.config import Config, ModelConfig, to_mapping
+from bnexp.config import Config, ModelConfig
 from bnexp.execution.logs import RunLog
 from bnexp.models import build, layer_map
 from bnexp.storage.group import Group
-from bnexp.storage.run import SUMMARY_KEYS, Run
+from bnexp.storage.result import RunResult, Status
+from bnexp.storage.run import Run
 from bnexp.tensorboard import letters, means, pictures
 from bnexp.tensorboard.files import cut_after
 from bnexp.tensorboard.graph import graph
@@ -243,14 +245,13 @@ def test_the_graph_is_a_chain_and_draws_no_random_number(name: str, shape: tuple
     assert [node.op for node in nodes[1:-1]] == [type(module).__name__ for module in leaves]
 
 
-def store(runs_dir: Path, name: str | None = None, *, status: str = "finished", **changes: Any) -> Run:
+def store(runs_dir: Path, name: str | None = None, *, status: Status = "finished", **changes: Any) -> Run:
     """A run as its summary and its metrics.jsonl say, without training it."""
     config = Config(name=name).replace(**changes)
     run = Run(runs_dir, config.run_id())
     run.start(config)
-    summary = {**dict.fromkeys(SUMMARY_KEYS), "id": run.id, "status": status, "seed": config.seed, "diverged_at_step": None}
-    summary |= {"config": {**to_mapping(config), "name": config.run_name}, "written_at": "2024-05-06T07:08:09+0000"}
-    run.write_summary(summary)
+    named = replace(config, name=config.run_name)
+    run.write_result(RunResult(run.id, status, config.seed, named, written_at="2024-05-06T07:08:09+0000"))
     records = [{"step": step, "val/loss": 1.0 + config.seed, "val/accuracy": 0.5} for step in (4, 8)]
     run.metrics_jsonl.write_text("".join(json.dumps(record) + "\n" for record in records))
     return run

@@ -27,10 +27,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.compat.proto.graph_pb2 import GraphDef
 from tensorboard.plugins.custom_scalar import layout_pb2
 
-from bnexp.analysis.rows import is_failure
 from bnexp.config import Config
 from bnexp.storage.checkpoint import load_model
-from bnexp.storage.folder import flatten, list_runs
+from bnexp.storage.folder import list_runs
 from bnexp.storage.group import Group, find_all, find_group
 from bnexp.storage.run import Run
 from bnexp.tensorboard import hparams
@@ -198,7 +197,7 @@ def test_means_are_those_of_metrics_jsonl(swept: Path) -> None:
         board = read(folder)
         for curve in ("train/loss", "train/accuracy", "val/loss", "val/accuracy"):
             for event in board.Scalars(curve) if curve in board.Tags()["scalars"] else []:
-                alive = [run for run in runs if event.step < (run.summary()["diverged_at_step"] or math.inf)]
+                alive = [run for run in runs if event.step < (run.result().diverged_at_step or math.inf)]
                 values = [dict(records(run)[curve])[event.step] for run in alive]
                 assert event.value == pytest.approx(fmean(values), rel=1e-6)
                 if len(values) > 1:
@@ -207,7 +206,7 @@ def test_means_are_those_of_metrics_jsonl(swept: Path) -> None:
                     assert margin["upper"] - margin["lower"] == pytest.approx(2 * stdev(values), rel=1e-4, abs=1e-6)
         diverged = [run for run in runs if run.status == "diverged"]
         assert steps(board, "seeds/diverged")[-1][1] == len(diverged)
-        trained = [run for run in runs if not is_failure(flatten(run.summary()))]
+        trained = [run for run in runs if not run.result().is_failure]
         scores = [records(run)["test/running/accuracy"][0][1] for run in trained]
         assert not scores or board.Scalars("test/running/accuracy")[0].value == pytest.approx(fmean(scores), rel=1e-6)
         if not diverged:
@@ -317,7 +316,7 @@ def test_the_server_lists_runs_tags_hparams_and_one_layout(swept: Path, tmp_path
         assert {info["name"]["tag"] for info in experiment["metricInfos"]} == {"test/running/accuracy", "val/accuracy", *HPARAMS}
         assert {group["name"] for group in groups} == set(runs)
         for group in groups:
-            summary = runs[group["name"]].summary()
+            summary = runs[group["name"]].result().tree()
             config = summary["config"]
             assert group["hparams"]["model.norm"] == config["model"]["norm"]
             assert group["hparams"]["optim.lr"] == config["optim"]["lr"]
@@ -345,7 +344,7 @@ def test_the_server_lists_runs_tags_hparams_and_one_layout(swept: Path, tmp_path
 def test_a_target_that_is_reached_is_a_metric(tmp_path: Path) -> None:
     bn("train", "model.widths=[4]", "train.steps=12", "train.eval_every=4", "train.target=0.05", "--quiet", "--runs-dir", str(tmp_path))
     (run,) = list_runs(tmp_path)
-    reached = run.summary()["target"]["reached_step"]
+    reached = run.result().tree()["target"]["reached_step"]
     assert reached is not None
     assert steps(read(run.folder), "hparams/steps_to_target") == [(12, reached)]
 

@@ -173,7 +173,7 @@ def test_they_are_in_the_runs_logs_and_summary(tmp_path: Path) -> None:
     evaluated, own = [], []
     for run in runs:
         records = [json.loads(line) for line in run.metrics_jsonl.read_text().splitlines()]
-        target = run.summary()["target"]
+        target = run.result().tree()["target"]
         extras = {record["step"]: record["near_target/accuracy"] for record in records if "near_target/accuracy" in record}
         shared = {record["step"]: record["val/accuracy"] for record in records if "val/accuracy" in record}
         assert not extras.keys() & shared.keys()

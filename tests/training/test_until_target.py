@@ -188,7 +188,7 @@ def test_the_saved_runs_are_those_at_their_stops(tmp_path: Path) -> None:
     limited = launch([one.replace(**{"train.target": target, "train.until_target": True}) for one in own], tmp_path / "until", quiet=True)
     data = load(base.data, CPU)
     for index, run in enumerate(limited.runs):
-        summary, steps = run.summary(), reached.get(index, 60)
+        summary, steps = run.result().tree(), reached.get(index, 60)
         assert summary["status"] == "finished"
         assert summary["steps"] == steps
         assert summary["epochs"] == pytest.approx(steps / (1293 // 64), abs=1e-4)

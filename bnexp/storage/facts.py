@@ -1,0 +1,154 @@
+"""The groups of a summary.json, each a frozen struct; what a key may hold is its type. A key that was not known is None."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from bnexp.data.contents import contents
+
+MAX_NUMBER = 1e150
+"""Nothing that is measured in float32 is larger, and its square is still a number."""
+
+Whole = Annotated[int, Meta(ge=0, le=2**53)]
+"""A count, a step or a seed: floats do not tell larger ones from the next."""
+Number = Annotated[float, Meta(ge=-MAX_NUMBER, le=MAX_NUMBER)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+class Budget(Struct, frozen=True):
+    """The updates that the run may make, and whether it stops at its target."""
+
+    steps: Whole | None = None
+    until_target: bool | None = None
+
+
+class Scores(Struct, frozen=True):
+    """Loss in nats an example, accuracy in [0, 1]."""
+
+    loss: Number | None = None
+    accuracy: Share | None = None
+
+
+class BatchScores(Scores, frozen=True):
+    """Under batch statistics: means over shuffles of the images."""
+
+    accuracy_std: Number | None = None
+    shuffles: Whole | None = None
+
+
+class ThreeWayScores(Struct, frozen=True):
+    """The test images under the three statistics; what follows them is under running statistics."""
+
+    running: Scores = Scores()
+    precise: Scores = Scores()
+    batch: BatchScores = BatchScores()
+    per_class_accuracy: tuple[Share | None, ...] | None = None
+    confusion: tuple[tuple[Whole, ...], ...] | None = None
+    """confusion[true class][predicted class], in images."""
+    correct: str | None = None
+    """Which images were right, in the order of the test set: packed bits in base64."""
+    chance: Share | None = None
+    """The share of the largest class."""
+
+
+class TrainScores(Scores, frozen=True):
+    """The training images in eval mode, without augmentation, at the end."""
+
+    images: Whole | None = None
+
+
+class Validation(Scores, frozen=True):
+    """The validation images: at the last evaluation, and at the best one."""
+
+    best_accuracy: Share | None = None
+    best_step: Whole | None = None
+
+
+class Target(Struct, frozen=True):
+    """`reached_step` is the first evaluation at or above the accuracy, `previous_step` the evaluation before; None where it was missed."""
+
+    accuracy: Number | None = None
+    reached_step: Annotated[int, Meta(ge=1, le=2**53)] | None = None
+    previous_step: Whole | None = None
+    reached_train_s: Number | None = None
+
+
+class ParameterCounts(Struct, frozen=True):
+    """Learnable parameters by kind."""
+
+    weights: Whole | None = None
+    biases: Whole | None = None
+    norm: Whole | None = None
+
+
+class AuditFacts(Struct, frozen=True):
+    """What says whether runs were compared fairly: hashes of initial weights and batches, and parameters by kind."""
+
+    initial_weights: str | None = None
+    batch_order: str | None = None
+    batch_order_epochs: Whole | None = None
+    parameters: ParameterCounts = ParameterCounts()
+
+
+class RunningStatistics(Struct, frozen=True):
+    """The weight that the initial (0, 1) still has in the running statistics, and whether that is small (`warm`)."""
+
+    initial_weight: Number | None = None
+    warm: bool | None = None
+
+
+class Speed(Struct, frozen=True):
+    """Seconds by what they were spent on, and the speed of training alone."""
+
+    train_s: Number | None = None
+    compile_s: Number | None = None
+    eval_s: Number | None = None
+    metrics_s: Number | None = None
+    images_per_s: Number | None = None
+    step_ms_median: Number | None = None
+
+
+class DataFacts(Struct, frozen=True):
+    """What was trained on: images by split, an example's shape [C, *map], and the normalization's statistics by channel."""
+
+    name: str | None = None
+    fingerprint: str | None = None
+    """The hash of the user's own data."""
+    shape: tuple[Whole, ...] | None = None
+    classes: tuple[str, ...] | None = None
+    train: Whole | None = None
+    val: Whole | None = None
+    test: Whole | None = None
+    mean: tuple[Number | None, ...] | None = None
+    std: tuple[Number | None, ...] | None = None
+
+    @property
+    def contents(self) -> str | None:
+        """`digits: 10 classes: 0, 1, ...; 1,293 training, 144 validation, 360 test images`; None where that was not recorded."""
+        if self.name is None or self.classes is None or self.train is None or self.val is None or self.test is None:
+            return None
+        return f"{self.name}: {contents(self.name, self.classes, self.train, self.val, self.test)}"
+
+
+class StackFacts(Struct, frozen=True):
+    """The stack that the run was trained in, and how many runs that has."""
+
+    id: str | None = None
+    width: Whole | None = None
+
+
+class Environment(Struct, frozen=True):
+    """What computed the numbers: recorded, not hashed."""
+
+    bnexp: str | None = None
+    python: str | None = None
+    torch: str | None = None
+    platform: str | None = None
+    device: str | None = None
+    device_type: str | None = None
+    cpu_kernels: str | None = None
+    threads: Whole | None = None
+    data_root: str | None = None
+    command: str | None = None
