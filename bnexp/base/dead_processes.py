@@ -1,9 +1,10 @@
-"""Files that are named after the process which made them, and go when it is dead: temporary ones, and flags."""
+"""Files and folders that are named after the process which made them, and go when it is dead: temporary ones, and flags."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import uuid
 from contextlib import suppress
@@ -11,7 +12,7 @@ from pathlib import Path
 
 
 def flag_name(kind: str) -> str:
-    """A new name for a flag, a file whose mere being there says something; `drop_flags` knows by it whose it is."""
+    """A new name for a flag, a file whose mere being there says something, or for a folder; `drop_flags` knows by it whose it is."""
     return f"{kind}-{host()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
 
 
@@ -21,12 +22,15 @@ def drop_flags(folder: Path, kind: str) -> None:
 
 
 def drop_of_dead(folder: Path, start: str, end: str) -> None:
-    """Removes the files named `<start><host>.<number>.<end>` of processes of this machine that are dead."""
+    """Removes the files and folders named `<start><host>.<number>.<end>` of processes of this machine that are dead."""
     name = re.compile(rf"{re.escape(start + host())}\.(\d+)\.{end}")
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if (found := name.fullmatch(entry.name)) and not _is_alive(int(found[1])):
-                Path(entry.path).unlink(missing_ok=True)
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    Path(entry.path).unlink(missing_ok=True)
 
 
 def _is_alive(pid: int) -> bool:

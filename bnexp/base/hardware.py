@@ -32,6 +32,11 @@ def visible_gpus() -> int:
     return min(there, len(list(takewhile(_A_GPU, map(str.strip, visible.split(","))))))
 
 
+def cores() -> int:
+    """The CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @functools.cache
 def torch_build() -> tuple[str, bool]:
     """PyTorch's version, and whether it is built for CUDA, from the file that says so: importing it would take seconds."""

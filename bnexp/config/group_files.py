@@ -77,18 +77,18 @@ def _check_file(file: Path, folder: Path) -> None:
 
 
 def _read_small(file: Path, inside: Path) -> str:
-    """The text of a regular file, at most `MAX_BYTES` long, that is in the folder `inside` (a real path) or below it; a link may lead
+    """The text of a file, at most `MAX_BYTES` long, that is in the folder `inside` (a real path) or below it; a link may lead
     there, and nowhere else.
 
     Raises:
-        UsageError: it leads out of `inside`, is too long, no file, not UTF-8, or cannot be read.
+        UsageError: it leads out of `inside`, is too long, not UTF-8, or cannot be read.
     """
     where = short(str(file), 200)
     real = Path(os.path.realpath(file))
     if not real.is_relative_to(inside):
         raise UsageError(f"{where} is a link that leads out of {short(str(inside), 200)}; put the file itself there.")
     try:
-        data = read_plain(Path(real), MAX_BYTES)
+        data = read_plain(real, MAX_BYTES)
         return data.decode()
     except UnicodeDecodeError:
         encoding = "UTF-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "ISO-8859-1"
@@ -97,8 +97,6 @@ def _read_small(file: Path, inside: Path) -> str:
         if error.errno == errno.EFBIG:
             many = f"{where} has more than {MAX_BYTES // 1024} KiB"
             raise UsageError(f"{many}; a config holds differences from the defaults, and is small.") from None
-        if error.errno == errno.EINVAL:
-            raise UsageError(f"{where} is no file; a config is a text file.") from None
         raise UsageError(f"{where} cannot be read ({error.strerror}).") from None
 
 

@@ -30,6 +30,11 @@ MAX_LETTERS = 10_000
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
+    """Each override as Hydra reads it.
+
+    Raises:
+        UsageError: one cannot be read, or is too long.
+    """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     parser = OverridesParser.create()
@@ -114,6 +119,7 @@ def single_values(override: Override) -> list[Override]:
 
 
 def echo(override: Override) -> str:
+    """The override as a message shows it."""
     return short(override.input_line or "")
 
 

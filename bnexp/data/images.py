@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from bnexp.base.errors import DataError, reason
+from bnexp.base.hardware import cores
 from bnexp.data.arrays import Array, Progress, available_memory
 from bnexp.data.pixels import LOW_BITS, Span, as_bytes, has_wide_colours, over_all, scale, to_rgb, wide_values
 
@@ -59,8 +60,7 @@ def write_npy(file: IO[bytes], paths: Sequence[Path], side: int, progress: Progr
     image_bytes = 3 * side * side
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (len(paths), 3, side, side)})
     begin = file.tell()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = max(1, min(cores, available_memory() // DECODED_BYTES))
+    threads = max(1, min(cores(), available_memory() // DECODED_BYTES))
     block = max(threads, min(512, BLOCK_BYTES // image_bytes))
     wide: dict[int, Span] = {}
     upper: dict[int, int] = {}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from bnexp import __version__
 from bnexp.base.dead_processes import flag_name
 from bnexp.base.errors import BnexpError, UsageError, reason, short, shortage
-from bnexp.base.hardware import on_gpu, visible_gpus
+from bnexp.base.hardware import cores, on_gpu, visible_gpus
 from bnexp.storage.run import hidden_folder
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def address_of(scheduler: str) -> str:
 def local_workers(device: str) -> int:
     """Workers on this machine: one a GPU where there are GPUs to be used, else one a core."""
     gpus = visible_gpus() if on_gpu(device) else 0
-    return gpus or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return gpus or cores()
 
 
 def check_workers(client: Client, runs_dir: Path, addresses: Sequence[str]) -> dict[str, str | None]:

@@ -12,6 +12,7 @@ import torch
 
 from bnexp import __version__
 from bnexp.base.errors import UsageError
+from bnexp.base.hardware import cores
 from bnexp.base.quoting import command_line
 from bnexp.config import Config
 from bnexp.config.cost import activation_bytes
@@ -64,8 +65,7 @@ def set_threads(config: Config, shape: tuple[int, ...], runs: int, auto: int | N
     """Sets PyTorch's CPU threads, and says how many. `threads=auto` is `auto` where that is given (a worker beside others has 1), else
     1 for small steps, where more cost more than they give, and the cores for large ones."""
     step_bytes = config.train.batch_size * runs * activation_bytes(config, shape)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = config.threads if config.threads != "auto" else auto or (1 if step_bytes <= SMALL_STEP_BYTES else cores)
+    threads = config.threads if config.threads != "auto" else auto or (1 if step_bytes <= SMALL_STEP_BYTES else cores())
     torch.set_num_threads(threads)
     return threads
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import socket
@@ -15,6 +14,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from bnexp.base.dead_processes import drop_flags, flag_name
 from bnexp.base.errors import BnexpError, UsageError, short
 from bnexp.base.network import is_own_name
 from bnexp.base.signals import handle
@@ -24,7 +24,7 @@ from bnexp.storage.run import Run, hidden_folder
 from bnexp.tensorboard.files import PATTERN
 
 HOST = "127.0.0.1"
-PREFIX = "bnexp-tensorboard-"
+PREFIX = "bnexp-tensorboard"
 FIRST_PORT = 6006
 RELOAD_S = 5
 TICKED = 40
@@ -65,24 +65,28 @@ def _linked(runs_dir: Path, shown: Sequence[Run | Group]) -> Iterator[tuple[Path
 
     TensorBoard follows links, and lists whatever it finds: a stranger's run may hold links that lead anywhere.
     """
-    drop_left()
-    with _held() as folder:
-        made: set[str] = set()
+    drop_flags(Path(tempfile.gettempdir()), PREFIX)
+    folder = Path(tempfile.gettempdir(), flag_name(PREFIX))
+    folder.mkdir(0o700)
+    made: set[str] = set()
 
-        def refresh() -> None:
-            wanted = {f"{place}/{path.name}": path for place, shows in _places(runs_dir, shown) for path in _event_files(shows)}
-            for gone in made - wanted.keys():  # removed, or replaced by a successor with a file of its own
-                (folder / gone).unlink(missing_ok=True)
-                with suppress(OSError):  # others are still in it
-                    (folder / gone).parent.rmdir()
-            for new in wanted.keys() - made:
-                (folder / new).parent.mkdir(parents=True, exist_ok=True)
-                (folder / new).symlink_to(wanted[new])
-            made.clear()
-            made.update(wanted)
+    def refresh() -> None:
+        wanted = {f"{place}/{path.name}": path for place, shows in _places(runs_dir, shown) for path in _event_files(shows)}
+        for gone in made - wanted.keys():  # removed, or replaced by a successor with a file of its own
+            (folder / gone).unlink(missing_ok=True)
+            with suppress(OSError):  # others are still in it
+                (folder / gone).parent.rmdir()
+        for new in wanted.keys() - made:
+            (folder / new).parent.mkdir(parents=True, exist_ok=True)
+            (folder / new).symlink_to(wanted[new])
+        made.clear()
+        made.update(wanted)
 
+    try:
         refresh()
         yield folder, refresh
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _places(runs_dir: Path, shown: Sequence[Run | Group]) -> Iterator[tuple[str, Path]]:
@@ -118,47 +122,6 @@ def _event_files(folder: Path) -> list[Path]:
             names = [entry.name for entry in entries if fnmatch(entry.name, PATTERN) and entry.is_file(follow_symlinks=False)]
             return [folder.absolute() / name for name in names]
     return []
-
-
-@contextmanager
-def _held() -> Iterator[Path]:
-    """A temporary folder that this process holds the lock of, for as long as it lives."""
-    lock = None
-    while lock is None:  # another process may take it for one of a dead process, as long as it is not locked
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-        lock = _locked(folder)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
-
-
-def drop_left() -> None:
-    """Removes the folders of links that killed processes of this user left: those that nobody holds."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        lock = _locked(folder)
-        if lock is not None:
-            shutil.rmtree(folder, ignore_errors=True)  # of links, which are not followed
-            os.close(lock)
-
-
-def _locked(folder: Path) -> int | None:
-    """Locks a folder of this user's, until the descriptor is closed or the process is dead; None if it cannot be."""
-    try:
-        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:
-        return None
-    try:
-        if os.fstat(lock).st_uid != os.geteuid():
-            raise PermissionError
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not folder.is_dir():
-            raise FileNotFoundError
-    except OSError:
-        os.close(lock)
-        return None
-    return lock
 
 
 def _plugins() -> list[Any]:
