@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support import make_result
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -287,8 +288,7 @@ def curve(seeds: list[means.Seed], tag: str) -> list[tuple[int, float]]:
 
 
 def test_a_run_that_stopped_early_keeps_its_last_values_and_a_diverged_one_is_left_out() -> None:
-    finished = {"id": "a", "status": "finished", "diverged_at_step": None}
-    diverged = {"id": "b", "status": "diverged", "diverged_at_step": 6}
+    finished, diverged = make_result(), make_result(status="diverged", diverged_at_step=6)
     long = means.Seed(finished, {"val/accuracy": [(4, 0.5), (8, 0.7), (12, 0.9)], "val/loss": [(4, 2.0), (8, 1.0), (12, 0.5)]})
     stopped = means.Seed(finished, {"val/accuracy": [(4, 0.7)], "val/loss": [(4, 1.0)]})
     assert curve([long, stopped], "val/accuracy") == [(4, 0.6), (8, 0.7), (12, 0.8)]
