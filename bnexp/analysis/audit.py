@@ -1,6 +1,6 @@
 """Whether a comparison is fair: what the arms share, what they do not, and the numbers that say so.
 
-A check looks at what was recorded, not at what the code intends. What a run does not say cannot be told, and is not passed off as well.
+A check looks at what was recorded, not at what the code intends. What a run does not record cannot be checked, and does not count as passed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ByArm = Mapping[str, Sequence[RunResult]]
 
 @dataclass(frozen=True)
 class Check:
-    """One condition of a fair comparison. `passed` is None where it cannot be told, because a run does not say."""
+    """One condition of a fair comparison. `passed` is None where it cannot be checked, because a run did not record it."""
 
     name: str
     passed: bool | None
@@ -70,7 +70,7 @@ class Audit:
 
     @property
     def passed(self) -> bool | None:
-        """False: a check failed. None: none did, but some cannot be told. True: all passed."""
+        """False: a check failed. None: none failed, but some cannot be checked. True: all passed."""
         found = {check.passed for check in self.checks}
         return False if False in found else None if None in found else True
 

@@ -75,7 +75,7 @@ def fisher(k: int, n: int, other_k: int, other_n: int) -> float:
 
 
 def _detectable(low_k: int, low_n: int, n: int) -> float | None:
-    """The rate at which, with 80 % chance, enough of n runs fail to be told from low_k of low_n."""
+    """The rate at which, with 80 % chance, enough of n runs fail to differ from low_k of low_n."""
     from scipy.special import betaincinv
 
     more = range(low_k * n // low_n + 1, n + 1)

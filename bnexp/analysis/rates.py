@@ -78,7 +78,7 @@ def select_lr(runs: Sequence[RunResult]) -> BestLr:
 
     Only equal trials compare: the means are taken over the seeds that as many learning rates as possible share, as long as that leaves
     at least half of the fullest one's; where this drops anything, `warnings` says so. Ties go to the smaller lr. Between infinite means,
-    fewer infinite runs go first, then the mean of the others. Test results are never looked at.
+    fewer infinite runs go first, then the mean of the others. Test results are never used.
     """
     by_lr: dict[float, dict[int, float]] = {}
     diverged: dict[float, int] = {}

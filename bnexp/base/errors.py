@@ -23,7 +23,7 @@ class UsageError(BnexpError):
 
 
 class DataError(BnexpError):
-    """A file that is there cannot be used, or a download failed. Exit code 1."""
+    """An existing file cannot be used, or a download failed. Exit code 1."""
 
 
 class UnreadableError(DataError):
@@ -79,7 +79,7 @@ def short(text: str, limit: int = 80) -> str:
 
 def one_line(text: str, limit: int = 2000) -> str:
     """A whole message as a terminal may have it: what cannot be printed (escape sequences, marks that turn the writing around, surrogates)
-    is escaped, and what goes on and on is cut in the middle, so that both ends of the sentence stay."""
+    is escaped, and what is too long is cut in the middle, so that both ends of the sentence stay."""
     line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
     return line if len(line) <= limit else f"{line[: limit * 3 // 4 - 5]} ... {line[-limit // 4 :]}"
 

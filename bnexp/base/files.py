@@ -94,7 +94,7 @@ def open_log(path: Path) -> IO[str]:
     """A text file to append to, made if it is not there.
 
     Raises:
-        OSError: it cannot be, or what is there is a link, or is no file.
+        OSError: it cannot be written, or a link or something else than a file has its name.
     """
     return os.fdopen(_open_to_change(path, os.O_APPEND | os.O_CREAT), "a", encoding="utf-8")
 

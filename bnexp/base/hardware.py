@@ -1,4 +1,4 @@
-"""What this machine computes with, as far as it can be told without torch: its CPU, its GPUs, and which of the two a config means."""
+"""What this machine computes with, as far as that is known without torch: its CPU, its GPUs, and which of the two a config means."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def torch_build() -> tuple[str, bool]:
 
 
 def machine(gpu: bool) -> dict[str, Any] | None:
-    """What the time of a step depends on beside the step, with one thread; None where that cannot be told: GPUs that say no name, or of
+    """What the time of a step depends on beside the step, with one thread; None where that is not known: GPUs that say no name, or of
     several kinds, of which a worker gets any."""
     found: dict[str, Any] = {"cpu": cpu_model(), "cores": os.cpu_count(), "torch": torch_build()[0], "threads": 1}
     if gpu:

@@ -27,7 +27,7 @@ def is_open(address: str) -> bool:
 
 def is_own_name(header: str, host: str) -> bool:
     """Whether a request's `Host` header names a server that listens on `host`: as `localhost`, a loopback address or `host` itself, and on
-    a network also as any address, or by this machine's name. Any other name may be one that a stranger makes lead here."""
+    a network also as any address, or by this machine's name. Somebody else may have made any other name lead here."""
     try:
         name = urlsplit(f"//{header}").hostname or ""
     except ValueError:

@@ -105,7 +105,7 @@ def compare(
         }
         new = [*overrides, *(option for option, value in asked.items() if value), *(["--workers"] if workers is not None else [])]
         if new:
-            raise UsageError(f"{short(names[0])} names a run that is there, and {new[0]} asks for new ones; give runs alone, or none.")
+            raise UsageError(f"{short(names[0])} names an existing run, and {new[0]} asks for new ones; give runs alone, or none.")
         runs = list(dict.fromkeys(find_run(name, runs_dir) for name in names))
         known = results_of(runs)
         arms = arms_of(list(known.values()), [run.id for run in runs if run.id not in known])

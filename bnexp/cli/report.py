@@ -37,7 +37,7 @@ def report(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Writes one self-contained HTML file on runs that are there, and every figure as SVG and PNG beside it.
+    """Writes one self-contained HTML file on existing runs, and every figure as SVG and PNG beside it.
 
     It has what the runs' data allow: the answer with its interval, curves, accuracy by batch size and learning rate, steps to target,
     activations, gradients, statistics, the audit, and what it takes to do it again. compare, sweep and stats write one of their own.

@@ -33,7 +33,7 @@ TITLES = {
 def store_results(
     name: str, plain: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], group: Path, out: Path | None, csv: str = "runs"
 ) -> Path | None:
-    """Writes the rows and the result; the folder to look into, or None where that failed: what was found is still shown."""
+    """Writes the rows and the result; the folder that has them, or None where that failed: the results are still shown."""
     from bnexp.storage.group import store
 
     written = []

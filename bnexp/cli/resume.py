@@ -16,7 +16,7 @@ def resume(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Goes on with an interrupted run from its last checkpoint, and with all that were started in one stack with it.
+    """Resumes an interrupted run from its last checkpoint, and all that were started in one stack with it.
 
     On a CPU the result is the same, bit for bit, as without the interruption.
 

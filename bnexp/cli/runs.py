@@ -105,7 +105,7 @@ def remove(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Deletes runs with all their files. All names are looked up before the first is deleted; a run in work is not deleted.
+    """Deletes runs with all their files. All names are looked up before the first is deleted; a running run is not deleted.
 
     \b
     Example:

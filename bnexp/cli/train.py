@@ -24,7 +24,7 @@ def train(
 ) -> None:
     """Trains one run, or several seeds at once; evaluates it in eval mode with running statistics; logs it.
 
-    A finished run of the same config is not trained again. An interrupted one goes on where it was.
+    A finished run of the same config is not trained again. An interrupted one is resumed.
 
     \b
     Examples:

@@ -102,7 +102,7 @@ def _read_small(file: Path, inside: Path) -> str:
 
 def _check_default(entry: Node, where: str) -> None:
     """An entry of a file's defaults list names a file of its own group, or one of another's with its group. Hydra would also follow it out
-    of the folder, into files that nobody looked at, and resolve interpolations in it."""
+    of the folder, into files that were not checked, and resolve interpolations in it."""
     if isinstance(entry, MappingNode):
         pairs = [(key.value, part) for key, value in entry.value for part in (value.value if isinstance(value, SequenceNode) else [value])]
         fits = all(isinstance(name, str) and DEFAULT_GROUP.fullmatch(name) and _is_file_name(part.value) for name, part in pairs)

@@ -70,7 +70,7 @@ def load(
     own that a set has are taken as they are.
 
     Args:
-        report: told in a sentence what takes time (a download, decoding).
+        report: called with a sentence on what takes time (a download, decoding).
         progress: called with (done, total) while images are decoded.
         download: whether a named set that is not there may be fetched.
 

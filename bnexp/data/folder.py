@@ -58,7 +58,7 @@ def list_images(config: DataConfig) -> Listing:
     """Every image below data.root.
 
     Raises:
-        UsageError: data.root is not a folder that is there.
+        UsageError: data.root is not an existing folder.
         DataError: it has no class folders, one class, a class without images, classes that differ between its parts, parts that cannot be
             told from classes, or names that are not UTF-8.
     """

@@ -38,7 +38,7 @@ MAX_HEADER = 10_000
 
 
 def existing_file(config: DataConfig) -> Path:
-    """data.root as a file that is there; else UsageError."""
+    """data.root as an existing file; else UsageError."""
     path = user_path(config.root or "")
     if not is_there(path):
         raise UsageError(f"data.root={short(str(config.root), 300)} is not there; data=npz needs the path of an .npz file.")

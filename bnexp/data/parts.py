@@ -30,7 +30,7 @@ def find_parts(root: Path, left: Left) -> tuple[dict[str, str], list[str]]:
     called after different parts are no classes.
 
     Raises:
-        DataError: it cannot be told what is a part, or where the training images are.
+        DataError: which folders are parts, or where the training images are, is ambiguous.
     """
     top = folders_in(root)
     named = {name: part for name in top if (part := part_of(name)) is not None}

@@ -38,7 +38,7 @@ def connected(device: str, stacks: int, workers: int | None, scheduler: str | No
     from distributed import Client
 
     for name in ("distributed", "distributed.client"):  # Dask gives the second a level of its own
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what happens to workers is told in our own words
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # bnexp words what happens to workers itself
     if scheduler is not None:
         try:
             client = Client(address_of(scheduler), timeout=CONNECT_S)
@@ -108,7 +108,7 @@ def address_of(scheduler: str) -> str:
     try:
         address = json.loads(Path(scheduler).read_text())["address"]
     except FileNotFoundError:
-        raise UsageError(f"--scheduler {scheduler} is neither an address (tcp://HOST:PORT) nor a scheduler file that is there.") from None
+        raise UsageError(f"--scheduler {scheduler} is neither an address (tcp://HOST:PORT) nor an existing scheduler file.") from None
     except (OSError, ValueError, KeyError, TypeError):
         raise UsageError(f"--scheduler {scheduler} is not a scheduler file; `dask scheduler --scheduler-file FILE` writes one.") from None
     return str(address)

@@ -61,7 +61,7 @@ def _task(planned: StackPlan, stop_file: str, topic: str, wait: bool) -> Answer:
 
 
 class _Busy:
-    """A stack in work on a worker."""
+    """A stack that a worker trains."""
 
     def __init__(self, client: Client, planned: StackPlan, tries: int, wait: bool, address: str, stop_file: Path, topic: str) -> None:
         self.planned, self.tries, self.wait, self.seen_at = planned, tries, wait, time.perf_counter()
@@ -78,7 +78,7 @@ class _Busy:
 def distribute(
     client: Client, stacks: Sequence[StackPlan], stop: Stop, tell: Tell, finish: Callable[[StackPlan, Answer], None], stop_name: str
 ) -> None:
-    """Keeps every worker busy with one stack until none is left. A file of the name `stop_name` tells them to stop."""
+    """Keeps every worker busy with one stack until none is left. A file of the name `stop_name` stops them."""
     from distributed.comm.core import CommClosedError
     from distributed.scheduler import KilledWorker
 
@@ -144,7 +144,7 @@ def distribute(
     except (CommClosedError, CancelledError, OSError) as error:  # cancelled: the client has lost its scheduler
         if isinstance(error, OSError) and error.filename:
             raise
-        raise BnexpError("The Dask scheduler went away; what is finished is kept, and the same command goes on.") from None
+        raise BnexpError("The Dask scheduler went away; what is finished is kept, and the same command resumes the rest.") from None
     finally:
         if not hurried:
             stop_file.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""A grid of configs to finished runs: what is there is reused, the rest is planned as stacks, stored as a plan, and trained by workers."""
+"""A grid of configs to finished runs: existing ones are reused, the rest is planned as stacks, stored as a plan, and trained by workers."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def train_all(
     scheduler: str | None = None,
     quiet: bool = False,
 ) -> Outcome:
-    """Trains what is missing. The plan is stored first, so that the same command goes on with the same stacks; and the group's members
+    """Trains what is missing. The plan is stored first, so that the same command resumes the same stacks; and the group's members
     (`Group.store_members`), so that they are found as one while they train.
 
     Raises:

@@ -55,7 +55,7 @@ def train_stack(planned: StackPlan, terminal: Display, stop: Stop, threads: int 
     if not stack.finished:
         names = planned.runs[0].id if stack.runs == 1 else f"{stack.runs} runs"
         raise Interrupted(
-            f"Interrupted at step {stack.step} of {stack.total}; {names}: state saved. `bnexp resume {_first(written)}` goes on."
+            f"Interrupted at step {stack.step} of {stack.total}; {names}: state saved. `bnexp resume {_first(written)}` resumes it."
         )
     for run in written:
         if run is not None and run.fresh:
@@ -111,7 +111,7 @@ class StackTraining:
             self.fail(error)
             said = failure(error) if error.filename else f"{failure(error)}: {self.folder.runs_dir}"  # a failed write names no file
             more = more_files(error, self.stack.runs)
-            raise BnexpError(f"Writing the run failed: {said}.{more} `bnexp resume {_first(self.runs)}` goes on afterwards.") from error
+            raise BnexpError(f"Writing the run failed: {said}.{more} `bnexp resume {_first(self.runs)}` resumes it afterwards.") from error
         except BaseException as error:
             self.fail(error)
             raise
@@ -141,12 +141,12 @@ class StackTraining:
         for index, run in enumerate(self.runs):
             if run is not None:
                 if run.summary_json.exists() and run.status is None:
-                    self.terminal.say(f"{run.summary_json} cannot be read; the run {'goes on' if stack.step else 'is trained anew'}.")
+                    self.terminal.say(f"{run.summary_json} cannot be read; the run {'is resumed' if stack.step else 'is trained anew'}.")
                 run.start(stack.configs[index])
                 log = self.logs.open(index, run)
                 run.write_result(self.results.of(run.id, index, "running"))
                 if stack.step:
-                    log.say(f"goes on at step {stack.step} of {stack.total}")
+                    log.say(f"resumes at step {stack.step} of {stack.total}")
                 else:
                     log.say(f"begins: {stack.total} steps, {self.results.environment}")
                     own = run_events.opening(stack.configs[index], stack.own_state(index), stack.observer.layer_map, self.data.shape)

@@ -1,4 +1,4 @@
-"""From configs to finished runs: what is there already is reused, what was interrupted goes on, the rest is trained as a stack."""
+"""From configs to finished runs: finished runs are reused, interrupted ones resumed, the rest is trained as a stack."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def launch(
     Raises:
         UsageError: the configs do not fit the data or the machine; nothing was started.
         DataError: the data cannot be used.
-        Interrupted: the state is saved; the same call goes on from it.
+        Interrupted: the state is saved; the same call resumes from it.
     """
     configs = [with_absolute_root(config) for config in configs]
     runs = identify(configs, runs_dir)
@@ -70,7 +70,7 @@ def launch(
 
 
 def check_device(configs: Sequence[Config]) -> None:
-    """Refuses a GPU that is not there, also where nothing is to be trained: the runs that are there may be another device's.
+    """Refuses a GPU that does not exist, also where nothing is to be trained: the existing runs may be another device's.
 
     Raises:
         UsageError: a config asks for one.
@@ -135,13 +135,13 @@ def resume(run: Run, terminal: Display | None = None, *, quiet: bool = False, pl
     if run.successor.summary_json.exists():
         run = run.successor
     members = planned_with(run)
-    # A kill amid the last summaries leaves it done, and others of its stack that go on.
+    # A kill amid the last summaries leaves it done, and others of its stack unfinished.
     if run.done and not any(not member.done and member.folder.exists() for member, _ in members):
         return Outcome([run], frozenset([run.id]))
     members = members or [(run, run.trained_config())]
     configs = identify_saved(members, place)
     removed = frozenset(member.id for member, _ in members if not member.folder.exists())
-    check_memory(configs[0], header(configs[0].data), len(members))  # it may be a stranger's, or from a larger machine
+    check_memory(configs[0], header(configs[0].data), len(members))  # it may be somebody else's, or from a larger machine
     planned = StackPlan(tuple(member for member, _ in members), tuple(configs), removed)
     trained = work(planned, terminal, Stop(), quiet=quiet, threads=_threads_before(run), download=False)
     runs = [Run(member.runs_dir, member.id) for member, _ in members if member.id not in removed]

@@ -114,7 +114,7 @@ class Live:
             self.say(f"{label(planned)}: {reason}")
 
     def draw(self) -> RenderableType:
-        """The total, what became of the runs so far, and a line for each stack in work."""
+        """The total, what became of the runs so far, and a line for each running stack."""
         width, stacks = self.console.width, list(self._stacks.values())
         reached, diverged = (sum(getattr(stack, name) for stack in stacks) for name in ("reached", "diverged"))
         counts = [f"{reached} of {_count(self._runs, 'run')} at the target", f"{diverged} diverged"]

@@ -44,7 +44,7 @@ threading.excepthook = _hook(threading.excepthook)
 
 
 class RunLog:
-    """One run's log files. Open it on a new run, or on one that goes on from `from_step`: what was logged after that step is dropped."""
+    """One run's log files. Open it on a new run, or on one that is resumed at `from_step`: what was logged after that step is dropped."""
 
     def __init__(self, run: Run, config: Config, from_step: int = 0) -> None:
         self.run = run
@@ -120,7 +120,7 @@ class RunLog:
 
 def check_records(run: Run, step: int, had: int) -> None:
     """Raises DataError where a run's metrics.jsonl has lost some of the `had` records that it had at a checkpoint of that step: the machine
-    went down before they were on disk, or somebody cut it short. A run that goes on from step 0 begins anew."""
+    went down before they were on disk, or somebody cut it short. A run that is resumed at step 0 begins anew."""
     if step and (has := len(_lines_until(run.metrics_jsonl, step))) < had:
         raise DataError(f"{run.metrics_jsonl} has {has} of the {had} records that it had then.")
 

@@ -21,7 +21,7 @@ class StackProgress:
     def begin(self) -> None:
         stack, config, terminal = self.stack, self.stack.config, self.terminal
         if stack.step:
-            terminal.say(f"Going on at step {stack.step} of {stack.total}.")
+            terminal.say(f"Resuming at step {stack.step} of {stack.total}.")
         if config.precision == "bf16" and stack.device.type == "cpu" and not computes_bf16():
             terminal.say("This CPU has no bf16 instructions: precision=bf16 is far slower on it than fp32.")
         if config.compile:

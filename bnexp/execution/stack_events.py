@@ -20,7 +20,7 @@ DONE, INTERRUPTED, HELD = "done", "interrupted", "held"
 
 @dataclass(frozen=True)
 class Event:
-    """What a worker tells of its stack: `done` of `total` steps, and how it does; `message` is something to say."""
+    """What a worker reports of its stack: `done` of `total` steps, and how it does; `message` is something to say."""
 
     stack: str
     done: int
@@ -86,7 +86,7 @@ class EventTerminal:
 
 
 def train(planned: StackPlan, terminal: EventTerminal, stop: Stop, wait: bool) -> Answer:
-    """Trains a stack. A failure is an answer here: the other stacks go on.
+    """Trains a stack. A failure is an answer here: the other stacks are trained all the same.
 
     One thread wherever it runs, so that the bits do not depend on the number of workers, and nobody waits for a busy core.
     """

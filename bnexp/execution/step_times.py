@@ -76,7 +76,7 @@ def step_times(
     Args:
         configs: one run's config for each arm.
         threads: what `threads=auto` means; None: what it means for a single run.
-        terminal: told while data are read.
+        terminal: shows the progress while data are read.
 
     Raises:
         UsageError: the data, the device or the memory do not fit.

@@ -65,7 +65,7 @@ class StackEvaluation:
 
 
 class Display(Protocol):
-    """What a training tells of itself while it runs: `Terminal` shows it, a worker passes it on."""
+    """What a training reports while it runs: `Terminal` shows it, a worker passes it on."""
 
     def say(self, message: str) -> None: ...
     def note(self, message: str) -> None: ...

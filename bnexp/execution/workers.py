@@ -74,7 +74,7 @@ def run_stacks(
             name = flag_name("stop") if scheduler is None else f"stop-{uuid.uuid4().hex[:8]}"
             distribute(client, stacks, stop, tell, finish, name)
     if stop():
-        raise Interrupted("Interrupted: the state of every stack is saved; the same command goes on from it.")
+        raise Interrupted("Interrupted: the state of every stack is saved; the same command resumes from it.")
     return Report(frozenset(trained), failed)
 
 

@@ -26,7 +26,7 @@ class NetworkCopy:
         self.network, self.config, self.runs = copy.deepcopy(network).train(), config, runs_in(network)
         for module in self.network.modules():
             if isinstance(module, _BatchNorm):
-                module.track_running_stats = False  # in train mode: neither stored nor counted; eval mode still uses what is there
+                module.track_running_stats = False  # in train mode: neither stored nor counted; eval mode still uses the stored ones
         work_in_place(self.network, on=False)  # `trace` keeps what each module gives
         self.layer_map = layer_map(self.network, config.model.placement)
         self.params: list[Tensor] = list(self.network.parameters())

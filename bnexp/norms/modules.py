@@ -70,7 +70,7 @@ class NoisyBatchNorm(CountedBatchNorm):
 
 class FrozenBatchNorm(CountedBatchNorm):
     """Batch norm for `freeze_at` steps; from then on its running statistics stay as they are and normalize in training too, without a
-    gradient through them. gamma and beta go on learning. After D. Page, "How to Train Your ResNet 7: Batch Norm" (frozen part-way).
+    gradient through them. gamma and beta are trained on. After D. Page, "How to Train Your ResNet 7: Batch Norm" (frozen part-way).
     """
 
     freeze_at = 1

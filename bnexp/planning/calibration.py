@@ -78,7 +78,7 @@ def widths_for(configs: Sequence[Config]) -> tuple[int, ...]:
 
 def step_of(configs: Sequence[Config], header: Header) -> dict[str, Any] | None:
     """What the step's time depends on, with the machine: the structure that the configs share, without what a step does not see. None where
-    they are not computed alike, with one thread, or this machine cannot be told from others, or they are compiled."""
+    they are not computed alike, with one thread, or this machine cannot be identified, or they are compiled."""
     first = configs[0]
     gpu = on_gpu(first.device)
     where = machine(gpu)
@@ -113,7 +113,7 @@ class Calibrated:
     """The widths that `plan` asks for: as measured before; measured now, where that is worth it; else None, for the fixed rule.
 
     Attributes:
-        say: told, in one sentence each, what is measured, and what of the stored table cannot be used or stored.
+        say: called, with one sentence each, on what is measured, and what of the stored table cannot be used or stored.
         measure: None measures nothing.
         unmeasured: a config of each structure that would have been measured.
     """

@@ -1,4 +1,4 @@
-"""How long a plan will take and how much it will store, before anything runs; corrected by the finished runs that are there."""
+"""How long a plan will take and how much it will store, before anything runs; corrected by the existing finished runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def estimate(stacks: Sequence[StackPlan], workers: int, finished: Sequence[Run])
 
 
 def _observed(run: Run) -> float | None:
-    """Seconds that a finished run's stack took over what `cost` says; None where that cannot be told."""
+    """Seconds that a finished run's stack took over what `cost` says; None where that is not known."""
     try:
         result, config = run.result(), run.trained_config()
     except BnexpError:

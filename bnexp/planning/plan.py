@@ -1,7 +1,7 @@
 """Which runs share a stack: a pure function of the grid and of what is known of the device (a fixed rule, or widths that were measured on
 it: see `calibration`), never of the number of workers. No torch.
 
-A plan is stored before anything starts (`.stacks/<stack id>/plan.json`), so that the same command goes on with the same stacks, and
+A plan is stored before anything starts (`.stacks/<stack id>/plan.json`), so that the same command resumes the same stacks, and
 hence the same bits, after whatever happened.
 """
 
@@ -132,7 +132,7 @@ def plan(
     """The stacks that train what is not done yet, longest first; `one_stack` puts all new runs into one, whatever the rule. `widths` is
     asked about each structure that has new runs, the longest first.
 
-    An unfinished stack whose members are all asked for goes on as it was planned, with members that are done already (a kill amid the
+    An unfinished stack whose members are all asked for is resumed as it was planned, with members that are done already (a kill amid the
     last summaries), for the sake of the others' bits; so do `stored` stacks (run ids) that were planned and not begun. With `fresh`, a
     finished run's successor is asked for in its place.
     """
@@ -149,7 +149,7 @@ def plan(
     left = {name: pair for name, pair in asked.items() if not pair[0].done}
     found = []
     for run, _ in list(left.values()):
-        planned = planned_with(run) if run.id in left else []  # it may go on with another's stack already
+        planned = planned_with(run) if run.id in left else []  # it may be resumed with another's stack already
         if planned and all(member.id in asked and asked[member.id][0] == member for member, _ in planned):
             found.append(planned_as([asked[member.id] for member, _ in planned]))
             for member, _ in planned:

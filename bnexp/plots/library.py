@@ -12,7 +12,7 @@ from pathlib import Path
 
 if "matplotlib" not in sys.modules:
     backend = os.environ.pop("MPLBACKEND", None)
-    # It tells of its caches ("building the font cache", a folder that cannot be written) on stderr, where --quiet promises silence.
+    # It writes about its caches ("building the font cache", a folder that cannot be written) on stderr, where --quiet promises silence.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     with contextlib.suppress(FileNotFoundError), contextlib.chdir(Path(__file__).parent):  # the folder one started in may be gone
         import matplotlib

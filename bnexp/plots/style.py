@@ -92,10 +92,10 @@ def colours(arms: Sequence[str]) -> dict[str, str]:
     """One colour an arm: a norm that declares one has it whoever is beside it, others take what is left, in order.
 
     Raises:
-        ValueError: there are more arms than colours that can be told apart.
+        ValueError: there are more arms than distinguishable colours.
     """
     if len(arms) > MAX_ARMS:
-        raise ValueError(f"{len(arms)} arms; {MAX_ARMS} colours can be told apart")
+        raise ValueError(f"{len(arms)} arms; {MAX_ARMS} colours can be distinguished")
     found = {arm: colour for arm in arms if arm in NORMS and (colour := NORMS[arm].colour) is not None}
     left = [colour for colour in OTHERS if colour not in found.values()]
     return {arm: found.get(arm) or left.pop(0) for arm in arms}

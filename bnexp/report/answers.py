@@ -40,7 +40,7 @@ def _comparison(view: View, found: Comparison) -> Answer:
 
 def _one_arm(view: View) -> Answer:
     arm, lr = view.arms[0], view.best.get((view.arms[0], view.focus))
-    question = f"How does training {sentences.label(arm)} go on {view.chapter.data} at batch size {view.focus}?"
+    question = f"How does training {sentences.label(arm)} proceed on {view.chapter.data} at batch size {view.focus}?"
     if lr is None:
         return question, ["No run has a result yet."], []
     (one,) = cells(view.runs(arm, view.focus, lr), ["optim.lr"]).cells

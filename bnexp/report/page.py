@@ -1,4 +1,4 @@
-"""The page: pictures to files, chapters through the template, all of it in one HTML file that asks nobody for anything."""
+"""The page: pictures to files, chapters through the template, all of it in one HTML file that loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bnexp.base.files import atomic_write, make_folder, open_plain
 from bnexp.plots import Picture
 from bnexp.report.content import Shown, Table
 
-MARK = {True: ("ok", "passed"), False: ("NO", "failed"), None: ("?", "cannot be told")}
+MARK = {True: ("ok", "passed"), False: ("NO", "failed"), None: ("?", "unknown")}
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
 def load_checkpoint(
     folder: Path, report: Callable[[str], None], use: Callable[[dict[str, Any]], None] = lambda state: None, most: int | None = None
 ) -> dict[str, Any] | None:
-    """The newest checkpoint that can be read and that `use` takes, or None; `report` is told of one that cannot, and why `use` raised a
+    """The newest checkpoint that can be read and that `use` takes, or None; `report` is called with one that cannot, and why `use` raised a
     DataError.
 
     Args:
@@ -96,7 +96,7 @@ def load_model(path: Path, most: int | None = None) -> dict[str, Tensor]:
         DataError: it is missing, truncated, larger, or holds anything but tensors.
     """
     if not path.exists():
-        raise DataError(f"{path} is not there; the run has no trained model yet. `bnexp resume {path.parent.name}` goes on with it.")
+        raise DataError(f"{path} is not there; the run has no trained model yet. `bnexp resume {path.parent.name}` resumes it.")
     state = _read(path, most)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise DataError(f"{path} does not hold a state_dict.")
@@ -115,7 +115,7 @@ def load_network(run: Run) -> nn.Sequential:
     try:
         if data is None or data.shape is None or data.classes is None:
             raise TypeError("its summary does not say what data it was trained on")
-        with torch.device("meta"):  # what a stranger's config asks for takes no memory: the weights are those of the file
+        with torch.device("meta"):  # what a foreign config asks for takes no memory: the weights are those of the file
             network = build(config.model, data.shape, len(data.classes))
         own = network.state_dict()
         state = load_model(run.model_pt, most=sum(tensor.nbytes + TENSOR_BYTES for tensor in own.values()) + MAX_PICKLE)

@@ -255,7 +255,7 @@ def locked(runs: Sequence[Run], waiting: Callable[[str], None] | None, stop: Cal
     """Holds the locks of `runs`. A dead process holds none.
 
     Args:
-        waiting: told once of a run that another process holds, before the wait for it; None: do not wait.
+        waiting: called once with a run that another process holds, before the wait for it; None: do not wait.
         stop: polled while waiting.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Values out of a checkpoint, which may be a stranger's: each is looked at before it takes the place of one that works.
+"""Values out of a checkpoint, which may be somebody else's: each is checked before it takes the place of one that works.
 
 All raise ValueError, which `checkpoint.load_checkpoint` takes for a checkpoint that does not fit.
 """
@@ -15,7 +15,7 @@ from torch import Tensor
 MAX_STEPS = 2**53
 """No budget has so many."""
 MAX_SECONDS = 1e9
-"""Thirty years; a float of so many still tells microseconds."""
+"""Thirty years; a float of so many still resolves microseconds."""
 
 
 def group(value: Any, what: str) -> dict[Any, Any]:

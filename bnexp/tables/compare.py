@@ -169,7 +169,7 @@ def audit_table(audit: Audit) -> Table:
     """The fairness audit, one check a row."""
     failed = sum(check.passed is False for check in audit.checks)
     unknown = sum(check.passed is None for check in audit.checks)
-    word = ", ".join([f"{failed} failed"] * bool(failed) + [f"{unknown} cannot be told"] * bool(unknown)) or "passed"
+    word = ", ".join([f"{failed} failed"] * bool(failed) + [f"{unknown} unknown"] * bool(unknown)) or "passed"
     table = Table(
         title=Text(f"Fairness audit: {word}", style="bold"), title_justify="left", show_header=False, box=None, padding=(0, 1, 0, 0)
     )

@@ -143,7 +143,7 @@ def list_table(runs: Sequence[ListedRun], curves: Mapping[str, Curve]) -> Render
 
 def best_runs(runs: Sequence[ListedRun]) -> set[str]:
     """The ids of the runs with the lowest validation loss at their end, among all that finished on the same validation images. Test
-    results are never looked at; a run alone on its data is no best one."""
+    results are never used; a run alone on its data is no best one."""
     groups: dict[tuple[Any, ...], dict[str, float]] = {}
     for run in runs:
         if run.status in DONE:

@@ -47,7 +47,7 @@ def show(table: RenderableType) -> None:
 
 @dataclass(frozen=True)
 class _Printable:
-    """Anything, with its letters as a terminal may have them: a stranger's run may hold escape sequences, or turn the writing around."""
+    """Anything, with its letters as a terminal may have them: somebody else's run may hold escape sequences, or turn the writing around."""
 
     inner: RenderableType
 

@@ -1,7 +1,7 @@
 """Fonts for labels in pictures, and what stands for a label whose letters none of the fonts here has.
 
 PIL's own font has Latin letters. For others (Chinese, Cyrillic, Greek, ...) the installed fonts are searched, by matplotlib's list of them,
-which brings DejaVu. A box in the place of a letter tells nobody anything.
+which brings DejaVu. A box in the place of a letter is of no use.
 """
 
 from __future__ import annotations

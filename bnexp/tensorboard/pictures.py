@@ -22,7 +22,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 SIDE = 48
 """Pixels that a tile has at least; small maps are enlarged to it, each value a square."""
 MOST = 64
-"""Pixels that a map is brought down to: what is larger tells no more and costs bytes."""
+"""Pixels that a map is brought down to: larger maps show no more and cost bytes."""
 CHANNELS = 9
 """Channels and slices that are shown of one example or filter, where channels are not those of a colour."""
 FILTERS = 32

@@ -46,7 +46,7 @@ def closing(
 
 
 def _filters(own: Mapping[str, Tensor], layer_map: LayerMap, shape: tuple[int, ...]) -> list[Summary.Value]:
-    """The first layer's weights as a picture; an mlp's units as what they look at."""
+    """The first layer's weights as a picture; an mlp's units as their input weights."""
     first = layer_map.layers[0]
     weight = own[f"{layer_map.names[first.weighted]}.weight"].float()
     picture = pictures.filters((weight.unflatten(1, shape) if weight.dim() == 2 else weight).numpy())

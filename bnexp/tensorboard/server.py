@@ -63,7 +63,7 @@ def _linked(runs_dir: Path, shown: Sequence[Run | Group]) -> Iterator[tuple[Path
     """A temporary folder that has, of each run and each mean over seeds, a link to every event file, in folders of the names they have in
     the runs folder; `refresh` brings it up to date.
 
-    TensorBoard follows links, and lists whatever it finds: a stranger's run may hold links that lead anywhere.
+    TensorBoard follows links, and lists whatever it finds: somebody else's run may hold links that lead anywhere.
     """
     drop_flags(Path(tempfile.gettempdir()), PREFIX)
     folder = Path(tempfile.gettempdir(), flag_name(PREFIX))
@@ -159,7 +159,7 @@ def _launch(folder: Path, host: str, port: int | None) -> str:
 
 
 def _server(app: Any, flags: Any) -> Any:
-    """TensorBoard's server, which refuses requests for hosts that are not its own: a stranger's page, open in the user's browser, could
+    """TensorBoard's server, which refuses requests for hosts that are not its own: a foreign page, open in the user's browser, could
     have its own name lead to this machine, and read the runs (DNS rebinding)."""
     from tensorboard.program import WerkzeugServer
 

@@ -79,7 +79,7 @@ class Stack:
 
     @property
     def alive(self) -> list[int]:
-        """The runs that go on: they have neither diverged nor stopped at their target."""
+        """The runs still in training: they have neither diverged nor stopped at their target."""
         return [run for run, track in enumerate(self.tracks) if track.diverged_at_step is None and run not in self.stopped]
 
     @property
@@ -137,7 +137,7 @@ class Stack:
         return self.stopped[run] if run in self.stopped else unstack(self.network.state_dict(), self.runs, run)
 
     def audit(self) -> list[dict[str, Any]]:
-        """What tells of each run whether it was compared fairly: hashes of its initial weights and batches, and its kinds of parameters."""
+        """What shows of each run whether it was compared fairly: hashes of its initial weights and batches, and its kinds of parameters."""
         epochs, counts = min(AUDIT_EPOCHS, math.ceil(self.total / self.batches.per_epoch)), parameter_counts(self.network)
         return [
             {"initial_weights": weights, "batch_order": order, "batch_order_epochs": epochs, "parameters": counts}
@@ -203,7 +203,7 @@ def _by_run(saved: Any, runs: int) -> list[tuple[int, Any]]:
 
 
 def train_step(stack: Stack, mark: Mark = lambda part: None) -> None:
-    """One update of every run: data, forward, loss, backward, step, log. `mark` is told the name of each part as it ends."""
+    """One update of every run: data, forward, loss, backward, step, log. `mark` is called with the name of each part as it ends."""
     x, y_RB = stack.batches[stack.step]
     stack.optimizer.prepare(lr_factor(stack.config.optim, stack.step, stack.total))
     losses_R, correct_R = stack.update(x, y_RB, mark)  # forward, loss, backward, step: see `step.Update`

@@ -86,9 +86,9 @@ class Update:
 
 class Replayed(Update):
     """An update that is recorded as a CUDA graph once `EAGER_STEPS` have been made, and replayed from then on: one launch a step instead
-    of hundreds, which small networks would wait for. Where recording fails, steps go on line by line, and `failed` says why.
+    of hundreds, which small networks would wait for. Where recording fails, steps are made line by line, and `failed` says why.
 
-    The parts of a replayed step cannot be told apart: `mark` hears of none.
+    The parts of a replayed step cannot be timed apart: `mark` is called for none.
     """
 
     def __init__(self, network: nn.Sequential, optimizer: StackedOptimizer, config: Config, device: torch.device) -> None:

@@ -97,7 +97,7 @@ LONG = "x" * 70_000
         (["train", f"model.widths={[1] * (MAX_WIDTHS + 1)}".replace(" ", "")], f"{MAX_WIDTHS + 1} entries; {MAX_WIDTHS} are the most"),
         (["sweep", "grid", "optim.lr=range(1,1000)", "--seeds", "1024"], "1,022,976 cells; 100,000 is the most"),
         (["compare", "--no-bn", "optim.lr=range(1,1000)", "--seeds", "1024"], "cells; 100,000 is the most"),
-        (["compare", "--no-bn", LONG, "--fresh"], "... names a run that is there, and --no-bn asks for new ones"),
+        (["compare", "--no-bn", LONG, "--fresh"], "... names an existing run, and --no-bn asks for new ones"),
         (["train", "optim.warmup_steps=400"], "leaves nothing of the 400 steps"),
     ],
     ids=range(18),

@@ -210,8 +210,8 @@ def test_a_damaged_checkpoint_falls_back_and_the_bits_stay(
     assert result.exit_code == 0
     told = result.stderr.count("It is not used.")
     assert told == len(names) or damage is flipped  # a bit between the records is nobody's
-    assert ("Going on at step" in result.stderr) == (told < 2)
-    assert ("Going on at step 8 of 12" in result.stderr) == (told == 1)
+    assert ("Resuming at step" in result.stderr) == (told < 2)
+    assert ("Resuming at step 8 of 12" in result.stderr) == (told == 1)
     assert run.model_pt.read_bytes() == list_runs(finished)[0].model_pt.read_bytes()
     records = [json.loads(line) for line in run.metrics_jsonl.read_text().splitlines()]  # none is torn
     assert [record["step"] for record in records if "val/loss" in record] == [4, 8, 12]
@@ -248,7 +248,7 @@ def test_curves_that_are_behind_the_checkpoint_are_made_again(
         )
         == 2
     )
-    assert "Going on" not in result.stderr
+    assert "Resuming" not in result.stderr
     whole = list_runs(finished)[0]
     assert curves_of(run) == curves_of(whole)
     assert run.model_pt.read_bytes() == whole.model_pt.read_bytes()
@@ -263,7 +263,7 @@ def test_the_checkpoint_before_serves_where_the_curves_reach_up_to_it(interrupte
     save_checkpoint(stack, {**state, "records": {run.id: 1000}})  # the one before is now that of step 10
     result = bn_in(tmp_path, "resume", run.id, code=None)
     assert "records that it had then. It is not used." in result.stderr
-    assert "Going on at step 10 of 12" in result.stderr
+    assert "Resuming at step 10 of 12" in result.stderr
     assert curves_of(run) == curves_of(list_runs(finished)[0])
 
 

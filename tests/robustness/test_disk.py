@@ -82,12 +82,12 @@ def test_a_disk_that_fills_keeps_the_checkpoint_and_the_same_command_goes_on(sma
     filler = fill(small_disk)
     err = ended(process, code=1)
     assert is_one_sentence(err, "No space left on device"), err
-    assert f"`bnexp resume {list_runs(runs_dir)[0].id}` goes on" in err
+    assert f"`bnexp resume {list_runs(runs_dir)[0].id}` resumes it" in err
     step = saved(runs_dir)
     assert step
     assert step % 10 == 0
     filler.unlink()
-    assert f"Going on at step {step} of 400" in ended(start("train", *LONG, runs_dir=runs_dir))
+    assert f"Resuming at step {step} of 400" in ended(start("train", *LONG, runs_dir=runs_dir))
     assert list_runs(runs_dir)[0].model_pt.read_bytes() == whole
 
 

@@ -76,7 +76,7 @@ def test_a_checkpoint_larger_than_its_config_explains_is_not_used(tmp_path: Path
     err = bn_in(tmp_path, "resume", "last").stderr
     assert "It is not used" in err
     assert "has more than" in err
-    assert "Going on at step 8" in err
+    assert "Resuming at step 8" in err
 
 
 @pytest.mark.parametrize("runs", [1, 30])

@@ -52,7 +52,7 @@ def test_kill_9_then_resume_equals_uninterrupted(uninterrupted: dict[int, list[R
     assert not any(run.done for run in list_runs(tmp_path))
     assert list(tmp_path.glob(".stacks/*/checkpoint*.pt"))  # checkpoint.pt is away for a moment, between the two renames of a save
     _, err = finish(start(*(["resume", "last"] if again == "resume" else command), runs_dir=tmp_path))
-    assert re.search(r"Going on at step \d*0 of 300", err)
+    assert re.search(r"Resuming at step \d*0 of 300", err)
     runs = sorted(list_runs(tmp_path), key=lambda run: run.id)
     for run, whole in zip(runs, uninterrupted[seeds], strict=True):
         assert run.model_pt.read_bytes() == whole.model_pt.read_bytes()

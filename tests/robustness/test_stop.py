@@ -79,7 +79,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_save(tmp_path: Path) -> None:
     (run,) = list_runs(tmp_path)
     assert run.status == "interrupted"
     _, err = finish(start("resume", "last", runs_dir=tmp_path))
-    assert "Going on at step 8 of 40" in err
+    assert "Resuming at step 8 of 40" in err
 
 
 def test_signals_that_were_ignored_at_the_start_stay_ignored(tmp_path: Path) -> None:

@@ -94,4 +94,4 @@ def test_resume_falls_back_to_the_checkpoint_before(tmp_path: Path, monkeypatch:
         torch.save(put(state, path, value), current)
         err = bn_in(runs_dir, "resume", "last").stderr
         assert "checkpoint.pt does not fit" in err, path
-        assert "Going on at step 8" in err, path
+        assert "Resuming at step 8" in err, path

@@ -23,7 +23,7 @@ def test_ten_at_once_train_once(tmp_path: Path) -> None:
     (run,) = list_runs(tmp_path)
     log = run.train_log.read_text()
     assert log.count("begins:") == 1
-    assert log.count("goes on") == 0
+    assert log.count("resumes") == 0
     assert log.count("finished:") == 1
     assert not list(tmp_path.glob(".stacks/*"))
 
@@ -40,7 +40,7 @@ def test_a_process_that_waits_takes_over_from_one_that_dies(tmp_path: Path) -> N
     first.kill()
     first.communicate()
     _, err = finish(second)
-    assert "Going on at step" in err
+    assert "Resuming at step" in err
     (run,) = list_runs(tmp_path)
     assert run.done
     assert run.train_log.read_text().count("begins:") == 1

@@ -101,7 +101,7 @@ def test_an_interrupted_fresh_run_goes_on_and_replaces(runs_dir: Path, monkeypat
         interrupt([CONFIG], runs_dir, monkeypatch, fresh=True)
         assert run.summary_json.read_bytes() == before
         assert "not trained again" in bn_in(runs_dir, "train", *TINY).stderr
-        assert "Going on at step 10" in bn_in(runs_dir, *go_on).stderr
+        assert "Resuming at step 10" in bn_in(runs_dir, *go_on).stderr
         assert run.summary_json.read_bytes() != before
         assert run.model_pt.read_bytes() == model
         assert steps_logged(run) == [8, 16, 24, 24]
@@ -115,7 +115,7 @@ def test_rm_of_a_run_takes_its_interrupted_successor_along(runs_dir: Path, monke
     interrupt([CONFIG], runs_dir, monkeypatch, fresh=True)
     bn_in(runs_dir, "runs", "rm", run.id)
     assert not list((runs_dir / ".stacks").iterdir())
-    assert "Going on" not in bn_in(runs_dir, "train", *TINY).stderr
+    assert "Resuming" not in bn_in(runs_dir, "train", *TINY).stderr
     assert steps_logged(run) == [8, 16, 24, 24]
 
 
@@ -150,7 +150,7 @@ def test_a_deleted_folder_starts_over_whatever_checkpoint_is_left(runs_dir: Path
     interrupt([CONFIG], runs_dir, monkeypatch)
     run = list_runs(runs_dir)[0]
     shutil.rmtree(run.folder)
-    assert "Going on" not in bn_in(runs_dir, "train", *TINY).stderr
+    assert "Resuming" not in bn_in(runs_dir, "train", *TINY).stderr
     assert steps_logged(run) == [8, 16, 24, 24]
 
 
@@ -214,7 +214,7 @@ def test_a_checkpoint_that_does_not_fit_falls_back(runs_dir: Path, monkeypatch: 
     torch.save({"format": 1}, current)
     err = bn_in(runs_dir, "resume", "last").stderr
     assert "does not fit" in err
-    assert "Going on at step 8" in err
+    assert "Resuming at step 8" in err
 
 
 def test_evaluate_and_resume_refuse_changed_data_and_config(runs_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -263,4 +263,4 @@ def test_runs_that_stopped_at_their_target_keep_their_table_and_get_no_verdict()
 def test_an_audit_of_nothing_has_not_passed() -> None:
     rows = [with_values(row, status="failed") for row in study()]
     audit: Audit = fairness_audit(rows, "none")
-    assert said(audit_table(audit)).startswith("Fairness audit: 9 cannot be told ?")
+    assert said(audit_table(audit)).startswith("Fairness audit: 9 unknown ?")
