@@ -1,6 +1,6 @@
 """Whether a comparison is fair: what the arms share, what they do not, and the numbers that say so.
 
-A check looks at what was recorded, not at what the code intends. What a run does not record cannot be checked, and does not count as passed.
+A check is of what was recorded, not of what the code intends. What a run does not record cannot be checked, and does not count as passed.
 """
 
 from __future__ import annotations
