@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
+from support import make_result
 
 from bnexp.analysis import largest_stable_lr
 from bnexp.analysis.bands import RunCurves
@@ -19,6 +20,7 @@ from bnexp.plots.curves import Arm, Curve, between, by_learning_rate, over_steps
 from bnexp.plots.grids import accuracy_by_lr, reached, stable_range, steps_heat_map
 from bnexp.plots.inside import by_layer, noise_law, observed_and_predicted
 from bnexp.plots.style import INK, MAX_ARMS, Picture, colours
+from bnexp.storage.result import RunResult
 
 ARMS = ("batch", "none")
 
@@ -27,13 +29,8 @@ def track(seed: int, values: list[float], key: str = "val/accuracy", diverged: i
     return RunCurves(seed, {key: [(8 * (index + 1), value) for index, value in enumerate(values)]}, diverged)
 
 
-def row(lr: float, seed: int, accuracy: float, steps: int | None, status: str = "finished") -> dict[str, object]:
-    config = {"config.optim.lr": lr, "config.train.batch_size": 32, "config.model.norm": "batch", "config.seed": seed}
-    val = {"val.accuracy": accuracy, "val.best_accuracy": accuracy, "val.loss": 1 - accuracy}
-    return {
-        **{"id": f"r-{lr}-{seed}", "status": status, "seed": seed, **config, **val},
-        **{"test.running.accuracy": accuracy, "target.reached_step": steps, "target.accuracy": 0.95},
-    }
+def row(lr: float, seed: int, accuracy: float, steps: int | None, status: str = "finished") -> RunResult:
+    return make_result("batch", lr, seed, acc=accuracy, status=status, target__reached_step=steps, target__accuracy=0.95)
 
 
 def test_an_arm_keeps_its_colour_whoever_is_beside_it() -> None:
@@ -166,7 +163,7 @@ def test_the_stable_range_is_shaded_and_ends_at_the_largest_stable_lr() -> None:
     rows = [row(lr, seed, 0.9 if lr <= 1 else 0.1, 40) for lr in (0.01, 0.1, 1.0, 10.0) for seed in range(2)]
     stable = largest_stable_lr(rows)
     assert stable_range(stable) == (0.01, 1.0)
-    own = [(lr, cells([r for r in rows if r["config.optim.lr"] == lr], ["optim.lr"]).cells[0]) for lr in (0.01, 0.1, 1.0, 10.0)]
+    own = [(lr, cells([one for one in rows if one.lr == lr], ["optim.lr"]).cells[0]) for lr in (0.01, 0.1, 1.0, 10.0)]
     picture = accuracy_by_lr("a", {"batch": own}, {"batch": stable}, ("batch",), "t")
     assert picture is not None
     (span,) = picture.figure.axes[0].patches
@@ -180,9 +177,7 @@ def test_the_stable_range_is_shaded_and_ends_at_the_largest_stable_lr() -> None:
     assert picture is not None
     assert not picture.figure.axes[0].patches
     assert "with BN none; without BN none" in picture.caption
-    alone = largest_stable_lr(
-        [row(0.1, seed, 0.9 if lr == 0.1 else 0.2, 40) | {"config.optim.lr": lr} for lr in (0.1, 1.0) for seed in range(2)]
-    )
+    alone = largest_stable_lr([row(lr, seed, 0.9 if lr == 0.1 else 0.2, 40) for lr in (0.1, 1.0) for seed in range(2)])
     picture = accuracy_by_lr("a", {"batch": own}, {"batch": alone}, ("batch",), "t")
     assert picture is not None
     assert "with BN 0.1 alone" in picture.caption
