@@ -32,7 +32,7 @@ def cases() -> dict[str, Case]:
     return found | {
         "both checkpoints as links": Case(_both_checkpoints, CHECKPOINT, "checkpoint.prev.pt"),
         "a stack as a link to a folder outside": Case(lambda f: link(f.stack, f.outside), ROOM),
-        "a sweep's folder as a link to a folder outside": Case(lambda f: link(f.group, f.outside), ROOM),
+        "a sweep's folder as a link to a folder outside": Case(lambda f: link(f.group, f.outside), GROUP),
         "a sweep's figures as a link to a folder outside": Case(lambda f: link(f.group / "figures", f.outside), GROUP),
         "a successor as a link to a folder outside": Case(_successor, ROOM),
         "a run as a link to a folder outside": Case(lambda f: link(f.interrupted.folder, f.outside), ("runs", "train", "resume ID")),
