@@ -59,7 +59,7 @@ def expand(overrides: Sequence[str] = (), config_dir: str | Path | None = None) 
     last override varies fastest. Every cell is checked.
 
     Raises:
-        UsageError: as `compose`; a bad cell is named; or the grid is empty or beyond all measure.
+        UsageError: as `compose`; a bad cell is named; or the grid is empty or too large.
     """
     folder = checked_folder(config_dir)
     axes: dict[str, list[Override]] = {}  # of a key that is given twice the last counts, as in Hydra

@@ -55,7 +55,7 @@ class View:
         }
         """The learning rate with the lowest validation loss, by arm and batch size; not there without results."""
         self.focus = self._focus()
-        """The batch size that the network is looked into at: the middle one of those with results of most arms."""
+        """The batch size whose runs the figures inside the network show: the middle one of those with results of most arms."""
         self.comparison: Comparison | None = None
         self.by_size: BatchSizes | None = None
         self.seconds: Seconds | None = None

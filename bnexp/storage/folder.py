@@ -72,7 +72,7 @@ def _is_there(run: Run) -> bool:
 
 
 def _run_at(text: str) -> Run | None:
-    """The run whose folder is at a path; None where no folder is. What is there must say itself that it is this run."""
+    """The run whose folder is at a path; None where there is no folder. The files in it must name this run."""
     try:
         path = Path(text).absolute()
         if not text or not path.is_dir():

@@ -258,7 +258,7 @@ def _check(value: Any, name: str, depth: int = 0) -> None:
         for part in value.values() if isinstance(value, dict) else value:
             _check(part, name, depth + 1)
     elif isinstance(value, (int, float)) and not -MAX_NUMBER <= value <= MAX_NUMBER:
-        raise ValueError(f"its {short(name)} is beyond all measure")
+        raise ValueError(f"its {short(name)} is too large a number")
 
 
 def _merged(own: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:

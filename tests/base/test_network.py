@@ -1,4 +1,4 @@
-"""Who gets in: what listens where, what TensorBoard serves of a stranger's run, and a Dask cluster with keys."""
+"""Network access: what listens where, what TensorBoard serves of somebody else's run, and a Dask cluster with keys."""
 
 import json
 import os
