@@ -13,7 +13,7 @@ from typing import Any
 from bnexp.analysis.compare import arm_names
 from bnexp.analysis.grouping import NORM, ArmOf, norm_of, varying
 from bnexp.analysis.notes import PARAMETER_GAP
-from bnexp.analysis.sentences import count, label
+from bnexp.analysis.sentences import count, label, listed
 from bnexp.config.fields import show
 from bnexp.norms import NO_NORM
 from bnexp.storage.facts import AuditFacts
@@ -211,7 +211,7 @@ def _hashes(name: str, hash_of: Callable[[RunResult], str | None], groups: Seque
             differing.setdefault(seed, _each({arm: " and ".join(found) or "none recorded" for arm, found in hashes.items()}))
     if differing:
         first = min(differing)
-        return Check(name, False, f"differ at seed {_list(sorted(differing))}; seed {first}: {differing[first]}")
+        return Check(name, False, f"differ at seed {listed(sorted(differing))}; seed {first}: {differing[first]}")
     if (unknown := _unknown(groups, hash_of)) is not None:
         return Check(name, None, unknown)
     return Check(name, True, f"equal over all arms and learning rates at {count(len(seeds), 'seed')} ({example})")
@@ -237,9 +237,9 @@ def _trials(results: Sequence[RunResult], names: Sequence[str], arm_of: ArmOf, s
 def _seeds(results: Sequence[RunResult], names: Sequence[str], arm_of: ArmOf) -> Check:
     seeds = {arm: sorted({run.seed for run in results if arm_of(run) == arm}) for arm in names}
     if len(set(map(tuple, seeds.values()))) > 1:
-        return Check("same seeds", False, _each({arm: _list(found) for arm, found in seeds.items()}))
+        return Check("same seeds", False, _each({arm: listed(found) for arm, found in seeds.items()}))
     first = next(iter(seeds.values()), [])
-    return Check("same seeds", True, f"{count(len(first), 'seed')} in each arm ({_list(first)})")
+    return Check("same seeds", True, f"{count(len(first), 'seed')} in each arm ({listed(first)})")
 
 
 def _budget(alike: Sequence[ByArm]) -> Check:
@@ -268,7 +268,7 @@ def _computation(results: Sequence[RunResult], alike: Sequence[ByArm]) -> Check:
     widths = sorted({run.stack.width for run in results if run.stack.width is not None})
     if len(widths) < 2:
         return check
-    return Check(check.name, check.passed, f"{check.detail}; stacks of {_list(widths)} runs: that changes rounding only")
+    return Check(check.name, check.passed, f"{check.detail}; stacks of {listed(widths)} runs: that changes rounding only")
 
 
 def _one_value(name: str, alike: Sequence[ByArm], value: Callable[[RunResult], Any], said: Callable[[Any], str]) -> Check:
@@ -316,7 +316,3 @@ def _short(key: str) -> str:
 
 def _each(texts: Mapping[str, str]) -> str:
     return "; ".join(f"{label(arm)}: {text}" for arm, text in texts.items())
-
-
-def _list(values: Sequence[int]) -> str:
-    return ", ".join(map(str, values))

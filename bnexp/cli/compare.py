@@ -131,8 +131,8 @@ def compare(
         if not {arms.arm_of(result) for result in results_of(outcome.runs).values()}.issuperset(arms.labels):
             end_grid(outcome, None)  # not one run of an arm could even write its summary
     found = compares.compared(outcome.runs, arms, Terminal(quiet), share)
-    group = group_of(outcome.runs)
-    stored = store_results("compare", found.plain(), to_table(results_of(outcome.runs).values()), group.folder, out)
+    group, results = group_of(outcome.runs), list(results_of(outcome.runs).values())
+    stored = store_results("compare", found.plain(), to_table(results), group.folder, out)
     if json:
         print_many(outcome, found.plain())
     else:
@@ -140,7 +140,8 @@ def compare(
 
         show(comparison_tables(found))
     step_ms = {arm: time.turns_ms for arm, time in found.step_times.items()}
-    parts = {"": list(results_of(outcome.runs).values())}
     store_means(group, outcome.runs)
-    try_report(stored, lambda folder: report_on(folder, "compare", outcome.runs, parts, arms=arms, step_ms=step_ms, margin=share), quiet)
+    try_report(
+        stored, lambda folder: report_on(folder, "compare", outcome.runs, {"": results}, arms=arms, step_ms=step_ms, margin=share), quiet
+    )
     end_grid(outcome, stored)

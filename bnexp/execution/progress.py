@@ -39,7 +39,7 @@ class StackProgress:
     def evaluation(self, event: Evaluation) -> None:
         """A point of the curves, or one line for all runs."""
         stack, found = self.stack, list(event.values.values())
-        self.terminal.looked(self._stack_evaluation(event))
+        self.terminal.evaluated(self._stack_evaluation(event))
         mean = {key: sum(one[key] for one in found) / len(found) for key in ("train/loss", "val/loss", "val/accuracy")}
         of = f"mean of {len(found)} runs: " if stack.runs > 1 else ""
         self.terminal.line(

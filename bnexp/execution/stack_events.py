@@ -70,7 +70,7 @@ class EventTerminal:
             found = replace(found, val_loss=loss, reached=look.reached, diverged=look.diverged)
         self._tell(found)
 
-    def looked(self, look: StackEvaluation) -> None:
+    def evaluated(self, look: StackEvaluation) -> None:
         """Kept until there is something to tell anyway: evaluations come often, and the main process hears of many stacks."""
         self._look = look
         known = [run.val_accuracy for run in look.runs if run.diverged_at_step is None]

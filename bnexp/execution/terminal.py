@@ -72,7 +72,7 @@ class Display(Protocol):
     def begin(self, title: str, total: int, done: int = 0) -> None: ...
     def due(self) -> bool: ...
     def advance(self, done: int, info: str, best_accuracy: float | None = None, images_per_s: float | None = None) -> None: ...
-    def looked(self, look: StackEvaluation) -> None: ...
+    def evaluated(self, look: StackEvaluation) -> None: ...
     def line(self, message: str) -> None: ...
     def end(self) -> None: ...
 
@@ -111,10 +111,10 @@ class Terminal:
             self._view.advance(done, info, best_accuracy, images_per_s)
             self._drawn_at = time.perf_counter()
 
-    def looked(self, look: StackEvaluation) -> None:
+    def evaluated(self, look: StackEvaluation) -> None:
         """Takes an evaluation into the view."""
         if self._view is not None:
-            self._view.looked(look)
+            self._view.evaluated(look)
 
     def line(self, message: str) -> None:
         """A plain line where there is no view."""
@@ -152,7 +152,7 @@ class _View:
         self.rate = "" if images_per_s is None else f"{images_per_s:,.0f} img/s"
         self.progress.update(self.task, completed=done)
 
-    def looked(self, look: StackEvaluation) -> None:
+    def evaluated(self, look: StackEvaluation) -> None:
         self.look = look
         extend(self.curve, look.step, look.val_loss)
         for run in look.runs if look.members > 1 else ():

@@ -270,9 +270,9 @@ def test_a_diverged_seed_keeps_its_line(monkeypatch: pytest.MonkeyPatch) -> None
     with on_screen(monkeypatch) as screen:
         terminal = Terminal()
         terminal.begin("2 runs", 10)
-        terminal.looked(StackEvaluation(2, 0.7, [seen(0, 0.6), seen(1, 0.8)], 2, 0, 0))
-        terminal.looked(StackEvaluation(4, 0.5, [seen(0, 0.5), seen(1, float("nan"), diverged=3)], 2, 0, 1))
-        terminal.looked(StackEvaluation(6, 0.4, [seen(0, 0.4)], 2, 0, 1))
+        terminal.evaluated(StackEvaluation(2, 0.7, [seen(0, 0.6), seen(1, 0.8)], 2, 0, 0))
+        terminal.evaluated(StackEvaluation(4, 0.5, [seen(0, 0.5), seen(1, float("nan"), diverged=3)], 2, 0, 1))
+        terminal.evaluated(StackEvaluation(6, 0.4, [seen(0, 0.4)], 2, 0, 1))
         terminal.advance(6, "loss 0.3")
         terminal.end()
     lines = lines_of(screen.text())
