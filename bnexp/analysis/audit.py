@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from bnexp.analysis.compare import arm_names
+from bnexp.analysis.arms import arm_names
 from bnexp.analysis.grouping import NORM, ArmOf, norm_of, varying
 from bnexp.analysis.notes import PARAMETER_GAP
-from bnexp.analysis.sentences import count, label, listed
+from bnexp.analysis.results import ArmFacts, Audit, Check
+from bnexp.analysis.wording import count, label, listed
 from bnexp.config.fields import show
 from bnexp.norms import NO_NORM
 from bnexp.storage.facts import AuditFacts
@@ -32,47 +32,6 @@ LISTED = 3
 
 Group = tuple[Any, ...]
 ByArm = Mapping[str, Sequence[RunResult]]
-
-
-@dataclass(frozen=True)
-class Check:
-    """One condition of a fair comparison. `passed` is None where it cannot be checked, because a run did not record it."""
-
-    name: str
-    passed: bool | None
-    detail: str
-
-
-@dataclass(frozen=True)
-class ArmFacts:
-    """What was counted of one arm. None: not recorded, or not the same in all its runs."""
-
-    arm: str
-    parameters: int | None
-    weights: int | None
-    biases: int | None
-    norm_parameters: int | None
-    n_lrs: int
-    """Learning rates with a result."""
-    n_runs: int
-    n_results: int
-    n_seeds: int
-    """Seeds with a result."""
-
-
-@dataclass(frozen=True)
-class Audit:
-    """What `fairness_audit` found; the baseline's facts come first."""
-
-    baseline: str
-    arms: tuple[ArmFacts, ...]
-    checks: tuple[Check, ...]
-
-    @property
-    def passed(self) -> bool | None:
-        """False: a check failed. None: none failed, but some cannot be checked. True: all passed."""
-        found = {check.passed for check in self.checks}
-        return False if False in found else None if None in found else True
 
 
 def fairness_audit(

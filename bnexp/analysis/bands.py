@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bnexp.analysis.pairs import cell
+from bnexp.analysis.pairs import estimate
 
 LARGEST_LOG = 700.0
 """exp of more is no float."""
@@ -62,7 +62,7 @@ def band(tracks: Sequence[RunCurves], key: str, *, log: bool = False) -> Band | 
             if math.isfinite(value) and (value > 0 or not log):
                 at[step].append(math.log(value) if log else value)
     steps = [step for step in sorted(at) if at[step]]
-    cells = [cell(at[step]) for step in steps]
+    cells = [estimate(at[step]) for step in steps]
     whole = next((index for index, found in enumerate(cells) if found.n < len(having)), len(cells))
 
     def back(value: float | None, instead: float | None) -> float:

@@ -7,95 +7,21 @@ sizes varies both. `SmallBatchCost.warnings` says which.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from bnexp.analysis.compare import Comparison, accuracy_pairs, compare_arms
-from bnexp.analysis.failures import FailureRate, FailureTest, compare_failures, failure_rate
+from bnexp.analysis.compare import accuracy_pairs, compare_arms
+from bnexp.analysis.failures import compare_failures, failure_rate
 from bnexp.analysis.grouping import NORM, ArmOf, norm_of, one_a_cell, varying
 from bnexp.analysis.notes import STOPPED, budget, cold_at
-from bnexp.analysis.pairs import Cell, Paired
 from bnexp.analysis.rates import BestLr, select_lr
-from bnexp.analysis.target import Quartiles, Ratio
+from bnexp.analysis.results import BatchCost, Comparison, SmallBatchCost
 from bnexp.analysis.tuning import tune
 from bnexp.base.errors import UsageError, one_of
 from bnexp.storage.result import RunResult
 
 
-@dataclass(frozen=True)
-class BatchSizeRow:
-    """One arm at one batch size: `tuned`, each seed at its own learning rate, or `same-lr`, at one that it shares with the others."""
-
-    batch_size: int
-    arm: str
-    kind: str
-    lr: float | None
-    picked: dict[float, int]
-    """How many seeds chose each learning rate."""
-    n: int
-    failures: FailureRate
-    running: Cell
-    precise: Cell
-    batch: Cell
-    """Test accuracy under the three statistics of the runs that trained."""
-    steps: Quartiles
-    difference: Paired | None
-    """Test accuracy (running statistics), arm minus baseline; None for the baseline itself and where it has no runs."""
-    speedup: Ratio | None
-    ema_warm: bool
-    """Every finished run's running statistics have forgotten their initial (0, 1)."""
-
-    @property
-    def n_diverged(self) -> int:
-        return self.failures.diverged
-
-
-@dataclass(frozen=True)
-class BatchSizes:
-    """The comparison at each batch size; where the baseline has no runs, one for each arm alone."""
-
-    comparisons: tuple[Comparison, ...]
-
-    @property
-    def table(self) -> tuple[BatchSizeRow, ...]:
-        """The same as a flat table."""
-        return tuple(run for found in self.comparisons for run in _table(found))
-
-
-@dataclass(frozen=True)
-class BatchCost:
-    """Test accuracy of one batch size minus that of the reference, by seed: below 0 the small batch costs."""
-
-    batch_size: int
-    kind: str
-    lr: float | None
-    pairs: Paired
-    failures: FailureTest
-
-
-@dataclass(frozen=True)
-class SmallBatchCost:
-    """What small batches cost an arm under one kind of statistics; `words.small_batches` says it in two sentences."""
-
-    arm: str
-    stats: str
-    reference: int | None
-    costs: tuple[BatchCost, ...]
-    same_lr: float | None
-    """The learning rate that is best for the reference by mean validation loss."""
-    absent: tuple[int, ...]
-    """Batch sizes without a result at `same_lr`."""
-    stopped: bool
-    """Runs stopped at their target, so that final accuracies are those of unequal budgets."""
-    warnings: tuple[str, ...]
-
-    def of(self, kind: str) -> list[BatchCost]:
-        """The costs `tuned`, or at `same_lr`."""
-        return [cost for cost in self.costs if cost.kind == kind]
-
-
 def by_batch_size(
     runs: Sequence[RunResult], baseline_arm: str = "none", *, arm_of: ArmOf = norm_of, treatment: Sequence[str] = NORM
-) -> BatchSizes:
+) -> tuple[Comparison, ...]:
     """Compares the arms at each batch size on its own. Where the baseline has no runs, the arms stand there without a difference."""
     comparisons: list[Comparison] = []
     for size in sorted({run.batch_size for run in runs}):
@@ -104,7 +30,7 @@ def by_batch_size(
         for alone in [None] if baseline_arm in arms else arms:
             chosen = here if alone is None else [run for run in here if arm_of(run) == alone]
             comparisons.append(compare_arms(chosen, alone or baseline_arm, arm_of=arm_of, treatment=treatment, primary=False))
-    return BatchSizes(tuple(comparisons))
+    return tuple(comparisons)
 
 
 def small_batch_cost(
@@ -142,29 +68,6 @@ def small_batch_cost(
         warnings += [cold_at(cold)] * bool(cold)
     absent = tuple(size for size in sizes if size < reference and same_lr not in grids[size])
     return SmallBatchCost(arm, stats, reference, tuple(costs), same_lr, absent, stopped, tuple(warnings))
-
-
-def _table(found: Comparison) -> list[BatchSizeRow]:
-    return [
-        BatchSizeRow(
-            batch_size=found.batch_sizes[0],
-            arm=arm,
-            kind=matchup.kind,
-            lr=result.lr,
-            picked=result.picked,
-            n=result.n,
-            failures=result.failures,
-            running=result.accuracy["running"],
-            precise=result.accuracy["precise"],
-            batch=result.accuracy["batch"],
-            steps=result.steps,
-            difference=matchup.versus[arm].accuracy["running"] if arm in matchup.versus else None,
-            speedup=matchup.versus[arm].speedup if arm in matchup.versus else None,
-            ema_warm=result.ema_warm,
-        )
-        for matchup in (found.headline, *found.same_lr)
-        for arm, result in matchup.arms.items()
-    ]
 
 
 def _costs(kind: str, lr: float | None, cells: dict[int, list[RunResult]], reference: int, stats: str) -> list[BatchCost]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from operator import attrgetter, methodcaller
 from typing import Any
 
+from bnexp.analysis.arms import Arms, arm_label
 from bnexp.analysis.grouping import NORM, budget_kind, varying
 from bnexp.base.errors import UsageError
-from bnexp.config import KEYS
 from bnexp.config.fields import show
 from bnexp.norms import NO_NORM
 from bnexp.storage.result import RunResult
@@ -19,31 +17,6 @@ DATA = tuple(f"data.{key}" for key in ("name", "subset", "split_seed", "val_frac
 """What the images are: all data keys but where they lie and how they are augmented."""
 NAMED = 5
 """Runs that a sentence names before it says how many more there are."""
-UNIQUE = frozenset(last for last, n in Counter(key.rpartition(".")[2] for key in KEYS).items() if n == 1)
-"""Last parts of keys that mean one key only: `lr`, not `name`."""
-
-
-@dataclass(frozen=True)
-class Arms:
-    """How `compare_arms` is to take the runs: `compare_arms(runs, arms.baseline, arm_of=arms.arm_of, treatment=arms.treatment)`."""
-
-    treatment: tuple[str, ...]
-    """The config keys that the arms differ in."""
-    labels: tuple[str, ...]
-    """Every arm's, in the order of the runs."""
-    baseline: str
-
-    @classmethod
-    def stored(cls, arms: Any) -> Arms | None:
-        """The arms that a group stored; None for anything else."""
-        try:
-            return cls(tuple(map(str, arms["treatment"])), tuple(map(str, arms["labels"])), str(arms["baseline"]))
-        except (KeyError, TypeError):
-            return None
-
-    def arm_of(self, run: RunResult) -> str:
-        """`batch`; `momentum=0.01`; `batch, placement=conv-norm-relu`. Keys that the run does not read are left out."""
-        return label(run, self.treatment)
 
 
 def arms_of(runs: Sequence[RunResult], unreadable: Sequence[str] = ()) -> Arms:
@@ -76,22 +49,9 @@ def arms_of(runs: Sequence[RunResult], unreadable: Sequence[str] = ()) -> Arms:
             f"{_named(ids)} differ in nothing but seed and learning rate, so they are one arm; name runs of another setting too, "
             "for example of another model.norm."
         )
-    labels = tuple(dict.fromkeys(label(run, treatment) for run in runs))
-    bare = {label(run, treatment) for run in runs if run.norm == NO_NORM} if NORM[0] in treatment else set()
+    labels = tuple(dict.fromkeys(arm_label(run, treatment) for run in runs))
+    bare = {arm_label(run, treatment) for run in runs if run.norm == NO_NORM} if NORM[0] in treatment else set()
     return Arms(treatment, labels, bare.pop() if len(bare) == 1 else labels[0])
-
-
-def label(run: RunResult, treatment: Sequence[str]) -> str:
-    """The norm by its name, first; other keys as `key=value` with the key's last part, or all of it where that is ambiguous."""
-    parts = []
-    for key in sorted(treatment, key=lambda key: (key not in NORM, key)):
-        value, name = run.setting(key), key.removeprefix("config.")
-        last = name.rpartition(".")[2]
-        if key in NORM:
-            parts.append(str(value))
-        elif run.reads(key):
-            parts.append(f"{last if last in UNIQUE else name}={show(value)}")
-    return ", ".join(parts)
 
 
 def _need_results(without: Mapping[str, str]) -> None:

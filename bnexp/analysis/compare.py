@@ -13,97 +13,17 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from bnexp.analysis import notes
-from bnexp.analysis.failures import FailureRate, FailureTest, compare_failures, failure_rate
+from bnexp.analysis.aggregate import aggregate
+from bnexp.analysis.arms import arm_names
+from bnexp.analysis.failures import compare_failures
 from bnexp.analysis.grouping import NORM, ArmOf, by_seed, norm_of, one_a_cell, resolution_of, varying
 from bnexp.analysis.images import crossed
-from bnexp.analysis.pairs import Cell, Equivalence, Paired, cell, described, equivalence, paired
-from bnexp.analysis.rates import BestLr, StableLr, largest_stable_lr, select_lr, stable_factor
-from bnexp.analysis.target import Interval, Quartiles, Ratio, quartiles_to_target, ratio_to_target
+from bnexp.analysis.pairs import Paired, described, equivalence, paired
+from bnexp.analysis.rates import BestLr, largest_stable_lr, select_lr, stable_factor
+from bnexp.analysis.results import Aggregate, Comparison, Matchup, Versus
+from bnexp.analysis.target import Interval, ratio_to_target
 from bnexp.analysis.tuning import tune
-from bnexp.base.errors import UsageError, did_you_mean, one_of
 from bnexp.storage.result import STATS, RunResult
-
-SHARE, DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)
-
-
-@dataclass(frozen=True)
-class ArmResult:
-    """One arm: tuned (`lr` None), or at one learning rate. Accuracies are shares, steps are updates, losses are nats an example."""
-
-    arm: str
-    lr: float | None
-    picked: dict[float, int]
-    """How many seeds chose each learning rate, by their own validation loss."""
-    fastest: dict[float, int]
-    """How many seeds reached the target first at each learning rate."""
-    n: int
-    n_missing: int
-    """Runs that failed to run, were interrupted or are still going: no results."""
-    failures: FailureRate
-    accuracy: dict[str, Cell]
-    """Test accuracy by statistics (running, precise, batch) of the runs that trained."""
-    val_loss: Cell
-    steps: Quartiles
-    """Steps to target; tuned: each seed at its fastest learning rate."""
-    gap: Cell
-    """Generalization gap of the runs that trained: training minus test accuracy."""
-    parameters: int | None
-    ema_warm: bool
-    """Every finished run's running statistics have forgotten their initial (0, 1)."""
-
-    @property
-    def n_diverged(self) -> int:
-        return self.failures.diverged
-
-
-@dataclass(frozen=True)
-class Versus:
-    """An arm against the baseline, seed by seed."""
-
-    arm: str
-    baseline: str
-    accuracy: dict[str, Paired]
-    """Test accuracy, arm minus baseline, by statistics, over the seeds at which both trained."""
-    over_images: Paired | None
-    """The difference under running statistics with the test images' sampling error in its interval; None where it is not known."""
-    failures: FailureTest
-    speedup: Ratio
-    """Steps to target of the baseline over those of the arm: above 1 the arm is faster."""
-    gap: Paired
-    equivalence: Equivalence | None = None
-    """Of `headline`, where a margin was stated."""
-
-    @property
-    def headline(self) -> Paired:
-        """The accuracy difference that the primary question is answered by."""
-        return self.over_images or self.accuracy["running"]
-
-
-@dataclass(frozen=True)
-class Matchup:
-    """The arms side by side: `tuned`, each seed at its own learning rate, or `same-lr`, all at `lr`."""
-
-    kind: str
-    lr: float | None
-    arms: dict[str, ArmResult]
-    versus: dict[str, Versus]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What `compare_arms` found. `dataclasses.asdict` makes it plain; infinities are left in it."""
-
-    baseline: str
-    arms: tuple[str, ...]
-    batch_sizes: tuple[int, ...]
-    best_lr: dict[str, BestLr]
-    headline: Matchup
-    same_lr: tuple[Matchup, ...]
-    """At each learning rate that all arms were tried with; described, not tested."""
-    stable_lr: dict[str, StableLr]
-    stable_factor: dict[str, Ratio]
-    """Largest stable learning rate of each arm over the baseline's."""
-    warnings: tuple[str, ...]
 
 
 def compare_arms(
@@ -155,28 +75,13 @@ def compare_arms(
     return replace(comparison, warnings=tuple(notes.warnings(comparison, differing, missing, budget)))
 
 
-def arm_names(runs: Sequence[RunResult], baseline_arm: str, arms: Sequence[str] | None, arm_of: ArmOf) -> list[str]:
-    """The baseline, then the others as they were asked for; without `arms` all that have runs.
-
-    Raises:
-        UsageError: an arm has no runs.
-    """
-    there = sorted({arm_of(run) for run in runs})
-    names = list(dict.fromkeys([baseline_arm, *(there if arms is None else arms)]))
-    for arm in names:
-        if arm not in there:
-            choices = f"there are {one_of(there)}" if there else "there are no runs"
-            raise UsageError(f"No run belongs to the arm '{arm}'; {choices}.{did_you_mean(arm, there)}")
-    return names
-
-
 @dataclass(frozen=True)
 class _Side:
     """An arm's run of each seed, and when it reached the target."""
 
     runs: Mapping[int, RunResult]
     steps: Mapping[int, Interval]
-    result: ArmResult
+    result: Aggregate
 
     @property
     def trained(self) -> dict[int, RunResult]:
@@ -186,43 +91,14 @@ class _Side:
 def _tuned(arm: str, runs: Sequence[RunResult], best: BestLr) -> _Side:
     found = tune(runs, best)
     missing = sum(not run.is_result for run in runs)
-    result = _arm_result(arm, None, found.runs, found.steps, missing, found.picked(), found.picked_fastest())
-    return _Side(found.runs, found.steps, result)
+    counts = {"picked": found.picked(), "fastest": found.picked_fastest()}
+    return _Side(found.runs, found.steps, aggregate(list(found.runs.values()), found.steps, missing, arm=arm, **counts))
 
 
 def _at(arm: str, tried: Sequence[RunResult], lr: float) -> _Side:
     here = [run for run in tried if run.lr == lr]
     runs = {run.seed: run for run in here if run.is_result}
-    steps = {seed: run.target_interval for seed, run in runs.items()}
-    return _Side(runs, steps, _arm_result(arm, lr, runs, steps, len(here) - len(runs), {lr: len(runs)}, {}))
-
-
-def _arm_result(
-    arm: str,
-    lr: float | None,
-    runs: Mapping[int, RunResult],
-    steps: Mapping[int, Interval],
-    n_missing: int,
-    picked: dict[float, int],
-    fastest: dict[float, int],
-) -> ArmResult:
-    results = list(runs.values())
-    sizes = {run.parameters for run in results}
-    return ArmResult(
-        arm=arm,
-        lr=lr,
-        picked=picked,
-        fastest=fastest,
-        n=len(results),
-        n_missing=n_missing,
-        failures=failure_rate(results),
-        accuracy={stats: accuracy_cell(results, stats) for stats in STATS},
-        val_loss=cell(list(by_seed(results, attrgetter("val_loss")).values())),
-        steps=quartiles_to_target(list(steps.values())),
-        gap=cell(list(by_seed(results, attrgetter("gap")).values()), DIFFERENCE, resolution=resolution_of(results)),
-        parameters=sizes.pop() if len(sizes) == 1 else None,
-        ema_warm=not any(run.is_cold for run in results),
-    )
+    return _Side(runs, {seed: run.target_interval for seed, run in runs.items()}, aggregate(here, arm=arm, lr=lr, picked={lr: len(runs)}))
 
 
 def _matchup(
@@ -236,11 +112,6 @@ def _matchup(
     tests = len(others) if primary else 1
     versus = {arm: _versus(arm, sides[arm], baseline, sides[baseline], primary, tests, margin) for arm in others}
     return Matchup(kind, lr, results, versus)
-
-
-def accuracy_cell(runs: Sequence[RunResult], stats: str) -> Cell:
-    """Test accuracy under `stats` over the results among `runs` that trained."""
-    return cell(list(by_seed(runs, lambda run: run.accuracy(stats)).values()), SHARE, resolution=resolution_of(runs))
 
 
 def accuracy_pairs(runs: Sequence[RunResult], others: Sequence[RunResult], stats: str, *, tests: int = 1, primary: bool = False) -> Paired:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from bnexp.analysis.grouping import budget_kind
 from bnexp.analysis.pairs import RECOMMENDED_SEEDS
-from bnexp.analysis.sentences import count, label, listed, percent, seeds
+from bnexp.analysis.results import Comparison, Grid, Part
+from bnexp.analysis.wording import count, label, listed, percent, seeds
+from bnexp.config.fields import show
 from bnexp.storage.result import RunResult
-
-if TYPE_CHECKING:
-    from bnexp.analysis.compare import Comparison
 
 STOPPED = "train.until_target: each run stopped where it reached the target, so final accuracies are those of unequal budgets."
 BATCH_GAP = 0.02
 """Test accuracy under batch statistics that differs by more than this from that under running ones is pointed out."""
 COLD = "their initial (0, 1) still weighs more than 1 %; see the precise or batch ones"
+LISTED = 3
+"""Cells that a note names before it only counts them."""
 PARAMETER_GAP = 0.05
 """Arms that differ by more than this share of their parameters are not at parity."""
 
@@ -39,7 +39,7 @@ def warnings(
     if len(set(trials.values())) > 1:
         counts = ", ".join(f"{label(arm)} {number}" for arm, number in trials.items())
         found.append(f"unequal trials: learning rates tried are {counts}; tune each arm with as many.")
-    elif set(trials.values()) == {1}:
+    elif len(trials) > 1 and set(trials.values()) == {1}:
         found.append("one learning rate an arm: nothing was tuned, and a rate that suits one arm may not suit the other.")
     for arm, best in comparison.best_lr.items():
         found += [f"{label(arm)}: {text}." for text in best.warnings]
@@ -64,6 +64,21 @@ def warnings(
     return found
 
 
+def of_part(part: Part) -> list[str]:
+    """What makes a part's answers weaker than they look, each sentence once."""
+    if part.grid is not None:
+        return _about_cells(part.grid)
+    if part.comparison is not None:
+        return list(part.comparison.warnings)
+    found = [f"{label(cost.arm)}: {text}" for cost in part.small_batches for text in cost.warnings]
+    rows = [(one.batch_sizes[0], arm, result) for one in part.by_size for arm, result in one.headline.arms.items()]
+    for arm in part.arms.labels:
+        cold = [size for size, name, result in rows if name == arm and not result.ema_warm]
+        found += [f"{label(arm)}: {cold_at(cold)}"] * bool(cold)
+    few = _few_seeds([result.n for _, _, result in rows], "row")
+    return list(dict.fromkeys([*found, *few]))
+
+
 def budget(runs: Sequence[RunResult]) -> str:
     """Which budget runs of several batch sizes have in common, and what that does to them."""
     kind = budget_kind(runs)
@@ -79,13 +94,26 @@ def cold_at(batch_sizes: Sequence[int]) -> str:
     return f"running statistics are cold at batch {listed(batch_sizes)}: {COLD}."
 
 
-def few_seeds(ns: Sequence[int], noun: str) -> str | None:
+def _few_seeds(ns: Sequence[int], noun: str) -> list[str]:
     """That some of these numbers of seeds are too small; `noun`: what each is the number of."""
     few = [n for n in ns if n < RECOMMENDED_SEEDS]
     if not few:
-        return None
+        return []
     least = f"at the least {min(few)}"
-    return f"{len(few)} of {count(len(ns), noun)}: n < {RECOMMENDED_SEEDS} ({least}); a comparison should have {RECOMMENDED_SEEDS} or more."
+    return [
+        f"{len(few)} of {count(len(ns), noun)}: n < {RECOMMENDED_SEEDS} ({least}); a comparison should have {RECOMMENDED_SEEDS} or more."
+    ]
+
+
+def _about_cells(found: Grid) -> list[str]:
+    said = []
+    cold = [one for one in found.cells if not one.ema_warm]
+    if cold:
+        names = [key.removeprefix("config.").rpartition(".")[2] for key in found.keys]
+        which = [", ".join(f"{name}={show(value)}" for name, value in zip(names, one.values, strict=True)) for one in cold]
+        some = f" ({'; '.join(which)})" if found.keys and len(cold) <= LISTED else ""
+        said.append(f"running statistics are cold in {len(cold)} of {count(len(found.cells), 'cell')}{some}: {COLD}.")
+    return said + _few_seeds([one.n for one in found.cells], "cell")
 
 
 def _about_arms(comparison: Comparison) -> list[str]:

@@ -25,7 +25,7 @@ Tree = TypeVar("Tree")
 
 
 @dataclass(frozen=True)
-class Cell:
+class Estimate:
     """n values: mean, sample standard deviation (ddof 1) and the 95 % Student-t interval of the mean. None: not defined."""
 
     n: int
@@ -90,7 +90,7 @@ class Equivalence:
         return self.p <= LEVEL
 
 
-def cell(values: Sequence[float], bounds: tuple[float, float] = (-math.inf, math.inf), *, resolution: float = 0.0) -> Cell:
+def estimate(values: Sequence[float], bounds: tuple[float, float] = (-math.inf, math.inf), *, resolution: float = 0.0) -> Estimate:
     """mean, s = sqrt(sum (x - mean)^2 / (n - 1)), and mean -+ t_{0.975, n-1} s / sqrt(n), in the unit of the values.
 
     One value has a mean only; infinite values make the mean infinite and the rest undefined.
@@ -103,12 +103,12 @@ def cell(values: Sequence[float], bounds: tuple[float, float] = (-math.inf, math
     n = len(values)
     mean = math.nan if not n or (math.inf in values and -math.inf in values) else statistics.fmean(values)
     if not math.isfinite(mean):
-        return Cell(n, None if math.isnan(mean) else mean, None, None, None)
+        return Estimate(n, None if math.isnan(mean) else mean, None, None, None)
     if n == 1:
-        return Cell(n, mean, None, None, None)
+        return Estimate(n, mean, None, None, None)
     std = spread(values)
     half = _quantile(n - 1) * max(std, resolution / math.sqrt(12)) / math.sqrt(n)
-    return Cell(n, mean, std, max(bounds[0], mean - half), min(bounds[1], mean + half))
+    return Estimate(n, mean, std, max(bounds[0], mean - half), min(bounds[1], mean + half))
 
 
 def paired(a: Mapping[int, float], b: Mapping[int, float], *, resolution: float = 0.0, tests: int = 1, primary: bool = False) -> Paired:

@@ -9,57 +9,13 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from bnexp.analysis.compare import Comparison
 from bnexp.analysis.pairs import from_t
+from bnexp.analysis.results import Comparison, InSeconds, Seconds, StepCost, StepMs
 from bnexp.analysis.target import Quartiles, Ratio, ratio
 
-StepMs = tuple[float, ...]
-"""The median step of each turn, in ms; turn i of every arm was measured beside that of the others."""
 RESAMPLES = 10_000
-
-
-@dataclass(frozen=True)
-class StepCost:
-    """An arm's step time over the baseline's: the geometric mean of the turns' ratios, with a 95 % bootstrap interval over turns.
-
-    Percentiles are expanded to those that make the interval as wide as Student's t would (Hesterberg 2015, The American Statistician 69):
-    the plain ones are too narrow by sqrt((n - 1) / n) and by the normal in t's place.
-    """
-
-    factor: float
-    low: float
-    high: float
-    turns: int
-
-    @property
-    def shown(self) -> bool:
-        """Whether the interval excludes equal times."""
-        return self.low > 1 or self.high < 1
-
-
-@dataclass(frozen=True)
-class InSeconds:
-    """An arm against the baseline."""
-
-    arm: str
-    baseline: str
-    step_cost: StepCost
-    seconds: Ratio
-    """Seconds to target of the baseline over those of the arm: above 1 the arm is faster."""
-
-
-@dataclass(frozen=True)
-class Seconds:
-    """Each seed at its fastest learning rate."""
-
-    baseline: str
-    step_ms: dict[str, float]
-    """Median over the turns."""
-    to_target: dict[str, Quartiles]
-    """Seconds of training, infinite where the run missed the target."""
-    versus: dict[str, InSeconds]
 
 
 def seconds_to_target(comparison: Comparison, step_ms: Mapping[str, StepMs]) -> Seconds:
@@ -87,7 +43,11 @@ def seconds_to_target(comparison: Comparison, step_ms: Mapping[str, StepMs]) -> 
 
 
 def step_cost(arm: Sequence[float], baseline: Sequence[float]) -> StepCost:
-    """The ratio of two arms' step times over turns that were measured side by side; the same numbers each time (a fixed generator).
+    """The ratio of two arms' step times over turns that were measured side by side: their geometric mean with a 95 % bootstrap interval,
+    the same numbers each time (a fixed generator).
+
+    Percentiles are expanded to those that make the interval as wide as Student's t would (Hesterberg 2015, The American Statistician 69):
+    the plain ones are too narrow by sqrt((n - 1) / n) and by the normal in t's place.
 
     Raises:
         ValueError: the arms have different numbers of turns.

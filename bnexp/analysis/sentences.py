@@ -7,27 +7,56 @@ that so many seeds could have shown: absence of evidence is no evidence of absen
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
-from bnexp.analysis.pairs import ENOUGH_SEEDS
-from bnexp.norms import NORMS
+from bnexp.analysis.failures import FailureRate
+from bnexp.analysis.pairs import ENOUGH_SEEDS, Paired, Tested
+from bnexp.analysis.rates import StableLr
+from bnexp.analysis.results import Aggregate, BatchCost, Comparison, Grid, InSeconds, Part, SmallBatchCost, Versus
+from bnexp.analysis.target import Ratio
+from bnexp.analysis.wording import (
+    bracket,
+    count,
+    decisive,
+    evidence,
+    factor,
+    failed,
+    in_points,
+    interval,
+    inverse,
+    label,
+    listed,
+    mean_std,
+    p_value,
+    points,
+    seeds,
+)
+from bnexp.config.fields import show
 
-if TYPE_CHECKING:
-    from bnexp.analysis.batch_size import BatchCost, SmallBatchCost
-    from bnexp.analysis.compare import Comparison, Versus
-    from bnexp.analysis.failures import FailureRate
-    from bnexp.analysis.pairs import Paired, Tested
-    from bnexp.analysis.rates import StableLr
-    from bnexp.analysis.seconds import InSeconds
-    from bnexp.analysis.target import Ratio
 
-HOLM = "Holm's p"
+def question(part: Part) -> str:
+    """What the part asks."""
+    if part.grid is not None:
+        return f"What does each of {count(len(part.grid.cells), 'setting')} score?"
+    data, *others, baseline = part.runs[0].config.data.name, *map(label, part.arms.labels)
+    sizes = listed(part.batch_sizes)
+    if part.by_size:
+        return f"What do small batches cost on {data}? Batch sizes {sizes}."
+    if not others:
+        return f"How does training {baseline} proceed on {data} at batch size {sizes}?"
+    return f"Training {' and '.join(others)} against {baseline} on {data}, batch size {sizes}: which is better, and by how much?"
 
 
-def label(arm: str) -> str:
-    """An arm as a reader knows it: `with BN`, `without BN`, `with group`."""
-    return NORMS[arm].label if arm in NORMS else f"with {arm}"
+def answers(part: Part) -> list[str]:
+    """What its runs say, a sentence each."""
+    if part.grid is not None:
+        return [_overview(part.grid)]
+    if part.by_size:
+        return [small_batches(cost)[0] for cost in part.small_batches]
+    if part.comparison is None or len(part.arms.labels) == 1:
+        return [_one_arm(part)]
+    timed = part.seconds.versus.values() if part.seconds is not None else ()
+    return [*verdict(part.comparison), *map(in_seconds, timed)]
 
 
 def verdict(comparison: Comparison) -> list[str]:
@@ -65,11 +94,11 @@ def about_accuracy(versus: Versus, arms: int = 1, tuned: str = "") -> str:
         return f"n = {seeds(pairs.n)}: too few for a statement; {difference}."
     if pairs.shown:
         text = f"Test accuracy {a} is {amount} that {b}{over} ({detail}{only_here}){tuned}."
-        return text + (f" The difference is within the margin of {_margin(equal.margin)}." if equal is not None and equal.shown else "")
+        return text + (f" The difference is within the margin of {in_points(equal.margin)}." if equal is not None and equal.shown else "")
     if equal is not None and equal.shown:
         return (
-            f"Test accuracy {a} and {b} is equivalent within the margin of {_margin(equal.margin)}{over} "
-            f"(two one-sided tests, {_p(equal.p)}): the difference is {points(pairs.difference)} points ({detail}){tuned}."
+            f"Test accuracy {a} and {b} is equivalent within the margin of {in_points(equal.margin)}{over} "
+            f"(two one-sided tests, {p_value(equal.p)}): the difference is {points(pairs.difference)} points ({detail}){tuned}."
         )
     if here.shown:
         return (
@@ -104,56 +133,6 @@ def small_batches(cost: SmallBatchCost) -> tuple[str, str]:
     if cost.absent and cost.of("same-lr"):
         same += f" Batch {listed(cost.absent)} has no result at it."
     return tuned, same
-
-
-def evidence(pairs: Paired, arms: int = 1) -> str:
-    """`95 % interval -0.40 to +1.20, n = 10 seeds, p = 0.021`; of several arms the interval holds for all at once."""
-    text = f"{interval(pairs, arms if pairs.primary else 1)}, n = {seeds(pairs.n)}"
-    return text if pairs.p is None else f"{text}, {decisive(pairs)}"
-
-
-def decisive(test: Tested) -> str:
-    """`p = 0.021`; where Holm's p decides, `p = 0.021, Holm's p = 0.13`."""
-    if test.p is None:
-        return "no p"
-    return _p(test.p) + ("" if test.primary or test.p_holm is None else f", {_p(test.p_holm, HOLM)}")
-
-
-def interval(pairs: Paired, arms: int = 1) -> str:
-    """`95 % interval -0.40 to +1.20`, in points."""
-    if pairs.low is None or pairs.high is None:
-        return "no interval"
-    return f"{'95 % interval' if arms == 1 else f'simultaneous 95 % interval of {arms} arms'} {points(pairs.low)} to {points(pairs.high)}"
-
-
-def factor(ratio: Ratio) -> str:
-    """`1.8x, 0.9x to 4.8x`: a ratio with its interval."""
-    if ratio.factor is None:
-        return "n/a"
-    span = "" if ratio.low is None or ratio.high is None else f", {times(ratio.low)} to {times(ratio.high)}"
-    return f"{times(ratio.factor)}{span}"
-
-
-def times(value: float) -> str:
-    return "inf" if math.isinf(value) else f"{value:.3g}x"
-
-
-def bracket(found: StableLr) -> str:
-    """`between 1 and 3`, or an open end."""
-    if found.lr is None or found.unstable_lr is None:
-        return "unknown"
-    if found.lr == 0:
-        return f"below {found.unstable_lr:g}"
-    return f"at least {found.lr:g}" if found.at_edge else f"between {found.lr:g} and {found.unstable_lr:g}"
-
-
-def failed(rate: FailureRate) -> str:
-    """`3 of 10 (2 diverged, 1 at chance; 95 % interval 7 to 65 %)`."""
-    if rate.low is None or rate.high is None:
-        return "no runs"
-    kinds = [f"{rate.diverged} diverged"] * bool(rate.diverged) + [f"{rate.at_chance} at chance"] * bool(rate.at_chance)
-    detail = ", ".join(kinds) + ("; " if kinds else "")
-    return f"{rate.failed} of {rate.n} ({detail}95 % interval {100 * rate.low:.0f} to {100 * rate.high:.0f} %)"
 
 
 def _tuned(comparison: Comparison, arm: str) -> str:
@@ -194,7 +173,7 @@ def _about_ratio(arm: str, baseline: str, ratio: Ratio, unit: str) -> str:
     if ratio.shown and ratio.low is not None and ratio.high is not None:
         first, low, value, high = (a, ratio.low, ratio.factor, ratio.high)
         if ratio.high < 1:
-            first, low, value, high = b, *map(_inverse, (ratio.high, ratio.factor, ratio.low))
+            first, low, value, high = b, *map(inverse, (ratio.high, ratio.factor, ratio.low))
         amount = f"at least {low:.3g}" if math.isinf(value) or math.isinf(high) else f"{value:.3g}"
         span = "" if math.isinf(value) or math.isinf(high) else f"95 % interval {low:.3g} to {high:.3g}, "
         return f"The target is reached in {amount} times fewer {unit} {first} ({span}{detail}), each seed at its fastest learning rate."
@@ -210,7 +189,7 @@ def _about_stable(arm: str, baseline: str, a: StableLr, b: StableLr, ratio: Rati
         return [f"{text}: the largest learning rate tried is stable in both arms, and larger ones would have to be tried to compare them."]
     if not ratio.shown or ratio.low is None or ratio.high is None:
         return [f"{text}: no difference shown ({decisive(ratio)}); {_can_factor(ratio)}."]
-    low, high, more = (ratio.low, ratio.high, arm) if ratio.low > 1 else (_inverse(ratio.high), _inverse(ratio.low), baseline)
+    low, high, more = (ratio.low, ratio.high, arm) if ratio.low > 1 else (inverse(ratio.high), inverse(ratio.low), baseline)
     amount = f"at least {low:.3g}" if math.isinf(high) else f"{low:.3g} to {high:.3g}"
     return [f"{text}: a factor of {amount} in favour of training {label(more)} ({decisive(ratio)})."]
 
@@ -278,47 +257,33 @@ def _power(test: Tested) -> str:
     return "with 80 % power" if test.primary or test.p_holm is None else "with 80 % power, before Holm's correction"
 
 
-def _inverse(ratio: float) -> float:
-    return 1 / ratio if ratio else math.inf
+def _one_arm(part: Part) -> str:
+    """Of one arm at one batch size: what it scored at its best learning rate."""
+    (arm,) = part.arms.labels
+    tried = next(iter((part.tried or {}).values()))
+    if tried.best.lr is None:
+        return "No run has a result yet."
+    one = next(one for one in tried.by_lr if one.lr == tried.best.lr)
+    lost = f"; failed to train: {failed(one.failures)}" if one.failures.failed else ""
+    return f"Training {label(arm)} gives {_score(one)} with running statistics at learning rate {one.lr:g}, n = {seeds(one.n)}{lost}."
 
 
-def _margin(share: float) -> str:
-    return f"{100 * share:g} points"
+def _score(one: Aggregate) -> str:
+    found = one.accuracy["running"]
+    if found.mean is None:
+        return "no test accuracy"
+    span = "" if found.low is None or found.high is None else f" (95 % interval {100 * found.low:.2f} to {100 * found.high:.2f})"
+    return f"{100 * found.mean:.2f} % test accuracy{span}"
 
 
-def _p(p: float, name: str = "p") -> str:
-    return f"{name} = {p:.3g}" if p >= 1e-4 else f"{name} < 0.0001"
-
-
-def points(share: float) -> str:
-    """A difference of accuracies in percentage points: `+1.23`."""
-    text = f"{100 * share:+.2f}"
-    return "0.00" if float(text) == 0 else text
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.2f} %"
-
-
-def seeds(n: int) -> str:
-    return count(n, "seed")
-
-
-def count(n: int, noun: str, plural: str | None = None) -> str:
-    """`1 seed`, `1,000 seeds`."""
-    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
-
-
-def listed(values: Sequence[int]) -> str:
-    return ", ".join(map(str, values))
-
-
-def beyond_fit(result: Mapping[str, Any]) -> str:
-    """The sentence on batch sizes that were measured and are not in the slope; nothing where all are."""
-    most = result["slope_up_to"]
-    if most is None or not any(line["batch"] > most for layer in result["layers"] for line in layer["lines"]):
-        return ""
-    return (
-        f" Sizes above {most:,}, half of the training images, are not in the slope: without replacement the variance falls to 0 at "
-        f"{result['images']:,}."
-    )
+def _overview(found: Grid) -> str:
+    """Which setting has the lowest validation loss, where the data are the same."""
+    known = [one for one in found.cells if one.n and one.val_loss.mean is not None]
+    if not known:
+        return "No run has a result yet."
+    if any(key.startswith("config.data.") for key in found.keys):
+        return "They are on several data, and no one of them is the best."
+    best = min(known, key=lambda one: math.inf if one.val_loss.mean is None else one.val_loss.mean)
+    setting = ", ".join(f"{key.removeprefix('config.')}={show(value)}" for key, value in zip(found.keys, best.values, strict=True))
+    accuracy = f"test accuracy {mean_std(best.accuracy['running'])} %, n = {seeds(best.n)}"
+    return f"The lowest mean validation loss has {setting or 'the only setting'}: {best.val_loss.mean:.4g}, {accuracy}."

@@ -26,7 +26,7 @@ from bnexp.cli.options import (
     listed,
     runs_and_overrides,
 )
-from bnexp.cli.results import end_grid, print_many, report_on, store_means, store_results, try_report
+from bnexp.cli.results import check_failed, finish
 
 if TYPE_CHECKING:
     from bnexp.config import Config
@@ -81,11 +81,12 @@ def compare(
     """
     from dataclasses import asdict
 
-    from bnexp.analysis import arms_of, to_table
+    from bnexp.analysis import analyse, arms_of
+    from bnexp.base.quoting import command_line
     from bnexp.execution.grid import prepare, train_all, widths_here
     from bnexp.execution.launch import Outcome
     from bnexp.execution.terminal import Terminal
-    from bnexp.storage.folder import find_run, results_of
+    from bnexp.storage.folder import find_run
     from bnexp.storage.group import group_of
     from bnexp.studies import compare as compares
 
@@ -107,10 +108,9 @@ def compare(
         if new:
             raise UsageError(f"{short(names[0])} names an existing run, and {new[0]} asks for new ones; give runs alone, or none.")
         runs = list(dict.fromkeys(find_run(name, runs_dir) for name in names))
-        known = results_of(runs)
-        arms = arms_of(list(known.values()), [run.id for run in runs if run.id not in known])
-        check_out(out)
         outcome = Outcome(runs, frozenset(run.id for run in runs))
+        arms = arms_of(list(outcome.results.values()), [run.id for run in runs if run.id not in outcome.results])
+        check_out(out)
         with suppress(OSError):  # what cannot be written there is said below
             group_of(runs).store_members("compare", {"": runs}, asdict(arms))
     else:
@@ -128,20 +128,7 @@ def compare(
             return train_all(prepared, kind="compare", arms=arms, workers=workers, scheduler=scheduler, quiet=quiet)
 
         outcome = compares.train_refined(configs, arms, train, compares.REFINEMENTS if refine else 0)
-        if not {arms.arm_of(result) for result in results_of(outcome.runs).values()}.issuperset(arms.labels):
-            end_grid(outcome, None)  # not one run of an arm could even write its summary
-    found = compares.compared(outcome.runs, arms, Terminal(quiet), share)
-    group, results = group_of(outcome.runs), list(results_of(outcome.runs).values())
-    stored = store_results("compare", found.plain(), to_table(results), group.folder, out)
-    if json:
-        print_many(outcome, found.plain())
-    else:
-        from bnexp.tables import comparison_tables, show
-
-        show(comparison_tables(found))
-    step_ms = {arm: time.turns_ms for arm, time in found.step_times.items()}
-    store_means(group, outcome.runs)
-    try_report(
-        stored, lambda folder: report_on(folder, "compare", outcome.runs, {"": results}, arms=arms, step_ms=step_ms, margin=share), quiet
-    )
-    end_grid(outcome, stored)
+        if not {arms.arm_of(result) for result in outcome.results.values()}.issuperset(arms.labels):
+            check_failed(outcome)  # not one run of an arm could even write its summary
+    study = analyse("compare", outcome.runs, outcome.results, {"": outcome.runs}, arms=arms, command=command_line(), margin=share)
+    finish(compares.timed(study, Terminal(quiet)), outcome, out, json, quiet)

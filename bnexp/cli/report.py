@@ -13,10 +13,9 @@ from bnexp.base.errors import UsageError, one_line
 from bnexp.cli.app import app
 from bnexp.cli.checks import check_out
 from bnexp.cli.options import RUNS, Json, NoConfigDir, Quiet, RunsDir, complete_runs_and_sweeps, named_in_utf8, print_json
-from bnexp.cli.results import report_on
 
 if TYPE_CHECKING:
-    from bnexp.analysis import StepMs
+    from bnexp.analysis import StepTime
 
 LONGEST_MS = 1e9
 
@@ -48,7 +47,9 @@ def report(
       bnexp report last --out results
       bnexp report batch-bs32-lr0.1-s0 none-bs32-lr0.1-s0
     """
-    from bnexp.analysis import Arms
+    from bnexp.analysis import Arms, analyse, with_step_times
+    from bnexp.base.quoting import command_line
+    from bnexp.report import write_report
     from bnexp.storage.folder import list_runs, results_of
     from bnexp.storage.group import Group, find_all, group_of
     from bnexp.storage.run import Run
@@ -64,32 +65,36 @@ def report(
             raise UsageError(f"There are no runs in {runs_dir}; `bnexp train` makes one, and --runs-dir names another folder.")
         group = group_of(found)
     if group.members_json.is_file():  # these runs were asked for together, and are shown as they were then
-        parts, kind, arms = group.parts(), group.kind, Arms.stored(group.arms())
+        kind, parts, arms, command = group.kind, group.parts(), Arms.stored(group.arms()), group.command
         if not group.members():
             raise UsageError(f"All runs of {group.id} have been removed: there is nothing to report.")
     else:
-        parts, kind, arms = {"": found}, found[0].id if len(found) == 1 else f"{len(found)} runs", None
+        kind, parts, arms, command = "report", {"": found}, None, ""
     members = list({run.id: run for own in parts.values() for run in own}.values())
-    results = results_of(members)
     check_out(out)
-    by_part = {part: [results[run.id] for run in own if run.id in results] for part, own in parts.items()}
-    step_ms, margin = _measured(group.folder / "compare.json")
-    path = report_on(out or group.folder, kind, members, by_part, arms, step_ms, margin)
+    times, margin = _measured(group.folder / "compare.json")
+    study = analyse(kind, members, results_of(members), parts, arms=arms, command=command or command_line(), margin=margin)
+    path = write_report(out or group.folder, with_step_times(study, times) if times else study)
     if json:
         print_json({"report": str(path), "runs": [run.id for run in members]})
     else:
         print(one_line(str(path)) if sys.stdout.isatty() else path)
 
 
-def _measured(stored: Path) -> tuple[Mapping[str, StepMs], float | None]:
-    """The step times of each turn and the margin of a comparison of these runs; none where nothing usable was stored."""
+def _measured(stored: Path) -> tuple[Mapping[str, StepTime], float | None]:
+    """The step times and the margin of a comparison of these runs; none where nothing usable was stored."""
     import json
+
+    from msgspec import ValidationError, convert
+
+    from bnexp.analysis import StepTime
 
     try:
         found = json.loads(stored.read_text())
-        turns = {str(arm): tuple(map(float, time["turns_ms"])) for arm, time in found["step_times"].items()}
+        times = convert(found["step_times"], dict[str, StepTime])
         margins = [float(one["equivalence"]["margin"]) for one in found["comparison"]["headline"]["versus"].values() if one["equivalence"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, ValidationError):
         return {}, None
-    usable = len({len(times) for times in turns.values()}) == 1 and all(0 < ms < LONGEST_MS for times in turns.values() for ms in times)
-    return turns if usable else {}, next((margin for margin in margins if 0 < margin < 1), None)
+    usable = len({len(time.turns_ms) for time in times.values()}) == 1
+    usable = usable and all(0 < ms < LONGEST_MS for time in times.values() for ms in time.turns_ms)
+    return times if usable else {}, next((margin for margin in margins if 0 < margin < 1), None)

@@ -13,21 +13,10 @@ from bnexp.cli.options import print_json
 from bnexp.cli.streams import say
 
 if TYPE_CHECKING:
-    from bnexp.analysis import Arms, StepMs
+    from bnexp.analysis import Study
     from bnexp.execution.launch import Outcome
-    from bnexp.storage.group import Group
-    from bnexp.storage.result import RunResult
-    from bnexp.storage.run import Run
 
 SOME_FAILED = 3
-TITLES = {
-    "compare": "Comparison",
-    "sweep batch-size": "Sweep over the batch size",
-    "sweep lr": "Sweep over the learning rate",
-    "sweep norm": "Sweep over the norms",
-    "sweep grid": "Sweep over a grid",
-}
-"""The reports' headings, by what was asked for."""
 
 
 def store_results(
@@ -44,32 +33,6 @@ def store_results(
         except OSError as error:
             say(f"Error: the results could not be written to {folder} ({reason(error)}).")
     return written[0] if written else None
-
-
-def store_means(group: Group, runs: Sequence[Run]) -> None:
-    """The means over seeds that TensorBoard shows; a disk that does not take them ends nothing."""
-    from bnexp.tensorboard.means import write_means
-
-    try:
-        write_means(group, runs)
-    except OSError as error:
-        say(f"Warning: TensorBoard's means over seeds could not be written ({reason(error)}).")
-
-
-def report_on(
-    folder: Path,
-    kind: str,
-    runs: Sequence[Run],
-    parts: Mapping[str, Sequence[RunResult]],
-    arms: Arms | None = None,
-    step_ms: Mapping[str, StepMs] | None = None,
-    margin: float | None = None,
-) -> Path:
-    """The report of what was asked for as `kind`; arguments as `bnexp.report.write_report`, which is imported here: drawing needs
-    matplotlib, and training does not."""
-    from bnexp.report import write_report
-
-    return write_report(folder, TITLES.get(kind, kind), runs, parts, arms=arms, step_ms=step_ms, margin=margin)
 
 
 def try_report(stored: Path | None, write: Callable[[Path], Path], quiet: bool) -> None:
@@ -93,8 +56,40 @@ def end(stored: Path | None) -> None:
         raise typer.Exit(BnexpError.exit_code)
 
 
-def end_grid(outcome: Outcome, stored: Path | None) -> None:
-    """Ends with 3 if some runs failed, with 1 if the results could not be written."""
+def finish(study: Study, outcome: Outcome, out: Path | None, json: bool, quiet: bool) -> None:
+    """How a command with a study ends: the study is stored in its group's folder and where --out says, printed, written as a page, and its
+    means over seeds for TensorBoard. Ends with 3 if some runs failed, with 1 if the results could not be written."""
+    from bnexp.analysis import to_json, to_table
+    from bnexp.base.files import null_nonfinite
+    from bnexp.storage.group import group_of
+    from bnexp.tensorboard.means import write_means
+
+    plain, group = to_json(study), group_of(outcome.runs)
+    stored = store_results(study.kind.replace(" ", "-"), plain, to_table(study.results.values()), group.folder, out)
+    if json:
+        about = {"runs": outcome.summaries, "reused": sorted(outcome.reused), "failed": dict(outcome.failed)}
+        print_json({**about, **null_nonfinite(plain)})
+    else:
+        from bnexp.tables import show, study_tables
+
+        show(study_tables(study))
+    try:
+        write_means(group, study)
+    except OSError as error:
+        say(f"Warning: TensorBoard's means over seeds could not be written ({reason(error)}).")
+
+    def write(folder: Path) -> Path:
+        from bnexp.report import write_report  # matplotlib
+
+        return write_report(folder, study)
+
+    try_report(stored, write, quiet)
+    check_failed(outcome)
+    end(stored)
+
+
+def check_failed(outcome: Outcome) -> None:
+    """Ends with 3 if some runs failed."""
     if outcome.failed:
         reasons = "; ".join(dict.fromkeys(reason.rstrip(".") for reason in outcome.failed.values()))
         say(
@@ -102,14 +97,6 @@ def end_grid(outcome: Outcome, stored: Path | None) -> None:
             "The same command again trains only what is missing."
         )
         raise typer.Exit(SOME_FAILED)
-    end(stored)
-
-
-def print_many(outcome: Outcome, plain: Mapping[str, Any]) -> None:
-    """The runs of a grid and what they say together, as JSON."""
-    from bnexp.base.files import null_nonfinite
-
-    print_json({"runs": outcome.summaries, "reused": sorted(outcome.reused), "failed": dict(outcome.failed), **null_nonfinite(dict(plain))})
 
 
 def print_outcome(outcome: Outcome, json: bool, quiet: bool) -> None:

@@ -11,7 +11,7 @@ import typer
 from bnexp.cli.app import app
 from bnexp.cli.checks import caution, check_machine, check_out
 from bnexp.cli.options import RUNS, ConfigDir, Fresh, Json, Out, Overrides, Quiet, RunsDir, Scheduler, Seeds, Workers, listed, print_json
-from bnexp.cli.results import end_grid, print_many, report_on, store_means, store_results, try_report
+from bnexp.cli.results import finish
 
 if TYPE_CHECKING:
     from bnexp.config import Config
@@ -56,10 +56,10 @@ def sweep(
       bnexp sweep lr data=waveforms --dry-run
       bnexp sweep grid optim.lr=0.01,0.1,1 model.norm=batch,none 'seed=range(5)' --out results
     """
-    from bnexp.analysis import to_table
+    from bnexp.analysis import analyse
+    from bnexp.base.quoting import command_line
     from bnexp.execution.grid import prepare, train_all, widths_here
     from bnexp.execution.terminal import Terminal
-    from bnexp.storage.folder import results_of
     from bnexp.studies import sweep as sweeps
 
     check_machine(workers, scheduler)
@@ -75,22 +75,7 @@ def sweep(
     by_id = {run.id: run for run in prepared.runs}
     members = {part: [by_id[prepared.ids[config]] for config in configs] for part, configs in asked.parts.items()}
     outcome = train_all(prepared, kind=f"sweep {kind.value}", parts=members, workers=workers, scheduler=scheduler, quiet=quiet)
-    results = results_of(outcome.runs)
-    answers = sweeps.analyse(
-        kind.value, {part: [(config, results.get(prepared.ids[config])) for config in configs] for part, configs in asked.parts.items()}
-    )
-    plain = {"kind": kind.value, "results": [answer.plain() for answer in answers]}
-    stored = store_results(f"sweep-{kind.value}", plain, to_table(results.values()), prepared.group.folder, out)
-    if json:
-        print_many(outcome, plain)
-    else:
-        from bnexp.tables import show, sweep_tables
-
-        show(sweep_tables(answers))
-    by_part = {part: [results[run.id] for run in runs if run.id in results] for part, runs in members.items()}
-    store_means(prepared.group, outcome.runs)
-    try_report(stored, lambda folder: report_on(folder, f"sweep {kind.value}", outcome.runs, by_part), quiet)
-    end_grid(outcome, stored)
+    finish(analyse(f"sweep {kind.value}", outcome.runs, outcome.results, members, command=command_line()), outcome, out, json, quiet)
 
 
 def _print_plan(prepared: GridPlan, parts: Mapping[str, Sequence[Config]], workers: int | None, json: bool) -> None:

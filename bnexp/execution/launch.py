@@ -5,16 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from bnexp.base.errors import DataError, Interrupted, one_line
+from bnexp.base.errors import Interrupted, one_line
 from bnexp.base.signals import Stop
 from bnexp.config import MAX_THREADS, Config
 from bnexp.data import header
 from bnexp.execution.identity import identify, identify_saved, with_absolute_root
 from bnexp.planning.plan import StackPlan, check_memory, plan
+from bnexp.storage.folder import results_of
+from bnexp.storage.result import RunResult
 from bnexp.storage.run import Run, locked
 from bnexp.storage.stack_folder import drop_spent, planned_with, recover
 
@@ -30,18 +33,22 @@ class Outcome:
     reused: frozenset[str]
     failed: Mapping[str, str] = field(default_factory=dict)
 
+    @cached_property
+    def results(self) -> dict[str, RunResult]:
+        """Of the runs that can be read, by id; they are read once."""
+        return results_of(self.runs)
+
     @property
     def summaries(self) -> list[dict[str, Any]]:
         """Each run's summary as JSON has it; of one that failed without being able to write one, its id and the reason."""
         return [self._summary(run) for run in self.runs]
 
     def _summary(self, run: Run) -> dict[str, Any]:
-        try:
-            return run.result().tree()
-        except DataError:
-            if run.id not in self.failed:
-                raise
-            return {"id": run.id, "status": "failed", "error": self.failed[run.id]}
+        if run.id in self.results:
+            return self.results[run.id].tree()
+        if run.id not in self.failed:
+            run.result()  # says why it cannot be read
+        return {"id": run.id, "status": "failed", "error": self.failed[run.id]}
 
 
 def launch(

@@ -11,12 +11,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from statistics import median, quantiles
 
 import torch
 
-from bnexp.analysis import StepMs
+from bnexp.analysis import StepTime
 from bnexp.base.errors import BnexpError
 from bnexp.base.hardware import on_gpu
 from bnexp.config import Config
@@ -40,32 +39,6 @@ WIDTH_WARMUP_STEPS, WIDTH_TURNS = 6, 10
 
 Parts = dict[str, float]
 """Seconds of one step's forward, backward and optimizer part (of a replayed step, all under the last); their sum is the step's."""
-
-
-@dataclass(frozen=True)
-class StepTime:
-    """Milliseconds of one arm's training step: the median and quartiles of the whole, and the median of each part.
-
-    Forward includes the batch (small ones are made several at a time, and the median step finds its own made: see `Batches`), the
-    learning rate and the loss; backward is autograd alone; the optimizer's part includes the
-    step's bookkeeping. The parts of a step add up to it, their medians only nearly; they are None where a CUDA graph makes the whole step.
-    On CUDA the device is waited for after each part, so that a step here is longer than one of a training, whose kernels are queued while
-    Python goes on.
-
-    `turns_ms` has the median step of each of the arm's turns: the i-th turns of all arms came one after another, and share what the
-    machine did then.
-    """
-
-    median_ms: float
-    low_ms: float
-    high_ms: float
-    forward_ms: float | None
-    backward_ms: float | None
-    optimizer_ms: float | None
-    steps: int
-    threads: int
-    device: str
-    turns_ms: StepMs
 
 
 def step_times(

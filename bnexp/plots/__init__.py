@@ -2,6 +2,6 @@
 with the modules that draw, and `bnexp.report` is imported when a report is written."""
 
 from bnexp.plots.library import matplotlib
-from bnexp.plots.style import MAX_ARMS, Picture
+from bnexp.plots.style import Picture
 
-__all__ = ["MAX_ARMS", "Picture", "matplotlib"]
+__all__ = ["Picture", "matplotlib"]

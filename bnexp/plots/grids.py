@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.patches import Rectangle
 
-from bnexp.analysis import BatchSizeRow, Cell, GridCell, StableLr, sentences, survival
+from bnexp.analysis import Aggregate, Comparison, Estimate, StableLr, survival
 from bnexp.analysis.target import Interval
+from bnexp.analysis.wording import label
 from bnexp.plots.style import FAINT, HEIGHT, INK, PAPER, Picture, colours, drawing, legend, percent_axis, plain_ticks
 
 STATS = {"running": ("-", "o"), "precise": ("--", "s"), "batch": (":", "^")}
@@ -21,64 +22,65 @@ DODGE = 0.03
 """Arms beside each other at the same x, in decades."""
 
 
-def accuracy_by_batch_size(name: str, rows: Sequence[BatchSizeRow], palette: Sequence[str], title: str) -> Picture:
+def accuracy_by_batch_size(name: str, comparisons: Sequence[Comparison], palette: Sequence[str], title: str) -> Picture:
     """Test accuracy under running, precise and batch statistics, each seed at the learning rate that it chose."""
-    best = [row for row in rows if row.kind == "tuned"]
-    colour, arms = colours(palette), [arm for arm in palette if any(row.arm == arm for row in best)]
-    ends = [end for row in best for cell in (row.running, row.precise, row.batch) for end in (cell.mean, cell.low) if end is not None]
-    lowest = max(0.0, min(ends, default=0.0))
+    best = [(one.batch_sizes[0], arm, result) for one in comparisons for arm, result in one.headline.arms.items()]
+    colour, arms = colours(palette), [name for name in palette if any(arm == name for _, arm, _ in best)]
+    ends = [end for *_, one in best for found in one.accuracy.values() for end in (found.mean, found.low) if end is not None]
+    lowest, alike = max(0.0, min(ends, default=0.0)), []
     with drawing(height=HEIGHT + 0.4) as (figure, (axes,)):
         for index, arm in enumerate(arms):
-            own = sorted((row for row in best if row.arm == arm), key=lambda row: row.batch_size)
-            same = all(row.running == row.precise == row.batch for row in own)  # without running statistics the three are one
+            own = {size: one.accuracy for size, name, one in sorted(best, key=lambda row: row[0]) if name == arm}
+            same = all(found["running"] == found["precise"] == found["batch"] for found in own.values())  # without running statistics
+            alike += [label(arm)] * same
+            x = [size * 10 ** (DODGE * (index - (len(arms) - 1) / 2)) for size in own]
             for stats, (style, marker) in list(STATS.items())[: 1 if same else 3]:
-                cells: list[Cell] = [getattr(row, stats) for row in own]
-                x = [row.batch_size * 10 ** (DODGE * (index - (len(arms) - 1) / 2)) for row in own]
-                label = sentences.label(arm) if same else f"{sentences.label(arm)}: {stats} statistics"
+                cells = [found[stats] for found in own.values()]
+                text = label(arm) if same else f"{label(arm)}: {stats} statistics"
                 y = [math.nan if cell.mean is None else cell.mean for cell in cells]
-                axes.plot(x, y, color=colour[arm], linestyle=style, marker=marker, markersize=4, label=label)
+                axes.plot(x, y, color=colour[arm], linestyle=style, marker=marker, markersize=4, label=text)
                 if stats == "running":
                     _intervals(axes, x, cells, colour[arm])
         axes.set_xscale("log", base=2)
-        plain_ticks(axes.xaxis, sorted({row.batch_size for row in best}))
+        plain_ticks(axes.xaxis, sorted({size for size, *_ in best}))
         axes.set_xlabel("batch size (images)")
         axes.set_ylabel("test accuracy (%)")
-        n = max((row.n for row in best), default=0)
+        n = max((one.n for *_, one in best), default=0)
         axes.set_title(f"{title} (n = {n})", loc="left")
         percent_axis(axes, low=_floor(lowest), high=_ceiling(lowest))
         legend(figure, axes, columns=2)
-    lost = sum(row.failures.failed for row in best)
-    one = [row.arm for row in best if row.running == row.precise == row.batch]
-    alike = f"The three statistics are one {' and '.join(map(sentences.label, dict.fromkeys(one)))}. " if one else ""
+    lost, together = sum(one.failures.failed for *_, one in best), " and ".join(alike)
     caption = (
         f"Each seed at the learning rate that it chose by validation loss, n = {n} seeds; bars are 95 % intervals of the running "
-        f"ones. {f'{lost} runs that failed to train are left out. ' if lost else ''}{alike}"
+        f"ones. {f'{lost} runs that failed to train are left out. ' if lost else ''}"
+        f"{f'The three statistics are one {together}. ' if alike else ''}"
     )
     points = "; ".join(
-        f"{sentences.label(row.arm)} at batch {row.batch_size}: {_text(row.running)}, precise {_text(row.precise)}" for row in best
+        f"{label(arm)} at batch {size}: {_text(one.accuracy['running'])}, precise {_text(one.accuracy['precise'])}"
+        for size, arm, one in best
     )
     return Picture(name, title, caption, f"Test accuracy against batch size. {points}.", figure)
 
 
 def accuracy_by_lr(
-    name: str, cells: Mapping[str, Sequence[tuple[float, GridCell]]], stable: Mapping[str, StableLr], palette: Sequence[str], title: str
+    name: str, cells: Mapping[str, Sequence[Aggregate]], stable: Mapping[str, StableLr], palette: Sequence[str], title: str
 ) -> Picture | None:
     """Test accuracy (running statistics) against the learning rate, the range in which an arm is stable shaded in its colour."""
-    grid = sorted({lr for own in cells.values() for lr, _ in own})
+    grid = sorted({one.lr or 0.0 for own in cells.values() for one in own})
     if len(grid) < 2:
         return None
     colour = colours(palette)
     arms = [arm for arm in palette if cells.get(arm)]
     with drawing(height=HEIGHT + 0.25) as (figure, (axes,)):
         for index, arm in enumerate(arms):
-            own = sorted(cells[arm], key=lambda one: one[0])
-            x = [lr * 10 ** (DODGE * (index - (len(arms) - 1) / 2)) for lr, _ in own]
-            found = [one.accuracy["running"] for _, one in own]
+            own = sorted(cells[arm], key=lambda one: one.lr or 0.0)
+            x = [(one.lr or 0.0) * 10 ** (DODGE * (index - (len(arms) - 1) / 2)) for one in own]
+            found = [one.accuracy["running"] for one in own]
             y = [math.nan if cell.mean is None else cell.mean for cell in found]
-            n = max(one.n for _, one in own)
-            axes.plot(x, y, color=colour[arm], marker="o", markersize=4, label=f"{sentences.label(arm)} (n = {n})")
+            n = max(one.n for one in own)
+            axes.plot(x, y, color=colour[arm], marker="o", markersize=4, label=f"{label(arm)} (n = {n})")
             _intervals(axes, x, found, colour[arm])
-            lost = [(at, mean) for at, mean, (_, one) in zip(x, y, own, strict=True) if one.failures.failed and math.isfinite(mean)]
+            lost = [(at, mean) for at, mean, one in zip(x, y, own, strict=True) if one.failures.failed and math.isfinite(mean)]
             if lost:
                 axes.plot(
                     *zip(*lost, strict=True), linestyle="", marker="X", markersize=7, color=colour[arm], markeredgecolor=INK, zorder=4
@@ -102,12 +104,12 @@ def accuracy_by_lr(
         low, high = stable_range(stable.get(arm))
         more = ", the largest that it was tried with" if arm in stable and high == grid[-1] else ""
         if low is None:
-            texts.append(f"{sentences.label(arm)} none")
+            texts.append(f"{label(arm)} none")
         else:
-            texts.append(f"{sentences.label(arm)} {f'{low:g} alone' if low == high else f'from {low:g} to {high:g}'}{more}")
+            texts.append(f"{label(arm)} {f'{low:g} alone' if low == high else f'from {low:g} to {high:g}'}{more}")
     crosses = (
         "Crosses: some of the runs failed to train (diverged, or at chance); the mean is that of the others. "
-        if any(o.failures.failed for own in cells.values() for _, o in own)
+        if any(one.failures.failed for own in cells.values() for one in own)
         else ""
     )
     caption = (
@@ -131,9 +133,10 @@ def stable_range(found: StableLr | None) -> tuple[float | None, float | None]:
 
 
 def steps_heat_map(
-    name: str, arm: str, cells: Sequence[tuple[float, int, GridCell]], limits: tuple[float, float], title: str
+    name: str, arm: str, by_size: Mapping[int, Sequence[Aggregate]], limits: tuple[float, float], title: str
 ) -> Picture | None:
     """Median steps to target for each learning rate (x) and batch size (y); infinite ones hatched. `limits`: the colours', of all arms."""
+    cells = [(one.lr or 0.0, size, one) for size, own in by_size.items() for one in own]
     lrs, sizes = sorted({lr for lr, _, _ in cells}), sorted({size for _, size, _ in cells})
     if len(lrs) < 2 or len(sizes) < 2:
         return None
@@ -166,7 +169,7 @@ def steps_heat_map(
     never = sum(one.steps.median is not None and math.isinf(one.steps.median) for *_, one in cells)
     caption = f"Median updates to the target, n = {n} seeds a cell; hatched cells: the median run never reaches it. Darker is slower."
     extent = f"{len(sizes)} batch sizes by {len(lrs)} learning rates"
-    alt = f"Heat map of median steps to target {sentences.label(arm)}, {extent}; {never} cells are infinite."
+    alt = f"Heat map of median steps to target {label(arm)}, {extent}; {never} cells are infinite."
     return Picture(name, title, caption, alt, figure)
 
 
@@ -190,13 +193,10 @@ def reached(
                 [*shares, shares[-1]],
                 drawstyle="steps-post",
                 color=colour[arm],
-                label=f"{sentences.label(arm)} (n = {len(own)})",
+                label=f"{label(arm)} (n = {len(own)})",
             )
             arrived = [step for _, step in own if math.isfinite(step)]
-            said.append(
-                f"{sentences.label(arm)}: {len(arrived)} of {len(own)} reach it"
-                + (f", from step {min(arrived):,.0f} on" if arrived else "")
-            )
+            said.append(f"{label(arm)}: {len(arrived)} of {len(own)} reach it" + (f", from step {min(arrived):,.0f} on" if arrived else ""))
         axes.set_xlabel("training steps")
         axes.set_ylabel("runs at the target (%)")
         axes.set_title(title, loc="left")
@@ -206,7 +206,7 @@ def reached(
     return Picture(name, title, caption, f"Share of runs that have reached the target against steps. {'; '.join(said)}.", figure)
 
 
-def _intervals(axes: Axes, x: Sequence[float], cells: Sequence[Cell], colour: str) -> None:
+def _intervals(axes: Axes, x: Sequence[float], cells: Sequence[Estimate], colour: str) -> None:
     for at, cell in zip(x, cells, strict=True):
         if cell.low is not None and cell.high is not None:
             axes.plot([at, at], [max(0.0, cell.low), min(1.0, cell.high)], color=colour, linewidth=1.2)
@@ -229,5 +229,5 @@ def _ceiling(lowest: float) -> float:
     return 1 + 0.06 * (1 - max(0.0, lowest)) + 0.002
 
 
-def _text(cell: Cell) -> str:
+def _text(cell: Estimate) -> str:
     return "no result" if cell.mean is None else f"{100 * cell.mean:.2f} %"

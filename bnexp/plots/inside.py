@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bnexp.analysis.pairs import cell
-from bnexp.analysis.sentences import count
+from bnexp.analysis.pairs import estimate
+from bnexp.analysis.wording import count
 from bnexp.plots.curves import Arm
 from bnexp.plots.style import FAINT, HEIGHT, INK, Picture, colours, drawing, legend, log_axis, percent_axis
 
@@ -29,7 +29,7 @@ def three_statistics(name: str, accuracies: Mapping[str, Mapping[str, Sequence[f
             x = [place + shift for place in range(len(names))]
             for run in zip(*(accuracies[arm][stats] for stats in names), strict=True):
                 axes.plot(x, run, color=colour[arm], linewidth=0.6, alpha=0.5, marker="o", markersize=2.5)
-            cells = [cell(accuracies[arm][stats]) for stats in names]
+            cells = [estimate(accuracies[arm][stats]) for stats in names]
             means = [math.nan if one.mean is None else one.mean for one in cells]
             axes.plot(x, means, color=colour[arm], marker="s", markersize=5, label=f"{arm} (n = {cells[0].n})")
             for at, one in zip(x, cells, strict=True):

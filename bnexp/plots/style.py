@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from bnexp.analysis.parts import MAX_ARMS
 from bnexp.base.files import atomic_write
 from bnexp.norms import NORMS
 
@@ -31,7 +32,6 @@ INK, FAINT, GRID, PAPER = "#1f2328", "#59636e", "#d4d9df", "#ffffff"
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 """What XML cannot hold."""
 OTHERS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7b5ea7", "#8c6d31")
-MAX_ARMS = len(OTHERS)
 VARIABLES = {INK: "ink", FAINT: "faint", GRID: "grid", PAPER: "paper", **{colour: f"arm{index}" for index, colour in enumerate(OTHERS)}}
 WIDTH, HEIGHT = 4.8, 3.1
 """Inches. Narrow, so that letters stay readable on a phone; pages put figures side by side."""

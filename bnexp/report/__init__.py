@@ -1,78 +1,45 @@
-"""The report: one self-contained HTML file and its figures. Written from what runs left on disk; no torch."""
+"""The report: one self-contained HTML file and its figures. It renders a study and computes nothing; no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from msgspec import convert
 
-from bnexp.analysis import Arms, StepMs
+from bnexp.analysis import Study
+from bnexp.analysis.study import MAX_PARTS
 from bnexp.base.quoting import command_line
 from bnexp.config import from_mapping
-from bnexp.report.chapters import MAX_CHAPTERS, chapters
 from bnexp.report.law import law_shown
-from bnexp.report.overview import overview
 from bnexp.report.page import Page, write
 from bnexp.report.reproduce import commands, config_table, environment_table
 from bnexp.report.show import shown
-from bnexp.report.view import View, corrected
+from bnexp.report.view import View
 from bnexp.storage.curves import curves
 from bnexp.storage.facts import Environment
-from bnexp.storage.result import RunResult
-from bnexp.storage.run import Run
+
+NO_DRAWINGS = "So many settings have tables and no drawings; name fewer runs for these."
 
 __all__ = ["write_law_report", "write_report"]
 
 
-def write_report(
-    folder: Path,
-    title: str,
-    runs: Sequence[Run],
-    parts: Mapping[str, Sequence[RunResult]],
-    *,
-    arms: Arms | None = None,
-    step_ms: Mapping[str, StepMs] | None = None,
-    margin: float | None = None,
-) -> Path:
-    """Writes `report.html` and `figures/` on these runs, and gives the page's path.
-
-    Args:
-        parts: the runs' results, by the budget they were asked for; a run may stand in several.
-        arms: of a comparison, whose runs all belong together; None: they are found.
-        step_ms: the median step of each turn of each arm, where that was timed: steps to target become seconds.
-        margin: of an equivalence of test accuracies, a share.
-
-    Raises:
-        UsageError: no run can be read.
-    """
-    found = chapters(parts, arms)
-    folders = {run.id: run.metrics_jsonl for run in runs}
-    many = len(found) > 1
-    if len(found) > MAX_CHAPTERS:
-        pages = [overview(results, part) for part, results in parts.items()]
-    else:
-        views = [
-            View(
-                chapter,
-                lambda run: curves(folders[run]),
-                f"part{index}_" if many else "",
-                primary=not many,
-                margin=margin,
-                step_ms=None if many else step_ms,
-            )
-            for index, chapter in enumerate(found, 1)
-        ]
-        corrected(views)
-        pages = [shown(view) for view in views]
-    known = {result.id: result for results in parts.values() for result in results}
-    lost = sorted(run.id for run in runs if run.id not in known)
-    damaged = sorted(run.id for run in runs if run.id in known and not run.is_whole(run.metrics_jsonl))
-    configs, where = [result.config for result in known.values()], [result.environment for result in known.values()]
-    environments = [environment for environment in where if environment is not None]
-    page = Page(title, pages, commands(environments), config_table(configs), environment_table(environments), command_line(), lost, damaged)
-    return write(page, folder)
+def write_report(folder: Path, study: Study) -> Path:
+    """Writes `report.html` and `figures/` on a study, and gives the page's path. More parts than anybody reads have tables alone."""
+    paths, many = {run.id: run.metrics_jsonl for run in study.runs}, len(study.parts) > 1
+    drawn = len(study.parts) <= MAX_PARTS and any(part.grid is None for part in study.parts)
+    chapters = []
+    for index, part in enumerate(study.parts, 1):
+        view = View(part, lambda run: curves(paths[run]), f"part{index}_" if many else "") if drawn and part.grid is None else None
+        chapters.append(shown(part, study.kind, view, () if drawn else (NO_DRAWINGS,)))
+    results = study.results
+    lost = sorted(run.id for run in study.runs if run.id not in results)
+    damaged = sorted(run.id for run in study.runs if run.id in results and not run.is_whole(run.metrics_jsonl))
+    environments = [result.environment for result in results.values() if result.environment is not None]
+    configs = [result.config for result in results.values()]
+    tables = config_table(configs), environment_table(environments)
+    return write(Page(study.title, chapters, commands(environments), *tables, study.command, lost, damaged), folder)
 
 
 def write_law_report(folder: Path, law: Mapping[str, Any]) -> Path:

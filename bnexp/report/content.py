@@ -7,15 +7,7 @@ from dataclasses import dataclass
 
 from bnexp.analysis import Audit
 from bnexp.plots import Picture
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells of text; the first column names the row."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    caption: str = ""
+from bnexp.tables.table import Table
 
 
 @dataclass(frozen=True)
@@ -25,7 +17,7 @@ class Section:
     title: str
     text: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = ()
-    table: Table | None = None
+    tables: tuple[Table, ...] = ()
     folded: bool = False
     """Shown when asked for."""
 

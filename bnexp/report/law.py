@@ -7,9 +7,10 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
-from bnexp.analysis.sentences import beyond_fit
+from bnexp.analysis.wording import beyond_fit
 from bnexp.plots import inside
-from bnexp.report.content import Section, Shown, Table, there
+from bnexp.report.content import Section, Shown, there
+from bnexp.tables.table import Table
 
 PICTURES = (
     (
@@ -63,7 +64,7 @@ def law_shown(law: Mapping[str, Any]) -> Shown:
     )
     sections = (
         Section("Batch statistics at frozen weights", (facts,), there(pictures)),
-        Section("Every number", table=Table(COLUMNS, rows), folded=True),
+        Section("Every number", tables=(Table(COLUMNS, rows),), folded=True),
     )
     return Shown("", f"How noisy are batch statistics on {law['data']}?", (_answer(law),), (), sections)
 

@@ -135,7 +135,7 @@ def running_statistics(view: View) -> tuple[Picture, ...]:
     """Accuracy under the three statistics, and the running ones against the precise ones, layer by layer."""
     arms, at, scores = view.at_best(view.focus), view.at(view.focus), {}
     for arm in view.arms:
-        runs = [run for run in view.runs(arm, view.focus, view.best.get((arm, view.focus))) if run.is_result]
+        runs = [run for run in view.part.of(arm, view.focus, view.best.get((arm, view.focus))) if run.is_result]
         own = {stats: [value for run in runs if (value := run.accuracy(stats)) is not None] for stats in STATS}
         if runs and all(len(values) == len(runs) for values in own.values()):
             scores[arm] = own

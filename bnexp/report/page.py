@@ -10,7 +10,8 @@ from pathlib import Path
 from bnexp import __version__
 from bnexp.base.files import atomic_write, make_folder, open_plain
 from bnexp.plots import Picture
-from bnexp.report.content import Shown, Table
+from bnexp.report.content import Shown
+from bnexp.tables.table import Table
 
 MARK = {True: ("ok", "passed"), False: ("NO", "failed"), None: ("?", "unknown")}
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from bnexp.config import USED_WHEN, Config
 from bnexp.config.fields import leaves, show
-from bnexp.report.content import Table
 from bnexp.storage.facts import Environment
+from bnexp.tables.table import Table
 
 VERSIONS = ("bnexp", "python", "torch", "platform", "device", "threads")
 LISTED = 8

@@ -1,37 +1,53 @@
-"""A chapter with its sections: those that its data allow."""
+"""A part of a study as a chapter of the page, with the sections that its data allow."""
 
 from __future__ import annotations
 
-from bnexp.analysis import fairness_audit
-from bnexp.analysis.sentences import count
+import math
+from collections.abc import Iterable
+
+from bnexp.analysis import Part
+from bnexp.analysis.wording import count, label
+from bnexp.plots import Picture
 from bnexp.report import network_figures, training_figures
-from bnexp.report.answers import all_runs, answer, numbers
 from bnexp.report.content import Section, Shown
 from bnexp.report.view import View
+from bnexp.tables.study import tables, title
+from bnexp.tables.table import Table
 
 
-def shown(view: View) -> Shown:
-    """Everything that a chapter's data allow."""
-    chapter = view.chapter
-    question, answers, notes = answer(view)
-    sections = (
-        numbers(view),
-        Section("Training", pictures=training_figures.training(view)),
-        Section(
-            "Learning rate, batch size, steps to the target", pictures=(*training_figures.grid(view), *training_figures.to_target(view))
-        ),
-        Section("Inside the network: activations", pictures=network_figures.activations(view)),
-        Section("Inside the network: gradients and loss landscape", pictures=network_figures.optimization(view)),
-        Section("Running against precise statistics", pictures=network_figures.running_statistics(view)),
-        Section("What gamma and beta do before the ReLU", pictures=network_figures.relu(view)),
-        all_runs(view),
-    )
-    if lost := len(view.without_curves):
-        notes.append(f"{count(lost, 'run')} recorded no curves, or lost them: the tables count them, and no curve shows them.")
-    audit = None
-    if len(chapter.arms) > 1:
-        audit = fairness_audit(chapter.runs, chapter.baseline, arm_of=chapter.arm_of, treatment=chapter.treatment)
-    there = tuple(section for section in sections if section.pictures or section.table)
-    facts = [run.data for run in chapter.runs if run.data is not None]
-    data = dict.fromkeys(filter(None, (one.contents for one in facts)))  # one, but where files changed between runs
-    return Shown(chapter.title, question, (*answers, *(f"Data: {one}." for one in data)), tuple(dict.fromkeys(notes)), there, audit)
+def shown(part: Part, kind: str, view: View | None = None, notes: Iterable[str] = ()) -> Shown:
+    """The chapter, without figures where there is no view of the part; `notes` stand beside its own."""
+    figures: list[Section] = []
+    notes = [*part.notes, *notes]
+    if view is not None:
+        figures = [
+            _figures("Training", training_figures.training(view)),
+            _figures("Learning rate, batch size, steps to the target", (*training_figures.grid(view), *training_figures.to_target(view))),
+            _figures("Inside the network: activations", network_figures.activations(view)),
+            _figures("Inside the network: gradients and loss landscape", network_figures.optimization(view)),
+            _figures("Running against precise statistics", network_figures.running_statistics(view)),
+            _figures("What gamma and beta do before the ReLU", network_figures.relu(view)),
+        ]
+        if lost := len(view.without_curves):
+            notes.append(f"{count(lost, 'run')} recorded no curves, or lost them: the tables count them, and no curve shows them.")
+    numbers = Section("In numbers", tables=tuple(table for table in tables(part, kind) if table.rows))
+    every = Section("Every run", tables=(_all_runs(part),) if part.grid is None else (), folded=True)
+    there = tuple(section for section in (numbers, *figures, every) if section.pictures or section.tables)
+    data = dict.fromkeys(run.data.contents for run in part.runs if run.data is not None and run.data.contents)
+    answers = (*part.answers, *(f"Data: {contents}." for contents in data))  # one, but where files changed between runs
+    return Shown(title(part), part.question, answers, tuple(notes), there, part.audit)
+
+
+def _figures(heading: str, pictures: tuple[Picture, ...]) -> Section:
+    return Section(heading, pictures=pictures)
+
+
+def _all_runs(part: Part) -> Table:
+    """Every run in a row."""
+    arms, rows = part.arms, []
+    for run in sorted(part.runs, key=lambda run: (arms.labels.index(arms.arm_of(run)), run.batch_size, run.lr, run.seed)):
+        step = run.steps_to_target
+        reached = "" if not run.is_result else "inf" if math.isinf(step) else f"{step:,.0f}"
+        scores = ["" if value is None else f"{100 * value:.2f}" for value in (run.test.running.accuracy, run.val.accuracy)]
+        rows.append((run.id, run.status, label(arms.arm_of(run)), f"{run.batch_size}", f"{run.lr:g}", f"{run.seed}", *scores, reached))
+    return Table(("run", "status", "arm", "batch", "lr", "seed", "test %", "val %", "steps to target"), tuple(rows))

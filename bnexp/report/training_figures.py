@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from bnexp.analysis import largest_stable_lr, sentences
+from bnexp.analysis.wording import label
 from bnexp.plots import Picture, curves, grids
 from bnexp.plots.curves import Arm, Curve
 from bnexp.report.content import slug, there
@@ -40,10 +40,10 @@ def training(view: View) -> tuple[Picture, ...]:
             own = curve.at(view.name(curve.name, size), f"{curve.title}{view.at(size)}", line, "target")
             found.append(curves.over_steps(own, view.at_best(size), view.arms))
     rates: dict[float, list[Arm]] = {}
-    for lr in sorted({run.lr for run in view.chapter.runs}):
+    for lr in sorted({run.lr for run in view.part.runs}):
         for arm in view.arms:
-            if tracks := view.tracks(view.runs(arm, view.focus, lr)):
-                rates.setdefault(lr, []).append(Arm(arm, sentences.label(arm), tracks))
+            if tracks := view.tracks(view.part.of(arm, view.focus, lr)):
+                rates.setdefault(lr, []).append(Arm(arm, label(arm), tracks))
     title = f"Every learning rate{view.at(view.focus)}"
     found.append(curves.by_learning_rate(view.name("curves_by_learning_rate"), rates, view.arms, view.target, title))
     return there(found)
@@ -52,30 +52,30 @@ def training(view: View) -> tuple[Picture, ...]:
 def grid(view: View) -> tuple[Picture, ...]:
     """Accuracy by batch size and by learning rate, and steps to target over both."""
     found: list[Picture | None] = []
-    if view.by_size is not None:
+    if view.part.by_size:
         name = view.name("accuracy_by_batch_size")
-        found.append(grids.accuracy_by_batch_size(name, view.by_size.table, view.arms, "Accuracy by batch size"))
+        found.append(grids.accuracy_by_batch_size(name, view.part.by_size, view.arms, "Accuracy by batch size"))
     for size in view.shown_sizes:
         own = {arm: view.by_lr(arm, size) for arm in view.arms}
-        stable = {arm: largest_stable_lr(view.runs(arm, size)) for arm in view.arms if view.runs(arm, size)}
+        stable = {arm: view.tried[arm, size].stable for arm in view.arms if (arm, size) in view.tried}
         title = f"Accuracy by learning rate{view.at(size)}"
         found.append(grids.accuracy_by_lr(view.name("accuracy_by_lr", size), own, stable, view.arms, title))
-    maps = {arm: [(lr, size, one) for size in view.sizes for lr, one in view.by_lr(arm, size)] for arm in view.arms}
-    medians = [one.steps.median for own in maps.values() for *_, one in own if one.steps.median is not None]
+    maps = {arm: {size: view.by_lr(arm, size) for size in view.sizes} for arm in view.arms}
+    medians = [one.steps.median for own in maps.values() for cells in own.values() for one in cells if one.steps.median is not None]
     finite = [median for median in medians if math.isfinite(median)] or [1.0]
     for index, (arm, own_cells) in enumerate(maps.items()):
         name = view.name(f"steps_to_target_{index}_{slug(arm)}")
-        found.append(grids.steps_heat_map(name, arm, own_cells, (min(finite), max(finite)), f"Steps to target {sentences.label(arm)}"))
+        found.append(grids.steps_heat_map(name, arm, own_cells, (min(finite), max(finite)), f"Steps to target {label(arm)}"))
     return there(found)
 
 
 def to_target(view: View) -> tuple[Picture, ...]:
     """How many runs have reached the target, against steps: at the best learning rates, and over all."""
-    results = [run for run in view.chapter.runs if run.is_result]
+    results = [run for run in view.part.runs if run.is_result]
     goal = "the target" if view.target is None else f"{100 * view.target:g} % validation accuracy"
     found: list[Picture | None] = []
     for size in view.shown_sizes:
-        own = {arm: [run for run in view.runs(arm, size, view.best.get((arm, size))) if run.is_result] for arm in view.arms}
+        own = {arm: [run for run in view.part.of(arm, size, view.best.get((arm, size))) if run.is_result] for arm in view.arms}
         steps = {arm: [run.target_interval for run in runs] for arm, runs in own.items()}
         budget = max((run.budget_steps or 0.0 for run in results if run.batch_size == size), default=0.0)
         caption = (
@@ -84,9 +84,9 @@ def to_target(view: View) -> tuple[Picture, ...]:
         found.append(
             grids.reached(view.name("reached_target", size), steps, budget, view.arms, f"Runs at the target{view.at(size)}", caption)
         )
-    tuned = any(len({run.lr for run in view.runs(arm) if run.is_result}) > 1 for arm in view.arms)
+    tuned = any(len({run.lr for run in view.part.of(arm) if run.is_result}) > 1 for arm in view.arms)
     if len(view.sizes) == 1 and tuned:
-        steps = {arm: [run.target_interval for run in view.runs(arm) if run.is_result] for arm in view.arms}
+        steps = {arm: [run.target_interval for run in view.part.of(arm) if run.is_result] for arm in view.arms}
         budget = max((run.budget_steps or 0.0 for run in results), default=0.0)
         caption = f"Over all learning rates that were tried: how forgiving an arm is of a rate that does not suit it. The target: {goal}."
         found.append(grids.reached(view.name("reached_target_all_lr"), steps, budget, view.arms, "Runs at the target, every lr", caption))

@@ -1,31 +1,15 @@
-"""A chapter as its sections look at it: comparisons, best learning rates, curves that are read once."""
+"""A study's part as its figures need it: which runs they show, curves that are read once, names and titles."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any
 
-from bnexp.analysis import (
-    BatchSizes,
-    Comparison,
-    GridCell,
-    Seconds,
-    SmallBatchCost,
-    StepMs,
-    by_batch_size,
-    cells,
-    compare_arms,
-    seconds_to_target,
-    select_lr,
-    sentences,
-    small_batch_cost,
-    with_holm,
-)
+from bnexp.analysis import Aggregate, Part
 from bnexp.analysis.bands import RunCurves
+from bnexp.analysis.wording import label
 from bnexp.norms import has_batch_statistics
 from bnexp.plots.curves import Arm
-from bnexp.report.chapters import Chapter
 from bnexp.storage.result import RunResult
 
 Read = Callable[[str], Mapping[str, list[tuple[int, float]]]]
@@ -33,46 +17,19 @@ Read = Callable[[str], Mapping[str, list[tuple[int, float]]]]
 
 
 class View:
-    """One chapter. `prefix` keeps the names of its pictures apart from those of other chapters."""
+    """One part. `prefix` keeps the names of its pictures apart from those of other parts."""
 
-    def __init__(
-        self,
-        chapter: Chapter,
-        read: Read,
-        prefix: str = "",
-        *,
-        primary: bool = True,
-        margin: float | None = None,
-        step_ms: Mapping[str, StepMs] | None = None,
-    ) -> None:
-        self.chapter, self._read, self._prefix = chapter, read, prefix
-        self.arms, self.sizes = chapter.arms, chapter.batch_sizes
+    def __init__(self, part: Part, read: Read, prefix: str = "") -> None:
+        self.part, self._read, self._prefix = part, read, prefix
+        self.arms, self.sizes = part.arms.labels, part.batch_sizes
+        self.tried = part.tried or {}
         self._tracks: dict[str, RunCurves] = {}
         self.without_curves: set[str] = set()
         """Runs that the tables count and no curve can show."""
-        self.best = {
-            (arm, size): found.lr for arm in self.arms for size in self.sizes if (found := select_lr(self.runs(arm, size))).lr is not None
-        }
+        self.best = {key: found.best.lr for key, found in self.tried.items() if found.best.lr is not None}
         """The learning rate with the lowest validation loss, by arm and batch size; not there without results."""
         self.focus = self._focus()
         """The batch size whose runs the figures inside the network show: the middle one of those with results of most arms."""
-        self.comparison: Comparison | None = None
-        self.by_size: BatchSizes | None = None
-        self.seconds: Seconds | None = None
-        self.costs: tuple[SmallBatchCost, ...] = ()
-        options: dict[str, Any] = {"arm_of": chapter.arm_of, "treatment": chapter.treatment}
-        if len(self.sizes) > 1:
-            self.by_size = by_batch_size(chapter.runs, chapter.baseline, **options)
-            self.costs = tuple(
-                small_batch_cost(chapter.runs, arm, stats=stats, arm_of=chapter.arm_of)
-                for arm in self.arms
-                for stats in (("running", "batch") if self.normed(arm) else ("running",))
-            )
-        elif len(self.arms) > 1:
-            self.comparison = compare_arms(chapter.runs, chapter.baseline, primary=primary, margin=margin, **options)
-            arms = self.comparison.headline.arms
-            if step_ms and len(arms) > 1 and arms.keys() <= step_ms.keys():
-                self.seconds = seconds_to_target(self.comparison, step_ms)
 
     @property
     def shown_sizes(self) -> list[int]:
@@ -82,19 +39,12 @@ class View:
     @property
     def target(self) -> float | None:
         """The validation accuracy that the runs were to reach, where all had the same."""
-        targets = {run.target.accuracy for run in self.chapter.runs}
+        targets = {run.target.accuracy for run in self.part.runs}
         return targets.pop() if len(targets) == 1 else None
-
-    def runs(self, arm: str, size: int | None = None, lr: float | None = None) -> list[RunResult]:
-        return [
-            run
-            for run in self.chapter.runs
-            if self.chapter.arm_of(run) == arm and (size is None or run.batch_size == size) and (lr is None or run.lr == lr)
-        ]
 
     def normed(self, arm: str) -> bool:
         """Whether an arm's runs have running statistics."""
-        return any(has_batch_statistics(run.norm) for run in self.runs(arm))
+        return any(has_batch_statistics(run.norm) for run in self.part.of(arm))
 
     def name(self, text: str, size: int | None = None) -> str:
         """A picture's file name; where there are several batch sizes, that of one."""
@@ -124,11 +74,10 @@ class View:
         found = []
         for arm in self.arms:
             lr = self.best.get((arm, size))
-            own = self.tracks(self.runs(arm, size, lr))
+            own = self.tracks(self.part.of(arm, size, lr))
             if own:
-                tuned = len({run.lr for run in self.runs(arm, size)}) > 1
-                name = sentences.label(arm)
-                found.append(Arm(arm, f"{name}, lr {lr:g}" if lr is not None and tuned else name, own))
+                tuned = len({run.lr for run in self.part.of(arm, size)}) > 1
+                found.append(Arm(arm, f"{label(arm)}, lr {lr:g}" if lr is not None and tuned else label(arm), own))
         return found
 
     def layers(self, beginning: str, end: str) -> dict[str, str]:
@@ -145,19 +94,11 @@ class View:
         found = list(self.layers(beginning, end).items())
         return dict([*found[-1:], *found[:1]])
 
-    def by_lr(self, arm: str, size: int) -> list[tuple[float, GridCell]]:
+    def by_lr(self, arm: str, size: int) -> tuple[Aggregate, ...]:
         """An arm's learning rates at a batch size, each with what its seeds scored; those without a result are left out."""
-        runs = self.runs(arm, size)
-        return [(float(one.values[0]), one) for one in cells(runs, ["optim.lr"]).cells if one.n] if runs else []
+        return self.tried[arm, size].by_lr if (arm, size) in self.tried else ()
 
     def _focus(self) -> int:
         having = {size: sum((arm, size) in self.best for arm in self.arms) for size in self.sizes}
         most = [size for size in self.sizes if having[size] == max(having.values())]
         return most[len(most) // 2]
-
-
-def corrected(views: Sequence[View]) -> None:
-    """Holm's correction over everything that a page tests."""
-    found = with_holm(tuple((view.comparison, view.seconds, view.by_size, view.costs) for view in views))
-    for view, results in zip(views, found, strict=True):
-        view.comparison, view.seconds, view.by_size, view.costs = results

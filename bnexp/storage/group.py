@@ -63,6 +63,11 @@ class Group:
         """What was asked for: `sweep lr`, `compare`."""
         return str(_stored(self.members_json, "kind") or "")
 
+    @property
+    def command(self) -> str:
+        """The command line that asked for the runs; empty where none is stored."""
+        return str(_stored(self.members_json, "command") or "")
+
     def arms(self) -> Any:
         """The arms of a comparison as `store_members` got them; None where none are stored."""
         return _stored(self.members_json, "arms")

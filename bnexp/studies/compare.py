@@ -4,36 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from bnexp.analysis import (
-    NORM,
-    Arms,
-    Audit,
-    Comparison,
-    Seconds,
-    StableLr,
-    StepMs,
-    compare_arms,
-    fairness_audit,
-    largest_stable_lr,
-    seconds_to_target,
-    sentences,
-    with_holm,
-)
+from bnexp.analysis import NORM, Arms, StableLr, Study, largest_stable_lr, with_step_times
+from bnexp.analysis.wording import label
 from bnexp.base.errors import BnexpError, Interrupted, UsageError, did_you_mean, one_of
 from bnexp.config import Config
 from bnexp.config.compose import check_cells, expand, given
 from bnexp.norms import NO_NORM, NORMS
-from bnexp.storage.folder import results_of
-from bnexp.storage.result import RunResult
-from bnexp.storage.run import Run
 
 if TYPE_CHECKING:
     from bnexp.execution.launch import Outcome
-    from bnexp.execution.step_times import StepTime
     from bnexp.execution.terminal import Display
 
 LRS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -42,29 +25,6 @@ SEEDS = 10
 """Seeds an arm and learning rate, unless the command says otherwise: 5 find half a point of accuracy in one comparison of four."""
 REFINEMENTS = 2
 """Bisections of each arm's largest stable learning rate with --refine: a half-decade becomes an eighth of a decade."""
-
-
-@dataclass(frozen=True)
-class Compared:
-    """A comparison with its audit and, where it was measured, its seconds."""
-
-    comparison: Comparison
-    audit: Audit
-    step_times: Mapping[str, StepTime]
-    seconds: Seconds | None
-
-    @property
-    def sentences(self) -> list[str]:
-        """What the comparison states, in seconds too where steps were timed."""
-        return [
-            *sentences.verdict(self.comparison),
-            *map(sentences.in_seconds, self.seconds.versus.values() if self.seconds is not None else ()),
-        ]
-
-    def plain(self) -> dict[str, Any]:
-        """As values that JSON takes."""
-        comparison = {**asdict(self.comparison), "verdict": self.sentences}
-        return {**asdict(self), "comparison": comparison, "audit": {**asdict(self.audit), "passed": self.audit.passed}}
 
 
 def request(
@@ -117,19 +77,6 @@ def arms_by_norm(configs: Sequence[Config]) -> Arms:
     return Arms(NORM, norms, NO_NORM if NO_NORM in norms else norms[0])
 
 
-def conclude(
-    results: Sequence[RunResult], arms: Arms, step_ms: Mapping[str, StepMs] | None = None, margin: float | None = None
-) -> tuple[Comparison, Seconds | None]:
-    """What the runs of a comparison say, Holm's correction over all of it. `step_ms`: of each arm, where its step was timed.
-
-    Raises:
-        UsageError: as `compare_arms`.
-    """
-    found = compare_arms(results, arms.baseline, arm_of=arms.arm_of, treatment=arms.treatment, margin=margin)
-    timed = step_ms is not None and len(found.headline.arms) > 1 and found.headline.arms.keys() <= step_ms.keys()
-    return with_holm((found, seconds_to_target(found, step_ms) if timed and step_ms is not None else None))
-
-
 def refined(configs: Sequence[Config], stable: Mapping[str, StableLr]) -> list[Config]:
     """The configs of one more bisection of each arm's largest stable learning rate: the geometric middle of its bracket, trained in every
     arm, so that the trials stay equal. Empty where every bracket is open."""
@@ -147,7 +94,7 @@ def train_refined(
     outcome = train(configs, False)
     trained = {run.id for run in outcome.runs} - outcome.reused
     for _ in range(refinements):
-        results = results_of(outcome.runs).values()
+        results = outcome.results.values()
         stable = {arm: largest_stable_lr([result for result in results if arms.arm_of(result) == arm]) for arm in arms.labels}
         more = refined(configs, stable)
         if not more:
@@ -158,27 +105,23 @@ def train_refined(
     return replace(outcome, reused=frozenset(run.id for run in outcome.runs) - trained)
 
 
-def compared(runs: Sequence[Run], arms: Arms, terminal: Display, margin: float | None = None) -> Compared:
-    """The comparison of the runs with its audit and its seconds: the arms' steps are timed in turns, nothing else running, each at the
-    learning rate that most of its seeds chose. Where that cannot be, because the data moved, the terminal says why.
-    """
-    results = list(results_of(runs).values())  # what cannot be read says nothing
-    by_id = {run.id: run for run in runs}
-    comparison, _ = conclude(results, arms, margin=margin)
-    audit = fairness_audit(results, arms.baseline, arm_of=arms.arm_of, treatment=arms.treatment)
-    usual = {arm: max(result.picked, key=lambda lr: result.picked[lr]) for arm, result in comparison.headline.arms.items()}
-    at_best = {arm: by_id[next(one.id for one in results if arms.arm_of(one) == arm and one.lr == lr)] for arm, lr in usual.items()}
-    if len(at_best) < 2:
-        return Compared(comparison, audit, {}, None)
+def timed(study: Study, terminal: Display) -> Study:
+    """The comparison with seconds to target: the arms' steps are timed in turns, nothing else running, each at the rate that most of its
+    seeds chose. Where that cannot be, because the data moved, the terminal says why."""
+    (part,) = study.parts
+    tuned = {} if part.comparison is None else part.comparison.headline.arms
+    if len(tuned) < 2:
+        return study
+    usual = {arm: max(result.picked, key=result.picked.__getitem__) for arm, result in tuned.items()}
+    ids = {arm: next(run.id for run in part.of(arm, lr=lr) if run.is_result) for arm, lr in usual.items()}
+    configs = {arm: run.trained_config() for arm, id_ in ids.items() for run in study.runs if run.id == id_}
     from bnexp.execution.step_times import step_times
 
-    terminal.say(f"Timing a step {' and one '.join(map(sentences.label, at_best))}, with nothing else running ...")
+    terminal.say(f"Timing a step {' and one '.join(map(label, configs))}, with nothing else running ...")
     try:
-        times = step_times({arm: run.trained_config() for arm, run in at_best.items()}, terminal=terminal)
+        return with_step_times(study, step_times(configs, terminal=terminal))
     except Interrupted:
         raise
     except BnexpError as error:  # the data moved, the GPU is another machine's, or so is the memory: the rest needs none of them
         terminal.say(f"No seconds: {error}")
-        return Compared(comparison, audit, {}, None)
-    comparison, seconds = conclude(results, arms, {arm: time.turns_ms for arm, time in times.items()}, margin)
-    return Compared(comparison, audit, times, seconds)
+        return study

@@ -1,31 +1,16 @@
-"""The named sweeps: which configs they ask for, and what their runs say together."""
+"""The named sweeps: which configs they ask for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from bnexp.analysis import (
-    BatchSizes,
-    Cells,
-    Comparison,
-    SmallBatchCost,
-    by_batch_size,
-    cells,
-    compare_arms,
-    sentences,
-    small_batch_cost,
-    with_holm,
-)
 from bnexp.base.errors import UsageError, one_of
-from bnexp.config import NOT_HASHED, Config, check_fits
+from bnexp.config import Config, check_fits
 from bnexp.config.compose import check_cells, expand, given
-from bnexp.config.fields import leaves
 from bnexp.data import header
-from bnexp.norms import NO_NORM, NORMS, has_batch_statistics
-from bnexp.storage.result import RunResult
+from bnexp.norms import NO_NORM, NORMS
 
 AXES: Mapping[str, str] = {"batch-size": "train.batch_size", "lr": "optim.lr", "norm": "model.norm"}
 """The key that each named sweep goes through; `grid` goes through what its overrides list."""
@@ -50,29 +35,6 @@ class SweepRequest:
     def configs(self) -> list[Config]:
         """Each config once."""
         return list(dict.fromkeys(config for part in self.parts.values() for config in part))
-
-
-@dataclass(frozen=True)
-class Result:
-    """What the runs of one part say, where all keys but the sweep's own have one value, `setting`. Only what its kind has is there."""
-
-    part: str
-    setting: dict[str, Any]
-    comparison: Comparison | None = None
-    batch_sizes: BatchSizes | None = None
-    small_batches: tuple[SmallBatchCost, ...] = ()
-    cells: Cells | None = None
-
-    def plain(self) -> dict[str, Any]:
-        """As values that JSON takes, without what is not there."""
-        plain = {key: value for key, value in asdict(self).items() if value not in (None, ())}
-        if self.comparison is not None:
-            plain["comparison"]["verdict"] = sentences.verdict(self.comparison)
-        if self.batch_sizes is not None:
-            plain["batch_sizes"]["table"] = [asdict(row) for row in self.batch_sizes.table]
-        for cost, found in zip(plain.get("small_batches", ()), self.small_batches, strict=True):
-            cost["answer"], cost["answer_same_lr"] = sentences.small_batches(found)
-        return plain
 
 
 def request(
@@ -164,46 +126,3 @@ def budget(configs: Sequence[Config]) -> str:
         amount = f"{steps} step{'s' * (steps != 1)}" if epochs is None else f"{epochs} epoch{'s' * (epochs != 1)}"
         sentences.add(f"until {100 * config.train.target:g} %, at most {amount}" if config.train.until_target else amount)
     return one_of(sorted(sentences))
-
-
-def analyse(kind: str, parts: Mapping[str, Sequence[tuple[Config, RunResult | None]]]) -> list[Result]:
-    """What the runs say, part by part: `parts` has the config that was asked for, and what its run says, None where that cannot be read.
-    Holm's correction is over everything that the command tests; where that is one comparison, its tuned accuracy is the primary question.
-    """
-    read = {part: [(config, result) for config, result in asked if result is not None] for part, asked in parts.items()}
-    found = [(part, setting, results) for part, asked in read.items() for setting, results in _settings(kind, asked)]
-    return list(with_holm(tuple(_result(kind, part, setting, results, primary=len(found) == 1) for part, setting, results in found)))
-
-
-def _settings(kind: str, asked: Sequence[tuple[Config, RunResult]]) -> list[tuple[dict[str, Any], list[RunResult]]]:
-    """The runs of one part by the setting of the keys that are none of the sweep's own.
-
-    The settings are those that were asked for: a run that does not read a key stands in each of its settings.
-    """
-    if kind == "grid":
-        return [({}, list({result.id: result for _, result in asked}.values()))]
-    own = {"optim.lr", "model.norm", "seed", AXES[kind], *NOT_HASHED}
-    if kind == "batch-size":
-        own |= {"train.epochs", "train.steps"}  # one budget, in the words of the one or the other
-    values: dict[str, set[str]] = {}
-    for config, _ in asked:
-        for key, value in leaves(config):
-            values.setdefault(key, set()).add(repr(value))
-    extra = [key for key, found in values.items() if len(found) > 1 and key not in own]
-    settings: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, RunResult]]] = {}
-    for config, result in asked:
-        setting = {key: value for key, value in leaves(config) if key in extra}
-        settings.setdefault(tuple(map(repr, setting.values())), (setting, {}))[1][result.id] = result
-    return [(setting, list(results.values())) for setting, results in settings.values()]
-
-
-def _result(kind: str, part: str, setting: dict[str, Any], results: Sequence[RunResult], *, primary: bool) -> Result:
-    if kind == "grid":
-        return Result(part, setting, cells=cells(results))
-    arms = sorted({result.norm for result in results})
-    baseline = NO_NORM if NO_NORM in arms else arms[0]
-    if kind == "batch-size":
-        stats = {arm: ("running", "batch")[: 1 + has_batch_statistics(arm)] for arm in arms}
-        costs = [small_batch_cost(results, arm, stats=which) for arm in arms for which in stats[arm]]
-        return Result(part, setting, batch_sizes=by_batch_size(results, baseline), small_batches=tuple(costs))
-    return Result(part, setting, comparison=compare_arms(results, baseline, primary=primary))

@@ -17,9 +17,14 @@ BETTER = "a difference from {} is shown: p <= 0.05, for all but the primary ques
 Key = TypeVar("Key", bound=Hashable)
 
 
-def marked(text: str, best: bool) -> Text:
+def mark(text: str, best: bool) -> str:
     """`*98.61 ± 0.32` where it is the best, else as it is."""
-    return Text(f"{MARK}{text}", style=STYLE) if best else Text(text)
+    return f"{MARK}{text}" if best else text
+
+
+def marked(text: str) -> Text:
+    """A cell for a terminal: the best one in its style."""
+    return Text(text, style=STYLE if text.startswith(MARK) else "")
 
 
 def lowest(losses: Mapping[Key, float | None]) -> set[Key]:

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bnexp.analysis.sentences import beyond_fit
+from bnexp.analysis.wording import beyond_fit
 from bnexp.norms import has_batch_statistics
 from bnexp.tables.text import Whole
 

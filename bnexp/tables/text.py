@@ -15,8 +15,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from bnexp.analysis import Cell, Paired, Quartiles, Ratio, points
-from bnexp.analysis.sentences import decisive, times
+from bnexp.analysis import Paired, Quartiles, Ratio
+from bnexp.analysis.wording import decisive, points, times
 from bnexp.base.errors import one_line
 from bnexp.base.sparkline import BLOCKS, drawable
 from bnexp.base.sparkline import LOST as DIVERGED
@@ -121,13 +121,6 @@ def number(value: float | None) -> str:
 
 def count(value: float | None) -> str:
     return "n/a" if value is None else f"{value:,.0f}"
-
-
-def mean_std(cell: Cell) -> str:
-    """`98.61 ± 0.32`, in percent."""
-    if cell.mean is None:
-        return "n/a"
-    return f"{100 * cell.mean:.2f}" + ("" if cell.std is None else f" ± {100 * cell.std:.2f}")
 
 
 def difference(pairs: Paired) -> str:

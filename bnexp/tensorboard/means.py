@@ -26,13 +26,11 @@ from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_STRING
 
-from bnexp.analysis.grouping import varying_keys
+from bnexp.analysis import Study, varying_keys
 from bnexp.base.files import make_folder
 from bnexp.storage.curves import curves
-from bnexp.storage.folder import results_of
 from bnexp.storage.group import Group
 from bnexp.storage.result import RunResult
-from bnexp.storage.run import Run
 from bnexp.tensorboard.files import PATTERN, write_events
 from bnexp.tensorboard.layout import CURVES, MARGIN, layout, margin_tag
 
@@ -53,11 +51,11 @@ class Seed:
         return self.result.is_diverged and (at is None or at <= step)
 
 
-def write_means(group: Group, runs: Sequence[Run]) -> list[Path]:
+def write_means(group: Group, study: Study) -> list[Path]:
     """Writes the group's means anew and returns their folders: one for each setting that two seeds or more have results of."""
-    found, folders = results_of(runs), {run.id: run for run in runs}
+    folders = {run.id: run for run in study.runs}
     kept = []
-    for name, results in _cells([result for result in found.values() if result.is_result]).items():
+    for name, results in _cells([result for result in study.results.values() if result.is_result]).items():
         seeds = [Seed(result, curves(folders[result.id].metrics_jsonl)) for result in results]
         kept.append(_write(group.folder / name, seeds))
     for old in group.folder.iterdir() if group.folder.is_dir() else ():

@@ -14,8 +14,8 @@ import pytest
 from scipy import stats
 from support import make_result, with_values
 
-from bnexp.analysis import Comparison, FailureRate, cell, compare_arms, crossed, paired, seconds_to_target, sentences, with_holm
-from bnexp.analysis.sentences import evidence, points
+from bnexp.analysis import Comparison, FailureRate, compare_arms, crossed, estimate, paired, seconds_to_target, sentences, with_holm
+from bnexp.analysis.wording import evidence, points
 from bnexp.base.errors import UsageError
 from bnexp.base.files import dump_json, null_nonfinite
 from bnexp.storage.result import STATS, RunResult
@@ -63,7 +63,7 @@ def test_the_headline_pairs_each_seed_at_its_own_lr() -> None:
     rows = [with_values(row, val__loss=row.val.loss + rng.uniform(0, 0.03)) for row in study(10)]  # seeds disagree about the rate
     found = compare_arms(rows, "none")
     a, b = (tuned_by_loop(rows, norm) for norm in ("batch", "none"))
-    assert found.headline.arms["batch"].accuracy["running"] == cell(list(a.values()), (0, 1))
+    assert found.headline.arms["batch"].accuracy["running"] == estimate(list(a.values()), (0, 1))
     assert found.headline.arms["batch"].picked == {0.03: 2, 0.1: 7, 0.3: 1}
     assert sum(found.headline.arms["none"].picked.values()) == 10
     versus = found.headline.versus["batch"]

@@ -42,28 +42,25 @@ def said(found: SmallBatchCost) -> tuple[str, str]:
     return sentences.small_batches(with_holm(found))
 
 
-def test_the_table_has_every_arm_size_and_rate() -> None:
+def test_every_batch_size_has_every_arm_and_rate() -> None:
     rows = study()
     found = by_batch_size(rows)
-    assert len(found.table) == 4 * 2 * (1 + 3)
-    assert [c.batch_sizes for c in found.comparisons] == [(size,) for size in SIZES]
-    row = next(r for r in found.table if (r.batch_size, r.arm, r.kind) == (8, "batch", "tuned"))
+    assert [(one.batch_sizes, len(one.headline.arms), len(one.same_lr)) for one in found] == [((size,), 2, 3) for size in SIZES]
+    own = found[SIZES.index(8)].headline
     twin = compare_arms([r for r in rows if r.batch_size == 8], "none").headline
-    assert (row.lr, row.picked, row.n) == (None, {0.1: 10}, 10)
-    assert (row.running, row.steps) == (twin.arms["batch"].accuracy["running"], twin.arms["batch"].steps)
-    assert row.difference is not None
-    assert not row.difference.primary  # one of four batch sizes
-    assert row.difference == dataclasses.replace(twin.versus["batch"].accuracy["running"], primary=False)
-    assert all(r.difference is None and r.speedup is None for r in found.table if r.arm == "none")
-    json.loads(dump_json(null_nonfinite(dataclasses.asdict(found))))
+    assert (own.arms["batch"].lr, own.arms["batch"].picked, own.arms["batch"].n) == (None, {0.1: 10}, 10)
+    assert own.arms == twin.arms
+    difference = own.versus["batch"].accuracy["running"]
+    assert not difference.primary  # one of four batch sizes
+    assert difference == dataclasses.replace(twin.versus["batch"].accuracy["running"], primary=False)
+    json.loads(dump_json(null_nonfinite({"found": [dataclasses.asdict(one) for one in found]})))
 
 
 def test_a_batch_size_without_the_baseline_stands_alone() -> None:
     rows = [r for r in study(n=2) if (r.norm, r.batch_size) != ("none", 8)]
     found = by_batch_size(rows)
-    alone = [r for r in found.table if r.batch_size == 8]
-    assert {(r.arm, r.difference) for r in alone} == {("batch", None)}
-    assert len(alone) == 1 + 3
+    (alone,) = [one for one in found if one.batch_sizes == (8,)]
+    assert (alone.arms, alone.headline.versus, len(alone.same_lr)) == (("batch",), {}, 3)
 
 
 def test_small_batches_that_cost_are_found() -> None:
@@ -211,13 +208,18 @@ def test_cold_running_statistics_weaken_the_verdict_that_rests_on_them() -> None
     assert not any("cold" in text for text in small_batch_cost(study()).warnings)
     unused = [with_values(row, running_statistics__warm=row.lr != 0.3) for row in study()]
     assert not any("cold" in text for text in small_batch_cost(unused).warnings)
-    table = by_batch_size(cold_from(32)).table
-    assert {(row.batch_size, row.ema_warm) for row in table} == {(2, True), (8, True), (32, False), (128, False)}
+    found = by_batch_size(cold_from(32))
+    assert {(one.batch_sizes[0], result.ema_warm) for one in found for result in one.headline.arms.values()} == {
+        (2, True),
+        (8, True),
+        (32, False),
+        (128, False),
+    }
 
 
 def test_a_diverged_run_is_not_cold() -> None:
     rows = [with_values(row, status="diverged", running_statistics__warm=False) if row.seed == 0 else row for row in study()]
-    assert all(row.ema_warm for row in by_batch_size(rows).table)
+    assert all(result.ema_warm for one in by_batch_size(rows) for result in one.headline.arms.values())
     assert not any("cold" in text for text in small_batch_cost(rows).warnings)
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from bnexp.analysis import Paired, cell, equivalence, holm, paired, pairs, with_holm
+from bnexp.analysis import Paired, equivalence, estimate, holm, paired, pairs, with_holm
 from bnexp.analysis.pairs import from_t
 
 INF = math.inf
@@ -41,33 +41,33 @@ def naive_holm(ps: Sequence[float]) -> list[float]:
 @pytest.mark.parametrize("n", NS)
 def test_cell_is_students_interval(n: int) -> None:
     values = draw(n)
-    found = cell(values)
+    found = estimate(values)
     low, high = stats.t.interval(0.95, n - 1, loc=np.mean(values), scale=stats.sem(values))
     assert (found.n, found.mean, found.std) == (n, pytest.approx(np.mean(values)), pytest.approx(np.std(values, ddof=1)))
     assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
 
 
 def test_cell_of_few_equal_or_infinite_values() -> None:
-    assert (cell([]).n, cell([]).mean) == (0, None)
-    one = cell([0.9])
+    assert (estimate([]).n, estimate([]).mean) == (0, None)
+    one = estimate([0.9])
     assert (one.n, one.mean, one.std, one.low, one.high) == (1, 0.9, None, None, None)
-    assert (cell([1.0, INF]).mean, cell([1.0, INF]).low) == (INF, None)
-    assert cell([-INF, INF]).mean is None
+    assert (estimate([1.0, INF]).mean, estimate([1.0, INF]).low) == (INF, None)
+    assert estimate([-INF, INF]).mean is None
 
 
 def test_equal_accuracies_are_known_to_one_rounding() -> None:
     """All runs right on 351 of 360 images: the next run need not be, so the interval has a width."""
-    found = cell([0.975] * 5, (0.0, 1.0), resolution=1 / 360)
+    found = estimate([0.975] * 5, (0.0, 1.0), resolution=1 / 360)
     low, high = stats.t.interval(0.95, 4, loc=0.975, scale=1 / 360 / math.sqrt(12 * 5))
     assert (found.std, found.low, found.high) == (0, pytest.approx(low), pytest.approx(high))
     values = [0.9, 0.95, 0.92]
-    assert cell(values, resolution=1e-9) == cell(values)
+    assert estimate(values, resolution=1e-9) == estimate(values)
 
 
 @given(st.lists(ACCURACIES, min_size=2, max_size=12))
 @settings(deadline=None)
 def test_intervals_of_shares_stay_between_0_and_1(values: list[float]) -> None:
-    found = cell(values, (0.0, 1.0), resolution=1 / 360)
+    found = estimate(values, (0.0, 1.0), resolution=1 / 360)
     assert found.low is not None
     assert found.high is not None
     assert found.mean is not None

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
+from bnexp.analysis import analyse
 from bnexp.base.errors import DataError
 from bnexp.config import PROBED, DataConfig, from_mapping
 from bnexp.data import Dataset, header, load
@@ -18,9 +19,7 @@ from bnexp.data.parts import part_of
 from bnexp.data.tree import Left, left_in_words
 from bnexp.execution.grid import prepare, train_all
 from bnexp.execution.launch import launch
-from bnexp.report.chapters import chapters
 from bnexp.report.show import shown
-from bnexp.report.view import View
 from bnexp.tables.runs import run_table
 
 
@@ -214,5 +213,5 @@ def test_the_line_on_the_data_comes_once_in_every_output(tmp_path: Path, capsys:
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(run_table(run.result(), "", {}))
     assert console.export_text().count(f"folder: {line}") == 1
-    (chapter,) = chapters({"": [run.result()]})
-    assert [answer for answer in shown(View(chapter, lambda run_id: {})).answers if line in answer] == [f"Data: folder: {line}."]
+    study = analyse("report", [run], {run.id: run.result()}, {"": [run]})
+    assert [answer for answer in shown(study.parts[0], "report").answers if line in answer] == [f"Data: folder: {line}."]

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,14 @@ from matplotlib.colors import to_hex
 from PIL import Image
 from support import make_result
 
-from bnexp.analysis import largest_stable_lr
+from bnexp.analysis import aggregate, largest_stable_lr
 from bnexp.analysis.bands import RunCurves
-from bnexp.analysis.cells import cells
+from bnexp.analysis.parts import MAX_ARMS
 from bnexp.norms import NORMS
 from bnexp.plots.curves import Arm, Curve, between, by_learning_rate, over_steps, percentiles
 from bnexp.plots.grids import accuracy_by_lr, reached, stable_range, steps_heat_map
 from bnexp.plots.inside import by_layer, noise_law, observed_and_predicted
-from bnexp.plots.style import INK, MAX_ARMS, Picture, colours
+from bnexp.plots.style import INK, Picture, colours
 from bnexp.storage.result import RunResult
 
 ARMS = ("batch", "none")
@@ -147,23 +148,23 @@ def test_intervals_do_not_leave_what_accuracies_can_be() -> None:
 
 
 def test_infinite_cells_of_the_heat_map_are_hatched_and_the_others_say_their_median() -> None:
-    fast = cells([row(0.1, 0, 0.99, 40), row(0.1, 1, 0.99, 60)], ["optim.lr"]).cells[0]
-    never = cells([row(1.0, 0, 0.3, None), row(1.0, 1, 0.99, 60), row(1.0, 2, 0.1, None)], ["optim.lr"]).cells[0]
-    picture = steps_heat_map("h", "batch", [(0.1, 4, fast), (1.0, 4, never), (0.1, 8, never)], (50, 50), "t")
+    fast = aggregate([row(0.1, 0, 0.99, 40), row(0.1, 1, 0.99, 60)], lr=0.1)
+    never = aggregate([row(1.0, 0, 0.3, None), row(1.0, 1, 0.99, 60), row(1.0, 2, 0.1, None)], lr=1.0)
+    picture = steps_heat_map("h", "batch", {4: [fast, never], 8: [replace(never, lr=0.1)]}, (50, 50), "t")
     assert picture is not None
     (axes,) = picture.figure.axes
     hatched = [patch for patch in axes.patches if patch.get_hatch()]
     assert [(patch.get_x(), patch.get_y()) for patch in hatched] == [(0.5, -0.5), (-0.5, 0.5)]
     assert sorted(text.get_text() for text in axes.texts) == ["50", "∞", "∞"]
     assert "2 cells are infinite" in picture.alt
-    assert steps_heat_map("h", "batch", [(0.1, 4, fast), (1.0, 4, never)], (50, 50), "t") is None  # one batch size is no map
+    assert steps_heat_map("h", "batch", {4: [fast, never]}, (50, 50), "t") is None  # one batch size is no map
 
 
 def test_the_stable_range_is_shaded_and_ends_at_the_largest_stable_lr() -> None:
     rows = [row(lr, seed, 0.9 if lr <= 1 else 0.1, 40) for lr in (0.01, 0.1, 1.0, 10.0) for seed in range(2)]
     stable = largest_stable_lr(rows)
     assert stable_range(stable) == (0.01, 1.0)
-    own = [(lr, cells([one for one in rows if one.lr == lr], ["optim.lr"]).cells[0]) for lr in (0.01, 0.1, 1.0, 10.0)]
+    own = [aggregate([one for one in rows if one.lr == lr], lr=lr) for lr in (0.01, 0.1, 1.0, 10.0)]
     picture = accuracy_by_lr("a", {"batch": own}, {"batch": stable}, ("batch",), "t")
     assert picture is not None
     (span,) = picture.figure.axes[0].patches

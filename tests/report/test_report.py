@@ -16,12 +16,13 @@ from PIL import Image
 from support import with_values, write_summary
 from typer.testing import CliRunner
 
+from bnexp.analysis.parts import split
 from bnexp.cli import app
-from bnexp.report.chapters import chapters
 from bnexp.storage.curves import curves
 from bnexp.storage.folder import list_runs, results_of
 from bnexp.storage.group import find_group
 from bnexp.storage.run import Run
+from bnexp.tables.study import title
 
 SHORT = ["train.epochs=null", "train.steps=24", "model.widths=[8]", "train.eval_every=4", "device=cpu", "--workers", "0", "--quiet"]
 SIZE = "sweep batch-size --values 16,32 --seeds 2 optim.lr=0.01,0.1,1e6 metrics=full"
@@ -99,6 +100,7 @@ def pictures(folder: Path) -> list[str]:
     return sorted(path.stem for path in (folder / "figures").glob("*.svg"))
 
 
+STEP_TIME = '"median_ms": 2, "low_ms": 1, "high_ms": 2, "forward_ms": 1, "backward_ms": 1, "optimizer_ms": 0, "steps": 9, "threads": 1, "device": "cpu"'
 STEP_COST = "A step with BN takes|No difference in the time of a step"
 
 
@@ -257,14 +259,14 @@ def test_runs_that_failed_or_cannot_be_read_do_not_stop_a_report(runs_dir: Path,
 def test_settings_that_cannot_be_compared_are_chapters(runs_dir: Path) -> None:
     rows = [row for row in results_of(list_runs(runs_dir)).values() if row.status == "finished"]
     other = [with_values(row, id=f"x{row.id}", config__data__split_seed=1) for row in rows]
-    found = chapters({"": [*rows, *other]})
-    assert [chapter.title for chapter in found] == ["data.split_seed=0", "data.split_seed=1"]
-    assert {len(chapter.runs) for chapter in found} == {len(rows)}
+    found = split("report", {"": [*rows, *other]})
+    assert [title(part) for part in found] == ["data.split_seed=0", "data.split_seed=1"]
+    assert {len(part.runs) for part in found} == {len(rows)}
     tuned = [with_values(row, id=f"m{row.id}", config__optim__momentum=0.5) for row in rows]
-    (one,) = chapters({"": [*rows, *tuned]})
-    assert one.arms == ("batch, momentum=0.5", "batch, momentum=0.9", "none, momentum=0.9", "none, momentum=0.5")
+    (one,) = split("report", {"": [*rows, *tuned]})
+    assert one.arms.labels == ("batch, momentum=0.5", "batch, momentum=0.9", "none, momentum=0.9", "none, momentum=0.5")
     widths = [with_values(row, id=f"{w}{row.id}", config__model__widths=[w]) for w in range(1, 6) for row in rows]
-    assert len(chapters({"": widths})) == 5  # ten arms are too many for one drawing
+    assert len(split("report", {"": widths})) == 5  # ten arms are too many for one drawing
 
 
 def test_the_baseline_is_none_then_batch_then_whoever_has_results(runs_dir: Path) -> None:
@@ -272,8 +274,8 @@ def test_the_baseline_is_none_then_batch_then_whoever_has_results(runs_dir: Path
 
     def arms(*norms: str, failed: str = "") -> tuple[str, ...]:
         found = [with_values(row, id=f"{norm}{row.id}", config__model__norm=norm) for norm in norms for row in rows]
-        (one,) = chapters({"": [with_values(row, status="failed") if row.norm == failed else row for row in found]})
-        return one.arms
+        (one,) = split("report", {"": [with_values(row, status="failed") if row.norm == failed else row for row in found]})
+        return one.arms.labels
 
     assert arms("none", "batch", "noisy") == ("batch", "noisy", "none")
     assert arms("noisy", "frozen", "batch") == ("frozen", "noisy", "batch")
@@ -290,10 +292,10 @@ def test_a_comparison_is_reported_again_with_its_own_arms(tmp_path: Path) -> Non
     again = Page(Path(bnexp(f"report {group.name}", tmp_path).stdout.strip()))
     everything = Page(Path(bnexp("report", tmp_path).stdout.strip()))  # the same runs, without their name
 
-    def without_command(one: Page) -> str:
-        return one.text.split("This page was written by")[0].split("as SVG and PNG.")[1]
+    def without_time(one: Page) -> str:
+        return one.text.split("as SVG and PNG.")[1]
 
-    assert without_command(again) == without_command(page) == without_command(everything)
+    assert without_time(again) == without_time(page) == without_time(everything)
 
 
 def test_curves_are_of_the_runs_that_the_tables_count(plain: Path, tmp_path: Path) -> None:
@@ -329,7 +331,8 @@ def test_more_settings_than_drawings_can_hold_have_a_table(tmp_path: Path) -> No
     bnexp(grid, tmp_path, *short)
     (group,) = [path.parent for path in tmp_path.glob(".groups/*/members.json")]
     page = Page(group / "report.html")
-    assert "Every setting" in page.headings
+    assert "In numbers" in page.headings
+    assert "have tables and no drawings" in page.text
     assert "What does each of 16 settings score?" in page.text
     best = min((row.val.loss, row.id) for row in results_of(list_runs(tmp_path)).values() if row.val.loss is not None)
     assert f"{best[0]:.4g}, test accuracy" in page.text
@@ -390,7 +393,7 @@ def test_absurd_step_times_are_no_seconds(turns: str, shown: bool, tmp_path: Pat
     shutil.copytree(plain, tmp_path, dirs_exist_ok=True)
     bnexp("report", tmp_path)
     (group,) = tmp_path.glob(".groups/*")
-    one, other = (f'{{"median_ms": 2, "low_ms": 1, "high_ms": 2, "turns_ms": {found}}}' for found in (turns, "[2, 2, 2]"))
+    one, other = (f'{{{STEP_TIME}, "turns_ms": {found}}}' for found in (turns, "[2, 2, 2]"))
     stored = f'{{"step_times": {{"batch": {one}, "none": {other}}}, "comparison": {{"headline": {{"versus": {{}}}}}}}}'
     (group / "compare.json").write_text(stored)
     assert bool(re.search(STEP_COST, Page(Path(bnexp("report", tmp_path).stdout.strip())).text)) is shown

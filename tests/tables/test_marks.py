@@ -5,20 +5,18 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from msgspec import convert
 from scipy.stats import ttest_1samp
 from support import make_result, with_values
-from test_tables import compared, printed, result_of, said
+from test_tables import compared, printed, said, study_of, sweep_of, timed
 
 from bnexp.analysis import compare_arms
 from bnexp.storage.listed import ListedRun
 from bnexp.storage.result import RunResult
-from bnexp.studies.sweep import Result
-from bnexp.tables import comparison_tables, list_table, sweep_tables
+from bnexp.tables import list_table, study_tables
 from bnexp.tables.compare import headline, same_lr
 from bnexp.tables.marks import lowest
 from bnexp.tables.runs import best_runs
@@ -53,10 +51,10 @@ def test_the_lowest_of_losses() -> None:
 
 
 def test_an_arm_is_marked_where_a_difference_is_shown() -> None:
-    text = printed(headline(compared([*arm("batch", HIGH), *arm("none", LOW)])))
+    text = printed(headline(compared([*arm("batch", HIGH), *arm("none", LOW)])).rich())
     assert marked_in(row_of(text, "running statistics")) == ["99.23"]
     assert "* better: a difference from without BN is shown" in text
-    text = printed(headline(compared([*arm("batch", LOW), *arm("none", HIGH)])))
+    text = printed(headline(compared([*arm("batch", LOW), *arm("none", HIGH)])).rich())
     assert marked_in(row_of(text, "running statistics")) == ["99.23"]  # the baseline, which is better
 
 
@@ -66,7 +64,7 @@ def test_no_arm_is_marked_where_nothing_is_shown_or_seeds_are_few() -> None:
         [*arm("batch", HIGH), *arm("none", HIGH)],
         [*arm("batch", HIGH[:4]), *arm("none", LOW[:4])],
     ):
-        text = printed(headline(replace(compared(rows), seconds=None, step_times={})))
+        text = printed(headline(study_of("compare", rows).parts[0]).rich())
         assert "*" not in text
 
 
@@ -82,15 +80,15 @@ def test_a_secondary_difference_is_marked_only_where_holm_leaves_it() -> None:
     clear = [
         with_values(row, test__precise__accuracy=row.test.precise.accuracy - 0.03 + gains[row.seed] / 50) for row in arm("batch", HIGH)
     ]
-    text = printed(headline(compared([*clear, *arm("none", HIGH)])))
+    text = printed(headline(compared([*clear, *arm("none", HIGH)])).rich())
     assert marked_in(row_of(text, "precise statistics")) == ["99.23"]
-    assert marked_in(row_of(printed(headline(compared([*arm("batch", HIGH), *less]))), "precise statistics")) == []
+    assert marked_in(row_of(printed(headline(compared([*arm("batch", HIGH), *less])).rich()), "precise statistics")) == []
 
 
 def test_of_three_arms_those_are_marked_that_beat_the_baseline() -> None:
     def running(batch: Sequence[float], group: Sequence[float], none: Sequence[float]) -> list[str]:
         rows = [*arm("batch", batch), *arm("noisy", group), *arm("none", none)]
-        return marked_in(row_of(printed(headline(compared(rows)), 300), "running statistics"))
+        return marked_in(row_of(printed(headline(compared(rows)).rich(), 300), "running statistics"))
 
     middle = tuple(accuracy - 0.02 for accuracy in HIGH)
     assert running(HIGH, LOW, middle) == ["99.23"]
@@ -102,13 +100,13 @@ def test_of_three_arms_those_are_marked_that_beat_the_baseline() -> None:
 def test_steps_to_target_are_marked_by_their_own_test() -> None:
     fast = [with_values(row, target__reached_step=40 + row.seed) for row in arm("batch", HIGH)]
     slow = [with_values(row, target__reached_step=90 + row.seed) for row in arm("none", HIGH)]
-    text = printed(headline(compared([*fast, *slow])))
+    text = printed(headline(compared([*fast, *slow])).rich())
     assert marked_in(row_of(text, "steps to target")) == ["42"]
     assert marked_in(row_of(text, "seconds to target")) == ["0.11"]
     assert marked_in(row_of(text, "running statistics")) == []
     slow[0] = with_values(slow[0], target__reached_step=None)
-    assert marked_in(row_of(printed(headline(compared([*fast, *slow]))), "steps to target")) == []  # five signs show nothing
-    back = printed(headline(compared([*named(slow, "batch"), *named(fast, "none")])))
+    assert marked_in(row_of(printed(headline(compared([*fast, *slow])).rich()), "steps to target")) == []  # five signs show nothing
+    back = printed(headline(compared([*named(slow, "batch"), *named(fast, "none")])).rich())
     assert marked_in(row_of(back, "largest stable")) == []
 
 
@@ -118,44 +116,41 @@ def named(rows: Rows, norm: str) -> Rows:
 
 def test_each_arm_has_its_best_learning_rate_marked_where_it_was_tried_with_several() -> None:
     rows = [*arm("batch", HIGH, 0.1), *arm("batch", LOW, 0.01), *arm("none", LOW, 0.1), *arm("none", HIGH, 0.01)]
-    text = printed(same_lr(compare_arms(rows, "none")))
+    text = printed(same_lr(compared(rows)).rich())
     assert marked_in(row_of(text, "│ 0.01")) == marked_in(row_of(text, "│  0.1")) == ["99.23"]
-    one = compare_arms([*arm("batch", HIGH), *arm("none", LOW)], "none")
-    assert "*" not in printed(same_lr(one))
-    assert "learning rates chosen" in printed(comparison_tables(compared([*arm("batch", HIGH), *arm("none", LOW)])))
+    assert "*" not in printed(same_lr(compared([*arm("batch", HIGH), *arm("none", LOW)])).rich())
+    assert "learning rates chosen" in printed(study_tables(timed([*arm("batch", HIGH), *arm("none", LOW)])))
 
 
 def test_a_sweep_over_norms_marks_the_lowest_validation_loss_whatever_the_test_says() -> None:
     liar = [with_values(row, val__loss=0.001) for row in arm("frozen", LOW)]
     rows = [*arm("batch", HIGH), *liar, *arm("none", LOW)]
-    result = Result("10 epochs", {}, comparison=compare_arms(rows, "none"))
-    text = printed(sweep_tables([result]))
+    text = printed(sweep_of("norm", rows))
     assert marked_in(text) == ["95.04"]
     assert "* lowest mean validation loss: a choice, no test" in text
     fewer = [row for row in rows if row.norm != "frozen" or row.seed < 3]
-    assert marked_in(printed(sweep_tables([Result("", {}, comparison=compare_arms(fewer, "none"))]))) == ["99.23"]  # unequal trials
-    alone = Result("10 epochs", {}, comparison=compare_arms(arm("batch", HIGH), "batch"))
-    assert "*" not in printed(sweep_tables([alone]))
+    assert marked_in(printed(sweep_of("norm", fewer))) == ["99.23"]  # unequal trials
+    assert "*" not in printed(sweep_of("norm", arm("batch", HIGH)))
 
 
 def test_a_grid_marks_one_cell_of_each_data_set() -> None:
     liar = [with_values(row, val__loss=0.001) for row in arm("batch", LOW, 0.3)]
     rows = [*arm("batch", HIGH), *liar, *arm("batch", (0.2,) * 5, 1.0, status="diverged")]
-    assert marked_in(printed(sweep_tables([result_of("grid", rows)]))) == ["95.04"]
+    assert marked_in(printed(sweep_of("grid", rows))) == ["95.04"]
     other = [with_values(row, id=f"w{row.id}", config__data__name="waveforms") for row in [*arm("batch", HIGH), *arm("batch", LOW, 0.01)]]
-    assert sorted(marked_in(printed(sweep_tables([result_of("grid", [*rows, *other])])))) == ["95.04", "99.23"]
-    assert "*" not in printed(sweep_tables([result_of("grid", arm("batch", HIGH))]))
+    assert sorted(marked_in(printed(sweep_of("grid", [*rows, *other])))) == ["95.04", "99.23"]
+    assert "*" not in printed(sweep_of("grid", arm("batch", HIGH)))
     missing = [row for row in rows if row.lr != 0.3 or row.seed < 4]
-    assert marked_in(printed(sweep_tables([result_of("grid", missing)]))) == ["99.23"]
+    assert marked_in(printed(sweep_of("grid", missing))) == ["99.23"]
 
 
 def test_batch_sizes_mark_the_lowest_validation_loss_of_each_arm() -> None:
     rows = [*arm("batch", HIGH, size=32), *arm("batch", LOW, size=2), *arm("none", LOW, size=32), *arm("none", HIGH, size=2)]
-    text = printed(sweep_tables([result_of("batch-size", rows)]))
+    text = printed(sweep_of("batch-size", rows))
     assert marked_in(text) == ["99.23", "99.23"]
     assert "* the arm's lowest mean validation loss" in text
     alone = [row for row in rows if row.batch_size == 2]
-    assert "*" not in printed(sweep_tables([result_of("batch-size", alone)]))
+    assert "*" not in printed(sweep_of("batch-size", alone))
 
 
 def ids(rows: Rows) -> list[str]:

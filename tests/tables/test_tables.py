@@ -8,6 +8,7 @@ import random
 import re
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,24 +16,12 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from support import NUMBER, make_result, with_values
 
-from bnexp.analysis import (
-    Audit,
-    Paired,
-    by_batch_size,
-    cells,
-    compare_arms,
-    fairness_audit,
-    ratio_to_target,
-    seconds_to_target,
-    small_batch_cost,
-    with_holm,
-)
-from bnexp.execution.step_times import StepTime
+from bnexp.analysis import NORM, Arms, Audit, Paired, Part, StepTime, Study, analyse, fairness_audit, ratio_to_target, with_step_times
 from bnexp.storage.result import RunResult
-from bnexp.studies.compare import Compared
-from bnexp.studies.sweep import Result
-from bnexp.tables import comparison_tables, sweep_tables
-from bnexp.tables.compare import audit_table, headline
+from bnexp.storage.run import Run
+from bnexp.tables import study_tables
+from bnexp.tables.compare import headline
+from bnexp.tables.study import audit_table
 from bnexp.tables.text import Whole, difference, picks, times_faster
 
 WIDTHS = (40, 60, 80, 200)
@@ -67,12 +56,20 @@ def said(table: RenderableType, width: int = 200) -> str:
     return " ".join(printed(table, width).split())
 
 
-def compared(rows: list[RunResult]) -> Compared:
-    comparison = compare_arms(rows, "none")
-    ms = {arm: MS[arm] for arm in comparison.headline.arms}
-    times = {arm: StepTime(*ms[arm], 1.02, 1.21, 0.44, 200, 1, "cpu", turns_ms=ms[arm]) for arm in ms}
-    found, seconds = with_holm((comparison, seconds_to_target(comparison, ms)))
-    return Compared(found, fairness_audit(rows, "none"), times, seconds)
+def study_of(kind: str, rows: list[RunResult]) -> Study:
+    """As the commands make it, of runs that ended with these results."""
+    runs = [Run(Path("runs"), row.id) for row in rows]
+    arms = Arms(NORM, tuple(dict.fromkeys(row.norm for row in rows)), "none") if kind == "compare" else None
+    return analyse(kind, runs, {row.id: row for row in rows}, {"10 epochs": runs}, arms=arms)
+
+
+def timed(rows: list[RunResult]) -> Study:
+    times = {arm: StepTime(*ms, 1.02, 1.21, 0.44, 200, 1, "cpu", turns_ms=ms) for arm, ms in MS.items()}
+    return with_step_times(study_of("compare", rows), times)
+
+
+def compared(rows: list[RunResult]) -> Part:
+    return timed(rows).parts[0]
 
 
 def cells_of(tables: RenderableType) -> list[str]:
@@ -83,20 +80,8 @@ def cells_of(tables: RenderableType) -> list[str]:
     return [str(cell) for table in found for column in table.columns for cell in (column.header, *column.cells)]
 
 
-def result_of(kind: str, rows: list[RunResult]) -> Result:
-    """As the sweeps make it."""
-    if kind == "grid":
-        return Result("10 epochs", {}, cells=cells(rows))
-    if kind == "lr":
-        return with_holm(Result("10 epochs", {}, comparison=compare_arms(rows, "none")))
-    small = tuple(
-        small_batch_cost(rows, arm, stats=stats) for arm, stats in (("batch", "running"), ("batch", "batch"), ("none", "running"))
-    )
-    return with_holm(Result("10 epochs", {}, batch_sizes=by_batch_size(rows), small_batches=small))
-
-
 def sweep_of(kind: str, rows: list[RunResult]) -> Group:
-    tables = sweep_tables([result_of(kind, rows)])
+    tables = study_tables(study_of(f"sweep {kind}", rows))
     assert isinstance(tables, Group)
     return tables
 
@@ -105,8 +90,8 @@ TABLES = {
     "batch sizes": lambda: sweep_of("batch-size", study(sizes=(2, 8, 32, 128, 512))),
     "learning rates": lambda: sweep_of("lr", study()),
     "grid": lambda: sweep_of("grid", study(sizes=(8, 32))),
-    "comparison": lambda: comparison_tables(compared(study())),
-    "three arms": lambda: comparison_tables(compared(study(("batch", "noisy", "none")))),
+    "comparison": lambda: study_tables(timed(study())),
+    "three arms": lambda: study_tables(timed(study(("batch", "noisy", "none")))),
 }
 
 
@@ -173,16 +158,16 @@ def test_a_difference_is_made_of_short_words() -> None:
 def test_learning_rates_stand_with_how_many_seeds_chose_them() -> None:
     assert picks({0.03: 4, 0.1: 6, 0.3: 4}) == "0.1 (6), 0.03 (4), 0.3 (4)"
     assert picks({}) == "n/a"
-    text = said(comparison_tables(compared(study())))
+    text = said(study_tables(timed(study())))
     assert "learning rates chosen (seeds)" in text
     assert "fastest learning rates (seeds)" in text
 
 
 def test_the_answer_comes_first_and_the_step_cost_has_its_interval() -> None:
-    found = compared(study())
-    text = said(comparison_tables(found))
-    assert found.seconds is not None
-    cost = found.seconds.versus["batch"].step_cost
+    found = timed(study())
+    text = said(study_tables(found))
+    assert found.parts[0].seconds is not None
+    cost = found.parts[0].seconds.versus["batch"].step_cost
     assert f"cost {cost.factor:.3g}x [{cost.low:.3g}x, {cost.high:.3g}x]" in text
     assert (
         f"A step with BN takes {cost.factor:.3g} times as long as one without BN (95 % interval {cost.low:.3g} to {cost.high:.3g}, 3 turns)"
@@ -190,28 +175,26 @@ def test_the_answer_comes_first_and_the_step_cost_has_its_interval() -> None:
     )
     assert text.index("A step with BN takes") < text.index("learning rates chosen")
     assert "between " in text[text.index("largest stable learning rate") :] or "at least" in text
-    bare = replace(found, seconds=None, step_times={})
-    assert "ms a step" not in said(comparison_tables(bare))
+    assert "ms a step" not in said(study_tables(study_of("compare", study())))
 
 
 def test_over_images_stands_below_on_these_images() -> None:
     rows = [
         with_values(row, data__test=16, test__correct=base64.b64encode(bytes([255, 255 << row.seed % 4 & 255])).decode()) for row in study()
     ]
-    text = printed(headline(compared(rows)))
-    assert "test accuracy %, running statistics, on these images" in text
-    assert "over seeds and test images" in text
-    assert "over seeds and test images" not in printed(headline(compared(study())))
+    text = printed(headline(compared(rows)).rich())
+    assert "on these test images alone" in text
+    assert "on these test images alone" not in printed(headline(compared(study())).rich())
 
 
 def test_captions_say_whose_accuracy_it_is_and_failures_have_a_row() -> None:
     lost = [with_values(row, status="diverged") if row.seed < 2 and row.norm == "none" else row for row in study()]
-    text = said(comparison_tables(compared(lost)))
+    text = said(study_tables(timed(lost)))
     assert "accuracies are those of runs that trained; runs that diverged or ended at chance are counted as failures" in text
     assert re.search(r"runs that failed to train .*2 of 6 \(2 diverged", text)
     assert "2 of 6 failed" in text  # at the same learning rate
     whole = [with_values(row, status="finished") for row in study()]
-    assert "runs that failed to train" not in said(headline(compared(whole)))
+    assert "runs that failed to train" not in said(headline(compared(whole)).rich())
 
 
 def cold(rows: list[RunResult], *sizes: int) -> list[RunResult]:
@@ -256,7 +239,7 @@ def test_notes_are_yellow_lines() -> None:
 def test_runs_that_stopped_at_their_target_keep_their_table_and_get_no_verdict() -> None:
     text = said(sweep_of("batch-size", study(sizes=(2, 8, 32), budget__until_target=True)))
     assert "accuracy minus that of batch" in text
-    assert "Tuned: Accuracies of runs that stopped at their target do not say what small batches cost" in text
+    assert "Accuracies of runs that stopped at their target do not say what small batches cost" in text
     assert "Note: with BN: train.until_target: each run stopped where it reached the target" in text
 
 
