@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from bnexp.analysis.failures import FailureRate
 from bnexp.analysis.pairs import Estimate, Paired, Tested
@@ -110,14 +109,3 @@ def mean_std(found: Estimate) -> str:
     if found.mean is None:
         return "n/a"
     return f"{100 * found.mean:.2f}" + ("" if found.std is None else f" ± {100 * found.std:.2f}")
-
-
-def beyond_fit(result: Mapping[str, Any]) -> str:
-    """The sentence on batch sizes that were measured and are not in the slope; nothing where all are."""
-    most = result["slope_up_to"]
-    if most is None or not any(line["batch"] > most for layer in result["layers"] for line in layer["lines"]):
-        return ""
-    return (
-        f" Sizes above {most:,}, half of the training images, are not in the slope: without replacement the variance falls to 0 at "
-        f"{result['images']:,}."
-    )

@@ -55,6 +55,7 @@ def stats(
       bnexp stats last --mode frozen
       bnexp stats data=waveforms model.placement=norm-conv-relu
     """
+    from bnexp.base.files import null_nonfinite
     from bnexp.config.compose import compose, placement
     from bnexp.execution.terminal import Terminal
     from bnexp.storage.folder import find_run
@@ -70,22 +71,22 @@ def stats(
 
     terminal = Terminal(quiet)
     if run is not None:
-        result = of_run(run, sizes, mode.value, terminal, place)
+        law = of_run(run, sizes, mode.value, terminal, place)
     else:
         assert config is not None
-        result = of_config(config, sizes, mode.value, terminal)
+        law = of_config(config, sizes, mode.value, terminal)
+    plain = null_nonfinite(law.to_json())
     if json:
-        print_json(result)
+        print_json(plain)
     else:
         from bnexp.tables import law_table, show
 
-        show(law_table(result))
+        show(law_table(law))
     from bnexp.report import write_law_report
     from bnexp.storage.group import law_folder
 
-    lines = [{"layer": layer["layer"], **line} for layer in result["layers"] for line in layer["lines"]]
-    stored = store_results("stats", result, lines, law_folder(runs_dir, result), out, csv="stats")
-    try_report(stored, lambda folder: write_law_report(folder, result), quiet)
+    stored = store_results("stats", plain, law.rows(), law_folder(runs_dir, plain), out, csv="stats")
+    try_report(stored, lambda folder: write_law_report(folder, law), quiet)
     end(stored)
 
 

@@ -14,53 +14,13 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from bnexp.analysis.law import LayerLaw, Line
 from bnexp.analysis.slope import log_log_slope, slope_error
 from bnexp.metrics import batch_law
 from bnexp.metrics.batch_noise import CONSTANT
 
 CHUNK = 2**22
 """Numbers that are gathered at once."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """One layer at one batch size: `draws` batches measured, and what the law of independent images says; None where it does not hold, and
-    where a batch has no such number. Means over channels, each in units of its own variance s2 (or standard deviation)."""
-
-    batch: int
-    draws: int
-    mean_variance: float
-    """Var[mu_B] / s2."""
-    mean_variance_theory: float | None
-    sample_size: float
-    """M_eff = s2 / Var[mu_B]."""
-    sample_size_theory: float | None
-    variance_variance: float
-    """Var[s2_B] / s2^2."""
-    variance_variance_theory: float | None
-    """For batches with replacement only."""
-    running_var: float | None
-    """What PyTorch's running_var tends to, over s2."""
-    running_var_theory: float | None
-    outlier_sensitivity: float | None
-    """max_i |mu_B - mu_{B without i}| / sigma."""
-
-
-@dataclass(frozen=True)
-class LayerLaw:
-    """One layer: its map's size, how many of its channels vary, the correlation rho of pixels within an image (at the largest batch size),
-    and the log-log slope of Var[mu_B] against B with its standard error over draws and what the law says (-1 with replacement, steeper
-    without). None with fewer than two batch sizes to fit, and where the law does not hold."""
-
-    layer: str
-    pixels: int
-    channels: int
-    alive: int
-    correlation: float
-    slope: float | None
-    slope_se: float | None
-    slope_theory: float | None
-    lines: tuple[Line, ...]
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
+from bnexp.analysis.law import NoiseLaw
 from bnexp.analysis.pairs import estimate
 from bnexp.analysis.wording import count
 from bnexp.plots.curves import Arm
@@ -154,35 +154,39 @@ def observed_and_predicted(name: str, arms: Sequence[Arm], palette: Sequence[str
     return Picture(name, title, caption, f"Observed positive share against the predicted one, by layer. {gaps}.", figure)
 
 
-def noise_law(name: str, law: Mapping[str, Any], measure: str, y: str, title: str, caption: str) -> Picture | None:
+def noise_law(name: str, law: NoiseLaw, measure: str, y: str, title: str, caption: str) -> Picture | None:
     """A statistic of random batches against their size, on log-log axes: points are measured, lines are theory (`<measure>_theory`), where
     it holds."""
-    layers = [layer for layer in law["layers"] if any(_positive(line.get(measure)) for line in layer["lines"])]
+    layers = [layer for layer in law.layers if any(_positive(getattr(line, measure)) for line in layer.lines)]
     if not layers:
         return None
     with drawing(height=HEIGHT + 0.5) as (figure, (axes,)):
         for index, layer in enumerate(layers):
-            lines = [line for line in layer["lines"] if _positive(line.get(measure))]
+            lines = [line for line in layer.lines if _positive(getattr(line, measure))]
             colour = LAYERS[index % len(LAYERS)]
-            theory = [(line["batch"], line[f"{measure}_theory"]) for line in lines if _positive(line.get(f"{measure}_theory"))]
+            theory = [
+                (line.batch, getattr(line, f"{measure}_theory", None))
+                for line in lines
+                if _positive(getattr(line, f"{measure}_theory", None))
+            ]
             if theory:
                 axes.plot(*zip(*theory, strict=True), color=colour, linewidth=1.1)
-            x, y_ = [line["batch"] for line in lines], [line[measure] for line in lines]
+            x, y_ = [line.batch for line in lines], [getattr(line, measure) for line in lines]
             marker = MARKERS[index % len(MARKERS)]
-            axes.plot(x, y_, linestyle="", marker=marker, markersize=4.5, color=colour, label=layer["layer"])
-        if any(_positive(line.get(f"{measure}_theory")) for layer in layers for line in layer["lines"]):
+            axes.plot(x, y_, linestyle="", marker=marker, markersize=4.5, color=colour, label=layer.layer)
+        if any(_positive(getattr(line, f"{measure}_theory", None)) for layer in layers for line in layer.lines):
             axes.plot([], [], color=FAINT, linewidth=1.1, label="theory")
         axes.set_xscale("log", base=2)
         log_axis(axes.yaxis)
-        sizes = sorted({line["batch"] for layer in layers for line in layer["lines"]})
+        sizes = sorted({line.batch for layer in layers for line in layer.lines})
         shown = sizes[:: -(-len(sizes) // 10)]
         axes.set_xticks(shown, [str(size) for size in shown])
         axes.minorticks_off()
         axes.set_xlabel("batch size (images)")
         axes.set_ylabel(y)
-        axes.set_title(f"{title} (n ≥ {law['draws']} batches a size)", loc="left")
+        axes.set_title(f"{title} (n ≥ {law.draws} batches a size)", loc="left")
         legend(figure, axes, columns=3)
-    slopes = [layer["slope"] for layer in layers if layer.get("slope") is not None]
+    slopes = [layer.slope for layer in layers if layer.slope is not None]
     said = (
         f" Log-log slopes of Var[mean] by layer: {', '.join(f'{slope:.3f}' for slope in slopes)}."
         if slopes and measure == "mean_variance"

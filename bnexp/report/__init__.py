@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from msgspec import convert
 
 from bnexp.analysis import Study
+from bnexp.analysis.law import NoiseLaw
 from bnexp.analysis.study import MAX_PARTS
 from bnexp.base.quoting import command_line
-from bnexp.config import from_mapping
 from bnexp.report.law import law_shown
 from bnexp.report.page import Page, write
 from bnexp.report.reproduce import commands, config_table, environment_table
 from bnexp.report.show import shown
 from bnexp.report.view import View
 from bnexp.storage.curves import curves
-from bnexp.storage.facts import Environment
 
 NO_DRAWINGS = "So many settings have tables and no drawings; name fewer runs for these."
 
@@ -42,8 +37,7 @@ def write_report(folder: Path, study: Study) -> Path:
     return write(Page(study.title, chapters, commands(environments), *tables, study.command, lost, damaged), folder)
 
 
-def write_law_report(folder: Path, law: Mapping[str, Any]) -> Path:
+def write_law_report(folder: Path, law: NoiseLaw) -> Path:
     """The same for what `bnexp stats` found (`bnexp.studies.noise_law`)."""
-    config, environment = from_mapping(law["config"]), convert(law["environment"], Environment)
-    tables = config_table([config]), environment_table([environment])
-    return write(Page(f"Batch statistics: {law['data']}", [law_shown(law)], [], *tables, command_line()), folder)
+    tables = config_table([law.config]), environment_table([law.environment])
+    return write(Page(f"Batch statistics: {law.data}", [law_shown(law)], [], *tables, command_line()), folder)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Mapping
-from typing import Any
 
-from bnexp.analysis.wording import beyond_fit
+from bnexp.analysis.law import NoiseLaw
 from bnexp.plots import inside
 from bnexp.report.content import Section, Shown, there
 from bnexp.tables.table import Table
@@ -50,42 +47,21 @@ NUMBERS = (
 COLUMNS = ("layer", "batch", "Var[mean]/s²", "theory", "M_eff", "Var[var]/s⁴", "theory", "running_var/s²", "theory", "outlier")
 
 
-def law_shown(law: Mapping[str, Any]) -> Shown:
-    """What `bnexp.studies.noise_law` found."""
+def law_shown(law: NoiseLaw) -> Shown:
+    """The law as a chapter."""
     pictures = [inside.noise_law(name, law, measure, y, title, caption) for name, measure, y, title, caption in PICTURES]
     rows = tuple(
-        (layer["layer"], str(line["batch"]), *(_short(line[name]) for name in NUMBERS))
-        for layer in law["layers"]
-        for line in layer["lines"]
+        (layer.layer, str(line.batch), *(_short(getattr(line, name)) for name in NUMBERS)) for layer in law.layers for line in layer.lines
     )
     facts = (
-        f"Weights: {law['weights']}. Norm: {law['norm']}. Data: {law['data']}, {law['images']:,} images, drawn {law['drawn']}. "
-        f"Mode: {law['mode']}; below each layer: {law['layers_below']}."
+        f"Weights: {law.weights}. Norm: {law.norm}. Data: {law.data}, {law.images:,} images, drawn {law.drawn}. "
+        f"Mode: {law.mode}; below each layer: {law.layers_below}."
     )
     sections = (
         Section("Batch statistics at frozen weights", (facts,), there(pictures)),
         Section("Every number", tables=(Table(COLUMNS, rows),), folded=True),
     )
-    return Shown("", f"How noisy are batch statistics on {law['data']}?", (_answer(law),), (), sections)
-
-
-def _answer(law: Mapping[str, Any]) -> str:
-    layers = [layer for layer in law["layers"] if layer["slope"] is not None]
-    if not layers:
-        return "There are fewer than two batch sizes to fit: no slope to tell. The table has what was measured." + beyond_fit(law)
-    slopes, draws = [layer["slope"] for layer in layers], f"at least {law['draws']} random batches of each size"
-    text = ", ".join(_slope(layer) for layer in layers)
-    return (
-        f"In {law['mode']} mode the variance of the batch mean goes as B to the power {statistics.median(slopes):.3f} (median of the "
-        f"layers' log-log slopes). By layer, ± standard error: {text}; {draws}. Theory is that of independent images: -1, and steeper "
-        f"where batches are drawn without replacement.{beyond_fit(law)}"
-    )
-
-
-def _slope(layer: Mapping[str, Any]) -> str:
-    error = "" if layer["slope_se"] is None else f" ± {layer['slope_se']:.3f}"
-    theory = "" if layer["slope_theory"] is None else f" (theory: {layer['slope_theory']:.3f})"
-    return f"{layer['layer']} {layer['slope']:.3f}{error}{theory}"
+    return Shown("", f"How noisy are batch statistics on {law.data}?", (law.answer,), (), sections)
 
 
 def _short(value: float | None) -> str:

@@ -15,26 +15,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from bnexp.analysis.law import LayerLaw, NoiseLaw
 from bnexp.base.errors import DataError, UsageError
-from bnexp.base.files import null_nonfinite
 from bnexp.base.seeds import derive
-from bnexp.config import MODELS, Config, map_sizes, to_mapping
+from bnexp.config import MODELS, Config, map_sizes
 from bnexp.data import Dataset
 from bnexp.evaluate import evaluation_batch, precise_statistics, shared_inputs, train_part, using
 from bnexp.execution.session import Session
 from bnexp.execution.terminal import Display
 from bnexp.metrics.batch_noise import Draws, draw
-from bnexp.metrics.layer_law import Batches, LayerLaw, WithoutReplacement, WithReplacement, layer_law
+from bnexp.metrics.layer_law import Batches, WithoutReplacement, WithReplacement, layer_law
 from bnexp.metrics.network_copy import NetworkCopy
 from bnexp.models import build, init, layer_map
 from bnexp.norms import NORMS
+from bnexp.storage.facts import Environment
 from bnexp.storage.run import Run
 from bnexp.studies.re_evaluation import load_saved
 
@@ -46,7 +46,7 @@ DRAWS, IMAGES = 200, 1600
 
 def of_run(
     run: Run, batch_sizes: Sequence[int] | None, mode: Mode, terminal: Display, place: Mapping[str, Any] = MappingProxyType({})
-) -> dict[str, Any]:
+) -> NoiseLaw:
     """The law at the weights of a saved run; `batch_sizes` are those of `BATCH_SIZES` that fit by default; `place` says where its data are
     now (`compose.PLACE`), if they moved.
 
@@ -59,7 +59,7 @@ def of_run(
     return _result(Session.open(config, terminal), network, batch_sizes, mode, f"those of {run.id}", terminal)
 
 
-def of_config(config: Config, batch_sizes: Sequence[int] | None, mode: Mode, terminal: Display) -> dict[str, Any]:
+def of_config(config: Config, batch_sizes: Sequence[int] | None, mode: Mode, terminal: Display) -> NoiseLaw:
     """The law at the weights that a run of this config begins with.
 
     Raises:
@@ -72,9 +72,7 @@ def of_config(config: Config, batch_sizes: Sequence[int] | None, mode: Mode, ter
     return _result(session, network, batch_sizes, mode, f"fresh ones of seed {config.seed}", terminal)
 
 
-def _result(
-    session: Session, network: nn.Sequential, sizes: Sequence[int] | None, mode: Mode, weights: str, terminal: Display
-) -> dict[str, Any]:
+def _result(session: Session, network: nn.Sequential, sizes: Sequence[int] | None, mode: Mode, weights: str, terminal: Display) -> NoiseLaw:
     config, data = session.config, session.data
     sizes = check_sizes(sizes, data, config, mode)
     session.place(network)
@@ -83,21 +81,19 @@ def _result(
     )
     laws = law(network, data, config, sizes, mode)
     below = {"train": "normalized with the batch's statistics, as in training", "frozen": "precise statistics, as constants"}[mode]
-    return null_nonfinite(
-        {
-            "weights": weights,
-            "norm": config.model.norm,
-            "mode": mode,
-            "layers_below": below if NORMS[config.model.norm].batch_statistics else "no norm",
-            "drawn": "without replacement, as in training" if mode == "train" else "with replacement",
-            "data": data.name,
-            "images": len(data.train if mode == "train" else train_part(data)),
-            "draws": DRAWS,
-            "slope_up_to": None if mode == "frozen" else len(data.train) // 2,
-            "layers": [asdict(one) for one in laws],
-            "config": {**to_mapping(config), "name": config.run_name},
-            "environment": session.environment,
-        }
+    return NoiseLaw(
+        weights=weights,
+        norm=config.model.norm,
+        mode=mode,
+        layers_below=below if NORMS[config.model.norm].batch_statistics else "no norm",
+        drawn="without replacement, as in training" if mode == "train" else "with replacement",
+        data=data.name,
+        images=len(data.train if mode == "train" else train_part(data)),
+        draws=DRAWS,
+        slope_up_to=None if mode == "frozen" else len(data.train) // 2,
+        layers=tuple(laws),
+        config=config,
+        environment=Environment(**session.environment),
     )
 
 

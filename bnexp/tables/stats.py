@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bnexp.analysis.wording import beyond_fit
+from bnexp.analysis.law import NoiseLaw
 from bnexp.norms import has_batch_statistics
 from bnexp.tables.text import Whole
 
@@ -21,44 +21,44 @@ COLUMNS = {
 """Each with what theory says of it in parentheses, where it holds."""
 
 
-def law_table(result: dict[str, Any]) -> RenderableType:
+def law_table(law: NoiseLaw) -> RenderableType:
     """What `bnexp stats` found: a line for each layer, then one for each layer and batch size."""
-    title = f"Batch statistics at frozen weights ({result['weights']}; norm {result['norm']}; {result['mode']} mode) on {result['data']}"
+    title = f"Batch statistics at frozen weights ({law.weights}; norm {law.norm}; {law.mode} mode) on {law.data}"
     slopes = Table(title=Text(title, style="bold"), title_justify="left")
     for name in ("layer", "map pixels", "channels", "pixel correlation", "slope of Var[mean]"):
         slopes.add_column(Text(name), justify="left" if name == "layer" else "right")
-    for layer in result["layers"]:
-        error = "" if layer["slope_se"] is None else f" ± {layer['slope_se']:.3f}"
-        theory = "" if layer["slope_theory"] is None else f" ({layer['slope_theory']:.3f})"
-        slope = "n/a" if layer["slope"] is None else f"{layer['slope']:.3f}{error}{theory}"
-        channels = str(layer["channels"]) if layer["alive"] == layer["channels"] else f"{layer['alive']} of {layer['channels']}"
-        slopes.add_row(layer["layer"], str(layer["pixels"]), channels, _number(layer["correlation"]), slope)
+    for layer in law.layers:
+        error = "" if layer.slope_se is None else f" ± {layer.slope_se:.3f}"
+        theory = "" if layer.slope_theory is None else f" ({layer.slope_theory:.3f})"
+        slope = "n/a" if layer.slope is None else f"{layer.slope:.3f}{error}{theory}"
+        channels = str(layer.channels) if layer.alive == layer.channels else f"{layer.alive} of {layer.channels}"
+        slopes.add_row(layer.layer, str(layer.pixels), channels, _number(layer.correlation), slope)
     parts: list[RenderableType] = [Whole(slopes)]
-    for layer in result["layers"]:
-        table = Table(title=Text(layer["layer"], style="bold"), title_justify="left")
+    for layer in law.layers:
+        table = Table(title=Text(layer.layer, style="bold"), title_justify="left")
         for name in ("batch", *COLUMNS, "outlier"):
             table.add_column(Text(name), justify="right")
-        for line in layer["lines"]:
-            cells = [_against(line[key], line[f"{key}_theory"]) for key in COLUMNS.values()]
-            table.add_row(f"{line['batch']:,}", *cells, _number(line["outlier_sensitivity"]))
+        for line in layer.lines:
+            cells = [_against(getattr(line, key), getattr(line, f"{key}_theory")) for key in COLUMNS.values()]
+            table.add_row(f"{line.batch:,}", *cells, _number(line.outlier_sensitivity))
         parts.append(Whole(table))
-    below = f"Below a layer: {result['layers_below']}. " if has_batch_statistics(result["norm"]) else "No norms. "
+    below = f"Below a layer: {law.layers_below}. " if has_batch_statistics(law.norm) else "No norms. "
     parts.append(
         Text(
-            f"{result['mode']} mode: n = {result['draws']} random batches a size or more, from {result['images']:,} training images, drawn "
-            f"{result['drawn']}. {below}Theory, in parentheses, is that of independent images"
-            f"{', which only the first layer gets' if _partly(result) else ''}. Means over channels, in units of the channel's variance "
+            f"{law.mode} mode: n = {law.draws} random batches a size or more, from {law.images:,} training images, drawn "
+            f"{law.drawn}. {below}Theory, in parentheses, is that of independent images"
+            f"{', which only the first layer gets' if _partly(law) else ''}. Means over channels, in units of the channel's variance "
             "s2. Var[mean] and Var[var]: variance of the batch's mean and of its variance; M_eff: independent values that a batch is "
             "worth; running_var: what PyTorch's running_var tends to, over s2; outlier: the most that leaving out one image moves the "
-            f"mean, in sigma. The slope is fitted log-log, ± its standard error, from resampling the batches.{beyond_fit(result)}"
+            f"mean, in sigma. The slope is fitted log-log, ± its standard error, from resampling the batches.{law.beyond_fit}"
         )
     )
     return Group(*parts)
 
 
-def _partly(result: dict[str, Any]) -> bool:
+def _partly(law: NoiseLaw) -> bool:
     """Whether theory holds at some layers only."""
-    return any(line["mean_variance_theory"] is None for layer in result["layers"] for line in layer["lines"])
+    return any(line.mean_variance_theory is None for layer in law.layers for line in layer.lines)
 
 
 def _against(measured: float | None, theory: float | None) -> str:
@@ -66,4 +66,4 @@ def _against(measured: float | None, theory: float | None) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:,.0f}" if 100 <= value < 1e6 else f"{value:.3g}"
+    return "" if value is None or not math.isfinite(value) else f"{value:,.0f}" if 100 <= value < 1e6 else f"{value:.3g}"

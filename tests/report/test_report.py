@@ -100,7 +100,10 @@ def pictures(folder: Path) -> list[str]:
     return sorted(path.stem for path in (folder / "figures").glob("*.svg"))
 
 
-STEP_TIME = '"median_ms": 2, "low_ms": 1, "high_ms": 2, "forward_ms": 1, "backward_ms": 1, "optimizer_ms": 0, "steps": 9, "threads": 1, "device": "cpu"'
+STEP_TIME = (
+    '"median_ms": 2, "low_ms": 1, "high_ms": 2, "forward_ms": 1, "backward_ms": 1, "optimizer_ms": 0, '
+    '"steps": 9, "threads": 1, "device": "cpu"'
+)
 STEP_COST = "A step with BN takes|No difference in the time of a step"
 
 

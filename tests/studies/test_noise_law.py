@@ -15,13 +15,14 @@ from support import Tiny
 from torch import Tensor
 from typer.testing import CliRunner
 
+from bnexp.analysis.law import LayerLaw
 from bnexp.analysis.slope import Z95, log_log_slope, slope_error
 from bnexp.cli import app
 from bnexp.config import from_mapping
 from bnexp.data import load
 from bnexp.evaluate import precise_statistics, using
 from bnexp.metrics import batch_law
-from bnexp.metrics.layer_law import LayerLaw, WithReplacement, layer_law
+from bnexp.metrics.layer_law import WithReplacement, layer_law
 from bnexp.models import build, init
 from bnexp.studies.noise_law import BATCH_SIZES, DRAWS, check_sizes, draws_of, law, with_replacement
 from bnexp.training.stack import Stack, train_step
