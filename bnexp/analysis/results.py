@@ -51,10 +51,6 @@ class Aggregate:
     values: tuple[Any, ...] = ()
     """Of a cell: the values of the grid's `keys`; None where the runs do not read the key (or its value is null)."""
 
-    @property
-    def n_diverged(self) -> int:
-        return self.failures.diverged
-
 
 @dataclass(frozen=True)
 class Grid:
@@ -117,7 +113,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class BatchCost:
-    """Test accuracy of one batch size minus that of the reference, by seed: below 0 the small batch costs."""
+    """Test accuracy of one batch size minus that of the reference, by seed: below 0 the small batch costs. `kind` as in `Matchup`."""
 
     batch_size: int
     kind: str
@@ -136,10 +132,8 @@ class SmallBatchCost:
     costs: tuple[BatchCost, ...]
     same_lr: float | None
     """The learning rate that is best for the reference by mean validation loss."""
-    absent: tuple[int, ...]
-    """Batch sizes without a result at `same_lr`."""
-    stopped: bool
-    """Runs stopped at their target, so that final accuracies are those of unequal budgets."""
+    absent: tuple[int, ...]  # batch sizes without a result at `same_lr`
+    stopped: bool  # runs stopped at their target, so that final accuracies are those of unequal budgets
     warnings: tuple[str, ...]
 
     def of(self, kind: str) -> list[BatchCost]:
@@ -224,12 +218,10 @@ class ArmFacts:
     weights: int | None
     biases: int | None
     norm_parameters: int | None
-    n_lrs: int
-    """Learning rates with a result."""
+    n_lrs: int  # with a result
     n_runs: int
     n_results: int
-    n_seeds: int
-    """Seeds with a result."""
+    n_seeds: int  # with a result
 
 
 @dataclass(frozen=True)
@@ -249,7 +241,7 @@ class Audit:
 
 @dataclass(frozen=True)
 class Tried:
-    """An arm at one batch size: the choice among its learning rates, which of them are stable, and its runs at each."""
+    """An arm at one batch size: its best learning rate, which rates are stable, and its runs at each."""
 
     best: BestLr
     stable: StableLr
@@ -259,15 +251,14 @@ class Tried:
 @dataclass(frozen=True)
 class Part:
     """Runs that can be compared, and what they say: one data set, one budget, one setting but for arms, learning rates, batch sizes, seeds.
-    Only what the question has is there. A part that has nothing but a `grid` is an overview of more settings than arms could keep apart.
-    """
+    A part that has nothing but a `grid` is an overview of settings that arms could not keep apart."""
 
     name: str
-    """The budget that was asked for, in words, where the study has one."""
+    """The budget that was asked for, in words; may be empty."""
     setting: Mapping[str, Any]
     """Config keys (without `config.`) that other parts have other values of."""
     arms: Arms
-    """In the order of tables and drawings: the baseline is last."""
+    """In the order of tables and drawings, the baseline last."""
     runs: tuple[RunResult, ...]
     comparison: Comparison | None = None
     by_size: tuple[Comparison, ...] = ()
@@ -305,5 +296,5 @@ class Study:
     """The command line that asked for it."""
     runs: tuple[Run, ...]
     results: Mapping[str, RunResult]
-    """By the run's id; a run that cannot be read is not there."""
+    """By the run's id, of the runs that can be read."""
     parts: tuple[Part, ...]

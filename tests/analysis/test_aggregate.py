@@ -53,7 +53,7 @@ def test_diverged_and_missing_runs() -> None:
     found = grid(rows)
     (only,) = found.cells
     assert (found.keys, only.values) == ((), ())
-    assert (only.n, only.n_diverged, only.n_missing) == (2, 1, 1)
+    assert (only.n, only.failures.diverged, only.n_missing) == (2, 1, 1)
     assert (only.accuracy["running"].n, only.accuracy["running"].mean) == (1, pytest.approx(0.9))  # no mean over accuracies and zeros
     assert (only.val_loss.mean, only.gap.n, only.steps.reached) == (math.inf, 0, 1)
     assert grid([]).cells == ()

@@ -217,7 +217,7 @@ def test_failures_are_rates_and_no_accuracies() -> None:
         rows = changed(rows, "none", lr, tuple(range(7)), status="diverged", **{"val.loss": None})
     found = compare_arms(rows, "none")
     none = found.headline.arms["none"]
-    assert (none.n, none.n_diverged, none.steps.median, none.steps.reached) == (10, 7, math.inf, 3)
+    assert (none.n, none.failures.diverged, none.steps.median, none.steps.reached) == (10, 7, math.inf, 3)
     assert none.failures == FailureRate(10, 7, 0, none.failures.low, none.failures.high)
     assert (none.accuracy["running"].n, none.accuracy["running"].mean) == (3, pytest.approx(0.9, abs=0.01))
     versus = found.headline.versus["batch"]

@@ -301,6 +301,17 @@ def test_a_comparison_is_reported_again_with_its_own_arms(tmp_path: Path) -> Non
     assert without_time(again) == without_time(page) == without_time(everything)
 
 
+def test_a_sweep_is_reported_again_as_it_was_asked_for(tmp_path: Path) -> None:
+    """Each setting of a key that the sweep does not vary stands for itself, on the page as in the terminal."""
+    bnexp("sweep lr --values 0.01,0.1 --seeds 2 optim.momentum=0,0.9 metrics=off", tmp_path, *SHORT)
+    (group,) = [path.parent for path in tmp_path.glob(".groups/*/sweep-lr.json")]
+    page = (group / "report.html").read_text()
+    assert "optim.momentum=0.9</h2>" in page
+    again = Path(bnexp(f"report {group.name} --out {tmp_path / 'again'}", tmp_path).stdout.strip()).read_text()
+    written = re.compile(r"on \d{4}-\d\d-\d\d \d\d:\d\d")
+    assert written.sub("", again) == written.sub("", page)
+
+
 def test_curves_are_of_the_runs_that_the_tables_count(plain: Path, tmp_path: Path) -> None:
     shutil.copytree(plain, tmp_path, dirs_exist_ok=True)
     failed = next(run for run in list_runs(tmp_path) if run.id.startswith("batch") and "-s0-" in run.id)

@@ -116,7 +116,7 @@ def test_a_sweep_trains_reuses_writes_a_csv_and_says_it_as_json(tmp_path: Path) 
         assert row["steps_to_target"] == "inf"  # twelve steps reach nothing
     (group,) = (tmp_path / "runs" / ".groups").iterdir()
     assert (group / "runs.csv").read_bytes() == (tmp_path / "out" / "runs.csv").read_bytes()
-    (cells,) = [result["cells"] for result in json.loads((group / "sweep-grid.json").read_text())["results"]]
+    cells, *_ = [result.get("cells") for result in json.loads((group / "sweep-grid.json").read_text())["results"]]
     assert [(cell["values"], cell["n"]) for cell in cells["cells"]] == [([n, lr], 2) for n in ("batch", "none") for lr in (0.01, 0.1)]
     models = {run.id: run.model_pt.stat().st_mtime_ns for run in list_runs(tmp_path / "runs")}
     second = json.loads(sweep(tmp_path / "runs", *args).stdout)
