@@ -71,9 +71,9 @@ def _need_results(without: Mapping[str, str]) -> None:
 
 def _need_equal(runs: Sequence[RunResult], name: str, value: Callable[[RunResult], Any], what: str, *, recorded: bool = True) -> None:
     """Raises UsageError at the first run whose value is not the first one's. Without `recorded`, runs that do not say are passed over."""
-    told = [(run, found) for run in runs if (found := value(run)) is not None or recorded]
-    for run, found in told[1:]:
-        first, expected = told[0]
+    known = [(run, found) for run in runs if (found := value(run)) is not None or recorded]
+    for run, found in known[1:]:
+        first, expected = known[0]
         if found != expected:
             values = f"{show(expected)} in {first.id} and {show(found)} in {run.id}"
             raise UsageError(f"These runs cannot be compared: {name} is {values}; {what}.")

@@ -3,7 +3,7 @@ with intervals and without tests: with seven learning rates they would be nine t
 
 The learning rate is chosen on validation data inside each seed, runs are paired by seed, failures are counted as rates, and whatever makes
 the comparison weaker than it looks stands in `warnings`. What may be stated is decided by `pairs.with_holm` over everything a command
-computes, and worded by `words`.
+computes, and worded by `sentences`.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def deduplicate(
 
 
 def varying(runs: Sequence[RunResult], treatment: Sequence[str] = ()) -> list[str]:
-    """The config keys in which results differ although nobody asked them to: all but the treatment's, the grid's and diagnostics'.
+    """The config keys in which results differ unintentionally: all but the treatment's, the grid's and diagnostics'.
 
     A key that a run does not read (`bn_momentum` without batch norm) makes no difference there; nor do epochs and steps that come to
     equally many updates.

@@ -1,7 +1,7 @@
 """Which runs of a study belong together, and what their arms are.
 
 A part has one data set, one budget and one setting but for the arms, the learning rates, the batch sizes and the seeds. A sweep compares
-norms, and every other key that it varies makes parts. Runs that nobody asked for together are taken as they come: what differs in the
+norms, and every other key that it varies makes parts. Of runs that were not trained by one command, what differs in the
 network or the optimizer makes arms; what differs in the data, the budget or the precision makes parts, because nothing there can be
 compared.
 """

@@ -23,7 +23,7 @@ from bnexp.storage.result import RunResult
 from bnexp.storage.run import Run
 
 MAX_PARTS = 12
-"""Of more settings than these nothing was asked in particular: they have a table, and nobody would read a chapter on each."""
+"""Runs of more settings than these have one table instead of a chapter on each."""
 TITLES = {
     "compare": "Comparison",
     "sweep batch-size": "Sweep over the batch size",
@@ -47,7 +47,7 @@ def analyse(
     the primary question.
 
     Args:
-        kind: `compare`, `sweep lr`, ...; anything else for runs that were not asked for together.
+        kind: `compare`, `sweep lr`, ...; anything else for runs that were not trained by one command.
         results: of the runs that can be read, by id.
         parts: the runs by the budget that was asked for; a run may stand in several.
         arms: of a comparison: which they are.

@@ -13,7 +13,7 @@ UNREAD = (errno.EIO, errno.EPIPE)
 
 
 class _Lasting(io.FileIO):
-    """A file that takes what nobody reads any more as if it were written. Another failure (a full disk) is raised, once: what is left in
+    """A file that discards what its reader no longer takes. Another failure (a full disk) is raised, once: what is left in
     buffers is then given up."""
 
     given_up = False
@@ -33,7 +33,7 @@ def lasting(stream: io.TextIOWrapper) -> io.TextIOWrapper:
     """`stream` as it should be: it outlives its reader, and where it cannot show a character it shows a question mark."""
     stream.flush()
     raw = _Lasting(stream.fileno(), "wb", closefd=False)
-    buffer = raw if stream.write_through else io.BufferedWriter(raw)  # type: ignore[type-var] # unbuffered where Python was told so
+    buffer = raw if stream.write_through else io.BufferedWriter(raw)  # type: ignore[type-var] # unbuffered where Python is run with -u
     return io.TextIOWrapper(
         buffer, stream.encoding, errors="replace", line_buffering=stream.line_buffering, write_through=stream.write_through
     )

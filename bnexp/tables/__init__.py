@@ -1,4 +1,4 @@
-"""What the commands print on stdout when nobody asked for JSON. A study's tables are also those of its page."""
+"""What the commands print on stdout without --json. A study's tables are also those of its page."""
 
 from bnexp.tables.inside import inside_table
 from bnexp.tables.runs import evaluation_table, list_table, run_table, seeds_table

@@ -28,7 +28,7 @@ def marked(text: str) -> Text:
 
 
 def lowest(losses: Mapping[Key, float | None]) -> set[Key]:
-    """Who has the lowest loss: nobody where that would tell nothing, as there is only one, or all are equal.
+    """The keys with the lowest loss; none where there is only one key, or all losses are equal.
 
     None (and NaN) is no result and takes no part; an infinite loss is a diverged run's, and worse than any other.
     """

@@ -33,7 +33,7 @@ def show(table: RenderableType) -> None:
     """Prints on stdout, with colour only on a terminal."""
     console, table = Console(highlight=False), _Printable(table)
     if not console.is_terminal:
-        console.width = max(console.width, 200)  # a pipe has no width: one line a row, for whoever reads it
+        console.width = max(console.width, 200)  # a pipe has no width: one line a row
     if drawable(console.encoding):
         console.print(table)
         return
@@ -47,7 +47,7 @@ def show(table: RenderableType) -> None:
 
 @dataclass(frozen=True)
 class _Printable:
-    """Anything, with its letters as a terminal may have them: somebody else's run may hold escape sequences, or turn the writing around."""
+    """Anything, with the letters that a terminal may have: another user's run may hold escape sequences or right-to-left marks."""
 
     inner: RenderableType
 
