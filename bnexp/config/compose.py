@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from yaml import YAMLError
 
 from bnexp.base.errors import UsageError, one_of, short
+from bnexp.base.files import JsonObject
 from bnexp.config import KEYS, READERS, Config, from_mapping
 from bnexp.config.fields import show
 from bnexp.config.group_files import GROUPS, builtin_configs, checked_folder, group_choices
@@ -28,15 +29,12 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 PLACE = ("data.root", "data.follow_links")
-"""Keys that say where data are, and nothing of what they are: those of a saved run may have moved."""
+"""Keys that say where data are, which may have moved since a run was saved, and not what they are."""
 
 
 def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> Config:
-    """The config that `overrides` make of the defaults; a file in `config_dir` wins over ours of the same name.
-
-    Raises:
-        UsageError: an override that cannot be parsed, an unknown key or choice, a bad value, or something that is refused.
-    """
+    """The config that `overrides` make of the defaults; a file in `config_dir` wins over a built-in one of the same name. Raises
+    UsageError for an override that cannot be parsed, an unknown key or choice, a bad value, or something that is refused."""
     config = _composed(overrides, config_dir)
     _check_place(given(overrides), [config])
     return config
@@ -56,11 +54,7 @@ def _composed(overrides: Sequence[str], config_dir: str | Path | None = None) ->
 
 def expand(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> list[Config]:
     """Every config of the grid that comma lists, `choice()` and `range()` in `overrides` span, in the order of Hydra's own sweeper: the
-    last override varies fastest. Every cell is checked.
-
-    Raises:
-        UsageError: as `compose`; a bad cell is named; or the grid is empty or too large.
-    """
+    last override varies fastest. Every cell is checked. Raises UsageError as `compose`, and where the grid is empty or too large."""
     folder = checked_folder(config_dir)
     axes: dict[str, list[Override]] = {}  # of a key that is given twice the last counts, as in Hydra
     for override in parse(overrides):
@@ -69,7 +63,7 @@ def expand(overrides: Sequence[str] = (), config_dir: str | Path | None = None) 
         for value in axes[override.key_or_group]:
             check(value, folder)
     check_cells(math.prod(len(values) for values in axes.values()))
-    composed: dict[tuple[str, ...], dict[str, Any]] = {}
+    composed: dict[tuple[str, ...], JsonObject] = {}
     configs = [_build(cell, folder, composed) for cell in itertools.product(*axes.values())]
     _check_place(axes, configs)
     return configs
@@ -90,11 +84,8 @@ def check_cells(cells: int) -> None:
 
 
 def given(overrides: Sequence[str]) -> dict[str, bool]:
-    """The keys and groups that `overrides` name, each with whether it is given several values.
-
-    Raises:
-        UsageError: an override that cannot be parsed, or one that lists paths where its whole text is the path of something.
-    """
+    """The keys and groups that `overrides` name, each with whether it is given several values. Raises UsageError for an override that
+    cannot be parsed, or that lists paths where its whole text is an existing path."""
     parsed = parse(overrides)
     for override in parsed:
         listed = override.key_or_group == "data.root" and override.is_sweep_override()
@@ -103,12 +94,9 @@ def given(overrides: Sequence[str]) -> dict[str, bool]:
     return {override.key_or_group: override.is_sweep_override() for override in parsed}
 
 
-def placement(overrides: Sequence[str]) -> dict[str, Any]:
-    """The keys of `PLACE` that overrides beside a saved run give it.
-
-    Raises:
-        UsageError: an override that cannot be parsed, or that names another key: the run has its own config.
-    """
+def placement(overrides: Sequence[str]) -> dict[str, str | bool | None]:
+    """The keys of `PLACE` that overrides beside a saved run give it. Raises UsageError for an override that cannot be parsed, or that
+    names another key: the run has its own config."""
     for override in parse(overrides):
         if override.key_or_group not in PLACE:
             raise UsageError(f"'{echo(override)}' is too much: a run has its own config, of which only {one_of(PLACE)} can be given anew.")
@@ -116,7 +104,7 @@ def placement(overrides: Sequence[str]) -> dict[str, Any]:
     return {key: getattr(config.data, key.removeprefix("data.")) for key in given(overrides)}
 
 
-def _build(cell: Sequence[Override], folder: Path | None, composed: dict[tuple[str, ...], dict[str, Any]]) -> Config:
+def _build(cell: Sequence[Override], folder: Path | None, composed: dict[tuple[str, ...], JsonObject]) -> Config:
     """One config: Hydra composes the groups (once for each choice of them, kept in `composed`), the values go on top."""
     choices = tuple(f"{override.key_or_group}={override.value()}" for override in cell if override.key_or_group in GROUPS)
     if choices not in composed:
@@ -135,7 +123,7 @@ def _build(cell: Sequence[Override], folder: Path | None, composed: dict[tuple[s
     return from_mapping(tree)
 
 
-def _compose(lines: list[str], config_dir: Path | None) -> dict[str, Any]:
+def _compose(lines: list[str], config_dir: Path | None) -> JsonObject:
     """Composed by Hydra, as plain values. Hydra and OmegaConf stay in this function."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir

@@ -17,6 +17,9 @@ from typing import Any, Literal, Union
 
 from bnexp.base.errors import UsageError, did_you_mean, one_of, short
 
+Value = str | int | float | bool | tuple[int, ...] | None
+"""What a key can have."""
+
 
 @dataclass(frozen=True)
 class Key:
@@ -59,6 +62,9 @@ def key(
     return field(default=default, metadata=metadata)
 
 
+_hints = functools.cache(typing.get_type_hints)
+
+
 @functools.cache
 def keys_of(cls: Any) -> Mapping[str, Key]:
     """Every key of a config class by its dotted name, in the order of the fields."""
@@ -73,12 +79,7 @@ def keys_of(cls: Any) -> Mapping[str, Key]:
     return types.MappingProxyType(known)
 
 
-@functools.cache
-def _hints(cls: Any) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
-
-
-def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Value]]:
     """Every value of a config tree with its dotted key, in the order of the fields."""
     for item in dataclasses.fields(config):
         value = getattr(config, item.name)

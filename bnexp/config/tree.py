@@ -11,12 +11,12 @@ import functools
 import hashlib
 import json
 import re
-import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from bnexp.base.errors import UsageError, one_of
+from bnexp.base.files import JsonObject
 from bnexp.config.choices import (
     ACTIVATIONS,
     AUGMENTATIONS,
@@ -29,7 +29,7 @@ from bnexp.config.choices import (
     PRECISIONS,
     SCHEDULES,
 )
-from bnexp.config.fields import Key, build, check_name, check_range, key, keys_of, leaves, show
+from bnexp.config.fields import Key, Value, build, check_name, check_range, key, keys_of, leaves, show
 from bnexp.config.fits import check_fits, check_root, val_size
 from bnexp.config.metrics import PROBED, SAMPLED, MetricsConfig
 from bnexp.norms import NO_NORM, NORMS
@@ -201,11 +201,9 @@ class Config:
         parts += [self.model.norm, f"bs{self.train.batch_size}", f"lr{self.optim.lr:g}".replace("+", ""), f"s{self.seed}"]
         return "-".join(parts)
 
-    def recipe(self, fingerprint: str | None = None) -> dict[str, Any]:
+    def recipe(self, fingerprint: str | None = None) -> dict[str, Value]:
         """What can change results or what is recorded: every value that is not the default and has an effect, by dotted key.
-
-        `fingerprint` is the content of the user's own data (folder, npz); None for the named sets.
-        """
+        `fingerprint` is the content of the user's own data (folder, npz); None for the named sets."""
         default = _defaults()
         recipe = {
             name: value
@@ -259,13 +257,8 @@ USED_WHEN: Mapping[str, Callable[[Config], bool]] = {
 
 
 @functools.cache
-def _defaults() -> Mapping[str, Any]:
+def _defaults() -> Mapping[str, Value]:
     return dict(leaves(Config()))
-
-
-def keys() -> list[str]:
-    """Every key that an override may name."""
-    return list(KEYS)
 
 
 def check_key(name: str) -> None:
@@ -274,14 +267,13 @@ def check_key(name: str) -> None:
 
 
 def from_mapping(tree: Mapping[str, Any]) -> Config:
-    """The config that a nested mapping describes; missing keys take their defaults.
-
-    Raises:
-        UsageError: an unknown key, a value of the wrong type, or one out of range.
-    """
-    return typing.cast(Config, build(Config, tree, KEYS))
+    """The config that a nested mapping describes; missing keys take their defaults. Raises UsageError for an unknown key, a value of the
+    wrong type, or one out of range."""
+    config: Config = build(Config, tree, KEYS)
+    return config
 
 
-def to_mapping(config: Config) -> dict[str, Any]:
+def to_mapping(config: Config) -> JsonObject:
     """The nested mapping of plain values that YAML and JSON take; `from_mapping` reads it back."""
-    return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(config))))
+    tree: JsonObject = json.loads(json.dumps(dataclasses.asdict(config)))
+    return tree

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from bnexp.base.errors import DataError, short
 from bnexp.config import DATASETS, OWN_FILES, DataConfig
+from bnexp.config.choices import contents
 from bnexp.data.arrays import Arrays
-from bnexp.data.contents import contents
 
 if TYPE_CHECKING:
     from bnexp.data.dataset import Dataset

@@ -22,9 +22,8 @@ import numpy as np
 from bnexp.base.errors import DataError, UsageError, short
 from bnexp.config import DataConfig, val_size
 from bnexp.data.arrays import Array, Arrays, Source, check_memory
-from bnexp.data.axes import repaired
 from bnexp.data.cache import check_unchanged, is_there, stamp, user_path
-from bnexp.data.members import Member, check_member, chosen, role_of
+from bnexp.data.members import Member, check_member, chosen, repaired, role_of
 
 TEST_SHARE = 0.2
 UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)

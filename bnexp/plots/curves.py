@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -209,19 +209,12 @@ def draw_band(axes: Axes, made: Band, colour: str, style: str, label: str, *, lo
     axes.plot(steps[max(0, whole - 1) :], mean[max(0, whole - 1) :], color=colour, linestyle=":", linewidth=width * 0.8)
     if made.runs > 1:
         axes.fill_between(steps[:whole], low[:whole], high[:whole], color=colour, alpha=0.18, linewidth=0)
-    cross: dict[str, Any] = {
-        "linestyle": "",
-        "marker": "X",
-        "markersize": 7,
-        "color": colour,
-        "markeredgecolor": INK,
-        "markeredgewidth": 0.7,
-    }
+    cross = partial(axes.plot, linestyle="", marker="X", markersize=7, color=colour, markeredgecolor=INK, markeredgewidth=0.7, zorder=4)
     for step, value in made.ends:
         if math.isfinite(value):
-            axes.plot([step], [value], zorder=4, **cross)
+            cross([step], [value])
         else:  # it never had a value: at the foot of the drawing
-            axes.plot([step], [0.03], zorder=4, transform=axes.get_xaxis_transform(), clip_on=False, **cross)
+            cross([step], [0.03], transform=axes.get_xaxis_transform(), clip_on=False)
 
 
 def _within_a_decade(axes: Axes, means: Sequence[float]) -> None:

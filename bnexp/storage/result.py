@@ -15,13 +15,13 @@ from __future__ import annotations
 import functools
 import math
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from bnexp.base.errors import UsageError, short
-from bnexp.base.files import null_nonfinite
+from bnexp.base.files import JsonObject, null_nonfinite
 from bnexp.config import USED_WHEN, Config
 from bnexp.storage.facts import (
     MAX_NUMBER,
@@ -33,6 +33,7 @@ from bnexp.storage.facts import (
     RunningStatistics,
     Speed,
     StackFacts,
+    Status,
     Target,
     ThreeWayScores,
     TrainScores,
@@ -40,13 +41,14 @@ from bnexp.storage.facts import (
     Whole,
 )
 
-Status = Literal["finished", "diverged", "failed", "interrupted", "running"]
 DONE = ("finished", "diverged")
 """The statuses of a run that is not trained again."""
 STATS = ("running", "precise", "batch")
 """The statistics that batch norm is evaluated with."""
 AT_CHANCE = 3.0
 """Standard errors above chance up to which a run counts as untrained."""
+Row = dict[str, str | int | float | bool | list[Any] | None]
+"""The leaves of a result by their dotted keys: `id`, `test.running.accuracy`, `config.optim.lr`, ..."""
 MAX_DEPTH = 8
 """Levels of what is under a key that is not known here. The known ones have three."""
 
@@ -79,16 +81,12 @@ class RunResult(Struct, frozen=True):
     error: str | None = None
     nonfinite: tuple[str, ...] | None = None
     """Slashed keys of numbers that were not finite and are None."""
-    more: dict[str, Any] | None = None
+    more: JsonObject | None = None
     """The keys that were read and are not known here, in their groups."""
 
     @classmethod
-    def from_tree(cls, tree: dict[str, Any]) -> RunResult:
-        """The result that the object of a summary.json describes.
-
-        Raises:
-            ValueError: a key is missing, or holds what no run has written there.
-        """
+    def from_tree(cls, tree: JsonObject) -> RunResult:
+        """The result that the object of a summary.json describes; raises ValueError where a key is missing, or holds what no run writes."""
         own, more = _split(tree, _known())
         try:
             return msgspec.convert({**own, "config": tree.get("config"), "more": more or None}, cls)
@@ -98,13 +96,12 @@ class RunResult(Struct, frozen=True):
         except UsageError as error:
             raise ValueError(f"its config is wrong: {str(error).rstrip('.')}") from None
 
-    def tree(self) -> dict[str, Any]:
+    def tree(self) -> JsonObject:
         """The object of its summary.json: non-finite numbers are null, and their keys are under `nonfinite`."""
         own = {name: value for name, value in msgspec.to_builtins(self).items() if value is not None or name not in OPTIONAL}
         return null_nonfinite(_merged(own, own.pop("more", {})))
 
-    def row(self) -> dict[str, Any]:
-        """Its leaves by their dotted keys: `id`, `test.running.accuracy`, `config.optim.lr`, ..."""
+    def row(self) -> Row:
         return flatten(self.tree())
 
     @property
@@ -220,7 +217,7 @@ OPTIONAL = frozenset(("running_statistics", "written_at", "files", "error", "non
 
 
 @functools.cache
-def _known() -> dict[str, Any]:
+def _known() -> JsonObject:
     """Every key of a summary, in its group."""
     every = RunResult(
         *("", "running", 0, Config()),
@@ -229,14 +226,14 @@ def _known() -> dict[str, Any]:
         data=DataFacts(),
         environment=Environment(),
     )
-    known: dict[str, Any] = msgspec.to_builtins(every)
+    known: JsonObject = msgspec.to_builtins(every)
     return {name: value for name, value in known.items() if name != "more"}
 
 
-def _split(tree: dict[str, Any], known: dict[str, Any], path: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
+def _split(tree: JsonObject, known: JsonObject, path: str = "") -> tuple[JsonObject, JsonObject]:
     """What `tree` holds, nulls apart, under the keys of `known`, and what under others, each in its groups."""
-    own: dict[str, Any] = {}
-    more: dict[str, Any] = {}
+    own: JsonObject = {}
+    more: JsonObject = {}
     for name, value in tree.items():
         if name not in known:
             _check(value, path + name)
@@ -261,21 +258,14 @@ def _check(value: Any, name: str, depth: int = 0) -> None:
         raise ValueError(f"its {short(name)} is too large a number")
 
 
-def _merged(own: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+def _merged(own: JsonObject, more: JsonObject) -> JsonObject:
     """`own` with the keys of `more` behind its own, group by group."""
     return {**own, **{name: _merged(own[name], value) if isinstance(own.get(name), dict) else value for name, value in more.items()}}
 
 
-def flatten(tree: dict[str, Any]) -> dict[str, Any]:
+def flatten(tree: JsonObject, prefix: str = "") -> Row:
     """The leaves of a tree by their dotted keys."""
-    found: dict[str, Any] = {}
-
-    def fill(branch: dict[str, Any], prefix: str) -> None:
-        for key, value in branch.items():
-            if isinstance(value, dict):
-                fill(value, f"{prefix}{key}.")
-            else:
-                found[prefix + key] = value
-
-    fill(tree, "")
+    found: Row = {}
+    for key, value in tree.items():
+        found |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return found

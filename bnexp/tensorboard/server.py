@@ -12,7 +12,7 @@ from contextlib import contextmanager, redirect_stderr, suppress
 from fnmatch import fnmatch
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bnexp.base.dead_processes import drop_flags, flag_name
 from bnexp.base.errors import BnexpError, UsageError, short
@@ -22,6 +22,9 @@ from bnexp.storage.folder import list_runs
 from bnexp.storage.group import Group
 from bnexp.storage.run import Run, hidden_folder
 from bnexp.tensorboard.files import PATTERN
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
 
 HOST = "127.0.0.1"
 PREFIX = "bnexp-tensorboard"
@@ -163,7 +166,7 @@ def _server(app: Any, flags: Any) -> Any:
     have its own name lead to this machine, and read the runs (DNS rebinding)."""
     from tensorboard.program import WerkzeugServer
 
-    def checked(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def checked(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if is_own_name(environ.get("HTTP_HOST", ""), flags.host):
             return app(environ, start_response)  # type: ignore[no-any-return]
         start_response("403 Forbidden", [("Content-Type", "text/plain; charset=utf-8")])

@@ -15,7 +15,7 @@ from support import make_result, with_values
 from test_tables import compared, printed, result_of, said
 
 from bnexp.analysis import compare_arms
-from bnexp.storage.listed import ListedRun
+from bnexp.storage.facts import ListedRun
 from bnexp.storage.result import RunResult
 from bnexp.studies.sweep import Result
 from bnexp.tables import comparison_tables, list_table, sweep_tables

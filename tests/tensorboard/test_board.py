@@ -21,14 +21,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bnexp.config import Config, ModelConfig
 from bnexp.execution.logs import RunLog
 from bnexp.models import build, layer_map
+from bnexp.storage.facts import Status
 from bnexp.storage.group import Group
-from bnexp.storage.result import RunResult, Status
+from bnexp.storage.result import RunResult
 from bnexp.storage.run import Run
 from bnexp.tensorboard import letters, means, pictures
 from bnexp.tensorboard.files import cut_after
-from bnexp.tensorboard.graph import graph
 from bnexp.tensorboard.histograms import BINS, histogram, named_tensors
 from bnexp.tensorboard.hparams import KEYS, METRICS, closing, opening
+from bnexp.tensorboard.run_events import graph
 
 
 @pytest.fixture
