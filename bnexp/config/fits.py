@@ -43,11 +43,8 @@ def val_size(train: int, val_fraction: float) -> int:
 
 
 def check_fits(config: Config, shape: tuple[int, ...], train: int, classes: int) -> None:
-    """Checks that need the data's shape [C, *map] and its number of training images, validation left out.
-
-    Raises:
-        UsageError: the network does not take such data, the batch is larger than the training set, or BN would see one value a channel.
-    """
+    """Raises UsageError where the config does not fit data of this shape [C, *map], number of training images (validation left out) and
+    number of classes: the network does not take them, the batch is too large, BN would see one value a channel, ..."""
     spatial, batch = shape[1:], config.train.batch_size
     model = MODELS[config.model.name]
     if model.convolutional and not 1 <= len(spatial) <= 3:

@@ -38,11 +38,8 @@ def group_choices(group: str, config_dir: Path | None = None) -> list[str]:
 
 
 def checked_folder(config_dir: str | Path | None) -> Path | None:
-    """The real path of --config-dir, whose files Hydra may read.
-
-    Raises:
-        UsageError: it is no folder of group files, or one of them is refused.
-    """
+    """The real path of --config-dir, whose files Hydra may read. Raises UsageError where it is no folder of group files, or one of them is
+    refused."""
     if config_dir is None:
         return None
     folder = Path(os.path.realpath(config_dir))  # Path.resolve raises on a loop of links
@@ -77,12 +74,8 @@ def _check_file(file: Path, folder: Path) -> None:
 
 
 def _read_small(file: Path, inside: Path) -> str:
-    """The text of a file, at most `MAX_BYTES` long, that is in the folder `inside` (a real path) or below it; a link may lead
-    there, and nowhere else.
-
-    Raises:
-        UsageError: it leads out of `inside`, is too long, not UTF-8, or cannot be read.
-    """
+    """The text of a file in the folder `inside` (a real path) or below it. Raises UsageError where a link leads out of it, or the file has
+    more than `MAX_BYTES`, is not UTF-8, or cannot be read."""
     where = short(str(file), 200)
     real = Path(os.path.realpath(file))
     if not real.is_relative_to(inside):

@@ -30,11 +30,7 @@ MAX_LETTERS = 10_000
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
-    """Each override as Hydra reads it.
-
-    Raises:
-        UsageError: one cannot be read, or is too long.
-    """
+    """Each override as Hydra reads it. Raises UsageError where one cannot be read, or is too long."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     parser = OverridesParser.create()
@@ -76,11 +72,8 @@ def _parse_one(parser: OverridesParser, text: str) -> Override:
 
 
 def check(override: Override, config_dir: Path | None) -> None:
-    """Our own checks, before Hydra's: the key is one of ours, a group's choice is there, nothing is asked of Hydra itself.
-
-    Raises:
-        UsageError: saying which.
-    """
+    """The checks before Hydra's own: raises UsageError where the key is unknown, a group has no such choice, or Hydra itself is
+    addressed."""
     key, text = override.key_or_group, echo(override)
     if override.is_delete():
         raise UsageError(f"'{text}': keys cannot be deleted; set the key to another value instead.")

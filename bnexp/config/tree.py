@@ -125,11 +125,8 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """One run: everything that decides its numbers, and where and how it is computed.
-
-    Raises:
-        UsageError: a value is out of range, or two values do not go together. The message names the key, the value and the choices.
-    """
+    """One run: everything that decides its numbers, and where and how it is computed. Raises UsageError where a value is out of range, or
+    two values do not go together; the message names the key, the value and the choices."""
 
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()

@@ -35,11 +35,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Arrays:
-    """One set in memory, or mapped from a file: x_[N, C, *map] uint8 or float32, y_[N] int64 from 0 to K - 1.
-
-    x_val and y_val are None where the source has no validation part of its own, x_test and y_test where it has no test part: n_test then
-    says how many are split off.
-    """
+    """One set in memory, or mapped from a file: x_[N, C, *map] uint8 or float32, y_[N] int64 from 0 to K - 1. x_val and y_val are None
+    where the source has no validation part of its own, x_test and y_test where it has no test part: n_test then says how many are split
+    off."""
 
     x: Array
     y: Array
@@ -67,7 +65,8 @@ def human_bytes(count: int) -> str:
 
 
 def available_memory() -> int:
-    """Bytes that can be had now: of the machine, or of what the container or the batch system leaves this process, where that is less."""
+    """Bytes of memory that can be allocated now: of the machine, or of what the container or the batch system leaves this process, where
+    that is less."""
     import psutil
 
     with suppress(OSError):  # not Linux
@@ -76,15 +75,8 @@ def available_memory() -> int:
 
 
 def group_memory(groups: str, root: Path) -> float:
-    """What the control groups of a process leave it, the least of all levels: batch systems and systemd set the limit of a parent.
-
-    Args:
-        groups: what `/proc/self/cgroup` says.
-        root: where the kernel shows the groups.
-
-    Returns:
-        Bytes; infinity where there is no group, or no limit.
-    """
+    """Bytes that the control groups of a process leave it, the least of all levels: batch systems and systemd set the limit of a parent.
+    Infinity where there is no limit. `groups` is the text of `/proc/self/cgroup`, `root` the folder of the kernel's files on groups."""
     left = math.inf
     for line in groups.splitlines():
         _, controllers, own = line.split(":", 2)
@@ -109,11 +101,8 @@ def _group_left(folder: Path, limit: str, usage: str) -> float:
 
 
 def check_memory(needed: int, what: str, remedy: str) -> None:
-    """Refuses what does not fit, before anything is allocated: a machine that swaps or kills explains nothing.
-
-    Raises:
-        DataError: `needed` bytes are more than the memory available now.
-    """
+    """Raises DataError where `needed` bytes are more than the memory available now, before anything is allocated: a machine that swaps or
+    kills gives no reason."""
     available = available_memory()
     if needed > available:
         raise DataError(f"{what} needs {human_bytes(needed)} of memory and {human_bytes(available)} are available; {remedy}.")

@@ -10,9 +10,7 @@ from torch.nn.functional import pad
 
 def draw_crop_flip(generator: torch.Generator, n: int, shape: tuple[int, ...], *, flip: bool = True) -> tuple[Tensor, Tensor]:
     """Random offsets_[n, 2] int64, each from 0 to twice the padding, and flips_[n] bool, for images of `shape` [C, H, W]; on the CPU.
-
-    Without `flip` none is mirrored, and the offsets are the same.
-    """
+    Without `flip` none is mirrored, and the offsets are the same."""
     offsets = [torch.randint(0, 2 * p + 1, (n,), generator=generator) for p in _padding(shape)]
     flips = torch.randint(0, 2, (n,), generator=generator).bool() if flip else torch.zeros(n, dtype=torch.bool)
     return torch.stack(offsets, 1), flips

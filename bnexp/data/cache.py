@@ -34,11 +34,8 @@ def is_there(path: Path) -> bool:
 
 
 def cache_home() -> Path:
-    """$XDG_CACHE_HOME, or ~/.cache where that is empty or relative, as its specification says. It may not be there.
-
-    Raises:
-        OSError: nobody knows where this user's home is.
-    """
+    """$XDG_CACHE_HOME, or ~/.cache where that is empty or relative, as its specification says. It may not exist. Raises OSError where this
+    user's home is unknown."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if base.is_absolute():
         return base
@@ -49,11 +46,7 @@ def cache_home() -> Path:
 
 
 def cache_folder() -> Path:
-    """The folder bnexp/data in `cache_home`; made when it is not there.
-
-    Raises:
-        DataError: it cannot be made.
-    """
+    """The folder bnexp/data in `cache_home`, made where there is none. Raises DataError where that fails."""
     folder = None
     try:
         folder = cache_home() / "bnexp" / "data"
@@ -73,11 +66,8 @@ def stamp(path: Path | str, relative: str) -> Stamp:
 
 
 def check_unchanged(origin: Path, stamps: Iterable[Stamp]) -> None:
-    """To be called after the files below `origin` were read: what was read must be what the stamps, and so the runs' ids, stand for.
-
-    Raises:
-        DataError: a file is another by now.
-    """
+    """To be called after the files below `origin` were read: raises DataError where one has changed, since the stamps, and so the runs'
+    ids, stand for what was read."""
     for before in stamps:
         path = os.path.join(origin, before[0]) if before[0] else origin  # noqa: PTH118 (as above)
         try:
@@ -97,11 +87,7 @@ def cache_path(kind: str, origin: Path, stamps: Iterable[Stamp], suffix: str) ->
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """`write` into a file that appears at `path` whole or not at all. Older forms of the same thing (same kind and origin) are removed, so
-    that a data set which keeps changing does not fill the disk.
-
-    Raises:
-        DataError: the file cannot be written, for example because the disk is full.
-    """
+    that a data set which keeps changing does not fill the disk. Raises DataError where the file cannot be written."""
     try:
         with atomic_write(path) as file:
             write(file)

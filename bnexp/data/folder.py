@@ -104,11 +104,8 @@ def header(config: DataConfig) -> tuple[tuple[int, ...], int, bool, int]:
 
 
 def read(source: Source) -> Arrays:
-    """x_[N, 3, S, S] uint8, mapped from the cache folder; S is data.image_size.
-
-    Raises:
-        UsageError, DataError: as `list_images`; also DataError for an image that cannot be read, and when it all does not fit in memory.
-    """
+    """x_[N, 3, S, S] uint8, mapped from the cache folder; S is data.image_size. Errors as `list_images`; also DataError for an image that
+    cannot be read, and where there is not enough memory."""
     config = source.config
     listing = list_images(config)
     shape = (len(listing.stamps), 3, config.image_size, config.image_size)
@@ -195,13 +192,9 @@ def _images_of(root: Path, part: str, classes: tuple[str, ...], left: Left, real
 
 
 def _image_stamp(path: str, relative: str, root: str | None) -> Stamp:
-    """The stamp of a regular file that is in `root` (a real path; None: anywhere). Only links are followed up: for 60,000 files that would
-    take seconds.
-
-    Raises:
-        DataError: it is a link that leads out of `root`, no regular file (a FIFO would be waited for, a device read without end), or longer
-            than any image.
-    """
+    """The stamp of a regular file. Only links are resolved: for 60,000 files that would take seconds. Raises DataError where it is a link
+    that leads out of `root` (a real path; None: any link is followed), no regular file (reading a FIFO or a device would not end), or
+    longer than any image."""
     status = os.lstat(path)
     if stat.S_ISLNK(status.st_mode):
         _check_inside(path, root)

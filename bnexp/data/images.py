@@ -46,17 +46,11 @@ class Decoded(NamedTuple):
 
 
 def write_npy(file: IO[bytes], paths: Sequence[Path], side: int, progress: Progress | None) -> str | None:
-    """Writes the images at `paths` to `file` as one .npy array_[N, 3, side, side] uint8, block by block.
+    """Writes the images at `paths` to `file` as one .npy array_[N, 3, side, side] uint8, block by block. Raises DataError where an image
+    cannot be read, or little is left of colours with 16 bits.
 
-    Images with 16 or 32 bits a pixel share one scale, that of all of them, so they are decoded again once that is known. Threads suffice:
-    PIL gives the interpreter free while it decodes and resizes.
-
-    Returns:
-        What was done to such images; None where there are none.
-
-    Raises:
-        DataError: an image cannot be read, or little is left of colours with 16 bits. OSError: `file` cannot be written.
-    """
+    Images with 16 or 32 bits a pixel share one scale, that of all of them, so they are decoded again once that is known; a note says so,
+    None where there are none. Threads suffice: PIL releases the interpreter while it decodes and resizes."""
     image_bytes = 3 * side * side
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (len(paths), 3, side, side)})
     begin = file.tell()
@@ -103,13 +97,9 @@ def _read_images(paths: Sequence[Path], side: int) -> list[Decoded]:
 
 
 def read_image(path: Path, side: int, span: Span | None = None) -> Decoded:
-    """The image at `path` upright, as RGB, its shorter side brought to `side` pixels and its centre cut out.
-
-    `span` is what becomes 0 to 255 where pixels have more than 8 bits; None: what this image alone suggests.
-
-    Raises:
-        DataError: it is damaged, not an image, or claims more pixels than PIL's limit (a few bytes can claim terabytes).
-    """
+    """The image at `path` upright, as RGB, its shorter side brought to `side` pixels and its centre cut out. `span` becomes 0 to 255 where
+    pixels have more than 8 bits; None: what this image alone suggests. Raises DataError where it is damaged, not an image, or claims more
+    pixels than PIL's limit (a few bytes can claim terabytes)."""
     wide, upper = None, None
     try:
         with Image.open(path, formats=FORMATS) as image:

@@ -80,11 +80,8 @@ def _words(name: str) -> list[str]:
 
 
 def chosen(path: Path, found: Mapping[str, Member]) -> tuple[dict[str, Member], list[str]]:
-    """The arrays that are used, x before y in each part, and a note on those that are not.
-
-    Raises:
-        DataError: x or y of the training data, or one half of a part, is not there; or two arrays have the same meaning.
-    """
+    """The arrays that are used, x before y in each part, and a note on the others. Raises DataError where x or y of the training data, or
+    one of them of another part, is missing, or two arrays have the same meaning."""
     roles: dict[str, Member] = {}
     for name, member in found.items():
         role = role_of(name)

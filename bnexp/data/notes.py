@@ -30,11 +30,8 @@ def check_labels(data: Dataset) -> None:
 
 
 def notes(config: DataConfig, data: Dataset, arrays: Arrays, copies: int) -> Iterator[str]:
-    """First what a user's own files hold, then what was done with them, then what looks wrong.
-
-    Args:
-        copies: test examples that are also among the training or validation ones.
-    """
+    """First what a user's own files hold, then what was done with them, then what looks wrong. `copies`: test examples that are also among
+    the training or validation ones."""
     if data.name in OWN_FILES:
         yield contents(data.name, data.classes, len(data.train), len(data.val), len(data.test))
     yield from arrays.notes

@@ -139,11 +139,8 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _stored(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """The array files by the arrays' names. What is none is passed over, unless another reader might take it for an array that we use.
-
-    Raises:
-        ValueError: an array that may be used is there twice, or packed in a way that NumPy does not write.
-    """
+    """The array files by the arrays' names. Other files are skipped. Raises ValueError where an array that may be used occurs twice, is no
+    .npy file, or is packed in a way that NumPy does not write."""
     found: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
         name = info.filename.removesuffix(".npy")

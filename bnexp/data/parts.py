@@ -23,15 +23,12 @@ def part_of(name: str) -> str | None:
 
 
 def find_parts(root: Path, left: Left) -> tuple[dict[str, str], list[str]]:
-    """The folders of the parts by `train`, `val` and `test`, and notes; one training part with no name where `root` has class folders.
-    Where there are parts, what lies beside them is counted in `left`.
+    """The folders of the parts by `train`, `val` and `test`, and notes; one training part with an empty name where `root` has class
+    folders. Where there are parts, what lies beside them is counted in `left`. Raises DataError where it is ambiguous which folders are
+    parts, or where the training images are.
 
-    A folder that is called after a part and holds images itself may be a class of that name (`train`, beside `car` and `bus`). Two that are
-    called after different parts are no classes.
-
-    Raises:
-        DataError: which folders are parts, or where the training images are, is ambiguous.
-    """
+    A folder with the name of a part that holds images itself may be a class of that name (`train`, beside `car` and `bus`). Two with the
+    names of different parts are no classes."""
     top = folders_in(root)
     named = {name: part for name in top if (part := part_of(name)) is not None}
     flat = [name for name in named if has_images(root / name)]

@@ -42,11 +42,8 @@ def scale(values: Span) -> Span:
 
 
 def wide_values(image: Image.Image) -> Array | None:
-    """The pixels of an image of one channel with more than 8 bits, float64; None for others.
-
-    Raises:
-        ValueError: a pixel is NaN or infinite.
-    """
+    """The pixels of an image of one channel with more than 8 bits, float64; None for others. Raises ValueError where a pixel is NaN or
+    infinite."""
     if not image.mode.startswith("I") and image.mode != "F":
         return None
     values = np.asarray(image).astype(np.float64)

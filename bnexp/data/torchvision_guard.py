@@ -24,11 +24,8 @@ _kept: list[torch.library.Library] = []
 
 
 def torchvision_datasets() -> ModuleType:
-    """The module `torchvision.datasets`.
-
-    Raises:
-        DataError: torchvision is not installed, or does not work beside this torch for another reason.
-    """
+    """The module `torchvision.datasets`. Raises DataError where torchvision is not installed, or does not work beside this torch for
+    another reason."""
     try:
         return importlib.import_module("torchvision.datasets")
     except ImportError as error:

@@ -45,12 +45,8 @@ def count_loose(root: Path, left: Left) -> None:
 
 
 def images_below(top: Path, left: Left, *, follow_links: bool = False) -> Iterator[str]:
-    """The paths of the images below `top`, and in `left` how many files and folders are none or are not read; with `follow_links` also
-    those in folders that links lead to.
-
-    Raises:
-        DataError: a link leads back to a folder on the way to it, and would be followed without end.
-    """
+    """The paths of the images below `top`, also in folders that links lead to with `follow_links`; other files and folders are counted in
+    `left`. Raises DataError where a link leads back to a folder on the way to it, which would be followed without end."""
     # plain strings: with a Path for each, listing 60,000 images takes four times as long
     for folder, folders, files in os.walk(top, followlinks=follow_links):
         seen = [name for name in folders if not _is_system(name)]

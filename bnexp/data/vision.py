@@ -40,13 +40,9 @@ ARCHIVES = (".gz", ".tgz", ".zip")
 
 
 def read(source: Source) -> Arrays:
-    """x_[N, C, H, W] uint8 of a named set, training and test, from data.root or the cache folder; downloaded when it is not there, unless
-    that is not allowed.
-
-    Raises:
-        UsageError: data.root is given and is not a folder.
-        DataError: the files are not there and cannot be downloaded, or are damaged.
-    """
+    """x_[N, C, H, W] uint8 of a named set, training and test, from data.root or the cache folder; downloaded where it is missing, if that
+    is allowed. Raises UsageError where data.root is not a folder, DataError where the files are missing and cannot be downloaded, or are
+    damaged."""
     name, root = source.config.name, source.config.root
     if root is not None and not is_folder(user_path(root)):
         wrong = "is a file" if is_there(user_path(root)) else "is not there"

@@ -77,12 +77,8 @@ def steps_of(config: Config, header: Header) -> int:
 
 
 def check_memory(config: Config, header: Header, width: int = 1) -> None:
-    """Refuses what cannot fit into this machine's memory, before any is taken: a machine that swaps or kills explains nothing. What stands
-    on a GPU is not counted, but for the weights, which are drawn on the CPU.
-
-    Raises:
-        UsageError: a stack of `width` runs needs more than is available.
-    """
+    """Raises UsageError where a stack of `width` runs needs more memory than this machine has available, before any is allocated: a machine
+    that swaps or kills gives no reason. On a GPU only the weights count, which are drawn on the CPU."""
     weights_only = on_gpu(config.device)
     needed = 4 * width * int(network_size(config, header)[1]) if weights_only else least_bytes(config, header, width)
     if needed > (available := available_memory()):

@@ -117,13 +117,9 @@ def load_model(path: Path, most: int | None = None) -> dict[str, Tensor]:
 
 
 def load_network(run: Run) -> nn.Sequential:
-    """A run's trained network as a plain module in eval mode: normalized x_[B, C, *map] -> logits_[B, K].
-
-    Inputs are normalized as in training, with `mean` and `std` under `data` in the run's summary.
-
-    Raises:
-        DataError: the run's files are missing, damaged or do not belong together.
-    """
+    """A run's trained network as a plain module in eval mode: normalized x_[B, C, *map] -> logits_[B, K]. Inputs are normalized as in
+    training, with `mean` and `std` under `data` in the run's summary. Raises DataError where the run's files are missing, damaged or do not
+    belong together."""
     config, data = run.trained_config(), run.result().data
     try:
         if data is None or data.shape is None or data.classes is None:

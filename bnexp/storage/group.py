@@ -42,13 +42,9 @@ class Group:
         return self.folder / "members.json"
 
     def store_members(self, kind: str, parts: Mapping[str, Sequence[Run]], arms: Mapping[str, Any] | None = None) -> None:
-        """Stores which runs these are: `report` and `tensorboard` find them, while they are trained too.
-
-        Args:
-            kind: `sweep lr`, `compare`.
-            parts: the runs by the budget that was asked for; a run may stand in several.
-            arms: those of a comparison, as plain values.
-        """
+        """Stores which runs these are, so that `report` and `tensorboard` find them while they are trained too. `kind`: `sweep lr`,
+        `compare`; `parts`: the runs by the budget that was requested (a run may be in several); `arms`: those of a comparison, as plain
+        values."""
         make_folder(self.folder)
         members = {part: [run.id for run in runs] for part, runs in parts.items()}
         sides = {} if arms is None else {"arms": arms}
@@ -68,11 +64,7 @@ class Group:
         return _stored(self.members_json, "arms")
 
     def parts(self) -> dict[str, list[Run]]:
-        """The runs that are still there, by part.
-
-        Raises:
-            DataError: nothing readable says which they are.
-        """
+        """The runs that still exist, by part. Raises DataError where members.json cannot be used."""
         try:
             stored = read_checked_json(self.members_json, FORMAT)["parts"]
             found = {str(part): [Run(self.runs_dir, name) for name in names if is_run_id(name)] for part, names in stored.items()}
@@ -121,11 +113,7 @@ def find_group(text: str, runs_dir: Path) -> Group | None:
 
 
 def find_all(names: Sequence[str], runs_dir: Path) -> list[Run | Group]:
-    """The runs and sweeps that `names` name, each once.
-
-    Raises:
-        UsageError: one names neither.
-    """
+    """The runs and sweeps that `names` name, each once. Raises UsageError where one names neither."""
     found: dict[Run | Group, None] = {}
     for name in names:
         group = find_group(name, runs_dir)

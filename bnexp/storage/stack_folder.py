@@ -44,11 +44,8 @@ class StackFolder:
             write_checked_json(self.plan_json, {"members": plan}, FORMAT)
 
     def members(self) -> list[tuple[Run, Config]]:
-        """The stack's runs and configs in their order, or none where no plan is stored, or one that is damaged or has a run twice.
-
-        Raises:
-            UnreadableError: a plan is stored, and the operating system did not let it be read.
-        """
+        """The stack's runs and configs in their order; none where there is no plan, or a damaged one, or one that has a run twice. Raises
+        UnreadableError where the operating system does not let it be read."""
         try:
             plan = read_checked_json(self.plan_json, FORMAT)["members"]
             found = [(Run(self.runs_dir, member["id"], bool(member["fresh"])), from_mapping(member["config"])) for member in plan]
@@ -79,10 +76,7 @@ def stack_of(runs: Sequence[Run]) -> StackFolder:
 
 def planned_with(run: Run) -> list[tuple[Run, Config]]:
     """The runs (and configs) that an unfinished run was started with, itself among them, in their stack's order; none without a plan.
-
-    Raises:
-        UnreadableError: the operating system did not let its summary or the plan be read.
-    """
+    Raises UnreadableError where the operating system does not let its summary or the plan be read."""
     stack_id = stack_id_of(run)
     planned = StackFolder(run.runs_dir, stack_id).members() if stack_id is not None and is_run_id(stack_id) else []
     return planned if run in [member for member, _ in planned] else []
@@ -122,11 +116,8 @@ def drop_spent(runs_dir: Path) -> None:
 
 
 def stack_id_of(run: Run) -> str | None:
-    """The stack that the run's summary names, if it has one that is not damaged.
-
-    Raises:
-        UnreadableError: the operating system did not let it be read.
-    """
+    """The stack that the run's summary names; None where it has no readable one. Raises UnreadableError where the operating system does not
+    let it be read."""
     try:
         return run.result().stack.id
     except UnreadableError:

@@ -33,10 +33,8 @@ def write_events(path: Path, events: Iterable[Event]) -> None:
 
 
 def cut_after(folder: Path, step: int) -> None:
-    """Cuts every event file of a run's folder where the events after `step` begin, or those of its end: test scores and what follows.
-
-    A torn last record goes too.
-    """
+    """Cuts every event file of a run's folder where the events after `step` begin, or those of its end (test scores and what follows), or a
+    torn record."""
     for path in folder.glob(PATTERN):
         with open_plain(path) as file:
             size, at = file.seek(0, os.SEEK_END), 0

@@ -76,11 +76,8 @@ def filters(weight_OI: Array) -> Array | None:
 
 
 def confusion(counts_KK: Sequence[Sequence[int]], classes: Sequence[str]) -> Array:
-    """Counts by true class (rows) and predicted class (columns). A cell is the darker, the larger the root of its share of the
-    row: rare errors are to be seen.
-
-    Up to 20 classes the counts stand in the cells, and the labels beside them; more have neither.
-    """
+    """Counts by true class (rows) and predicted class (columns). A cell is the darker, the larger the root of its share of the row: rare
+    errors are to be visible. Up to 20 classes have counts in the cells and labels beside them."""
     counts = np.asarray(counts_KK)
     written = len(counts) <= 20
     file, readable = letters.labels(classes) if written else (None, [])

@@ -35,11 +35,8 @@ TICKED = 40
 
 
 def serve(runs_dir: Path, shown: Sequence[Run | Group], host: str, port: int | None, announce: Callable[[str], None]) -> None:
-    """Serves until a signal, such as Ctrl-C; `announce` gets the URL once it answers. Without `shown` the whole folder.
-
-    Raises:
-        UsageError: this machine has no such host, or the port is taken.
-    """
+    """Serves until a signal, such as Ctrl-C; `announce` gets the URL once it answers. Without `shown` the whole folder. Raises UsageError
+    where this machine has no such host, or the port is taken."""
     done = threading.Event()
     handle(lambda number, frame: done.set())  # before there is anything to clean up
     _check_host(host)
@@ -63,11 +60,8 @@ def count(runs_dir: Path, shown: Sequence[Run | Group]) -> int:
 
 @contextmanager
 def _linked(runs_dir: Path, shown: Sequence[Run | Group]) -> Iterator[tuple[Path, Callable[[], None]]]:
-    """A temporary folder that has, of each run and each mean over seeds, a link to every event file, in folders of the names they have in
-    the runs folder; `refresh` brings it up to date.
-
-    TensorBoard follows links, and lists whatever it finds: somebody else's run may hold links that lead anywhere.
-    """
+    """A temporary folder with a link to every event file of each run and each mean over seeds, in folders of the names they have in the
+    runs folder; `refresh` brings it up to date. TensorBoard itself would follow the links inside a run, which may lead anywhere."""
     drop_flags(Path(tempfile.gettempdir()), PREFIX)
     folder = Path(tempfile.gettempdir(), flag_name(PREFIX))
     folder.mkdir(0o700)
