@@ -30,7 +30,7 @@ def sparkline(curve: Sequence[tuple[int, float]], width: int = 8, *, log: bool =
     means: list[float] = []
     for values in columns:
         means.append(math.fsum(value / len(values) for value in values) if values else means[-1])  # the first one has the first value
-    return "".join(_block(height) for height in _heights(means, log)) + lost
+    return "".join(BLOCKS[min(int(height * len(BLOCKS)), len(BLOCKS) - 1)] for height in _heights(means, log)) + lost
 
 
 def drawable(encoding: str | None) -> bool:
@@ -50,7 +50,3 @@ def _heights(values: Sequence[float], log: bool) -> list[float]:
     if high / scale - low / scale <= 1e-12:
         return [0.5 - 1 / 16] * len(heights)
     return [(height / scale - low / scale) / (high / scale - low / scale) for height in heights]
-
-
-def _block(height: float) -> str:
-    return BLOCKS[min(int(height * len(BLOCKS)), len(BLOCKS) - 1)]

@@ -17,18 +17,8 @@ from typing import Any, Literal
 
 from bnexp.base.errors import UsageError, one_of
 from bnexp.base.files import JsonObject
-from bnexp.config.choices import (
-    ACTIVATIONS,
-    AUGMENTATIONS,
-    DATASETS,
-    DEVICES,
-    MODELS,
-    OPTIMIZERS,
-    OWN_FILES,
-    PLACEMENTS,
-    PRECISIONS,
-    SCHEDULES,
-)
+from bnexp.config import choices
+from bnexp.config.choices import DATASETS, MODELS, OWN_FILES
 from bnexp.config.fields import Key, Value, build, check_name, check_range, key, keys_of, leaves, show
 from bnexp.config.fits import check_fits, check_root, val_size
 from bnexp.config.metrics import PROBED, SAMPLED, MetricsConfig
@@ -61,7 +51,9 @@ class DataConfig:
     subset: int | None = key(
         "use only so many training images (validation is split off these), stratified; null: all", None, low=2, high=10**9
     )
-    augment: str = key("augmentation of training batches: crop pads by 1/8 and crops, crop_flip mirrors too", "none", choices=AUGMENTATIONS)
+    augment: str = key(
+        "augmentation of training batches: crop pads by 1/8 and crops, crop_flip mirrors too", "none", choices=choices.AUGMENTATIONS
+    )
     follow_links: bool = key("data=folder: follow links that lead out of data.root", False)
     image_size: int = key("data=folder: images are brought to this many pixels a side", 32, low=4, high=1024)
 
@@ -78,8 +70,8 @@ class ModelConfig:
         choices=tuple(NORMS),
         meant={"bn": "batch", "batchnorm": "batch", **dict.fromkeys(("off", "no", "false", "null"), NO_NORM)},
     )
-    placement: str = key("order of convolution (mlp: linear layer), norm and ReLU", "conv-norm-relu", choices=PLACEMENTS)
-    activation: str = key("nonlinearity of the mlp; blocknet is always relu", "relu", choices=ACTIVATIONS)
+    placement: str = key("order of convolution (mlp: linear layer), norm and ReLU", "conv-norm-relu", choices=choices.PLACEMENTS)
+    activation: str = key("nonlinearity of the mlp; blocknet is always relu", "relu", choices=choices.ACTIVATIONS)
     bn_momentum: float = key("weight of the newest batch in the running statistics", 0.1, low=0, high=1)
     bn_eps: float = key("added to the variance before the square root", 1e-5, low=TINY, high=1)
     bn_affine: bool = key("learn gamma and beta", True)
@@ -95,14 +87,14 @@ class ModelConfig:
 class OptimConfig:
     """The optimizer and its learning-rate schedule."""
 
-    name: str = key("optimizer", "sgd", choices=OPTIMIZERS)
+    name: str = key("optimizer", "sgd", choices=choices.OPTIMIZERS)
     lr: float = key("learning rate", 0.1, low=TINY, high=1e30)
     momentum: float = key("momentum (sgd) or beta1 (adam, adamw)", 0.9, low=0, high=0.999999)
     nesterov: bool = key("Nesterov momentum (sgd)", False)
     beta2: float = key("decay of the squared gradient's average (adam, adamw)", 0.999, low=0, high=0.999999)
     eps: float = key("added to the root of the squared gradient's average (adam, adamw)", 1e-8, low=TINY, high=1)
     weight_decay: float = key("weight decay; never on norm parameters and biases", 0.0, low=0, high=1e3)
-    schedule: str = key("learning-rate schedule, over the budget after warm-up", "cosine", choices=SCHEDULES)
+    schedule: str = key("learning-rate schedule, over the budget after warm-up", "cosine", choices=choices.SCHEDULES)
     warmup_steps: int = key("steps of linear warm-up before the schedule", 0, low=0, high=10**9)
     step_size: int | None = key("schedule=step: steps between drops; null: a third of the budget", None, low=1, high=10**9)
     gamma: float = key("schedule=step: factor of each drop", 0.1, low=0, above=True, high=1)
@@ -135,12 +127,15 @@ class Config:
     metrics: MetricsConfig = MetricsConfig()  # noqa: RUF009 (frozen)
     name: str | None = key("name of the run; null: made from norm, batch size, lr and seed", None)
     device: str = key(
-        "where to compute; auto: cuda where there is a GPU, else cpu", "auto", choices=DEVICES, meant={"gpu": "cuda", "nvidia": "cuda"}
+        "where to compute; auto: cuda where there is a GPU, else cpu",
+        "auto",
+        choices=choices.DEVICES,
+        meant={"gpu": "cuda", "nvidia": "cuda"},
     )
     precision: str = key(
         "arithmetic; bf16: autocast, with BN statistics and the loss in fp32",
         "fp32",
-        choices=PRECISIONS,
+        choices=choices.PRECISIONS,
         meant={**dict.fromkeys(("32", "float32", "full"), "fp32"), **dict.fromkeys(("16", "fp16", "half", "bfloat16", "amp"), "bf16")},
     )
     compile: bool = key("compile the step (torch.compile): some seconds before training for faster steps, and other rounding", False)

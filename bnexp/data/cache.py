@@ -1,5 +1,5 @@
-"""Where data lie: data.root as a path, and the cache folder, with downloads, decoded images and remembered fingerprints. Deleting the cache
-costs time and nothing else."""
+"""Where data are: data.root as a path, and the cache folder, with downloads, decoded images and stored fingerprints. Deleting the cache
+costs only time."""
 
 from __future__ import annotations
 
@@ -11,26 +11,34 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from bnexp.base.errors import DataError, reason
+from bnexp.base.errors import DataError, UsageError, reason, short
 from bnexp.base.files import atomic_write
 
 Stamp = tuple[str, int, int]
-"""A file's path relative to its data set, its bytes, and its time of change in ns: what tells that it is the same as before."""
+"""A file's path relative to its data set, its bytes, and its time of change in ns, by which an unchanged file is recognized."""
 
 
 def user_path(root: str) -> Path:
-    """data.root with a leading ~ or ~user replaced, where there is such a user."""
-    return Path(os.path.expanduser(root))  # noqa: PTH111 (Path's own raises RuntimeError for a user that is not there)
+    """data.root with a leading ~ or ~user replaced, where that user exists."""
+    return Path(os.path.expanduser(root))  # noqa: PTH111 (Path's own raises RuntimeError for an unknown user)
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a folder is at `path`; nothing is, where the system refuses a name (one that is too long)."""
+    """Whether a folder is at `path`."""
     return os.path.isdir(path)  # noqa: PTH112 (Path's own raises OSError for a name that is too long)
 
 
 def is_there(path: Path) -> bool:
-    """Whether anything is at `path`."""
+    """Whether `path` exists."""
     return os.path.exists(path)  # noqa: PTH110 (as above)
+
+
+def existing_folder(root: str, hint: str) -> Path:
+    """data.root as a path; raises UsageError, with the hint, where that is no folder."""
+    path = user_path(root)
+    if not is_folder(path):
+        raise UsageError(f"data.root={short(root, 300)} {'is a file' if is_there(path) else 'is not there'}; {hint}.")
+    return path
 
 
 def cache_home() -> Path:
@@ -47,15 +55,14 @@ def cache_home() -> Path:
 
 def cache_folder() -> Path:
     """The folder bnexp/data in `cache_home`, made where there is none. Raises DataError where that fails."""
-    folder = None
+    name = ""
     try:
         folder = cache_home() / "bnexp" / "data"
+        name = f" {folder}"
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        what = "" if folder is None else f" {folder}"
-        raise DataError(
-            f"The cache folder{what} cannot be made ({reason(error)}); set XDG_CACHE_HOME to a folder you may write to."
-        ) from error
+        hint = "set XDG_CACHE_HOME to a folder you may write to"
+        raise DataError(f"The cache folder{name} cannot be made ({reason(error)}); {hint}.") from error
     return folder
 
 

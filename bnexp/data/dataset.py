@@ -1,4 +1,4 @@
-"""A data set as it lies on the device: three splits, and the training split's statistics that normalize them all."""
+"""A data set on the device: three splits, and the training split's statistics that normalize them all."""
 
 from __future__ import annotations
 
@@ -78,7 +78,8 @@ def load(
         UsageError: data.root is not there, or data.subset is more than there is.
         DataError: the data cannot be read, downloaded, or held in memory, or no test label is among the training ones.
     """
-    arrays = _read(Source(config, report, progress, download))
+    module = import_module(f"bnexp.data.{DATASETS[config.name].module}")  # only the one that is used
+    arrays: Arrays = module.read(Source(config, report, progress, download))
     train_i = np.arange(len(arrays.y))
     test_i = None
     if arrays.y_test is None:
@@ -135,9 +136,3 @@ def _part(arrays: Arrays, x: Array | None, y: Array | None, index: Array | None,
 
 def _split(x: Array, y: Array, index: Array, device: torch.device) -> Split:
     return Split(torch.from_numpy(np.ascontiguousarray(x[index])).to(device), torch.from_numpy(y[index]).to(device))
-
-
-def _read(source: Source) -> Arrays:
-    """The arrays of the set that the config names, by the module that knows it; each is imported only when it is used."""
-    arrays: Arrays = import_module(f"bnexp.data.{DATASETS[source.config.name].module}").read(source)
-    return arrays

@@ -1,6 +1,6 @@
 """data=folder: a tree of images of your own, one folder a class; data.root is the tree.
 
-`root/train/<class>/*`, with `root/val/<class>/*` and `root/test/<class>/*` where these are there (or other spellings: parts.py), else
+`root/train/<class>/*`, with `root/val/<class>/*` and `root/test/<class>/*` where these exist (or other spellings: parts.py), else
 `root/<class>/*`. Without a test part a fifth is split off for it. The images are decoded once (images.py) and kept in the cache folder, so
 that the next start maps one file.
 """
@@ -19,10 +19,10 @@ from typing import IO
 
 import numpy as np
 
-from bnexp.base.errors import DataError, UsageError, short
+from bnexp.base.errors import DataError
 from bnexp.config import DataConfig, val_size
 from bnexp.data.arrays import Array, Arrays, Progress, Report, Source, check_memory, human_bytes
-from bnexp.data.cache import Stamp, cache_path, check_unchanged, is_folder, is_there, user_path, write_whole
+from bnexp.data.cache import Stamp, cache_path, check_unchanged, existing_folder, write_whole
 from bnexp.data.parts import PARTS, find_parts
 from bnexp.data.tree import SUFFIXES, Left, count_loose, folders_in, images_below, left_in_words
 
@@ -62,10 +62,7 @@ def list_images(config: DataConfig) -> Listing:
         DataError: it has no class folders, one class, a class without images, classes that differ between its parts, parts that cannot be
             told from classes, or names that are not UTF-8.
     """
-    root = user_path(config.root or "")
-    if not is_folder(root):
-        wrong = "is a file" if is_there(root) else "is not there"
-        raise UsageError(f"data.root={short(str(config.root), 300)} {wrong}; data=folder needs a folder with one folder of images a class.")
+    root = existing_folder(config.root or "", "data=folder needs a folder with one folder of images a class")
     real = None if config.follow_links else os.path.realpath(root)
     left: Left = Counter()
     try:
@@ -76,7 +73,9 @@ def list_images(config: DataConfig) -> Listing:
         for part, name in parts.items():
             _check_inside(str(root / name), real)
             count_loose(root / name, left)
-            own = _class_folders(root / name)
+            own = tuple(folders_in(root / name))
+            if not own:
+                raise DataError(f"{root / name} has no class folders; data=folder needs one folder of images a class.")
             if classes and own != classes:
                 odd = ", ".join(sorted(set(classes) ^ set(own))[:5])
                 raise DataError(f"{root}: {parts['train']} and {name} have different classes; only one of them has {odd}.")
@@ -138,7 +137,7 @@ def _digests(listing: Listing, x: Array) -> Array:
 
 
 def _decoded(listing: Listing, path: Path, side: int, report: Report, progress: Progress | None) -> tuple[Array, list[str]]:
-    """What `_cached` finds at `path` from now on: decodes the images."""
+    """Decodes the images into the file at `path`, for `_cached`."""
     from bnexp.data.images import write_npy
 
     report(f"decoding {len(listing.stamps)} images of {listing.root} to {side}x{side} pixels")
@@ -156,23 +155,13 @@ def _decoded(listing: Listing, path: Path, side: int, report: Report, progress: 
 
 
 def _cached(path: Path, shape: tuple[int, ...]) -> tuple[Array, list[str]] | None:
-    """The mapped array, and the note on how wide pixels were scaled, if there were any; None when they are not there or not what was
-    written."""
+    """The mapped array, and the note on how wide pixels were scaled, if there were any; None where they are missing or damaged."""
     try:
         x: Array = np.load(path, mmap_mode="r", allow_pickle=False)
         note = path.with_suffix(NOTE).read_text("utf-8")
     except (OSError, ValueError, EOFError):
         return None
     return (x, [note] * bool(note)) if x.shape == shape and x.dtype == np.uint8 else None
-
-
-def _class_folders(root: Path) -> tuple[str, ...]:
-    names = folders_in(root)
-    if not names:
-        raise DataError(f"{root} has no class folders; data=folder needs one folder of images a class.")
-    for name in names:
-        _check_utf8(root, name)
-    return tuple(names)
 
 
 def _images_of(root: Path, part: str, classes: tuple[str, ...], left: Left, real: str | None) -> Iterator[tuple[Stamp, int]]:
@@ -207,8 +196,7 @@ def _image_stamp(path: str, relative: str, root: str | None) -> Stamp:
 
 
 def _check_inside(path: str, root: str | None) -> None:
-    """Refuses a link that leads out of data.root: the files there are others', and no part of what was given as data; `root` is None where
-    data.follow_links says that they are."""
+    """Refuses a link that leads out of data.root, unless data.follow_links allows it (`root` is None then)."""
     if root is None:
         return
     real = os.path.realpath(path)

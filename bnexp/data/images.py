@@ -6,7 +6,6 @@ import os
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -16,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from bnexp.base.errors import DataError, reason
 from bnexp.base.hardware import cores
 from bnexp.data.arrays import Array, Progress, available_memory
-from bnexp.data.pixels import LOW_BITS, Span, as_bytes, has_wide_colours, over_all, scale, to_rgb, wide_values
+from bnexp.data.pixels import LOW_BITS, Span, as_bytes, has_wide_colours, scale, to_rgb, wide_values
 
 BLOCK_BYTES = 64 * 2**20
 DECODED_BYTES = 28 * 90_000_000
@@ -66,7 +65,7 @@ def write_npy(file: IO[bytes], paths: Sequence[Path], side: int, progress: Progr
             stop = min(start + block, len(paths))
             share = -(-(stop - start) // (4 * threads))  # a task of several images: one each would cost as much as a small image
             tasks = [paths[first : min(first + share, stop)] for first in range(start, stop, share)]
-            images = (image for task in pool.map(partial(_read_images, side=side), tasks) for image in task)
+            images = (image for task in pool.map(lambda task: [read_image(path, side) for path in task], tasks) for image in task)
             for index, image in enumerate(images, start):
                 file.write(image.x.tobytes())
                 wide |= {} if image.wide is None else {index: image.wide}
@@ -80,7 +79,7 @@ def write_npy(file: IO[bytes], paths: Sequence[Path], side: int, progress: Progr
             )
         if not wide:
             return None
-        values = over_all(wide.values())
+        values = Span(min(span.low for span in wide.values()), max(span.high for span in wide.values()))
         span = scale(values)
         for index, x in zip(wide, pool.map(lambda index: read_image(paths[index], side, span).x, wide), strict=True):
             file.seek(begin + index * image_bytes)
@@ -90,10 +89,6 @@ def write_npy(file: IO[bytes], paths: Sequence[Path], side: int, progress: Progr
         f"{len(wide):,} images have 16 or 32 bits a pixel, with values from {values.low:g} to {values.high:g}: "
         f"{span.low:g} to {span.high:g} became 0 to 255"
     )
-
-
-def _read_images(paths: Sequence[Path], side: int) -> list[Decoded]:
-    return [read_image(path, side) for path in paths]
 
 
 def read_image(path: Path, side: int, span: Span | None = None) -> Decoded:
@@ -125,8 +120,8 @@ def read_image(path: Path, side: int, span: Span | None = None) -> Decoded:
         limit = f"{Image.MAX_IMAGE_PIXELS:,} pixels"
         raise DataError(f"The image {path} claims more than {limit} and is not decoded; make it smaller or remove it.") from error
     except Exception as error:  # PIL's decoders let nearly anything through on damaged files: SyntaxError, struct.error, IndexError, ...
-        said = "not an image, or its header is damaged" if isinstance(error, UnidentifiedImageError) else reason(error)
-        raise DataError(f"The image {path} cannot be read ({said}); replace it or remove it.") from error
+        why = "not an image, or its header is damaged" if isinstance(error, UnidentifiedImageError) else reason(error)
+        raise DataError(f"The image {path} cannot be read ({why}); replace it or remove it.") from error
     return Decoded(np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1)), wide, upper)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from bnexp.base.errors import DataError, short
 from bnexp.config import DATASETS, OWN_FILES, DataConfig
@@ -60,16 +59,12 @@ def _constant(data: Dataset) -> Iterator[str]:
     x_NCP = data.train.x.reshape(*data.train.x.shape[:2], -1)
     suspects = (data.std == 1).nonzero().flatten().tolist()  # what a constant channel has
     channels = [channel for channel in suspects if bool((x_NCP[:, channel] == x_NCP[0, channel, 0]).all())]
-    if len(channels) == x_NCP.shape[1] or _all_equal(x_NCP):
+    alike = bool((x_NCP[1:2] == x_NCP[0]).all()) and bool((x_NCP == x_NCP[0]).all())  # the second example decides for nearly all sets
+    if len(channels) == x_NCP.shape[1] or alike:
         yield "All training examples are equal: there is nothing to learn from"
     elif channels:
         which = f"{len(channels):,} of {x_NCP.shape[1]:,} channels (the first is number {channels[0]})"
         yield f"{which} are constant over all training examples and say nothing"
-
-
-def _all_equal(x_NCP: Tensor) -> bool:
-    """Whether all examples are the first one; a look at the second tells of nearly all sets that they are not."""
-    return bool((x_NCP[1:2] == x_NCP[0]).all()) and bool((x_NCP == x_NCP[0]).all())
 
 
 def _names(data: Dataset, labels: set[int]) -> str:

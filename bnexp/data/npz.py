@@ -28,8 +28,6 @@ from bnexp.data.members import Member, check_member, chosen, repaired, role_of
 TEST_SHARE = 0.2
 UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
 """What zipfile and NumPy raise on files that are cut short, damaged, encrypted or packed in a way they do not know."""
-
-
 LARGEST = 1e37
 """Of x: twice the distance between two values is still a float32, so that they can be normalized."""
 MAX_HEADER = 10_000
@@ -115,27 +113,29 @@ def _checked_headers(path: Path) -> tuple[dict[str, Member], list[str]]:
 def _headers(path: Path) -> dict[str, Member]:
     """Every array's header. A few hundred bytes are read of each, whatever they claim to hold."""
     members = {}
-    try:
-        with _opened(path) as archive:
-            for name, info in _stored(archive).items():
-                with archive.open(info) as file:
-                    shape, dtype = _header(file)
-                    members[name] = Member(shape, dtype, name)
-                    if not dtype.hasobject and 0 <= info.file_size - file.tell() != members[name].bytes < 2**40:
-                        raise ValueError(f"{name} is cut short")
-    except UNREADABLE as error:
-        raise _unreadable(path, error) from error
+    with _opened(path) as archive:
+        for name, info in _stored(archive).items():
+            with archive.open(info) as file:
+                shape, dtype = _header(file)
+                members[name] = Member(shape, dtype, name)
+                if not dtype.hasobject and 0 <= info.file_size - file.tell() != members[name].bytes < 2**40:
+                    raise ValueError(f"{name} is cut short")
     return members
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """The archive that the file is from its first byte on; `zipfile` would find one behind anything."""
-    with path.open("rb") as file:
-        if file.read(2) != b"PK":
-            raise ValueError("it does not begin as one")
-        with zipfile.ZipFile(file) as archive:
-            yield archive
+    """The archive that begins with the file's first byte (`zipfile` would find one behind anything). Raises DataError where it, or what is
+    read inside, is damaged."""
+    try:
+        with path.open("rb") as file:
+            if file.read(2) != b"PK":
+                raise ValueError("it does not begin as one")
+            with zipfile.ZipFile(file) as archive:
+                yield archive
+    except UNREADABLE as error:
+        hint = "; if it is a .npy file, save x and y with numpy.savez" if path.suffix == ".npy" else ""
+        raise DataError(f"{path} is not a whole .npz file ({str(error).rstrip('.')}){hint}.") from error
 
 
 def _stored(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
@@ -170,28 +170,20 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
 def _read(path: Path, members: dict[str, Member]) -> dict[str, Array]:
     """The arrays whose headers were checked, by their roles: the very files of these, which `numpy.load` does not promise."""
     found = {}
-    try:
-        with _opened(path) as archive:
-            stored = _stored(archive)
-            for role, member in members.items():
-                name = member.name
-                if name not in stored:
-                    raise ValueError(f"{name} is gone")
-                with archive.open(stored[name]) as file:
-                    if Member(*_header(file), name) != member:
-                        raise ValueError(f"{name} changed while it was read")
-                with archive.open(stored[name]) as file:
-                    found[role] = np.lib.format.read_array(file, allow_pickle=False)
-                    if file.read(1):  # at its end the checksum is compared
-                        raise ValueError(f"{name} is longer than its header says")
-    except UNREADABLE as error:
-        raise _unreadable(path, error) from error
+    with _opened(path) as archive:
+        stored = _stored(archive)
+        for role, member in members.items():
+            name = member.name
+            if name not in stored:
+                raise ValueError(f"{name} is gone")
+            with archive.open(stored[name]) as file:
+                if Member(*_header(file), name) != member:
+                    raise ValueError(f"{name} changed while it was read")
+            with archive.open(stored[name]) as file:
+                found[role] = np.lib.format.read_array(file, allow_pickle=False)
+                if file.read(1):  # at its end the checksum is compared
+                    raise ValueError(f"{name} is longer than its header says")
     return found
-
-
-def _unreadable(path: Path, error: Exception) -> DataError:
-    hint = "; if it is a .npy file, save x and y with numpy.savez" if path.suffix == ".npy" else ""
-    return DataError(f"{path} is not a whole .npz file ({str(error).rstrip('.')}){hint}.")
 
 
 def _classes(path: Path, arrays: dict[str, Array]) -> Array:
@@ -204,12 +196,12 @@ def _classes(path: Path, arrays: dict[str, Array]) -> Array:
 
 def _as_float(path: Path, name: str, x: Array) -> Array:
     """x as float32, every value finite."""
-    with np.errstate(over="ignore"):  # found below, and said
+    with np.errstate(over="ignore"):  # reported below
         x = x.astype(np.float32, copy=False)
     rows = max(1, 2**24 // x[0].size)  # a mask of all would be a quarter of x
     for start in range(0, len(x), rows):
         part = x[start : start + rows]
-        if not (within := np.abs(part) <= LARGEST).all():  # which NaN is not either
+        if not (within := np.abs(part) <= LARGEST).all():  # false for NaN as well
             first = int(np.flatnonzero(~within.reshape(len(part), -1).all(1))[0])
             bad = start + first
             if np.isfinite(part[first]).all():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,12 +19,6 @@ class Span:
 
     low: float
     high: float
-
-
-def over_all(spans: Iterable[Span]) -> Span:
-    """The span of several images."""
-    low, high = zip(*((span.low, span.high) for span in spans), strict=True)
-    return Span(min(low), max(high))
 
 
 def scale(values: Span) -> Span:

@@ -18,20 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from bnexp.base.errors import DataError, UsageError, reason, short
+from bnexp.base.errors import DataError, reason
 from bnexp.config import DATASETS
 from bnexp.data.arrays import Array, Arrays, Report, Source, human_bytes
-from bnexp.data.cache import cache_folder, is_folder, is_there, user_path
+from bnexp.data.cache import cache_folder, existing_folder
 from bnexp.data.torchvision_guard import torchvision_datasets
 
-CLASSES = {
-    "mnist": "MNIST",
-    "fashion_mnist": "FashionMNIST",
-    "kmnist": "KMNIST",
-    "cifar10": "CIFAR10",
-    "cifar100": "CIFAR100",
-    "svhn": "SVHN",
-}
+CLASSES = {name: name.upper() for name in ("mnist", "kmnist", "cifar10", "cifar100", "svhn")} | {"fashion_mnist": "FashionMNIST"}
+"""Of torchvision, by data set."""
 TIMEOUT_S = 20.0
 """How long a download may stay silent."""
 MAX_BYTES = 2**30
@@ -44,28 +38,22 @@ def read(source: Source) -> Arrays:
     is allowed. Raises UsageError where data.root is not a folder, DataError where the files are missing and cannot be downloaded, or are
     damaged."""
     name, root = source.config.name, source.config.root
-    if root is not None and not is_folder(user_path(root)):
-        wrong = "is a file" if is_there(user_path(root)) else "is not there"
-        raise UsageError(
-            f"data.root={short(root, 300)} {wrong}; give data.root=PATH, a folder that holds (or shall hold) {name}, or data.root=null "
-            "for the cache folder."
-        )
-    folder = user_path(root) if root is not None else cache_folder()
+    hint = f"give data.root=PATH, a folder that holds (or shall hold) {name}, or data.root=null for the cache folder"
+    folder = cache_folder() if root is None else existing_folder(root, hint)
     cls = getattr(torchvision_datasets(), CLASSES[name])
     files = _files(cls, folder)
     missing = [path for path, _ in files if not path.is_file()]
     if missing and not source.download:
         raise DataError(
-            f"data={name} is not in {folder} ({missing[0].relative_to(folder)} is missing), and a saved run downloads nothing: it may be a "
-            f"stranger's. `bnexp train data={name}` downloads it."
+            f"data={name} is not in {folder} ({missing[0].relative_to(folder)} is missing), and a saved run, which may be from "
+            f"elsewhere, downloads nothing. `bnexp train data={name}` downloads it."
         )
     if missing:
         _download(cls, name, folder, missing[0], source.report)
     for path, _ in files:
         if path.stat().st_size > MAX_BYTES:
             raise DataError(f"{path} has {human_bytes(path.stat().st_size)} and is no file of {name}; delete it.")
-    parts = [_read(cls, name, folder, files, train) for train in (True, False)]
-    (x, y, classes), (x_test, y_test, _) = parts
+    (x, y, classes), (x_test, y_test, _) = (_read(cls, name, folder, files, train) for train in (True, False))
     return Arrays(x, y, classes, x_test, y_test)
 
 
@@ -81,9 +69,7 @@ def _files(cls: Any, folder: Path) -> list[tuple[Path, str | None]]:
 
 def _open(cls: Any, folder: Path, train: bool, download: bool = False) -> Any:
     part = {"split": "train" if train else "test"} if hasattr(cls, "split_list") else {"train": train}
-    if hasattr(
-        cls, "_check_legacy_exist"
-    ):  # MNIST's pickles of before 2021, `processed/training.pt`, would be loaded in place of its files
+    if hasattr(cls, "_check_legacy_exist"):  # MNIST's pickles of before 2021, `processed/training.pt`, would be loaded
         cls = type(cls.__name__, (cls,), {"_check_legacy_exist": lambda self: False})
     return cls(str(folder), download=download, **part)
 
@@ -104,9 +90,9 @@ def _download(cls: Any, name: str, folder: Path, missing: Path, report: Report) 
                 if not file.endswith(ARCHIVES):  # unpacked by now
                     Path(parent, file).replace(place / file)
     except Exception as error:  # of the network, of archives, of reading: each of its own kind
-        said = re.sub(r"<urlopen error (.*?)>", r"\1", " ".join(reason(error).split())).rstrip(".:")
+        why = re.sub(r"<urlopen error (.*?)>", r"\1", " ".join(reason(error).split())).rstrip(".:")
         raise DataError(
-            f"data={name} is not in {folder} ({missing.relative_to(folder)} is missing) and cannot be downloaded ({said}); "
+            f"data={name} is not in {folder} ({missing.relative_to(folder)} is missing) and cannot be downloaded ({why}); "
             "connect to the network and try again, or set data.root to a folder that holds it."
         ) from error
     finally:
@@ -134,7 +120,8 @@ def _read(cls: Any, name: str, folder: Path, files: list[tuple[Path, str | None]
         raise DataError(f"data={name} cannot be read without {error.name}; run `pip install {error.name}`.") from error
     except Exception as error:  # a damaged file raises nearly anything, and torchvision does not say which file it is
         damaged = next((path for path, md5 in files if not _is_whole(path, md5)), folder)
-        raise DataError(f"{damaged} is damaged ({_reason(error)}); delete it, and the next start downloads it again.") from error
+        why = "its checksum is not the published one" if "corrupted" in str(error) else "it is cut short, or not what its name says"
+        raise DataError(f"{damaged} is damaged ({why}); delete it, and the next start downloads it again.") from error
     x, y = np.asarray(part.data), np.asarray(part.labels if hasattr(part, "labels") else part.targets, dtype=np.int64)
     if x.ndim == 3:
         x = x[:, None]
@@ -158,9 +145,3 @@ def _is_whole(path: Path, md5: str | None) -> bool:
     except Exception:  # the parser's errors are of every kind: it trusts the header
         return False
     return True
-
-
-def _reason(error: Exception) -> str:
-    if "corrupted" in str(error):
-        return "its checksum is not the published one"
-    return "it is cut short, or not what its name says"

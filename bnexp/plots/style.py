@@ -47,7 +47,6 @@ RC: Any = {  # matplotlib's own type lists its 300 keys
     "font.family": ["DejaVu Sans", "sans-serif"],
     "font.size": 9.0,
     "axes.titlesize": 9.5,
-    "axes.labelsize": 9.0,
     "legend.fontsize": 8.0,
     "xtick.labelsize": 8.0,
     "ytick.labelsize": 8.0,
@@ -60,7 +59,6 @@ RC: Any = {  # matplotlib's own type lists its 300 keys
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "axes.facecolor": PAPER,
     "grid.color": GRID,
     "grid.linewidth": 0.6,
     "text.color": INK,
@@ -71,12 +69,8 @@ RC: Any = {  # matplotlib's own type lists its 300 keys
     "legend.frameon": False,
     "legend.handlelength": 1.8,
     "lines.linewidth": 1.7,
-    "figure.facecolor": PAPER,
-    "savefig.facecolor": PAPER,
     "svg.fonttype": "none",
     "text.parse_math": False,  # labels are users' words, not formulas
-    "axes.formatter.use_mathtext": False,
-    "axes.unicode_minus": True,
     "path.simplify": False,
 }
 

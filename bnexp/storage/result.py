@@ -23,23 +23,8 @@ from msgspec import Struct
 from bnexp.base.errors import UsageError, short
 from bnexp.base.files import JsonObject, null_nonfinite
 from bnexp.config import USED_WHEN, Config
-from bnexp.storage.facts import (
-    MAX_NUMBER,
-    AuditFacts,
-    Budget,
-    DataFacts,
-    Environment,
-    Number,
-    RunningStatistics,
-    Speed,
-    StackFacts,
-    Status,
-    Target,
-    ThreeWayScores,
-    TrainScores,
-    Validation,
-    Whole,
-)
+from bnexp.storage import facts
+from bnexp.storage.facts import MAX_NUMBER, Number, Status, Whole
 
 DONE = ("finished", "diverged")
 """The statuses of a run that is not trained again."""
@@ -60,21 +45,21 @@ class RunResult(Struct, frozen=True):
     status: Status
     seed: Whole
     config: Config
-    budget: Budget = Budget()
+    budget: facts.Budget = facts.Budget()
     steps: Whole | None = None
     epochs: Number | None = None
     diverged_at_step: Whole | None = None
     parameters: Whole | None = None
-    test: ThreeWayScores = ThreeWayScores()
-    train: TrainScores = TrainScores()
-    val: Validation = Validation()
-    target: Target = Target()
-    audit: AuditFacts | None = None
-    running_statistics: RunningStatistics | None = None
-    speed: Speed = Speed()
-    data: DataFacts | None = None
-    stack: StackFacts = StackFacts()
-    environment: Environment | None = None
+    test: facts.ThreeWayScores = facts.ThreeWayScores()
+    train: facts.TrainScores = facts.TrainScores()
+    val: facts.Validation = facts.Validation()
+    target: facts.Target = facts.Target()
+    audit: facts.AuditFacts | None = None
+    running_statistics: facts.RunningStatistics | None = None
+    speed: facts.Speed = facts.Speed()
+    data: facts.DataFacts | None = None
+    stack: facts.StackFacts = facts.StackFacts()
+    environment: facts.Environment | None = None
     written_at: str | None = None
     files: dict[str, str] | None = None
     """SHA-256 of the files that hold the run's results beside its summary, by name."""
@@ -147,12 +132,12 @@ class RunResult(Struct, frozen=True):
 
     @property
     def val_accuracy(self) -> float | None:
-        """Validation accuracy in [0, 1] at the end of training; None for a diverged run, and where there is none."""
+        """facts.Validation accuracy in [0, 1] at the end of training; None for a diverged run, and where there is none."""
         return self.val.accuracy if self.is_result and not self.is_diverged else None
 
     @property
     def val_loss(self) -> float:
-        """Validation loss (nats an example) at the end of training: infinite for a diverged run and where it is not finite."""
+        """facts.Validation loss (nats an example) at the end of training: infinite for a diverged run and where it is not finite."""
         return math.inf if self.is_diverged or self.val.loss is None else self.val.loss
 
     @property
@@ -221,10 +206,10 @@ def _known() -> JsonObject:
     """Every key of a summary, in its group."""
     every = RunResult(
         *("", "running", 0, Config()),
-        audit=AuditFacts(),
-        running_statistics=RunningStatistics(),
-        data=DataFacts(),
-        environment=Environment(),
+        audit=facts.AuditFacts(),
+        running_statistics=facts.RunningStatistics(),
+        data=facts.DataFacts(),
+        environment=facts.Environment(),
     )
     known: JsonObject = msgspec.to_builtins(every)
     return {name: value for name, value in known.items() if name != "more"}

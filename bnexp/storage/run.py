@@ -17,19 +17,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from bnexp.base import files
 from bnexp.base.errors import BnexpError, DataError, UnreadableError, UsageError, reason
-from bnexp.base.files import (
-    NOT_PLAIN,
-    atomic_write,
-    check_format,
-    decode_json,
-    digest,
-    make_folder,
-    read_checked,
-    read_checked_json,
-    sync_folder,
-    write_checked_json,
-)
 from bnexp.base.locks import holding
 from bnexp.config import Config, from_mapping, to_mapping
 from bnexp.storage.facts import ListedRun
@@ -96,7 +85,7 @@ class Run:
     def result(self) -> RunResult:
         """What its summary.json holds; raises DataError where it is missing, cannot be read, or holds what no run writes."""
         with self._reading():
-            result = RunResult.from_tree(read_checked_json(self.summary_json, FORMAT))
+            result = RunResult.from_tree(files.read_checked_json(self.summary_json, FORMAT))
             if result.id == self.id:
                 return result
         raise self._not_its_summary
@@ -104,9 +93,9 @@ class Run:
     def listed(self) -> ListedRun:
         """What a list shows of it: the rest of its summary.json is not decoded. Errors as `result`."""
         with self._reading():
-            data = read_checked(self.summary_json)
-            found: ListedRun = decode_json(data, ListedRun)
-            check_format(found.format, data, FORMAT)
+            data = files.read_checked(self.summary_json)
+            found: ListedRun = files.decode_json(data, ListedRun)
+            files.check_format(found.format, data, FORMAT)
             if found.id == self.id:
                 return found
         raise self._not_its_summary
@@ -147,24 +136,24 @@ class Run:
 
     def start(self, config: Config) -> None:
         """Makes the folder with its config."""
-        make_folder(self.folder)
-        with atomic_write(self.config_yaml) as file:
+        files.make_folder(self.folder)
+        with files.atomic_write(self.config_yaml) as file:
             file.write(to_yaml(config).encode())
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of the files beside the summary that hold the run's results; the summary has them under `files`."""
-        return {path.name: digest(path) for path in (self.model_pt, self.metrics_jsonl)}
+        return {path.name: files.digest(path) for path in (self.model_pt, self.metrics_jsonl)}
 
     def is_whole(self, path: Path) -> bool:
         """Whether one of them is still what the run wrote; True where no digest is recorded."""
         try:
             expected = (self.result().files or {}).get(path.name)
-            return expected is None or digest(path, MAX_DIGESTED) == expected
+            return expected is None or files.digest(path, MAX_DIGESTED) == expected
         except (DataError, OSError):
             return False
 
     def write_result(self, result: RunResult) -> None:
-        write_checked_json(self.summary_json, result.tree(), FORMAT)
+        files.write_checked_json(self.summary_json, result.tree(), FORMAT)
 
     def promote(self) -> Run:
         """Puts a complete fresh run in the place of its predecessor."""
@@ -173,7 +162,7 @@ class Run:
         if final.folder.exists():
             final.folder.replace(self._replaced)
         self.folder.replace(final.folder)
-        sync_folder(self.runs_dir)
+        files.sync_folder(self.runs_dir)
         shutil.rmtree(self._replaced, ignore_errors=True)
         return final
 
@@ -259,7 +248,7 @@ def locked(runs: Sequence[Run], waiting: Callable[[str], None] | None, stop: Cal
             try:
                 held.enter_context(holding(path, partial(wait, run_id)))
             except OSError as error:
-                if error.errno not in NOT_PLAIN:
+                if error.errno not in files.NOT_PLAIN:
                     raise
                 raise UsageError(f"{path} is a link, or no file, and bnexp follows none inside a runs folder; remove it.") from None
         yield

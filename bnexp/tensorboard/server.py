@@ -39,7 +39,10 @@ def serve(runs_dir: Path, shown: Sequence[Run | Group], host: str, port: int | N
     where this machine has no such host, or the port is taken."""
     done = threading.Event()
     handle(lambda number, frame: done.set())  # before there is anything to clean up
-    _check_host(host)
+    try:
+        _listen(host, 0)
+    except (OSError, UnicodeError):
+        raise UsageError(f"--host {short(host)} is no address of this machine; 0.0.0.0 is all of them.") from None
     import logging
     import warnings
 
@@ -122,8 +125,8 @@ def _event_files(folder: Path) -> list[Path]:
 
 
 def _plugins() -> list[Any]:
-    """TensorBoard's plugins for what runs write. Others have no business here: the projector serves any file that a run's
-    `projector_config.pbtxt` names, and plugins that other packages bring run what they like."""
+    """TensorBoard's plugins for what runs write. Others stay out: the projector serves any file that a run's `projector_config.pbtxt`
+    names, and other packages' plugins run code."""
     from tensorboard.plugins.core.core_plugin import CorePluginLoader
     from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
     from tensorboard.plugins.distribution.distributions_plugin import DistributionsPlugin
@@ -151,13 +154,13 @@ def _launch(folder: Path, host: str, port: int | None) -> str:
         options = ["--logdir", str(folder), "--host", host, "--port", str(candidate), "--reload_interval", str(RELOAD_S)]
         board.configure(argv=["tensorboard", *options])
         with suppress(program.TensorBoardPortInUseError), redirect_stderr(StringIO()):  # an advertisement; what fails is raised
-            return str(board.launch())  # somebody may have taken the port since it was free
+            return str(board.launch())  # another process may have taken the port since it was free
     raise UsageError(f"Port {port} is taken; leave out --port for the first free one." if port else "No port from 6006 to 6105 is free.")
 
 
 def _server(app: Any, flags: Any) -> Any:
-    """TensorBoard's server, which refuses requests for hosts that are not its own: a foreign page, open in the user's browser, could
-    have its own name lead to this machine, and read the runs (DNS rebinding)."""
+    """TensorBoard's server, which refuses requests for hosts that are not its own: a page that is open in the user's browser could have its
+    own name resolve to this machine, and read the runs (DNS rebinding)."""
     from tensorboard.program import WerkzeugServer
 
     def checked(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -169,30 +172,15 @@ def _server(app: Any, flags: Any) -> Any:
     return WerkzeugServer(checked, flags)
 
 
-def _check_host(host: str) -> None:
-    try:
-        with _bound(host, 0):
-            pass
-    except (OSError, UnicodeError):
-        raise UsageError(f"--host {short(host)} is no address of this machine; 0.0.0.0 is all of them.") from None
-
-
 def _is_free(host: str, port: int) -> bool:
     try:
-        with _bound(host, port):
-            return True
+        _listen(host, port)
     except OSError:
         return False
+    return True
 
 
-def _bound(host: str, port: int) -> socket.socket:
-    """A socket that is bound there, as TensorBoard's will be."""
-    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    trial = socket.socket(family)
-    try:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        trial.bind(address)
-    except OSError:
-        trial.close()
-        raise
-    return trial
+def _listen(host: str, port: int) -> None:
+    """Listens there for a moment, as TensorBoard will; raises OSError, or UnicodeError for some names, where that is not possible."""
+    family, *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    socket.create_server((host, port), family=family).close()
