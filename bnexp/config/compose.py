@@ -6,12 +6,13 @@ from the command line or from a file.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import math
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,6 @@ from yaml import YAMLError
 
 from bnexp.base.errors import UsageError, one_of, short
 from bnexp.base.files import JsonObject
-from bnexp.base.quoting import quoted
 from bnexp.config import KEYS, READERS, Config, from_mapping
 from bnexp.config.fields import show
 from bnexp.config.group_files import GROUPS, builtin_configs, checked_folder, group_choices
@@ -131,11 +131,9 @@ def _compose(lines: list[str], config_dir: Path | None) -> JsonObject:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    builtin = builtin_configs()  # behind the user's folder, whose files win
-    search = [] if config_dir is None else [f"hydra.searchpath=[{quoted(f'file://{builtin}')}]"]
     try:
-        with initialize_config_dir(str(config_dir or builtin), version_base="1.3"):
-            tree = OmegaConf.to_container(hydra_compose("train", overrides=[*lines, *search]), resolve=False)
+        with _user_folder_first(config_dir), initialize_config_dir(str(builtin_configs()), version_base="1.3"):
+            tree = OmegaConf.to_container(hydra_compose("train", overrides=lines), resolve=False)
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError) as error:  # the last two: a file that cannot be read
         raise UsageError(f"The config cannot be composed: {_reason(error, lines)}") from None
     except RecursionError:
@@ -161,6 +159,30 @@ def _reason(error: BaseException | None, lines: list[str]) -> str:
             return short(text, 300)
         error = error.__cause__ or error.__context__
     return f"a key or value in {short(' '.join(lines))} cannot be used; keys are names, and values text, numbers and lists."
+
+
+@contextlib.contextmanager
+def _user_folder_first(config_dir: Path | None) -> Iterator[None]:
+    """Has Hydra search the user's folder before the built-in one, which an entry of hydra.searchpath could not shadow."""
+    if config_dir is None:
+        yield
+        return
+    from hydra.core.config_search_path import ConfigSearchPath
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+    class UserFolder(SearchPathPlugin):
+        folder: Path | None = config_dir
+
+        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+            if UserFolder.folder is not None:
+                search_path.prepend(provider="bnexp --config-dir", path=f"file://{UserFolder.folder}")
+
+    Plugins.instance().register(UserFolder)
+    try:
+        yield
+    finally:
+        UserFolder.folder = None  # Hydra keeps plugins for the life of the process
 
 
 def _refuse_code(tree: Any, path: str = "") -> None:

@@ -65,11 +65,11 @@ def _run_at(text: str) -> Run | None:
     path = Path(text).absolute()
     if not text or not os.path.isdir(path):  # noqa: PTH112 (Path's own raises OSError for a name that is too long)
         return None
+    if path.is_symlink():
+        raise UsageError(f"{short(text, 300)} is a link; name the run itself.")
     run = Run(path.parent, path.name)
     if not is_run_id(run.id) or run.status is None:
         raise UsageError(f"{short(text, 300)} is a folder, but not that of a run.")
-    if path.is_symlink():
-        raise UsageError(f"{short(text, 300)} is a link; name the run itself.")
     return run
 
 

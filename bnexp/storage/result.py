@@ -132,12 +132,12 @@ class RunResult(Struct, frozen=True):
 
     @property
     def val_accuracy(self) -> float | None:
-        """facts.Validation accuracy in [0, 1] at the end of training; None for a diverged run, and where there is none."""
+        """Validation accuracy in [0, 1] at the end of training; None for a diverged run, and where there is none."""
         return self.val.accuracy if self.is_result and not self.is_diverged else None
 
     @property
     def val_loss(self) -> float:
-        """facts.Validation loss (nats an example) at the end of training: infinite for a diverged run and where it is not finite."""
+        """Validation loss (nats an example) at the end of training: infinite for a diverged run and where it is not finite."""
         return math.inf if self.is_diverged or self.val.loss is None else self.val.loss
 
     @property

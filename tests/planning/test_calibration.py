@@ -340,8 +340,8 @@ def test_measured_in_the_first_sweep_and_not_in_the_second(tmp_path: Path, capsy
     first = trained(0, 1)
     assert capsys.readouterr().err == "Measuring stack widths for digits, batch 32, norm batch ...\n"
     (known,) = read(calibration_json()).values()
-    assert list(known["ms"]) == ["1", "2"]
-    assert first == [choose({int(width): ms for width, ms in known["ms"].items()})] * 2
+    assert list(known.ms) == [1, 2]
+    assert first == [choose(known.ms)] * 2
     calibration_json().unlink()
     remember({1: 1.0, 2: 1.2, 4: 4.0, 8: 8.0})
     assert trained(10, 11, 12) == [1, 2, 2]

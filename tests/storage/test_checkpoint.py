@@ -249,9 +249,8 @@ def test_what_was_saved_is_read(tiny: Tiny, tmp_path: Path) -> None:
     assert plain(load_checkpoint(tmp_path, pytest.fail)) == plain({"format": 1, **state})
 
 
-@pytest.mark.parametrize("kind", ["to_sparse", "to_mkldnn"])
-def test_other_kinds_of_tensors_are_refused(kind: str, tmp_path: Path) -> None:
-    torch.save({"w": getattr(torch.eye(2), kind)()}, tmp_path / "model.pt")
+def test_sparse_tensors_are_refused(tmp_path: Path) -> None:
+    torch.save({"w": torch.eye(2).to_sparse()}, tmp_path / "model.pt")
     with pytest.raises(DataError, match=r"model\.pt"):
         load_model(tmp_path / "model.pt")
 
