@@ -11,7 +11,7 @@ from bnexp.config.fields import show
 from bnexp.norms import NORMS
 
 if TYPE_CHECKING:
-    from bnexp.config.tree import Config
+    from bnexp.config.tree import Config, DataConfig
 
 MAX_CLASSES = 2_000
 """The confusion matrix, which every summary holds, has their square."""
@@ -27,6 +27,12 @@ def check_root(root: str) -> None:
         root.encode()
     except UnicodeEncodeError:
         raise UsageError(f"data.root={show(root)} is not UTF-8; rename what it names.") from None
+
+
+def check_subset(data: DataConfig, train: int) -> None:
+    """Raises UsageError where data.subset is more than the `train` training examples (with the validation split off them)."""
+    if data.subset is not None and data.subset > train:
+        raise UsageError(f"data.subset={data.subset} is more than the {train} training images of data={data.name}.")
 
 
 def map_sizes(spatial: tuple[int, ...], blocks: int) -> list[tuple[int, ...]]:

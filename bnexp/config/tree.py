@@ -20,7 +20,7 @@ from bnexp.base.files import JsonObject
 from bnexp.config import choices
 from bnexp.config.choices import DATASETS, MODELS, OWN_FILES
 from bnexp.config.fields import Key, Value, build, check_name, check_range, key, keys_of, leaves, show
-from bnexp.config.fits import check_fits, check_root, val_size
+from bnexp.config.fits import check_fits, check_root, check_subset, val_size
 from bnexp.config.metrics import PROBED, SAMPLED, MetricsConfig
 from bnexp.norms import NO_NORM, NORMS
 
@@ -28,11 +28,10 @@ RESULTS_VERSION = 4
 """Part of every run's id. Bump it when a change of code alters numbers (the golden-loss test says when) or what is recorded."""
 
 TINY = 1e-30
-"""The least of what is divided by or multiplied with: far enough above float32's least normal number, 1.2e-38, not to end as 0."""
+"""The least divisor or factor: far enough above float32's least normal number, 1.2e-38, not to become 0."""
 MAX_WIDTHS = 100
 """Blocks, or hidden layers of the mlp. Each takes memory and time of its own, however narrow it is, and maps are one pixel long before."""
 MAX_THREADS = 1024
-NAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,80}")
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The budget, the target and when to look."""
+    """The budget, the target and when to evaluate."""
 
     batch_size: int = key("images a step; a last partial batch is dropped", 32, low=1, high=10**6)
     epochs: int | None = key("budget in epochs; null with steps=null: 10", None, low=1, high=10**6)
@@ -147,11 +146,9 @@ class Config:
             raise UsageError("train.epochs and train.steps are both set; the budget is one of them, so set the other to null.")
         if self.train.epochs is None and self.train.steps is None:  # one spelling of the default, so that it has one hash
             object.__setattr__(self, "train", dataclasses.replace(self.train, epochs=10))
-        if self.name is not None and not NAME_PATTERN.fullmatch(self.name):
-            raise UsageError(f"name='{show(self.name)}' is not usable: a name has 1 to 80 letters, digits, dots, underscores and hyphens.")
-        if self.name is not None and self.name[0] in ".-":
-            mark = "a dot" if self.name[0] == "." else "a hyphen"
-            raise UsageError(f"name='{show(self.name)}' is not usable: a name does not begin with {mark}.")
+        if self.name is not None and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}", self.name):
+            rule = "1 to 80 letters, digits, dots, underscores and hyphens, and does not begin with a dot or a hyphen"
+            raise UsageError(f"name='{show(self.name)}' is not usable: a name has {rule}.")
         for name, value in leaves(self):
             check_range(name, value, KEYS[name])
         if not self.model.widths:
@@ -166,11 +163,6 @@ class Config:
             raise UsageError(f"compile=true needs model.norm={steady}: a step of {self.model.norm} differs from the one before.")
         if self.optim.nesterov and (self.optim.name != "sgd" or self.optim.momentum == 0):
             raise UsageError("optim.nesterov=true needs optim.name=sgd and optim.momentum above 0.")
-        if self.train.steps is not None and self.optim.warmup_steps >= self.train.steps:
-            raise UsageError(
-                f"optim.warmup_steps={self.optim.warmup_steps} leaves nothing of train.steps={self.train.steps} for the schedule; "
-                "lower the one or raise the other."
-            )
         if self.data.root is not None:
             check_root(self.data.root)
         if self.data.name in OWN_FILES and self.data.root is None:
@@ -178,10 +170,8 @@ class Config:
             raise UsageError(f"data={self.data.name} needs data.root: the path of {what}.")
         spec = DATASETS[self.data.name]
         if spec.shape:
-            subset = self.data.subset
-            if subset is not None and subset > spec.train:
-                raise UsageError(f"data.subset={subset} is more than the {spec.train} training images of {self.data.name}.")
-            images = subset or spec.train
+            check_subset(self.data, spec.train)
+            images = self.data.subset or spec.train
             check_fits(self, spec.shape, images - val_size(images, self.data.val_fraction), spec.classes)
 
     @property
@@ -227,7 +217,7 @@ KEYS: Mapping[str, Key] = keys_of(Config)
 """Every key that an override may name."""
 
 NOT_HASHED = frozenset(("name", "device", "threads", "data.root", "data.follow_links", "train.checkpoint_every"))
-"""Keys that change no result; the content of the user's own data is part of the recipe, and not where it lies."""
+"""Keys that change no result; the content of the user's own data is part of the recipe, and not its path."""
 
 
 def _norm_reads(name: str, config: Config) -> bool:
@@ -254,7 +244,7 @@ def _defaults() -> Mapping[str, Value]:
 
 
 def check_key(name: str) -> None:
-    """Raises UsageError with the nearest key when `name` is none of ours."""
+    """Raises UsageError, with the nearest key, where `name` is no key."""
     check_name(name, KEYS)
 
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from bnexp.base.errors import DataError
 from bnexp.config import DATASETS, DataConfig, val_size
+from bnexp.config.fits import check_subset
 from bnexp.data import splits
 from bnexp.data.arrays import Array, Arrays, Progress, Report, Source
-from bnexp.data.facts import check_subset
 from bnexp.data.notes import check_labels, notes
 
 CHUNK_BYTES = 4 * 2**20
@@ -72,10 +72,10 @@ def load(
     Args:
         report: called with a sentence on what takes time (a download, decoding).
         progress: called with (done, total) while images are decoded.
-        download: whether a named set that is not there may be fetched.
+        download: whether a named set may be downloaded where it is missing.
 
     Raises:
-        UsageError: data.root is not there, or data.subset is more than there is.
+        UsageError: data.root does not exist, or data.subset is too large.
         DataError: the data cannot be read, downloaded, or held in memory, or no test label is among the training ones.
     """
     module = import_module(f"bnexp.data.{DATASETS[config.name].module}")  # only the one that is used

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import hashlib
 
-from bnexp.base.errors import DataError, UsageError
+from bnexp.base.errors import DataError
 from bnexp.config import DATASETS, OWN_FILES, DataConfig, val_size
+from bnexp.config.fits import check_subset
 from bnexp.data import folder, npz
 from bnexp.data.cache import check_unchanged, remembered, stamp
 
@@ -19,16 +20,9 @@ def header(config: DataConfig) -> tuple[tuple[int, ...], int, int]:
         shape, train, own_validation, classes = spec.shape, spec.train, False, spec.classes
     else:
         shape, train, own_validation, classes = (folder if config.name == "folder" else npz).header(config)
-    if config.subset is not None:
-        check_subset(config, train)
-        train = config.subset
+    check_subset(config, train)
+    train = config.subset or train
     return shape, train if own_validation else train - val_size(train, config.val_fraction), classes
-
-
-def check_subset(config: DataConfig, train: int) -> None:
-    """Raises UsageError when data.subset is more than the `train` training examples (with the validation split off them)."""
-    if config.subset is not None and config.subset > train:
-        raise UsageError(f"data.subset={config.subset} is more than the {train} training images of data={config.name}.")
 
 
 def fingerprint(config: DataConfig) -> str | None:

@@ -126,10 +126,8 @@ def read(source: Source) -> Arrays:
 def _digests(listing: Listing, x: Array) -> Array:
     """64 bits of a hash of each decoded image_[N] uint64, by which identical pictures are found; kept in the cache folder."""
     path = cache_path(f"digests-v{DECODER_VERSION}-{x.shape[-1]}", listing.root, listing.stamps, ".npy")
-    with suppress(OSError, ValueError, EOFError):
-        found: Array = np.load(path, allow_pickle=False)
-        if found.shape == (len(x),) and found.dtype == np.uint64:
-            return found
+    if (found := _mapped(path, (len(x),), np.uint64)) is not None:
+        return found
     made = b"".join(hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in x)
     digests = np.frombuffer(made, dtype="<u8").astype(np.uint64)
     write_whole(path, lambda file: np.save(file, digests, allow_pickle=False))
@@ -156,12 +154,19 @@ def _decoded(listing: Listing, path: Path, side: int, report: Report, progress: 
 
 def _cached(path: Path, shape: tuple[int, ...]) -> tuple[Array, list[str]] | None:
     """The mapped array, and the note on how wide pixels were scaled, if there were any; None where they are missing or damaged."""
-    try:
-        x: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    x = _mapped(path, shape, np.uint8)
+    with suppress(OSError, ValueError):
         note = path.with_suffix(NOTE).read_text("utf-8")
-    except (OSError, ValueError, EOFError):
-        return None
-    return (x, [note] * bool(note)) if x.shape == shape and x.dtype == np.uint8 else None
+        return None if x is None else (x, [note] * bool(note))
+    return None
+
+
+def _mapped(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> Array | None:
+    """The array in a file; None where it is missing, or has another shape or type."""
+    with suppress(OSError, ValueError, EOFError):
+        x: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+        return x if x.shape == shape and x.dtype == dtype else None
+    return None
 
 
 def _images_of(root: Path, part: str, classes: tuple[str, ...], left: Left, real: str | None) -> Iterator[tuple[Stamp, int]]:

@@ -15,10 +15,7 @@ import torch
 
 from bnexp.base.errors import DataError
 
-SCHEMAS = (
-    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-)
+SCHEMAS = [f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor" for name in ("nms", "qnms")]
 _kept: list[torch.library.Library] = []
 """A library's definitions live as long as the object does."""
 
@@ -26,24 +23,23 @@ _kept: list[torch.library.Library] = []
 def torchvision_datasets() -> ModuleType:
     """The module `torchvision.datasets`. Raises DataError where torchvision is not installed, or does not work beside this torch for
     another reason."""
-    try:
-        return importlib.import_module("torchvision.datasets")
-    except ImportError as error:
-        raise DataError(f"torchvision cannot be imported ({error}); run `pip install torchvision`.") from error
-    except RuntimeError as error:
-        if "torchvision::" not in str(error):
-            raise DataError(f"torchvision does not work beside torch {torch.__version__} ({error}); install builds that match.") from error
-    define_missing_operators()
-    for name in [name for name in sys.modules if name == "torchvision" or name.startswith("torchvision.")]:
-        del sys.modules[name]  # what the first attempt left half-made
-    try:
-        return importlib.import_module("torchvision.datasets")
-    except (ImportError, RuntimeError) as error:
-        raise DataError(f"torchvision does not work beside torch {torch.__version__} ({error}); install builds that match.") from error
+    for is_last in (False, True):
+        try:
+            return importlib.import_module("torchvision.datasets")
+        except ImportError as error:
+            raise DataError(f"torchvision cannot be imported ({error}); run `pip install torchvision`.") from error
+        except RuntimeError as error:
+            if is_last or "torchvision::" not in str(error):
+                hint = "install builds that match"
+                raise DataError(f"torchvision does not work beside torch {torch.__version__} ({error}); {hint}.") from error
+        define_missing_operators()
+        for name in [name for name in sys.modules if name == "torchvision" or name.startswith("torchvision.")]:
+            del sys.modules[name]  # what the first attempt left half-made
+    raise AssertionError
 
 
 def define_missing_operators() -> list[str]:
-    """Defines the schemas (no kernels) of the operators that are not there; returns their names, none where the builds match."""
+    """Defines the schemas (no kernels) of the operators that are missing and returns their names: none where the builds match."""
     missing = [schema for schema in SCHEMAS if not hasattr(torch.ops.torchvision, schema.partition("(")[0])]
     if missing:
         library = torch.library.Library("torchvision", "FRAGMENT")

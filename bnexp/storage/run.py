@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from bnexp.base import files
 from bnexp.base.errors import BnexpError, DataError, UnreadableError, UsageError, reason
@@ -28,6 +29,9 @@ FORMAT = 1
 """Version of summary.json and of a stack's plan.json. A newer one is refused; the first versions wrote none."""
 MAX_DIGESTED = 2**34
 """Bytes of a model.pt or metrics.jsonl that is compared with its digest: more than any network here has, and a minute's work."""
+
+
+Summary = TypeVar("Summary", RunResult, ListedRun)
 
 
 class InWork(UsageError):
@@ -84,37 +88,32 @@ class Run:
 
     def result(self) -> RunResult:
         """What its summary.json holds; raises DataError where it is missing, cannot be read, or holds what no run writes."""
-        with self._reading():
-            result = RunResult.from_tree(files.read_checked_json(self.summary_json, FORMAT))
-            if result.id == self.id:
-                return result
-        raise self._not_its_summary
+        return self._decoded(lambda: RunResult.from_tree(files.read_checked_json(self.summary_json, FORMAT)))
 
     def listed(self) -> ListedRun:
         """What a list shows of it: the rest of its summary.json is not decoded. Errors as `result`."""
-        with self._reading():
+
+        def decode() -> ListedRun:
             data = files.read_checked(self.summary_json)
             found: ListedRun = files.decode_json(data, ListedRun)
             files.check_format(found.format, data, FORMAT)
-            if found.id == self.id:
-                return found
-        raise self._not_its_summary
+            return found
 
-    @property
-    def _not_its_summary(self) -> DataError:
-        return DataError(f"{self.summary_json} does not hold the summary of {self.id}.")
+        return self._decoded(decode)
 
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        """Raises DataError where reading the summary fails."""
+    def _decoded(self, decode: Callable[[], Summary]) -> Summary:
+        """What `decode` makes of the summary; raises DataError where it fails."""
         try:
-            yield
+            found = decode()
         except (FileNotFoundError, NotADirectoryError):
             raise DataError(f"Run {self.id} has no summary.json; it was not started properly.") from None
         except OSError as error:
             raise UnreadableError(f"{self.summary_json} cannot be read: {reason(error)}.") from None
         except ValueError as error:
             raise DataError(f"{self.summary_json} cannot be read: {reason(error)}.") from None
+        if found.id != self.id:
+            raise DataError(f"{self.summary_json} does not hold the summary of {self.id}.")
+        return found
 
     def config(self) -> Config:
         """The run's own config, read back without Hydra; raises DataError where config.yaml is missing or holds no config."""

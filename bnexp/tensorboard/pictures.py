@@ -15,9 +15,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tensorboard.compat.proto.summary_pb2 import Summary
 
+from bnexp.data.arrays import Array
 from bnexp.tensorboard import letters
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 SIDE = 48
 """Pixels that a tile has at least; small maps are enlarged to it, each value a square."""
@@ -49,8 +48,8 @@ def examples(x_NC: Array, y: Sequence[int], classes: Sequence[str]) -> Array:
     channels stand side by side.
     """
     x = x_NC.astype(np.float32)
-    low, high = _range(x)
-    low = 0.0 if x_NC.dtype == np.uint8 else low
+    finite = x[np.isfinite(x)] if np.isfinite(x).any() else np.array([0.0, 1.0])
+    low, high = 0.0 if x_NC.dtype == np.uint8 else float(finite.min()), float(finite.max())
     x = np.nan_to_num((x - low) / ((high - low) or 1.0), posinf=1, neginf=0).clip(0, 1)
     if x.ndim == 5:
         x = x[:, :, x.shape[2] // 2]
@@ -197,8 +196,3 @@ def _upright(image: Image.Image, text: str, font: Any, at: tuple[int, int], *, b
 def _width(font: Any, text: str) -> int:
     width: float = font.getlength(text)
     return math.ceil(width)
-
-
-def _range(x: Array) -> tuple[float, float]:
-    finite = x[np.isfinite(x)]
-    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)

@@ -110,7 +110,7 @@ def test_overrides(overrides: list[str], changes: dict[str, object]) -> None:
         ("model.name=mlp", "'model.name=mlp' is refused: write model=mlp."),  # it left out the widths of model=mlp
         ("++model.name=", "write model=NAME"),
         ("data.root=", "data.root is empty text"),
-        ("name=-x", "name='-x' is not usable: a name does not begin with a hyphen"),
+        ("name=-x", "name='-x' is not usable: a name has 1 to 80 letters"),
         ("model.widths=" + "[" * 3000 + "]" * 3000, "cannot be read: its brackets are nested too deeply"),
         ("seed=" + "9" * 5000, "cannot be read as key=value"),  # Python reads whole numbers up to 4300 digits
     ],
