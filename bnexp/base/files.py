@@ -149,13 +149,11 @@ def digest(path: Path, most: int | None = None) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """`value` as indented JSON, atomically."""
     with atomic_write(path) as file:
         file.write(dump_json(value).encode() + b"\n")
 
 
 def write_checked_json(path: Path, value: JsonObject, version: int) -> None:
-    """`checked_json` as a file, atomically."""
     with atomic_write(path) as file:
         file.write(checked_json(value, version))
 

@@ -44,7 +44,6 @@ def visible_gpus() -> int:
 
 
 def cores() -> int:
-    """The CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -34,7 +34,6 @@ def sparkline(curve: Sequence[tuple[int, float]], width: int = 8, *, log: bool =
 
 
 def drawable(encoding: str | None) -> bool:
-    """Whether text in this encoding can show a sparkline."""
     try:
         (BLOCKS + LOST).encode(encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
@@ -43,7 +42,6 @@ def drawable(encoding: str | None) -> bool:
 
 
 def _heights(values: Sequence[float], log: bool) -> list[float]:
-    """In [0, 1]."""
     heights = [math.log(value) for value in values] if log and min(values) > 0 else list(values)
     low, high = min(heights), max(heights)
     scale = max(abs(low), abs(high), 1.0)  # the difference of two huge values may be infinite

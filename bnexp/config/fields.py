@@ -80,7 +80,6 @@ def keys_of(cls: Any) -> Mapping[str, Key]:
 
 
 def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Value]]:
-    """Every value of a config tree with its dotted key, in the order of the fields."""
     for item in dataclasses.fields(config):
         value = getattr(config, item.name)
         if dataclasses.is_dataclass(value):

@@ -18,7 +18,6 @@ MAX_CLASSES = 2_000
 
 
 def check_root(root: str) -> None:
-    """Raises UsageError where data.root can be no path."""
     if not root.strip():
         raise UsageError("data.root is empty text; give a path, or null for the default.")
     if "\0" in root:
@@ -44,7 +43,6 @@ def map_sizes(spatial: tuple[int, ...], blocks: int) -> list[tuple[int, ...]]:
 
 
 def val_size(train: int, val_fraction: float) -> int:
-    """How many of `train` images are held out for validation."""
     return max(1, round(train * val_fraction))
 
 

@@ -42,5 +42,4 @@ class MetricsConfig:
 
     @property
     def on(self) -> tuple[str, ...]:
-        """The metrics that are measured."""
         return tuple(name for name in METRICS if getattr(self, name))

@@ -112,12 +112,10 @@ def single_values(override: Override) -> list[Override]:
 
 
 def echo(override: Override) -> str:
-    """The override as a message shows it."""
     return short(override.input_line or "")
 
 
 def said(override: Override) -> str:
-    """The text of its value, as it was typed."""
     return (override.input_line or "").partition("=")[2]
 
 

@@ -24,12 +24,10 @@ def user_path(root: str) -> Path:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a folder is at `path`."""
     return os.path.isdir(path)  # noqa: PTH112 (Path's own raises OSError for a name that is too long)
 
 
 def is_there(path: Path) -> bool:
-    """Whether `path` exists."""
     return os.path.exists(path)  # noqa: PTH110 (as above)
 
 
@@ -67,7 +65,6 @@ def cache_folder() -> Path:
 
 
 def stamp(path: Path | str, relative: str) -> Stamp:
-    """The stamp of the file at `path`."""
     status = os.stat(path)  # noqa: PTH116 (called for each of many images, as `folder` says)
     return relative, status.st_size, status.st_mtime_ns
 

@@ -12,12 +12,13 @@ from torch import Tensor
 from bnexp.base.errors import DataError
 from bnexp.config import DATASETS, DataConfig, val_size
 from bnexp.config.fits import check_subset
-from bnexp.data import splits
 from bnexp.data.arrays import Array, Arrays, Progress, Report, Source
 from bnexp.data.notes import check_labels, notes
 
 CHUNK_BYTES = 4 * 2**20
 """Float64 working memory of the statistics: what stays in a CPU's cache is 5 times quicker than what does not."""
+TEST, SUBSET, VAL = 0, 1, 2
+"""The purposes of a split: the second word of its random stream's seed."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,10 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """An example's shape [C, *map]."""
         return tuple(self.train.x.shape[1:])
 
     @property
     def header(self) -> tuple[tuple[int, ...], int, int]:
-        """(shape, training examples without validation, classes): what `header` says before the data are read."""
         return self.shape, len(self.train), len(self.classes)
 
     def normalize(self, x: Tensor) -> Tensor:
@@ -83,17 +82,17 @@ def load(
     train_i = np.arange(len(arrays.y))
     test_i = None
     if arrays.y_test is None:
-        train_i, test_i = splits.split_off(arrays.y, arrays.n_test, config.split_seed, splits.TEST)
+        train_i, test_i = split_off(arrays.y, arrays.n_test, config.split_seed, TEST)
     check_subset(config, len(train_i))
     if config.subset is not None:  # hold out the others: thus each class keeps a member as long as that can be
         others = len(train_i) - config.subset
-        train_i = train_i[splits.split_off(arrays.y[train_i], others, config.split_seed, splits.SUBSET)[0]]
+        train_i = train_i[split_off(arrays.y[train_i], others, config.split_seed, SUBSET)[0]]
     val_i = None
     if arrays.y_val is None:
         n_val = val_size(len(train_i), config.val_fraction)
         if n_val >= len(train_i):
             raise DataError(f"data={config.name} has {len(train_i)} training examples, too few to hold out validation data.")
-        rest, held = splits.split_off(arrays.y[train_i], n_val, config.split_seed, splits.VAL)
+        rest, held = split_off(arrays.y[train_i], n_val, config.split_seed, VAL)
         train_i, val_i = train_i[rest], train_i[held]
     train = _split(arrays.x, arrays.y, train_i, device)
     val = _part(arrays, arrays.x_val, arrays.y_val, val_i, device)
@@ -136,3 +135,38 @@ def _part(arrays: Arrays, x: Array | None, y: Array | None, index: Array | None,
 
 def _split(x: Array, y: Array, index: Array, device: torch.device) -> Split:
     return Split(torch.from_numpy(np.ascontiguousarray(x[index])).to(device), torch.from_numpy(y[index]).to(device))
+
+
+def split_off(y: Array, count: int, seed: int, purpose: int) -> tuple[Array, Array]:
+    """Indices (rest, held) of a stratified split of y_[N] that holds out exactly `count`, each ascending. The seed is data.split_seed,
+    never the run's: all runs of an experiment see the same test and validation data. Each purpose has a random stream of its own, so that
+    changing one (say, `subset`) leaves the draws of the others as they are.
+
+    Every class gives its share `count * n_k / N`, rounded down or up so that the counts add up (largest remainders first, ties by lot). A
+    class never gives its last member while another class can give one instead: a class with one member stays in the rest."""
+    if not 0 <= count <= len(y):
+        raise ValueError(f"cannot hold out {count} of {len(y)}")
+    rng = np.random.default_rng([seed, purpose])
+    _, member, sizes = np.unique(y, return_inverse=True, return_counts=True)
+    counts = _shares(sizes, count, rng)
+    order = rng.permutation(len(y))
+    order = order[np.argsort(member[order], kind="stable")]  # grouped by class, shuffled within each
+    rank = np.arange(len(y)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # place within its class
+    held = order[rank < np.repeat(counts, sizes)]
+    mask = np.zeros(len(y), dtype=bool)
+    mask[held] = True
+    return np.flatnonzero(~mask), np.flatnonzero(mask)
+
+
+def _shares(sizes: Array, count: int, rng: np.random.Generator) -> Array:
+    """How many of each class are held out; they add up to `count`."""
+    quota = count * sizes / sizes.sum()
+    counts: Array = np.floor(quota).astype(np.int64)
+    by_remainder = np.lexsort((rng.random(len(sizes)), counts - quota))
+    for spared in (1, 0):  # first leave every class a member; only when that cannot be, do not
+        counts = np.minimum(counts, np.maximum(sizes - spared, 0)) if spared else counts
+        while counts.sum() < count and (counts < sizes - spared).any():
+            for k in by_remainder:
+                if counts.sum() < count and counts[k] < sizes[k] - spared:
+                    counts[k] += 1
+    return counts

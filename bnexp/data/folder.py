@@ -23,8 +23,7 @@ from bnexp.base.errors import DataError
 from bnexp.config import DataConfig, val_size
 from bnexp.data.arrays import Array, Arrays, Progress, Report, Source, check_memory, human_bytes
 from bnexp.data.cache import Stamp, cache_path, check_unchanged, existing_folder, write_whole
-from bnexp.data.parts import PARTS, find_parts
-from bnexp.data.tree import SUFFIXES, Left, count_loose, folders_in, images_below, left_in_words
+from bnexp.data.parts import PARTS, SUFFIXES, Left, count_loose, find_parts, folders_in, images_below, left_in_words
 
 TEST_SHARE = 0.2
 MAX_BYTES = 2**29

@@ -5,6 +5,7 @@ What this module adds: a download is complete or not there, says nothing on stdo
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shutil
@@ -14,15 +15,16 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+import torch
 
 from bnexp.base.errors import DataError, reason
 from bnexp.config import DATASETS
 from bnexp.data.arrays import Array, Arrays, Report, Source, human_bytes
 from bnexp.data.cache import cache_folder, existing_folder
-from bnexp.data.torchvision_guard import torchvision_datasets
 
 CLASSES = {name: name.upper() for name in ("mnist", "kmnist", "cifar10", "cifar100", "svhn")} | {"fashion_mnist": "FashionMNIST"}
 """Of torchvision, by data set."""
@@ -31,6 +33,9 @@ TIMEOUT_S = 20.0
 MAX_BYTES = 2**30
 """Of a file of any of these sets; the largest has 182 MB. Files are read whole, and one with holes may claim terabytes."""
 ARCHIVES = (".gz", ".tgz", ".zip")
+SCHEMAS = [f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor" for name in ("nms", "qnms")]
+_kept: list[torch.library.Library] = []
+"""A library's definitions live as long as the object does."""
 
 
 def read(source: Source) -> Arrays:
@@ -145,3 +150,35 @@ def _is_whole(path: Path, md5: str | None) -> bool:
     except Exception:  # the parser's errors are of every kind: it trusts the header
         return False
     return True
+
+
+def torchvision_datasets() -> ModuleType:
+    """The module `torchvision.datasets`. Raises DataError where torchvision is not installed, or does not work beside this torch.
+
+    The registry has torchvision 0.28 as a CUDA build only. Beside a CPU torch its native library cannot be loaded, so the operators `nms`
+    and `qnms` are never defined, and its import ends with `operator torchvision::nms does not exist` when it registers their shapes. The
+    data sets need no native operator: it is enough that the two names exist."""
+    for is_last in (False, True):
+        try:
+            return importlib.import_module("torchvision.datasets")
+        except ImportError as error:
+            raise DataError(f"torchvision cannot be imported ({error}); run `pip install torchvision`.") from error
+        except RuntimeError as error:
+            if is_last or "torchvision::" not in str(error):
+                hint = "install builds that match"
+                raise DataError(f"torchvision does not work beside torch {torch.__version__} ({error}); {hint}.") from error
+        define_missing_operators()
+        for name in [name for name in sys.modules if name == "torchvision" or name.startswith("torchvision.")]:
+            del sys.modules[name]  # what the first attempt left half-made
+    raise AssertionError
+
+
+def define_missing_operators() -> list[str]:
+    """Defines the schemas (no kernels) of the operators that are missing and returns their names: none where the builds match."""
+    missing = [schema for schema in SCHEMAS if not hasattr(torch.ops.torchvision, schema.partition("(")[0])]
+    if missing:
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for schema in missing:
+            library.define(schema)
+        _kept.append(library)
+    return [schema.partition("(")[0] for schema in missing]

@@ -174,7 +174,6 @@ def wrapped(text: str, letters: int = 62) -> str:
 
 
 def intervals(axes: Axes, x: Sequence[float], cells: Sequence[Cell], colour: str, width: float = 1.2) -> None:
-    """The intervals of accuracies, as vertical lines."""
     for at, cell in zip(x, cells, strict=True):
         if cell.low is not None and cell.high is not None:
             axes.plot([at, at], [max(0.0, cell.low), min(1.0, cell.high)], color=colour, linewidth=width)

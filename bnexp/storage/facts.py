@@ -193,7 +193,6 @@ class ListedRun(Struct, frozen=True):
 
     @property
     def test_accuracy(self) -> float | None:
-        """Under running statistics."""
         return self.test.running.accuracy if self.test and self.test.running else None
 
     @property

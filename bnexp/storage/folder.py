@@ -56,7 +56,6 @@ def find_run(text: str, runs_dir: Path) -> Run:
 
 
 def _exists(run: Run) -> bool:
-    """Whether `list_runs` would list it."""
     return is_run_id(run.id) and not run.folder.is_symlink() and (run.summary_json.exists() or run.config_yaml.exists())
 
 

@@ -56,7 +56,6 @@ class Group:
 
     @property
     def kind(self) -> str:
-        """What was asked for: `sweep lr`, `compare`."""
         return str(_stored(self.members_json, "kind") or "")
 
     def arms(self) -> Any:
@@ -97,7 +96,6 @@ def _stored(path: Path, key: str) -> Any:
 
 
 def group_of(runs: Sequence[Run]) -> Group:
-    """The group of exactly these runs."""
     text = "\n".join(sorted(run.id for run in runs))
     return Group(runs[0].runs_dir, hashlib.sha256(text.encode()).hexdigest()[:8])
 

@@ -91,7 +91,6 @@ class RunResult(Struct, frozen=True):
 
     @property
     def is_result(self) -> bool:
-        """Whether it counts as a result, and not as missing."""
         return self.status in DONE
 
     @property
@@ -179,12 +178,10 @@ class RunResult(Struct, frozen=True):
 
     @property
     def until_target(self) -> bool:
-        """Whether the run was to stop at its target."""
         return self.config.train.until_target if self.budget.until_target is None else self.budget.until_target
 
     @property
     def fingerprint(self) -> str | None:
-        """The hash of the user's own data, where it is recorded."""
         return self.data.fingerprint if self.data else None
 
     def reads(self, key: str) -> bool:
@@ -203,7 +200,6 @@ OPTIONAL = frozenset(("running_statistics", "written_at", "files", "error", "non
 
 @functools.cache
 def _known() -> JsonObject:
-    """Every key of a summary, in its group."""
     every = RunResult(
         *("", "running", 0, Config()),
         audit=facts.AuditFacts(),
@@ -249,7 +245,6 @@ def _merged(own: JsonObject, more: JsonObject) -> JsonObject:
 
 
 def flatten(tree: JsonObject, prefix: str = "") -> Row:
-    """The leaves of a tree by their dotted keys."""
     found: Row = {}
     for key, value in tree.items():
         found |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}

@@ -134,7 +134,6 @@ class Run:
         return config
 
     def start(self, config: Config) -> None:
-        """Makes the folder with its config."""
         files.make_folder(self.folder)
         with files.atomic_write(self.config_yaml) as file:
             file.write(to_yaml(config).encode())
@@ -172,7 +171,6 @@ class Run:
 
     @property
     def successor(self) -> Run:
-        """The run that `--fresh` trains to replace this one."""
         return Run(self.runs_dir, self.id, fresh=True)
 
     def settle(self) -> None:
@@ -212,7 +210,6 @@ def hidden_folder(runs_dir: Path, *names: str) -> Path:
 
 
 def refuse_symlink(path: Path) -> Path:
-    """`path`; raises UsageError where it is a link."""
     if path.is_symlink():
         raise UsageError(f"{path} is a link, and bnexp follows none inside a runs folder; remove it, or use another --runs-dir.")
     return path
@@ -254,7 +251,6 @@ def locked(runs: Sequence[Run], waiting: Callable[[str], None] | None, stop: Cal
 
 
 def to_yaml(config: Config) -> str:
-    """The whole config as YAML."""
     import yaml
 
     return yaml.safe_dump(to_mapping(config), sort_keys=False, default_flow_style=None, allow_unicode=True)

@@ -24,7 +24,6 @@ MAX_EVENT = 2**26
 
 
 def write_events(path: Path, events: Iterable[Event]) -> None:
-    """The whole file, atomically."""
     with atomic_write(path) as file:
         writer = RecordWriter(file)
         writer.write(Event(wall_time=0, file_version="brain.Event:2").SerializeToString())

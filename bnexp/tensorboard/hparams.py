@@ -80,7 +80,6 @@ def closing(steps_to_target: int | None, diverged: bool) -> list[Summary.Value]:
 
 
 def _set(field: Any, value: Any) -> None:
-    """Sets a protobuf Value."""
     if isinstance(value, bool):
         field.bool_value = value
     elif isinstance(value, (int, float)):

@@ -39,7 +39,6 @@ def margin_tag(curve: str, which: str) -> str:
 
 
 def layout() -> Summary.Value:
-    """The layout as TensorBoard's plugin reads it."""
     margins = [layout_pb2.MarginChartContent(series=[_series(curve)]) for curve in CURVES]
     charts = [layout_pb2.Chart(title=title, margin=margin) for title, margin in zip(CURVES.values(), margins, strict=True)]
     categories = [layout_pb2.Category(title="Mean over seeds, ± standard deviation", chart=charts)]

@@ -6,17 +6,17 @@ import.
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from bnexp.data.arrays import Array
-from bnexp.tensorboard import letters
 
 SIDE = 48
 """Pixels that a tile has at least; small maps are enlarged to it, each value a square."""
@@ -30,6 +30,12 @@ SHORT = 9
 """A series of so few values is a strip of squares, a longer one a curve."""
 GAP, CAPTION, CURVE_HEIGHT = 4, 17, 40
 COLORS = ((31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189), (140, 86, 75), (227, 119, 194), (127, 127, 127))
+NOWHERE = "\U0010ffff"
+"""No letter, so that a font draws what it draws for those that it lacks."""
+LIKELY = ("cjk", "dejavusans.ttf", "wqy", "hei", "song", "gothic", "hiragino", "pingfang", "yahei", "malgun", "unicode", "noto")
+"""Parts of the names of font files that have many letters, which are opened before others."""
+BOXES = "lastresort"
+"""Part of the name of a font that has a box for each letter of the world."""
 
 
 def value(tag: str, picture: Array) -> Summary.Value:
@@ -53,7 +59,7 @@ def examples(x_NC: Array, y: Sequence[int], classes: Sequence[str]) -> Array:
     x = np.nan_to_num((x - low) / ((high - low) or 1.0), posinf=1, neginf=0).clip(0, 1)
     if x.ndim == 5:
         x = x[:, :, x.shape[2] // 2]
-    file, names = letters.labels(classes)
+    file, names = labels_of(classes)
     return _grid([_tile(one, curves=True) for one in x], [names[label] for label in y], file=file)
 
 
@@ -79,8 +85,8 @@ def confusion(counts_KK: Sequence[Sequence[int]], classes: Sequence[str]) -> Arr
     errors are to be visible. Up to 20 classes have counts in the cells and labels beside them."""
     counts = np.asarray(counts_KK)
     written = len(counts) <= 20
-    file, readable = letters.labels(classes) if written else (None, [])
-    font, names = letters.font(file, 12), [name if len(name) <= 10 else name[:9] + "…" for name in readable]
+    file, readable = labels_of(classes) if written else (None, [])
+    font, names = font_of(file, 12), [name if len(name) <= 10 else name[:9] + "…" for name in readable]
     legend = "No font here has the letters of some classes: they have numbers." if readable != list(classes)[: len(readable)] else ""
     cell = max(30, 8 + max(_width(font, str(count)) for count in counts.ravel())) if written else max(1, 480 // len(counts))
     labels = max(_width(font, name) for name in names) + 8 if written else 0
@@ -168,7 +174,7 @@ def _grid(
     columns = min(nearby, key=lambda count: (-len(tiles) % count, abs(count - wanted)))  # as few empty places as can be
     rows = math.ceil(len(tiles) / columns)
     image = Image.new("RGB", (columns * (width + GAP) + GAP, rows * (height + caption + GAP) + GAP), background)
-    draw, font = ImageDraw.Draw(image), letters.font(file, 14)
+    draw, font = ImageDraw.Draw(image), font_of(file, 14)
     for index, tile in enumerate(tiles):
         x, y = GAP + index % columns * (width + GAP), GAP + index // columns * (height + caption + GAP)
         image.paste(Image.fromarray(tile), (x, y))
@@ -196,3 +202,42 @@ def _upright(image: Image.Image, text: str, font: Any, at: tuple[int, int], *, b
 def _width(font: Any, text: str) -> int:
     width: float = font.getlength(text)
     return math.ceil(width)
+
+
+def labels_of(names: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The file of a font that has the letters of `names` (None: PIL's own, which has Latin letters), and the names, or `class 3` for one
+    whose letters no installed font has: a box in the place of a letter is of no use."""
+    path, whole = _font_file("".join(sorted(set("".join(names)))))
+    if whole:
+        return path, list(names)
+    return path, [name if _has(font_of(path, 12), name) else f"class {index}" for index, name in enumerate(names)]
+
+
+def font_of(path: str | None, size: int) -> Any:
+    return ImageFont.load_default(size) if path is None else ImageFont.truetype(path, size)
+
+
+@functools.cache
+def _font_file(letters: str) -> tuple[str | None, bool]:
+    """The first font that has all letters, as in `labels`, and true; where none has, DejaVu and false."""
+    if letters.isascii() or _has(ImageFont.load_default(12), letters):
+        return None, True
+    from matplotlib import font_manager  # half a second, for those who need it
+
+    def likely(path: str) -> int:
+        name = path.lower()
+        return next((place for place, part in enumerate(LIKELY) if part in name), len(LIKELY))
+
+    known = {str(entry.fname) for entry in font_manager.fontManager.ttflist if BOXES not in entry.fname.lower()}
+    for path in sorted(known, key=lambda path: (likely(path), path)):
+        try:
+            if _has(ImageFont.truetype(path, 12), letters):
+                return path, True
+        except OSError:  # a bitmap font, or one that was removed since the list was made
+            continue
+    return str(font_manager.findfont("DejaVu Sans")), False
+
+
+def _has(font: Any, letters: str) -> bool:
+    missing = bytes(font.getmask(NOWHERE))
+    return all(letter.isspace() or bytes(font.getmask(letter)) != missing for letter in set(letters))

@@ -104,7 +104,6 @@ def _places(runs_dir: Path, shown: Sequence[Run | Group]) -> Iterator[tuple[str,
 
 
 def _means(group: Group) -> list[tuple[str, Path]]:
-    """A group's means over seeds, as `_places`."""
     return [(f".groups/{group.id}/{path.name}", path) for path in _folders(group.folder) if "-mean" in path.name]
 
 
