@@ -19,8 +19,7 @@ from typing import IO, Any
 from bnexp.base.dead_processes import drop_of_dead, host
 
 MAX_JSON = 2**24
-"""Bytes of a JSON file that is read, which take thirty times as many of memory: the largest of ours is a summary with a confusion matrix of
-2,000 classes, of about 12 MB."""
+"""Bytes of a JSON file, which take thirty times as many of memory. A summary with a confusion matrix of 2,000 classes has about 12 MB."""
 JsonObject = dict[str, Any]
 """A JSON object of any content, as it is read and written."""
 CHECKSUM = b',\n  "checksum": "'
@@ -54,8 +53,8 @@ def sync(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Brings the names in a folder to disk: without its name a file is lost, too, when the machine goes down. Raises OSError where that
-    fails, except on file systems and folders that do not support it."""
+    """Brings the names in a folder to disk, without which files are lost when the machine goes down. Some file systems do not support
+    it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except PermissionError:  # a folder that may be written and not listed

@@ -70,7 +70,7 @@ def expand(overrides: Sequence[str] = (), config_dir: str | Path | None = None) 
 
 
 def _check_place(keys: Collection[str], configs: Sequence[Config]) -> None:
-    """Raises UsageError where an override gives one of `PLACE` and no data set of the configs reads it: `data=folder` may be missing."""
+    """Raises UsageError where a key of `PLACE` is given that no config's data set reads: `data=folder` may be missing."""
     for key in PLACE:
         names = [config.data.name for config in configs if getattr(config.data, key.removeprefix("data."))]
         if key in keys and names and not set(names) & set(READERS[key]):
@@ -84,8 +84,8 @@ def check_cells(cells: int) -> None:
 
 
 def given(overrides: Sequence[str]) -> dict[str, bool]:
-    """The keys and groups that `overrides` name, each with whether it is given several values. Raises UsageError for an override that
-    cannot be parsed, or that lists paths where its whole text is an existing path."""
+    """The keys and groups in `overrides`, each with whether it has several values. Raises UsageError where one cannot be parsed, or splits
+    a path."""
     parsed = parse(overrides)
     for override in parsed:
         listed = override.key_or_group == "data.root" and override.is_sweep_override()
@@ -95,8 +95,7 @@ def given(overrides: Sequence[str]) -> dict[str, bool]:
 
 
 def placement(overrides: Sequence[str]) -> dict[str, str | bool | None]:
-    """The keys of `PLACE` that overrides beside a saved run give it. Raises UsageError for an override that cannot be parsed, or that
-    names another key: the run has its own config."""
+    """The keys of `PLACE` in overrides beside a saved run, whose config has all others: raises UsageError for these."""
     for override in parse(overrides):
         if override.key_or_group not in PLACE:
             raise UsageError(f"'{echo(override)}' is too much: a run has its own config, of which only {one_of(PLACE)} can be given anew.")
@@ -186,7 +185,7 @@ def _user_folder_first(config_dir: Path | None) -> Iterator[None]:
 
 
 def _refuse_code(tree: Any, path: str = "") -> None:
-    """No interpolation and no Hydra directive in any value or key, whatever file it came from."""
+    """Refuses interpolations and Hydra's directives in any value or key of any file."""
     items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     for name, value in items:
         key = f"{path}.{name}" if path else str(name)

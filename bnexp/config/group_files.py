@@ -1,4 +1,4 @@
-"""The YAML files of config groups, ours and those of --config-dir: which there are, and what they may not do.
+"""The YAML files of config groups, built-in ones and those of --config-dir: how they are found, and what is refused in them.
 
 What could run code or carry a secret (Hydra's own settings, paths and links that lead out of the folder) is refused before Hydra reads it.
 """
@@ -25,21 +25,20 @@ DEFAULT_GROUP = re.compile(rf"((override|optional)\s+)*/({'|'.join(GROUPS)})(@[\
 
 
 def builtin_configs() -> Path:
-    """The folder of our own YAML files: inside the package in a wheel, beside it in a source tree."""
+    """The folder of the built-in YAML files: inside the package in a wheel, beside it in a source tree."""
     package = Path(__file__).parent.parent
     inside = package / "configs"
     return inside if inside.is_dir() else package.parent / "configs"
 
 
 def group_choices(group: str, config_dir: Path | None = None) -> list[str]:
-    """The names that `group=NAME` takes: our YAML files and those of the user's folder."""
+    """The names that `group=NAME` takes: the built-in YAML files and those of the user's folder."""
     folders = [builtin_configs(), *([config_dir] if config_dir else [])]
     return sorted({file.stem for folder in folders for file in _group_files(folder / group) if _is_file_name(file.stem)})
 
 
 def checked_folder(config_dir: str | Path | None) -> Path | None:
-    """The real path of --config-dir, whose files Hydra may read. Raises UsageError where it is no folder of group files, or one of them is
-    refused."""
+    """The real path of --config-dir, for Hydra. Raises UsageError where it is no folder of group files, or one of them is refused."""
     if config_dir is None:
         return None
     folder = Path(os.path.realpath(config_dir))  # Path.resolve raises on a loop of links

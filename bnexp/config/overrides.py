@@ -1,5 +1,4 @@
-"""One override (`key=value`) as Hydra's grammar reads it, with our own checks before Hydra's, whose error texts recommend `+key` and name
-Hydra's internals."""
+"""One override (`key=value`) in Hydra's grammar, checked before Hydra does, whose error texts recommend `+key` and name its internals."""
 
 from __future__ import annotations
 
@@ -72,8 +71,7 @@ def _parse_one(parser: OverridesParser, text: str) -> Override:
 
 
 def check(override: Override, config_dir: Path | None) -> None:
-    """The checks before Hydra's own: raises UsageError where the key is unknown, a group has no such choice, or Hydra itself is
-    addressed."""
+    """Raises UsageError, before Hydra does, for an unknown key, a choice that a group does not have, and Hydra's own settings."""
     key, text = override.key_or_group, echo(override)
     if override.is_delete():
         raise UsageError(f"'{text}': keys cannot be deleted; set the key to another value instead.")

@@ -249,8 +249,7 @@ def check_key(name: str) -> None:
 
 
 def from_mapping(tree: Mapping[str, Any]) -> Config:
-    """The config that a nested mapping describes; missing keys take their defaults. Raises UsageError for an unknown key, a value of the
-    wrong type, or one out of range."""
+    """The config of a nested mapping and the defaults. Raises UsageError for an unknown key, a value of the wrong type, or out of range."""
     config: Config = build(Config, tree, KEYS)
     return config
 

@@ -35,9 +35,8 @@ class Source:
 
 @dataclass(frozen=True)
 class Arrays:
-    """One set in memory, or mapped from a file: x_[N, C, *map] uint8 or float32, y_[N] int64 from 0 to K - 1. x_val and y_val are None
-    where the source has no validation part of its own, x_test and y_test where it has no test part: n_test then says how many are split
-    off."""
+    """One set in memory, or mapped from a file: x_[N, C, *map] uint8 or float32, y_[N] int64 from 0 to K - 1. Parts that the source lacks
+    are None; where that is the test part, `n_test` examples are to be split off."""
 
     x: Array
     y: Array
@@ -65,8 +64,7 @@ def human_bytes(count: int) -> str:
 
 
 def available_memory() -> int:
-    """Bytes of memory that can be allocated now: of the machine, or of what the container or the batch system leaves this process, where
-    that is less."""
+    """Bytes of memory that can be allocated now, within the limits of the machine and of a container or batch system."""
     import psutil
 
     with suppress(OSError):  # not Linux
@@ -101,8 +99,7 @@ def _group_left(folder: Path, limit: str, usage: str) -> float:
 
 
 def check_memory(needed: int, what: str, remedy: str) -> None:
-    """Raises DataError where `needed` bytes are more than the memory available now, before anything is allocated: a machine that swaps or
-    kills gives no reason."""
+    """Raises DataError where `needed` bytes are more than the memory available now: a machine that swaps or kills gives no reason."""
     available = available_memory()
     if needed > available:
         raise DataError(f"{what} needs {human_bytes(needed)} of memory and {human_bytes(available)} are available; {remedy}.")

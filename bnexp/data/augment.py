@@ -1,5 +1,4 @@
-"""Augmentation of training images: whole batches on the device, with the random draws made apart (and on the CPU, so that they are the
-same on every device and their generator can be saved and resumed)."""
+"""Augmentation of whole training batches on the device. The random draws are made on the CPU, so that they are the same on every device."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Where data are: data.root as a path, and the cache folder, with downloads, decoded images and stored fingerprints. Deleting the cache
-costs only time."""
+"""data.root as a path, and the cache folder with downloads, decoded images and fingerprints, which may be deleted."""
 
 from __future__ import annotations
 
@@ -40,8 +39,7 @@ def existing_folder(root: str, hint: str) -> Path:
 
 
 def cache_home() -> Path:
-    """$XDG_CACHE_HOME, or ~/.cache where that is empty or relative, as its specification says. It may not exist. Raises OSError where this
-    user's home is unknown."""
+    """$XDG_CACHE_HOME, or ~/.cache where that is empty or relative. It may not exist. Raises OSError where the home is unknown."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if base.is_absolute():
         return base
@@ -70,8 +68,8 @@ def stamp(path: Path | str, relative: str) -> Stamp:
 
 
 def check_unchanged(origin: Path, stamps: Iterable[Stamp]) -> None:
-    """To be called after the files below `origin` were read: raises DataError where one has changed, since the stamps, and so the runs'
-    ids, stand for what was read."""
+    """To be called after reading the files below `origin`: raises DataError where one is not what its stamp, and so a run's id, stands
+    for."""
     for before in stamps:
         path = os.path.join(origin, before[0]) if before[0] else origin  # noqa: PTH118 (as above)
         try:

@@ -102,8 +102,7 @@ def header(config: DataConfig) -> tuple[tuple[int, ...], int, bool, int]:
 
 
 def read(source: Source) -> Arrays:
-    """x_[N, 3, S, S] uint8, mapped from the cache folder; S is data.image_size. Errors as `list_images`; also DataError for an image that
-    cannot be read, and where there is not enough memory."""
+    """x_[N, 3, S, S] uint8, mapped from the cache folder; S is data.image_size. Errors as `list_images`, and for unreadable images."""
     config = source.config
     listing = list_images(config)
     shape = (len(listing.stamps), 3, config.image_size, config.image_size)
@@ -169,8 +168,8 @@ def _mapped(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> Arra
 
 
 def _images_of(root: Path, part: str, classes: tuple[str, ...], left: Left, real: str | None) -> Iterator[tuple[Stamp, int]]:
-    """The stamps of the images below root/part/<class>, at any depth and in order of their paths, each with its class. `real` is the real
-    path of `root`, which no link leads out of; None: links may lead anywhere."""
+    """The stamps of the images below root/part/<class>, in order of their paths, each with its class. No link leads out of `real`, the real
+    path of `root`; None: links may lead anywhere."""
     for label, name in enumerate(classes):
         top = root / part / name
         _check_inside(str(top), real)
@@ -185,9 +184,8 @@ def _images_of(root: Path, part: str, classes: tuple[str, ...], left: Left, real
 
 
 def _image_stamp(path: str, relative: str, root: str | None) -> Stamp:
-    """The stamp of a regular file. Only links are resolved: for 60,000 files that would take seconds. Raises DataError where it is a link
-    that leads out of `root` (a real path; None: any link is followed), no regular file (reading a FIFO or a device would not end), or
-    longer than any image."""
+    """The stamp of a regular file. Only links are resolved: for 60,000 files that would take seconds. Raises DataError for a link out of
+    `root` (a real path; None: any link is followed), for a FIFO or a device, whose reading would not end, and for large files."""
     status = os.lstat(path)
     if stat.S_ISLNK(status.st_mode):
         _check_inside(path, root)
@@ -209,7 +207,7 @@ def _check_inside(path: str, root: str | None) -> None:
 
 
 def _check_utf8(root: Path, relative: str) -> None:
-    """Names go into hashes, messages and YAML, where the surrogates that stand for other bytes cannot be written."""
+    """Refuses names that cannot be written into hashes, messages and YAML."""
     try:
         relative.encode()
     except UnicodeEncodeError:

@@ -1,5 +1,4 @@
-"""The arrays of an .npz file: which of them are x and y of which part, whether their shapes and types will do, and which axis of an x holds
-the channels."""
+"""The arrays of an .npz file: which are x and y of which part, whether shapes and types fit, and which axis holds the channels."""
 
 from __future__ import annotations
 
@@ -80,8 +79,7 @@ def _words(name: str) -> list[str]:
 
 
 def chosen(path: Path, found: Mapping[str, Member]) -> tuple[dict[str, Member], list[str]]:
-    """The arrays that are used, x before y in each part, and a note on the others. Raises DataError where x or y of the training data, or
-    one of them of another part, is missing, or two arrays have the same meaning."""
+    """The arrays that are used, x before y in each part, and a note on the others. Raises DataError where one is missing or ambiguous."""
     roles: dict[str, Member] = {}
     for name, member in found.items():
         role = role_of(name)

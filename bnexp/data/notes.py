@@ -1,4 +1,4 @@
-"""What is found in a data set and may be a mistake: sentences for whoever trains on it."""
+"""What a data set holds and what may be a mistake in it, as sentences."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def check_labels(data: Dataset) -> None:
 
 
 def notes(config: DataConfig, data: Dataset, arrays: Arrays, copies: int) -> Iterator[str]:
-    """First what a user's own files hold, then what was done with them, then what looks wrong. `copies`: test examples that are also among
-    the training or validation ones."""
+    """What a user's own files hold, how they were read, what looks wrong. `copies`: test examples that are in training or validation,
+    too."""
     if data.name in OWN_FILES:
         yield contents(data.name, data.classes, len(data.train), len(data.val), len(data.test))
     yield from arrays.notes

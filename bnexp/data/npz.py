@@ -46,8 +46,7 @@ def existing_file(config: DataConfig) -> Path:
 
 
 def header(config: DataConfig) -> tuple[tuple[int, ...], int, bool, int]:
-    """(shape of an example, training examples before `subset`, whether validation has a part of its own, classes); reads the headers and
-    the labels."""
+    """(shape of an example, training examples before `subset`, whether it has a validation part, classes), from headers and labels."""
     path = existing_file(config)
     members, _ = _checked_headers(path)
     count = members["x_train"].shape[0]
@@ -139,8 +138,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _stored(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """The array files by the arrays' names. Other files are skipped. Raises ValueError where an array that may be used occurs twice, is no
-    .npy file, or is packed in a way that NumPy does not write."""
+    """The array files by the arrays' names. Raises ValueError for a second one of a name, and one that NumPy would not write so."""
     found: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
         name = info.filename.removesuffix(".npy")

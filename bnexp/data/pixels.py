@@ -35,8 +35,7 @@ def scale(values: Span) -> Span:
 
 
 def wide_values(image: Image.Image) -> Array | None:
-    """The pixels of an image of one channel with more than 8 bits, float64; None for others. Raises ValueError where a pixel is NaN or
-    infinite."""
+    """The pixels of an image of one channel with more than 8 bits, float64; None for others. Raises ValueError for NaN and infinity."""
     if not image.mode.startswith("I") and image.mode != "F":
         return None
     values = np.asarray(image).astype(np.float64)
@@ -58,8 +57,7 @@ def has_wide_colours(image: Image.Image) -> bool:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """An image with 8 bits a channel as RGB, with what is transparent on white: a drawing may be black everywhere, with its shape in the
-    alpha channel alone."""
+    """An image with 8 bits a channel as RGB, transparency on white: a drawing may be black everywhere, with its shape in alpha alone."""
     if not image.has_transparency_data:
         return image.convert("RGB")
     drawn = image.convert("RGBA")

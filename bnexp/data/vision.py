@@ -40,8 +40,7 @@ _kept: list[torch.library.Library] = []
 
 def read(source: Source) -> Arrays:
     """x_[N, C, H, W] uint8 of a named set, training and test, from data.root or the cache folder; downloaded where it is missing, if that
-    is allowed. Raises UsageError where data.root is not a folder, DataError where the files are missing and cannot be downloaded, or are
-    damaged."""
+    is allowed. Raises UsageError where data.root is not a folder, DataError where the files are damaged or cannot be had."""
     name, root = source.config.name, source.config.root
     hint = f"give data.root=PATH, a folder that holds (or shall hold) {name}, or data.root=null for the cache folder"
     folder = cache_folder() if root is None else existing_folder(root, hint)

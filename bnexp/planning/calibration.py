@@ -48,8 +48,7 @@ WITHOUT_EFFECT: Mapping[str, Sequence[str]] = {
 
 
 class StepTimes(Struct, frozen=True):
-    """Milliseconds of one step of a whole stack by its width, and the largest width that was tried: wider ones had lost, or were not
-    needed. `step` is what the times depend on, for whoever reads the file."""
+    """Milliseconds of one step of a whole stack by its width, and the largest width that was tried. `step` is what they depend on."""
 
     ms: dict[int, Annotated[float, Meta(gt=0, lt=1e9)]]
     tried: int

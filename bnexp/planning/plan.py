@@ -39,8 +39,7 @@ START_S = 4.0
 CALIBRATION_RUNS = 20
 
 Widths = Callable[[Sequence[Config], Header], int | None]
-"""Given the configs of one structure that are to be trained, and their data's header: how many share a stack at the most; None: the fixed
-rule says."""
+"""How many configs of one structure, which are to be trained on data of this header, share a stack at the most; None: the fixed rule."""
 
 
 @dataclass(frozen=True)

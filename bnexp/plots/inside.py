@@ -1,5 +1,4 @@
-"""What is known of the network at the end of training: running against precise statistics, the ReLU's balance; and the law of batch
-statistics."""
+"""The network at the end of training: running against precise statistics, the ReLU's balance; and the law of batch statistics."""
 
 from __future__ import annotations
 
@@ -152,8 +151,7 @@ def observed_and_predicted(name: str, arms: Sequence[Arm], palette: Sequence[str
 
 
 def noise_law(name: str, law: Mapping[str, Any], measure: str, y: str, title: str, caption: str) -> Picture | None:
-    """A statistic of random batches against their size, on log-log axes: points are measured, lines are theory (`<measure>_theory`), where
-    it holds."""
+    """A statistic of random batches against their size, log-log: points are measured, lines are theory (`<measure>_theory`)."""
     layers = [layer for layer in law["layers"] if any(_positive(line.get(measure)) for line in layer["lines"])]
     if not layers:
         return None

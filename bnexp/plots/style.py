@@ -77,8 +77,7 @@ RC: Any = {  # matplotlib's own type lists its 300 keys
 
 @contextmanager
 def own_style(more: Mapping[str, Any] = MappingProxyType({})) -> Iterator[None]:
-    """The settings of all figures, over matplotlib's defaults and not those of a user's `matplotlibrc`, which may need other programs (TeX)
-    or change what figures show."""
+    """The settings of all figures over matplotlib's defaults, not over a `matplotlibrc`, which may need other programs (TeX)."""
     import matplotlib
 
     with matplotlib.rc_context():

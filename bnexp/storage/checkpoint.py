@@ -29,7 +29,7 @@ that all stopped at their target has about as many, one of eight below a hundred
 
 
 def save_checkpoint(folder: Path, state: State) -> None:
-    """Writes `checkpoint.pt`; the one that was there becomes `checkpoint.prev.pt`. At any moment one of them is whole."""
+    """Writes `checkpoint.pt`; the previous one becomes `checkpoint.prev.pt`. At any moment one of them is whole."""
     make_folder(folder)
     current = folder / "checkpoint.pt"
     staged = folder / "checkpoint.next.pt"
@@ -43,8 +43,7 @@ def save_checkpoint(folder: Path, state: State) -> None:
 def load_checkpoint(
     folder: Path, report: Callable[[str], None], use: Callable[[State], None] = lambda state: None, most: int | None = None
 ) -> State | None:
-    """The newest checkpoint that can be read, has at most `most` bytes and is taken by `use`, or None; `report` is called with the reason
-    why one is not used."""
+    """The newest checkpoint of at most `most` bytes that `use` takes, or None; `report` gets the reason why one is not used."""
     for path in (folder / "checkpoint.pt", folder / "checkpoint.prev.pt"):
         if path.exists():
             try:
@@ -117,9 +116,8 @@ def load_model(path: Path, most: int | None = None) -> dict[str, Tensor]:
 
 
 def load_network(run: Run) -> nn.Sequential:
-    """A run's trained network as a plain module in eval mode: normalized x_[B, C, *map] -> logits_[B, K]. Inputs are normalized as in
-    training, with `mean` and `std` under `data` in the run's summary. Raises DataError where the run's files are missing, damaged or do not
-    belong together."""
+    """A run's trained network as a plain module in eval mode: normalized x_[B, C, *map] -> logits_[B, K]. `mean` and `std` of the inputs
+    are under `data` in the run's summary. Raises DataError where the run's files are missing, damaged or do not fit."""
     config, data = run.trained_config(), run.result().data
     try:
         if data is None or data.shape is None or data.classes is None:

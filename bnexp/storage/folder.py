@@ -32,8 +32,7 @@ def list_runs(runs_dir: Path) -> list[Run]:
 
 
 def find_run(text: str, runs_dir: Path) -> Run:
-    """The run that an id, a unique prefix of one, a path or `last` names; an id wins over a path. Raises UsageError where that is no run,
-    or more than one."""
+    """The run of an id, a unique prefix of one, a path or `last`; an id wins over a path. Raises UsageError where that is not one run."""
     if _exists(exact := Run(runs_dir, text)):  # without listing the others: a command may name a thousand
         return exact
     if (at_path := _run_at(text)) is not None:

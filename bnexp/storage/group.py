@@ -42,16 +42,15 @@ class Group:
         return self.folder / "members.json"
 
     def store_members(self, kind: str, parts: Mapping[str, Sequence[Run]], arms: Mapping[str, Any] | None = None) -> None:
-        """Stores which runs these are, so that `report` and `tensorboard` find them while they are trained too. `kind`: `sweep lr`,
-        `compare`; `parts`: the runs by the budget that was requested (a run may be in several); `arms`: those of a comparison, as plain
-        values."""
+        """Stores which runs these are, for `report` and `tensorboard`. `kind`: `sweep lr`, `compare`; `parts`: the runs by the budget that
+        was requested (a run may be in several); `arms`: those of a comparison, as plain values."""
         make_folder(self.folder)
         members = {part: [run.id for run in runs] for part, runs in parts.items()}
         sides = {} if arms is None else {"arms": arms}
         write_checked_json(self.members_json, {"kind": kind, "command": command_line(), "parts": members, **sides}, FORMAT)
 
     def members(self) -> list[Run]:
-        """The group's runs that are still there, each once; errors as `parts`."""
+        """The group's existing runs, each once; errors as `parts`."""
         return list(dict.fromkeys(run for runs in self.parts().values() for run in runs))
 
     @property
@@ -72,7 +71,7 @@ class Group:
         return {part: [run for run in runs if run.folder.is_dir()] for part, runs in found.items()}
 
     def plan(self) -> list[list[str]]:
-        """The stacks as they were planned the first time, by run id; none that has a run twice, or without a readable plan."""
+        """The stacks as they were planned the first time, by run id; none without a readable plan."""
         try:
             found = [[str(name) for name in stack] for stack in _stored(self.plan_json, "stacks")]
         except TypeError:  # there is none, or a damaged one
@@ -101,7 +100,7 @@ def group_of(runs: Sequence[Run]) -> Group:
 
 
 def find_group(text: str, runs_dir: Path) -> Group | None:
-    """The sweep or comparison that an id (8 hex digits), or the path of its folder, names; None where it names none."""
+    """The sweep or comparison of an id (8 hex digits) or of its folder's path; None where there is none."""
     if re.fullmatch(r"[0-9a-f]{8}", text) and (group := Group(runs_dir, text)).members_json.is_file():
         return group
     path = Path(text)

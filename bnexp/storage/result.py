@@ -99,14 +99,12 @@ class RunResult(Struct, frozen=True):
 
     @property
     def is_cold(self) -> bool:
-        """Whether the initial (0, 1) still weighs in the running statistics; where that is not recorded, or there are none, it does not.
-        Those of a diverged run are not read."""
+        """Whether the initial (0, 1) still weighs in the running statistics, which those of a diverged run may: they are not read."""
         return not self.is_diverged and self.running_statistics is not None and self.running_statistics.warm is False
 
     @property
     def is_failure(self) -> bool:
-        """Whether a result did not train: it diverged, or ended at chance, in training and in the test under each of the three
-        statistics."""
+        """Whether a result did not train: it diverged, or ended at chance, in training and in the test under all three statistics."""
         tested = [getattr(self.test, stats).accuracy for stats in STATS]
         return self.is_diverged or (self.is_at_chance and self._at_chance(tested, self.data.test if self.data else None))
 

@@ -174,8 +174,8 @@ class Run:
         return Run(self.runs_dir, self.id, fresh=True)
 
     def settle(self) -> None:
-        """Puts a successor that was complete, but not yet in place, into its place, and deletes what is left of a predecessor. Call it with
-        the run's lock held."""
+        """Ends a replacement that was interrupted: the complete successor moves into place, the predecessor goes. Call it with the lock
+        held."""
         if self.successor.done:
             self.successor.promote()
         elif self.folder.exists():

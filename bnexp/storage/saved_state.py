@@ -1,4 +1,4 @@
-"""Values out of a checkpoint, which may be somebody else's: each is checked before it takes the place of one that works.
+"""Values out of a checkpoint, which may be of another program: each is checked before it replaces one that works.
 
 All raise ValueError, which `checkpoint.load_checkpoint` takes for a checkpoint that does not fit.
 """

@@ -35,8 +35,8 @@ TICKED = 40
 
 
 def serve(runs_dir: Path, shown: Sequence[Run | Group], host: str, port: int | None, announce: Callable[[str], None]) -> None:
-    """Serves until a signal, such as Ctrl-C; `announce` gets the URL once it answers. Without `shown` the whole folder. Raises UsageError
-    where this machine has no such host, or the port is taken."""
+    """Serves the runs shown, or all, until a signal; `announce` gets the URL. Raises UsageError where the host or the port cannot be
+    used."""
     done = threading.Event()
     handle(lambda number, frame: done.set())  # before there is anything to clean up
     try:
@@ -124,8 +124,8 @@ def _event_files(folder: Path) -> list[Path]:
 
 
 def _plugins() -> list[Any]:
-    """TensorBoard's plugins for what runs write. Others stay out: the projector serves any file that a run's `projector_config.pbtxt`
-    names, and other packages' plugins run code."""
+    """TensorBoard's plugins for what runs write. The projector stays out, as it serves any file that a run names, and other packages'
+    plugins."""
     from tensorboard.plugins.core.core_plugin import CorePluginLoader
     from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
     from tensorboard.plugins.distribution.distributions_plugin import DistributionsPlugin
