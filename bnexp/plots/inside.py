@@ -10,22 +10,9 @@ from typing import Any
 
 from bnexp.analysis.pairs import cell
 from bnexp.analysis.sentences import count
+from bnexp.plots import style
 from bnexp.plots.curves import Arm
-from bnexp.plots.style import (
-    DASHED,
-    FAINT,
-    HEIGHT,
-    INK,
-    OTHERS,
-    Picture,
-    colours,
-    drawing,
-    intervals,
-    legend,
-    log_axis,
-    means,
-    percent_axis,
-)
+from bnexp.plots.style import DASHED, FAINT, HEIGHT, INK, OTHERS, Picture, colours, drawing, legend
 
 MARKERS = "os^Dv<>pP*hX"
 
@@ -42,12 +29,12 @@ def three_statistics(name: str, accuracies: Mapping[str, Mapping[str, Sequence[f
             for run in zip(*(accuracies[arm][stats] for stats in names), strict=True):
                 axes.plot(x, run, color=colour[arm], linewidth=0.6, alpha=0.5, marker="o", markersize=2.5)
             cells = [cell(accuracies[arm][stats]) for stats in names]
-            axes.plot(x, means(cells), color=colour[arm], marker="s", markersize=5, label=f"{arm} (n = {cells[0].n})")
-            intervals(axes, x, cells, colour[arm], 1.4)
+            axes.plot(x, style.means(cells), color=colour[arm], marker="s", markersize=5, label=f"{arm} (n = {cells[0].n})")
+            style.intervals(axes, x, cells, colour[arm], 1.4)
         axes.set_xticks(range(len(names)), names)
         axes.set_xlim(-0.4, len(names) - 0.6)
         axes.set(xlabel="statistics that the network is evaluated with", ylabel="test accuracy (%)", title=title)
-        percent_axis(axes)
+        style.percent_axis(axes)
         legend(figure, axes, columns=2)
     said = "; ".join(
         f"{arm}: " + ", ".join(f"{stats} {100 * statistics.fmean(values):.2f} %" for stats, values in accuracies[arm].items())
@@ -93,7 +80,7 @@ def by_layer(
         axes.set_xticks(range(len(layers)), layers, rotation=30 if len(layers) > 3 else 0, ha="right" if len(layers) > 3 else "center")
         axes.set(ylabel=y, title=title)
         if percent:
-            percent_axis(axes)
+            style.percent_axis(axes)
         legend(figure, axes, columns=2)
     scale = 100 if percent else 1
     said = "; ".join(
@@ -134,7 +121,7 @@ def observed_and_predicted(name: str, arms: Sequence[Arm], palette: Sequence[str
         low, high = min(every), max(every)
         room = max(0.02, 0.1 * (high - low))
         axes.set_xlim(low - room, high + room)
-        percent_axis(axes, low=low - room, high=high + room)
+        style.percent_axis(axes, low=low - room, high=high + room)
         from matplotlib.ticker import PercentFormatter
 
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
@@ -168,7 +155,7 @@ def noise_law(name: str, law: Mapping[str, Any], measure: str, y: str, title: st
         if any(_positive(line.get(f"{measure}_theory")) for layer in layers for line in layer["lines"]):
             axes.plot([], [], color=FAINT, linewidth=1.1, label="theory")
         axes.set_xscale("log", base=2)
-        log_axis(axes.yaxis)
+        style.log_axis(axes.yaxis)
         sizes = sorted({line["batch"] for layer in layers for line in layer["lines"]})
         shown = sizes[:: -(-len(sizes) // 10)]
         axes.set_xticks(shown, [str(size) for size in shown])
