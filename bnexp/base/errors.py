@@ -88,8 +88,8 @@ def reason(error: BaseException) -> str:
     """The text of an error without Python's number and the path, which the sentence around it names; never empty."""
     if isinstance(error, MemoryError):
         return "there is not enough memory"
-    said = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return re.sub(r"\[Errno -?\d+\] ", "", said) or type(error).__name__
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return re.sub(r"\[Errno -?\d+\] ", "", text) or type(error).__name__
 
 
 def failure(error: BaseException) -> str:
@@ -103,9 +103,9 @@ def failure(error: BaseException) -> str:
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Whether there was not enough memory: libraries have words of their own for it, PyTorch's import among them."""
-    said = re.search("allocate memory|failed to map segment|could not create a primitive", str(error))
-    return isinstance(error, MemoryError) or said is not None
+    """Whether there was not enough memory, for which libraries, PyTorch's import among them, have their own texts."""
+    shown = re.search("allocate memory|failed to map segment|could not create a primitive", str(error))
+    return isinstance(error, MemoryError) or shown is not None
 
 
 def shortage(error: BaseException) -> str | None:

@@ -18,7 +18,7 @@ Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 
 
 class Signalled(KeyboardInterrupt):
-    """Another signal than Ctrl-C, which ends what Ctrl-C would end; its text is the signal's name."""
+    """A signal other than Ctrl-C, with the same effect; its text is the signal's name."""
 
 
 class Stop:
@@ -60,7 +60,7 @@ def handle(handler: Handler) -> dict[signal.Signals, Handler]:
     heeded = {number: known for number, known in before.items() if known is not None and known != signal.SIG_IGN}
     for number in heeded:
         signal.signal(number, handler)
-    return heeded  # type: ignore[return-value] # an int is none of ours
+    return heeded  # type: ignore[return-value] # getsignal gives no int
 
 
 def interrupt() -> None:

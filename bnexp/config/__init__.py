@@ -1,12 +1,6 @@
 """The typed config: its tree with its checks, its keys, what a config costs, and how Hydra composes it."""
 
-from bnexp.config.choices import (
-    DATASETS,
-    EMBEDDED,
-    MODELS,
-    OWN_FILES,
-    READERS,
-)
+from bnexp.config.choices import DATASETS, EMBEDDED, MODELS, OWN_FILES, READERS
 from bnexp.config.fits import check_fits, map_sizes, val_size
 from bnexp.config.metrics import METRICS, PROBED, SAMPLED, MetricsConfig
 from bnexp.config.tree import (

@@ -23,7 +23,7 @@ from bnexp.base.files import JsonObject
 from bnexp.config import KEYS, READERS, Config, from_mapping
 from bnexp.config.fields import show
 from bnexp.config.group_files import GROUPS, builtin_configs, checked_folder, group_choices
-from bnexp.config.overrides import BY_GROUP, MAX_CELLS, TEXTS, as_one_value, check, echo, parse, said, single_values
+from bnexp.config.overrides import BY_GROUP, MAX_CELLS, TEXTS, as_one_value, check, echo, parse, single_values, typed_value
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -89,7 +89,7 @@ def given(overrides: Sequence[str]) -> dict[str, bool]:
     parsed = parse(overrides)
     for override in parsed:
         listed = override.key_or_group == "data.root" and override.is_sweep_override()
-        if listed and os.path.exists(os.path.expanduser(said(override))):  # noqa: PTH110, PTH111 (Path's own raise errors)
+        if listed and os.path.exists(os.path.expanduser(typed_value(override))):  # noqa: PTH110, PTH111 (Path's own raise errors)
             raise UsageError(f"'{echo(override)}' names several paths.{as_one_value(override)}")
     return {override.key_or_group: override.is_sweep_override() for override in parsed}
 
@@ -145,7 +145,7 @@ def _compose(lines: list[str], config_dir: Path | None) -> JsonObject:
         name = next((line for line in reversed(lines) if line.startswith("experiment=")), "experiment").replace("=", "/")
         raise UsageError(
             f"{short(name)}.yaml must begin with the line `# @package _global_`; without it, all in it is taken for keys of a group "
-            "'experiment', which is not there."
+            "'experiment', which does not exist."
         )
     return tree  # type: ignore[return-value]
 

@@ -98,16 +98,16 @@ def _check_default(entry: Node, where: str) -> None:
     if isinstance(entry, MappingNode):
         pairs = [(key.value, part) for key, value in entry.value for part in (value.value if isinstance(value, SequenceNode) else [value])]
         fits = all(isinstance(name, str) and DEFAULT_GROUP.fullmatch(name) and _is_file_name(part.value) for name, part in pairs)
-        said = "; ".join(f"{name}: {part.value}" for name, part in pairs)
+        text = "; ".join(f"{name}: {part.value}" for name, part in pairs)
     else:
-        said = str(entry.value)
-        group, _, name = said.rpartition("/")
+        text = str(entry.value)
+        group, _, name = text.rpartition("/")
         fits = _is_file_name(name) and group in ("", *(f"/{known}" for known in GROUPS))
-    if re.search(r"(^|[\s/@])hydra\b", said):
+    if re.search(r"(^|[\s/@])hydra\b", text):
         raise UsageError(f"{where} is refused: Hydra's own settings are not for bnexp's commands.")
     if not fits:
         raise UsageError(
-            f"{where} is refused: '{short(said)}' in its defaults names no file of {one_of(GROUPS)}; write `- NAME`, or "
+            f"{where} is refused: '{short(text)}' in its defaults names no file of {one_of(GROUPS)}; write `- NAME`, or "
             "`- override /data: NAME` and the like."
         )
 

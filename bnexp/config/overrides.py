@@ -39,7 +39,7 @@ def parse(overrides: Sequence[str]) -> list[Override]:
             raise UsageError(f"'{short(text)}' has {len(text):,} characters; {MAX_LETTERS:,} are the most (range() writes long lists).")
         if "=" not in text and not text.startswith("~"):
             before = parsed[-1] if parsed and parsed[-1].key_or_group == "data.root" else None
-            hint = f" If it belongs to the path before it, type {typed('data.root', f'{said(before)} {text}')}." if before else ""
+            hint = f" If it belongs to the path before it, type {typed('data.root', f'{typed_value(before)} {text}')}." if before else ""
             raise UsageError(f"'{short(text)}' is not an override; write key=value, for example optim.lr=0.3.{hint}")
         parsed.append(_parse_one(parser, text))
     return parsed
@@ -80,10 +80,10 @@ def check(override: Override, config_dir: Path | None) -> None:
     if override.package is not None:
         raise UsageError(f"'{text}': packages (@) are not supported; write group=NAME or key=value.")
     if key in BY_GROUP:
-        raise UsageError(f"'{text}' is refused: write {BY_GROUP[key]}={short(said(override)) or 'NAME'}.")
+        raise UsageError(f"'{text}' is refused: write {BY_GROUP[key]}={short(typed_value(override)) or 'NAME'}.")
     if key not in GROUPS:
         if key in OPTIONS:
-            raise UsageError(f"There is no config key '{key}'. Did you mean the option {OPTIONS[key]} {said(override) or 'VALUE'}?")
+            raise UsageError(f"There is no config key '{key}'. Did you mean the option {OPTIONS[key]} {typed_value(override) or 'VALUE'}?")
         check_key(key)
     if key in GROUPS and not override.is_sweep_override():
         value, choices = override.value(), group_choices(key, config_dir)
@@ -113,9 +113,9 @@ def echo(override: Override) -> str:
     return short(override.input_line or "")
 
 
-def said(override: Override) -> str:
+def typed_value(override: Override) -> str:
     return (override.input_line or "").partition("=")[2]
 
 
 def as_one_value(override: Override) -> str:
-    return f" If it is one, with a comma in it, type {typed(override.key_or_group, said(override))}."
+    return f" If it is one, with a comma in it, type {typed(override.key_or_group, typed_value(override))}."

@@ -1,4 +1,4 @@
-"""What a source of data hands over: labelled NumPy arrays, with a test part where the source has one."""
+"""What a source of data returns: labelled NumPy arrays, with a test part where the source has one."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Source:
 
     config: DataConfig
     report: Report
-    """Told in a sentence what takes time."""
+    """Called with a sentence on what takes time."""
     progress: Progress | None
     download: bool
-    """Whether what is not there may be fetched."""
+    """Whether missing files may be downloaded."""
 
 
 @dataclass(frozen=True)

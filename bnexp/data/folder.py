@@ -193,7 +193,7 @@ def _image_stamp(path: str, relative: str, root: str | None) -> Stamp:
     if not stat.S_ISREG(status.st_mode):
         raise DataError(f"{path} is no regular file; remove it, or rename it if it is no image.")
     if status.st_size > MAX_BYTES:
-        raise DataError(f"{path} has {human_bytes(status.st_size)}, more than an image of ours may have; make it smaller or remove it.")
+        raise DataError(f"{path} has {human_bytes(status.st_size)}, more than an image may have; make it smaller or remove it.")
     return relative, status.st_size, status.st_mtime_ns
 
 

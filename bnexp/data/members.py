@@ -65,7 +65,7 @@ class Member:
 
 
 def role_of(name: str) -> str | None:
-    """`x_train` for `train_images`, `X_train` or `x_train`; `x` for `images` or `X`; None: no array of ours."""
+    """`x_train` for `train_images`, `X_train` or `x_train`; `x` for `images` or `X`; None: another array."""
     words = _words(name)
     axes = [axis for axis, known in WORDS.items() for word in words if word in known]
     parts = [part_of(word) for word in words if not any(word in known for known in WORDS.values())]
@@ -93,11 +93,11 @@ def chosen(path: Path, found: Mapping[str, Member]) -> tuple[dict[str, Member], 
         if {f"x_{part}", f"y_{part}"} & roles.keys():
             wanted |= {f"{axis}_{part}": f"{axis}_{part}" for axis in "xy"}
     if missing := [name for name in wanted.values() if name not in roles]:
-        there = short(", ".join(sorted(found)[:100]), 200) or "none"
+        names = short(", ".join(sorted(found)[:100]), 200) or "none"
         lacks = "arrays" if len(missing) > 1 else missing[0]
         raise DataError(
             f"{path} lacks {lacks}: it should hold x and y, or x_train, y_train, x_test and y_test (and x_val, y_val where "
-            f"there is a validation part), and it holds {there}."
+            f"there is a validation part), and it holds {names}."
         )
     members = {role: roles[name] for role, name in wanted.items()}
     unused = [name for name in found if name not in {member.name for member in members.values()}]

@@ -84,9 +84,9 @@ def _alike(root: Path, names: list[str]) -> list[str]:
 def left_in_words(left: Left) -> str:
     """`2 images outside class folders, 1 hidden file`."""
     kinds = left.most_common(MAX_KINDS)
-    told = [f"{count:,} {noun}{'s' * (count != 1)}{after}" for (noun, after), count in kinds]
+    texts = [f"{count:,} {noun}{'s' * (count != 1)}{after}" for (noun, after), count in kinds]
     others = left.total() - sum(count for _, count in kinds)
-    return ", ".join([*told, f"{others:,} of other kinds"] if others else told)
+    return ", ".join([*texts, f"{others:,} of other kinds"] if others else texts)
 
 
 def folders_in(root: Path) -> list[str]:
@@ -110,16 +110,16 @@ def images_below(top: Path, left: Left, *, follow_links: bool = False) -> Iterat
     `left`. Raises DataError where a link leads back to a folder on the way to it, which would be followed without end."""
     # plain strings: with a Path for each, listing 60,000 images takes four times as long
     for folder, folders, files in os.walk(top, followlinks=follow_links):
-        seen = [name for name in folders if not _is_system(name)]
-        links = [name for name in seen if os.path.islink(f"{folder}/{name}")]  # noqa: PTH114 (as above)
+        kept = [name for name in folders if not _is_system(name)]
+        links = [name for name in kept if os.path.islink(f"{folder}/{name}")]  # noqa: PTH114 (as above)
         for path in (Path(folder, name) for name in links) if follow_links else ():
             if any(on_the_way.resolve().is_relative_to(path.resolve()) for on_the_way in path.parents):
                 raise DataError(f"{path} is a link to a folder that it is in; remove it.")
         skipped = 0 if follow_links else len(links)
-        for kind, count in ((HIDDEN, len(folders) - len(seen)), (("linked folder", ""), skipped)):
+        for kind, count in ((HIDDEN, len(folders) - len(kept)), (("linked folder", ""), skipped)):
             if count:
                 left[kind] += count
-        folders[:] = seen
+        folders[:] = kept
         for file in files:
             if _is_image(file):
                 yield f"{folder}/{file}"

@@ -1,6 +1,6 @@
 """The named image sets, read and downloaded by torchvision's own classes, with their checksums.
 
-What this module adds: a download is complete or not there, says nothing on stdout, and fails in one sentence.
+What this module adds: a download is complete or absent, prints nothing on stdout, and fails in one sentence.
 """
 
 from __future__ import annotations

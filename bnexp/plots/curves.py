@@ -229,16 +229,16 @@ def _steps_axis(axes: Axes, log: bool) -> None:
 
 
 def _caption(text: str, arms: Sequence[Arm], drawn: Sequence[Band], *, log: bool = False, intervals: bool = True) -> str:
-    """What a drawing of these bands needs to be said of it, after its own text."""
-    said = [text]
+    """What a drawing of these bands needs to be texts of it, after its own text."""
+    texts = [text]
     if intervals and any(made.runs > 1 for made in drawn):
-        said.append(BAND.replace("means", "geometric means") if log else BAND)
+        texts.append(BAND.replace("means", "geometric means") if log else BAND)
     elif all(made.runs == 1 for made in drawn):
-        said.append("One seed an arm.")
-    said += [ENDS] * any(made.ends for made in drawn)
-    said += [DOTTED] * any(made.whole < len(made.steps) for made in drawn)
-    said += [KEPT] * any(track.stopped for arm in arms for track in arm.tracks)
-    return " ".join(part for part in said if part)
+        texts.append("One seed an arm.")
+    texts += [ENDS] * any(made.ends for made in drawn)
+    texts += [DOTTED] * any(made.whole < len(made.steps) for made in drawn)
+    texts += [KEPT] * any(track.stopped for arm in arms for track in arm.tracks)
+    return " ".join(part for part in texts if part)
 
 
 def _ends_at(made: Band, curve: Curve) -> str:

@@ -36,7 +36,7 @@ def three_statistics(name: str, accuracies: Mapping[str, Mapping[str, Sequence[f
         axes.set(xlabel="statistics that the network is evaluated with", ylabel="test accuracy (%)", title=title)
         style.percent_axis(axes)
         legend(figure, axes, columns=2)
-    said = "; ".join(
+    texts = "; ".join(
         f"{arm}: " + ", ".join(f"{stats} {100 * statistics.fmean(values):.2f} %" for stats, values in accuracies[arm].items())
         for arm in arms
     )
@@ -44,7 +44,7 @@ def three_statistics(name: str, accuracies: Mapping[str, Mapping[str, Sequence[f
         "Thin lines are runs, squares their means with 95 % intervals. Running: what is deployed. Precise: pooled over training data (Wu "
         "and Johnson 2021). Batch: the test batch's own. A gap between running and precise says that the running average has not arrived."
     )
-    return Picture(name, title, caption, f"Test accuracy under running, precise and batch statistics. {said}.", figure)
+    return Picture(name, title, caption, f"Test accuracy under running, precise and batch statistics. {texts}.", figure)
 
 
 def by_layer(
@@ -83,11 +83,11 @@ def by_layer(
             style.percent_axis(axes)
         legend(figure, axes, columns=2)
     scale = 100 if percent else 1
-    said = "; ".join(
+    texts = "; ".join(
         f"{arm.label}: " + ", ".join(f"{layer} {scale * sum(v) / len(v):.3g}" for layer, v in own.items() if v)
         for arm, own in values.items()
     )
-    return Picture(name, title, f"{caption}{lost}", f"{y} by layer at the end of training, means: {said}.", figure)
+    return Picture(name, title, f"{caption}{lost}", f"{y} by layer at the end of training, means: {texts}.", figure)
 
 
 def finished(arms: Sequence[Arm]) -> tuple[list[Arm], str]:

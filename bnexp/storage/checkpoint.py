@@ -79,7 +79,7 @@ def _read(path: Path, most: int | None = None) -> Any:
             return _read_archive(file.read())
     except OSError as error:
         raise DataError(f"{path} cannot be read ({reason(error)}).") from None
-    except Exception as error:  # of a file that is not ours anything, an error without text among it
+    except Exception as error:  # a foreign file raises anything, also an error without text
         why = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise DataError(f"{path} cannot be read ({why}).") from None
 

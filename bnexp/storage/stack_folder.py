@@ -61,7 +61,7 @@ class StackFolder:
         return run.summary_json.exists() and not run.done and stack_id_of(run) in (self.id, None)
 
     def remove(self) -> None:
-        """Deletes the folder as far as the disk allows; the plan last, so that `drop_spent` knows whose the rest is."""
+        """Deletes the folder as far as the disk allows; the plan last, so that `drop_spent` finds the rest."""
         with suppress(OSError):
             for path in sorted(self.folder.iterdir(), key=self.plan_json.__eq__):
                 path.unlink()

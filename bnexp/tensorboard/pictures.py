@@ -161,10 +161,7 @@ def _enlarged(x: Array) -> Array:
 
 
 def _grid(
-    tiles: Sequence[Array],
-    labels: Sequence[str] | None = None,
-    background: tuple[int, int, int] = (255, 255, 255),
-    file: str | None = None,
+    tiles: Sequence[Array], labels: Sequence[str] | None = None, background: tuple[int, int, int] = (255, 255, 255), file: str | None = None
 ) -> Array:
     """Tiles of one size in rows, somewhat wider than high, with a label under each: a large one, as TensorBoard shows 350 pixels."""
     height, width = tiles[0].shape[:2]
