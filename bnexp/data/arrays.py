@@ -16,6 +16,8 @@ from bnexp.base.errors import DataError
 from bnexp.config import DataConfig
 
 Array = NDArray[Any]
+Part = tuple[Array, Array]
+"""x_[N, C, *map] uint8 or float32, y_[N] int64 from 0 to K - 1."""
 Report = Callable[[str], None]
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
@@ -35,21 +37,17 @@ class Source:
 
 @dataclass(frozen=True)
 class Arrays:
-    """One set in memory, or mapped from a file: x_[N, C, *map] uint8 or float32, y_[N] int64 from 0 to K - 1. Parts that the source lacks
-    are None; where that is the test part, `n_test` examples are to be split off."""
+    """One set in memory, or mapped from a file. Where it has no test part, `n_test` examples are to be split off."""
 
-    x: Array
-    y: Array
+    train: Part
     classes: tuple[str, ...]
-    x_test: Array | None = None
-    y_test: Array | None = None
+    test: Part | None = None
+    val: Part | None = None
     n_test: int = 0
-    x_val: Array | None = None
-    y_val: Array | None = None
     digests: Array | None = None
     """One number an example, equal where examples are: of the training, validation and test parts, one after the other."""
     notes: tuple[str, ...] = ()
-    """What a user should know of how the files were taken, each in one sentence without a full stop."""
+    """What a user should know of how the files were read, each in one sentence without a full stop."""
 
 
 def human_bytes(count: int) -> str:

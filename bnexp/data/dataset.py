@@ -12,7 +12,7 @@ from torch import Tensor
 from bnexp.base.errors import DataError
 from bnexp.config import DATASETS, DataConfig, val_size
 from bnexp.config.fits import check_subset
-from bnexp.data.arrays import Array, Arrays, Progress, Report, Source
+from bnexp.data.arrays import Array, Arrays, Part, Progress, Report, Source
 from bnexp.data.notes import check_labels, notes
 
 CHUNK_BYTES = 4 * 2**20
@@ -79,24 +79,22 @@ def load(
     """
     module = import_module(f"bnexp.data.{DATASETS[config.name].module}")  # only the one that is used
     arrays: Arrays = module.read(Source(config, report, progress, download))
-    train_i = np.arange(len(arrays.y))
-    test_i = None
-    if arrays.y_test is None:
-        train_i, test_i = split_off(arrays.y, arrays.n_test, config.split_seed, TEST)
+    _, y = arrays.train
+    train_i, val_i, test_i = np.arange(len(y)), None, None
+    if arrays.test is None:
+        train_i, test_i = split_off(y, arrays.n_test, config.split_seed, TEST)
     check_subset(config, len(train_i))
     if config.subset is not None:  # hold out the others: thus each class keeps a member as long as that can be
         others = len(train_i) - config.subset
-        train_i = train_i[split_off(arrays.y[train_i], others, config.split_seed, SUBSET)[0]]
-    val_i = None
-    if arrays.y_val is None:
+        train_i = train_i[split_off(y[train_i], others, config.split_seed, SUBSET)[0]]
+    if arrays.val is None:
         n_val = val_size(len(train_i), config.val_fraction)
         if n_val >= len(train_i):
             raise DataError(f"data={config.name} has {len(train_i)} training examples, too few to hold out validation data.")
-        rest, held = split_off(arrays.y[train_i], n_val, config.split_seed, VAL)
+        rest, held = split_off(y[train_i], n_val, config.split_seed, VAL)
         train_i, val_i = train_i[rest], train_i[held]
-    train = _split(arrays.x, arrays.y, train_i, device)
-    val = _part(arrays, arrays.x_val, arrays.y_val, val_i, device)
-    test = _part(arrays, arrays.x_test, arrays.y_test, test_i, device)
+    train = _split(arrays.train, train_i, device)
+    val, test = _split(arrays.val or arrays.train, val_i, device), _split(arrays.test or arrays.train, test_i, device)
     mean, std = channel_statistics(train.x)
     found = Dataset(config.name, arrays.classes, train, val, test, mean, std)
     check_labels(found)
@@ -105,10 +103,9 @@ def load(
 
 
 def _copies(arrays: Arrays, digests: Array, train_i: Array, val_i: Array | None, test_i: Array | None) -> int:
-    """How many test examples are also among the training or validation ones. The indices are those of `arrays.x`, None for parts of their
-    own, whose digests follow those of x."""
-    first_val = len(arrays.y)
-    first_test = first_val + (0 if arrays.y_val is None else len(arrays.y_val))
+    """How many test examples are also in training or validation. Indices are those of `arrays.train`; None: a part of its own."""
+    first_val = len(arrays.train[1])
+    first_test = first_val + (0 if arrays.val is None else len(arrays.val[1]))
     val = digests[first_val:first_test] if val_i is None else digests[val_i]
     test = digests[first_test:] if test_i is None else digests[test_i]
     return int(np.isin(test, np.concatenate([digests[train_i], val])).sum())
@@ -125,15 +122,10 @@ def channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     return mean.float(), torch.where(constant, 1.0, (squares / count).sqrt().float())
 
 
-def _part(arrays: Arrays, x: Array | None, y: Array | None, index: Array | None, device: torch.device) -> Split:
-    """The part's own arrays, or else those examples of the training arrays that `index` names."""
-    if x is None or y is None:
-        assert index is not None
-        return _split(arrays.x, arrays.y, index, device)
-    return _split(x, y, np.arange(len(y)), device)
-
-
-def _split(x: Array, y: Array, index: Array, device: torch.device) -> Split:
+def _split(part: Part, index: Array | None, device: torch.device) -> Split:
+    """The examples of a part that `index` names, or all of them, copied."""
+    x, y = part
+    index = np.arange(len(y)) if index is None else index
     return Split(torch.from_numpy(np.ascontiguousarray(x[index])).to(device), torch.from_numpy(y[index]).to(device))
 
 

@@ -58,7 +58,7 @@ def digits() -> Arrays:
             table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
     except (OSError, EOFError, ValueError) as error:
         raise DataError(f"The digits cannot be read from {path} ({reason(error)}); reinstall scikit-learn.") from error
-    return Arrays(table[:, :-1].reshape(-1, 1, 8, 8), table[:, -1].astype(np.int64), tuple("0123456789"), n_test=N_TEST_DIGITS)
+    return Arrays((table[:, :-1].reshape(-1, 1, 8, 8), table[:, -1].astype(np.int64)), tuple("0123456789"), n_test=N_TEST_DIGITS)
 
 
 def waveforms() -> Arrays:
@@ -100,4 +100,4 @@ def _labels(rng: np.random.Generator) -> Array:
 
 def _arrays(x: Array, y: Array, classes: tuple[str, ...]) -> Arrays:
     x, y = x.astype(np.float32), y.astype(np.int64)
-    return Arrays(x[:N_TRAIN], y[:N_TRAIN], classes, x[N_TRAIN:], y[N_TRAIN:])
+    return Arrays((x[:N_TRAIN], y[:N_TRAIN]), classes, (x[N_TRAIN:], y[N_TRAIN:]))

@@ -23,7 +23,7 @@ from bnexp.base.errors import DataError
 from bnexp.config import DataConfig, val_size
 from bnexp.data.arrays import Array, Arrays, Progress, Report, Source, check_memory, human_bytes
 from bnexp.data.cache import Stamp, cache_path, check_unchanged, existing_folder, write_whole
-from bnexp.data.parts import PARTS, SUFFIXES, Left, count_loose, find_parts, folders_in, images_below, left_in_words
+from bnexp.data.parts import SUFFIXES, Left, count_loose, find_parts, folders_in, images_below, left_in_words
 
 TEST_SHARE = 0.2
 MAX_BYTES = 2**29
@@ -114,11 +114,9 @@ def read(source: Source) -> Arrays:
     path = cache_path(f"images-v{DECODER_VERSION}-{config.image_size}", listing.root, listing.stamps, ".npy")
     x, scaled = _cached(path, shape) or _decoded(listing, path, config.image_size, source.report, source.progress)
     digests = _digests(listing, x)
-    ends = np.cumsum([listing.sizes.get(part, 0) for part in PARTS])
-    (x_train, y_train), val, test = ((x[start:end], listing.labels[start:end]) for start, end in zip((0, *ends), ends, strict=False))
-    x_val, y_val = val if "val" in listing.sizes else (None, None)
-    x_test, y_test = test if "test" in listing.sizes else (None, None)
-    return Arrays(x_train, y_train, listing.classes, x_test, y_test, listing.n_test, x_val, y_val, digests, (*listing.notes, *scaled))
+    cuts = np.cumsum(list(listing.sizes.values()))[:-1]
+    parts = dict(zip(listing.sizes, zip(np.split(x, cuts), np.split(listing.labels, cuts), strict=True), strict=True))
+    return Arrays(**parts, classes=listing.classes, n_test=listing.n_test, digests=digests, notes=(*listing.notes, *scaled))
 
 
 def _digests(listing: Listing, x: Array) -> Array:

@@ -34,7 +34,7 @@ def notes(config: DataConfig, data: Dataset, arrays: Arrays, copies: int) -> Ite
     if data.name in OWN_FILES:
         yield contents(data.name, data.classes, len(data.train), len(data.val), len(data.test))
     yield from arrays.notes
-    if arrays.y_test is None and arrays.y_val is not None:
+    if arrays.test is None and arrays.val is not None:
         yield (
             f"There is no test part, so {len(data.test):,} of the training part are the test data; to test on the validation part, call it "
             "test, and validation is split off the training part"

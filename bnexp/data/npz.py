@@ -24,6 +24,7 @@ from bnexp.config import DataConfig, val_size
 from bnexp.data.arrays import Array, Arrays, Source, check_memory
 from bnexp.data.cache import check_unchanged, is_there, stamp, user_path
 from bnexp.data.members import Member, check_member, chosen, repaired, role_of
+from bnexp.data.parts import PARTS
 
 TEST_SHARE = 0.2
 UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
@@ -77,9 +78,9 @@ def read(source: Source) -> Arrays:
             x = arrays.pop(role)
             arrays[role] = repaired(x if as_bytes else _as_float(path, member.name, x), member.repair)
     n_test = 0 if "x_test" in arrays else val_size(len(arrays["x_train"]), TEST_SHARE)
-    x_test, y_test, x_val, y_val = (arrays.get(role) for role in ("x_test", "y_test", "x_val", "y_val"))
-    names = tuple(str(value) for value in classes.tolist())
-    return Arrays(arrays["x_train"], arrays["y_train"], names, x_test, y_test, n_test, x_val, y_val, notes=tuple(notes))
+    parts = {part: (arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in PARTS if f"x_{part}" in arrays}
+    names = tuple(map(str, classes.tolist()))
+    return Arrays(parts["train"], names, parts.get("test"), parts.get("val"), n_test, notes=tuple(notes))
 
 
 def _checked_headers(path: Path) -> tuple[dict[str, Member], list[str]]:

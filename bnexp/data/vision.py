@@ -58,7 +58,7 @@ def read(source: Source) -> Arrays:
         if path.stat().st_size > MAX_BYTES:
             raise DataError(f"{path} has {human_bytes(path.stat().st_size)} and is no file of {name}; delete it.")
     (x, y, classes), (x_test, y_test, _) = (_read(cls, name, folder, files, train) for train in (True, False))
-    return Arrays(x, y, classes, x_test, y_test)
+    return Arrays((x, y), classes, (x_test, y_test))
 
 
 def _files(cls: Any, folder: Path) -> list[tuple[Path, str | None]]:
