@@ -177,7 +177,10 @@ def _images_of(root: Path, part: str, classes: tuple[str, ...], left: Left, real
         if not stamps:
             raise DataError(f"The class folder {top} has no images ({', '.join(sorted(SUFFIXES))}); fill it or remove it.")
         for item in stamps:
-            _check_utf8(root, item[0])
+            try:
+                item[0].encode()  # names go into hashes, messages and YAML
+            except UnicodeEncodeError:
+                raise DataError(f"{root} holds {item[0]!r}, whose name is not UTF-8; rename it.") from None
             yield item, label
 
 
@@ -202,11 +205,3 @@ def _check_inside(path: str, root: str | None) -> None:
     real = os.path.realpath(path)
     if real != root and not real.startswith(root.rstrip("/") + "/"):
         raise DataError(f"{path} is a link that leads out of data.root; give data.follow_links=true, copy what it names, or remove it.")
-
-
-def _check_utf8(root: Path, relative: str) -> None:
-    """Refuses names that cannot be written into hashes, messages and YAML."""
-    try:
-        relative.encode()
-    except UnicodeEncodeError:
-        raise DataError(f"{root} holds {relative!r}, whose name is not UTF-8; rename it.") from None

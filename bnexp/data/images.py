@@ -103,7 +103,8 @@ def read_image(path: Path, side: int, span: Span | None = None) -> Decoded:
             if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
                 raise Image.DecompressionBombError
             wide_colours = has_wide_colours(image)  # first: asking a PNG for its Exif loads it
-            image.draft(None, _covering(image.size, 2 * side))  # JPEG: decode an eighth, a quarter or half of each side, as suffices
+            least = [-(-2 * side * edge // min(image.size)) for edge in image.size]
+            image.draft(None, (least[0], least[1]))  # JPEG: decode an eighth, a quarter or half of each side, as suffices
             upright = UPRIGHT.get(image.getexif().get(ORIENTATION_TAG, 1))
             values = wide_values(image)
             if values is None:
@@ -125,12 +126,6 @@ def read_image(path: Path, side: int, span: Span | None = None) -> Decoded:
         why = "not an image, or its header is damaged" if isinstance(error, UnidentifiedImageError) else reason(error)
         raise DataError(f"The image {path} cannot be read ({why}); replace it or remove it.") from error
     return Decoded(np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1)), wide, upper)
-
-
-def _covering(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """The size in the same proportions whose shorter side is `side`."""
-    shorter = min(size)
-    return -(-size[0] * side // shorter), -(-size[1] * side // shorter)
 
 
 @dataclass(frozen=True)

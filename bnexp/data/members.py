@@ -61,7 +61,9 @@ class Member:
     @property
     def example(self) -> tuple[int, ...]:
         """The shape of an example, in order."""
-        return repaired_shape(self.shape, self.repair)[1:]
+        if self.repair is None:
+            return self.shape[1:]
+        return (1, *self.shape[1:]) if self.repair == ADDED else (self.shape[-1], *self.shape[1:-1])
 
 
 def role_of(name: str) -> str | None:
@@ -123,17 +125,12 @@ def check_member(path: Path, role: str, member: Member) -> None:
     if len(shape) < 2:
         raise DataError(f"{path} has {name} of shape {shape}; it should be [N, C, ...] or [N, features].")
     if member.repair is not None and not member.holds_images:
-        raise DataError(_misread(path, member))
-
-
-def _misread(path: Path, member: Member) -> str:
-    """The sentence on axes that stand in another order."""
-    name, (channels, *rest) = member.name, member.shape[1:]
-    read = f"{channels} channels of {'length ' if len(rest) == 1 else ''}{'x'.join(map(str, rest))}"
-    signals = "_".join("signals" if word in WORDS["x"] else word for word in _words(name))
-    kept = f"call it {signals}" if len(rest) == 1 else f"{name}.swapaxes(-1, -2)"
-    repairs = f"save {name}{member.repair}, or {kept} if the channels do come first"
-    return f"{path} has {name} of shape [N, {member.sides}], which would be {read}: {repairs}."
+        channels, *rest = member.shape[1:]
+        read = f"{channels} channels of {'length ' if len(rest) == 1 else ''}{'x'.join(map(str, rest))}"
+        signals = "_".join("signals" if word in WORDS["x"] else word for word in _words(name))
+        kept = f"call it {signals}" if len(rest) == 1 else f"{name}.swapaxes(-1, -2)"
+        repairs = f"save {name}{member.repair}, or {kept} if the channels do come first"
+        raise DataError(f"{path} has {name} of shape [N, {member.sides}], which would be {read}: {repairs}.")
 
 
 def repair(shape: tuple[int, ...], *, images: bool = False) -> str | None:
@@ -158,13 +155,6 @@ def repaired(x: Array, how: str | None) -> Array:
     if how is None:
         return x
     return x[:, None] if how == ADDED else np.moveaxis(x, -1, 1)
-
-
-def repaired_shape(shape: tuple[int, ...], how: str | None) -> tuple[int, ...]:
-    """The shape that `repaired` gives."""
-    if how is None:
-        return shape
-    return (shape[0], 1, *shape[1:]) if how == ADDED else (shape[0], shape[-1], *shape[1:-1])
 
 
 def _is_map(*sides: int) -> bool:
