@@ -26,13 +26,13 @@ class Key:
     """What is known of one key. `low` and `high` are inclusive; with `above`, `low` itself is excluded. They bind each item of a list."""
 
     doc: str
-    choices: tuple[str, ...]
-    low: float
-    high: float
-    above: bool
-    meant: Mapping[str, str]
+    choices: tuple[str, ...] = ()
+    low: float = -math.inf
+    high: float = math.inf
+    above: bool = False
+    meant: Mapping[str, str] = field(default_factory=dict)
     """Words that people type for one of the choices, with that choice."""
-    types: tuple[Any, ...]
+    types: tuple[Any, ...] = ()
     """The types that it takes, as annotations: a union's members, or the one."""
 
     @property
@@ -47,19 +47,9 @@ class Key:
         )
 
 
-def key(
-    doc: str,
-    default: Any,
-    *,
-    choices: tuple[str, ...] = (),
-    low: float = -math.inf,
-    high: float = math.inf,
-    above: bool = False,
-    meant: Mapping[str, str] = types.MappingProxyType({}),
-) -> Any:
-    """A field that is a config key; the arguments are those of `Key`."""
-    metadata = {"doc": doc, "choices": choices, "low": low, "high": high, "above": above, "meant": meant}
-    return field(default=default, metadata=metadata)
+def key(doc: str, default: Any, **known: Any) -> Any:
+    """A field that is a config key; `known` are fields of its `Key`."""
+    return field(default=default, metadata={"key": Key(doc, **known)})
 
 
 _hints = functools.cache(typing.get_type_hints)
@@ -75,7 +65,7 @@ def keys_of(cls: Any) -> Mapping[str, Key]:
             known.update({f"{item.name}.{name}": found for name, found in keys_of(typing.cast(Any, hint)).items()})
         else:
             options = typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
-            known[item.name] = Key(**item.metadata, types=options)
+            known[item.name] = dataclasses.replace(item.metadata["key"], types=options)
     return types.MappingProxyType(known)
 
 
