@@ -53,8 +53,7 @@ def sync(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Brings the names in a folder to disk, without which files are lost when the machine goes down. Some file systems do not support
-    it."""
+    """Brings the names in a folder to disk, without which files are lost when the machine goes down, where the file system can."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except PermissionError:  # a folder that may be written and not listed

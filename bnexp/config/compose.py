@@ -84,8 +84,7 @@ def check_cells(cells: int) -> None:
 
 
 def given(overrides: Sequence[str]) -> dict[str, bool]:
-    """The keys and groups in `overrides`, each with whether it has several values. Raises UsageError where one cannot be parsed, or splits
-    a path."""
+    """The keys and groups in `overrides`, each with whether it has several values. Raises UsageError for one that is no override."""
     parsed = parse(overrides)
     for override in parsed:
         listed = override.key_or_group == "data.root" and override.is_sweep_override()

@@ -115,8 +115,7 @@ def check_name(name: str, known: Mapping[str, Key]) -> None:
 
 
 def build(cls: Any, tree: Any, known: Mapping[str, Key], prefix: str = "") -> Any:
-    """An instance of the config class `cls` from nested plain values and its defaults. Raises UsageError for an unknown key or a wrong
-    type."""
+    """An instance of the config class `cls` from nested plain values and its defaults; UsageError for an unknown key or a wrong type."""
     if not isinstance(tree, Mapping):
         raise UsageError(f"{prefix.rstrip('.') or 'The config'} should be a group of keys, and is {show(tree)}.")
     hints, values = _hints(cls), {}

@@ -68,8 +68,7 @@ def stamp(path: Path | str, relative: str) -> Stamp:
 
 
 def check_unchanged(origin: Path, stamps: Iterable[Stamp]) -> None:
-    """To be called after reading the files below `origin`: raises DataError where one is not what its stamp, and so a run's id, stands
-    for."""
+    """Raises DataError where a file below `origin` is, after it was read, no longer what its stamp, and so a run's id, stands for."""
     for before in stamps:
         path = os.path.join(origin, before[0]) if before[0] else origin  # noqa: PTH118 (as above)
         try:

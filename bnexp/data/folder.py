@@ -166,8 +166,7 @@ def _mapped(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> Arra
 
 
 def _images_of(root: Path, part: str, classes: tuple[str, ...], left: Left, real: str | None) -> Iterator[tuple[Stamp, int]]:
-    """The stamps of the images below root/part/<class>, in order of their paths, each with its class. No link leads out of `real`, the real
-    path of `root`; None: links may lead anywhere."""
+    """The stamps of the images below root/part/<class>, in order, each with its class. No link leads out of `real`, unless it is None."""
     for label, name in enumerate(classes):
         top = root / part / name
         _check_inside(str(top), real)

@@ -29,8 +29,7 @@ def check_labels(data: Dataset) -> None:
 
 
 def notes(config: DataConfig, data: Dataset, arrays: Arrays, copies: int) -> Iterator[str]:
-    """What a user's own files hold, how they were read, what looks wrong. `copies`: test examples that are in training or validation,
-    too."""
+    """What a user's own files hold, how they were read, what looks wrong. `copies`: test examples that are in training or validation."""
     if data.name in OWN_FILES:
         yield contents(data.name, data.classes, len(data.train), len(data.val), len(data.test))
     yield from arrays.notes

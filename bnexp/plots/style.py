@@ -88,8 +88,7 @@ def own_style(more: Mapping[str, Any] = MappingProxyType({})) -> Iterator[None]:
 
 
 def colours(arms: Sequence[str]) -> dict[str, str]:
-    """One colour an arm: a norm that declares one has it whichever arms are beside it, others take the remaining ones in order. Raises
-    ValueError where there are more arms than distinguishable colours."""
+    """One colour an arm: its norm's own, or a remaining one, in order. Raises ValueError where there are too many arms to distinguish."""
     if len(arms) > MAX_ARMS:
         raise ValueError(f"{len(arms)} arms; {MAX_ARMS} colours can be distinguished")
     found = {arm: colour for arm in arms if arm in NORMS and (colour := NORMS[arm].colour) is not None}

@@ -174,8 +174,7 @@ class Run:
         return Run(self.runs_dir, self.id, fresh=True)
 
     def settle(self) -> None:
-        """Ends a replacement that was interrupted: the complete successor moves into place, the predecessor goes. Call it with the lock
-        held."""
+        """Ends a replacement that was interrupted: the complete successor moves into place, the predecessor goes. Needs the lock."""
         if self.successor.done:
             self.successor.promote()
         elif self.folder.exists():

@@ -44,8 +44,7 @@ class StackFolder:
             write_checked_json(self.plan_json, {"members": plan}, FORMAT)
 
     def members(self) -> list[tuple[Run, Config]]:
-        """The stack's runs and configs in order; none without a usable plan. Raises UnreadableError where the system does not let it be
-        read."""
+        """The stack's runs and configs in order; none without a usable plan. UnreadableError where the system does not let it be read."""
         try:
             plan = read_checked_json(self.plan_json, FORMAT)["members"]
             found = [(Run(self.runs_dir, member["id"], bool(member["fresh"])), from_mapping(member["config"])) for member in plan]
@@ -82,8 +81,7 @@ def planned_with(run: Run) -> list[tuple[Run, Config]]:
 
 
 def recover(runs: Sequence[Run]) -> None:
-    """Ends what a killed process left half done about the runs and any stack beside them, except where another process works, or on a disk
-    that cannot be written."""
+    """Ends what a killed process left half done about the runs and any stack beside them, unless another process works on it."""
     for run in runs:
         if run.folder.exists() or run.successor.folder.exists():
             with suppress(UsageError, OSError), locked([run], waiting=None):

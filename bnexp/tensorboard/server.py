@@ -35,8 +35,7 @@ TICKED = 40
 
 
 def serve(runs_dir: Path, shown: Sequence[Run | Group], host: str, port: int | None, announce: Callable[[str], None]) -> None:
-    """Serves the runs shown, or all, until a signal; `announce` gets the URL. Raises UsageError where the host or the port cannot be
-    used."""
+    """Serves the runs shown, or all, until a signal; `announce` gets the URL. UsageError where the host or the port cannot be used."""
     done = threading.Event()
     handle(lambda number, frame: done.set())  # before there is anything to clean up
     try:
@@ -124,8 +123,7 @@ def _event_files(folder: Path) -> list[Path]:
 
 
 def _plugins() -> list[Any]:
-    """TensorBoard's plugins for what runs write. The projector stays out, as it serves any file that a run names, and other packages'
-    plugins."""
+    """TensorBoard's plugins for what runs write, without the projector, which serves any file that a run names."""
     from tensorboard.plugins.core.core_plugin import CorePluginLoader
     from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
     from tensorboard.plugins.distribution.distributions_plugin import DistributionsPlugin
