@@ -50,7 +50,7 @@ def more_files(error: OSError, runs: int = 1) -> str:
 
 
 class Interrupted(BnexpError):
-    """Ctrl-C or another signal (`stop.SIGNALS`): the state is saved. Exit code 130."""
+    """Ctrl-C or another signal (`signals.SIGNALS`): the state is saved. Exit code 130."""
 
     exit_code = 130
 

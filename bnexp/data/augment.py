@@ -18,8 +18,8 @@ def draw_crop_flip(generator: torch.Generator, n: int, shape: tuple[int, ...], *
 def crop_flip(x: Tensor, offsets: Tensor, flips: Tensor) -> Tensor:
     """x_[N, C, H, W] float padded by an eighth of each side, cropped back to [H, W] at `offsets`, mirrored left-right where `flips`.
 
-    x is normalized and the padding is 0, the training set's mean: this adds no edge of its own colour and leaves the batch's mean nearly
-    where it was, which matters to batch norm. (He et al. 2016, https://arxiv.org/abs/1512.03385, section 4.2: 4 pixels on 32x32.)
+    x is normalized and the padding is 0, the training set's mean: this adds no coloured edge and hardly changes the batch's mean, which
+    matters to batch norm. (He et al. 2016, https://arxiv.org/abs/1512.03385, section 4.2: 4 pixels on 32x32.)
     """
     n, channels, height, width = x.shape
     pad_h, pad_w = _padding((channels, height, width))

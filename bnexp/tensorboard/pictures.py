@@ -48,11 +48,8 @@ def value(tag: str, picture: Array) -> Summary.Value:
 
 
 def examples(x_NC: Array, y: Sequence[int], classes: Sequence[str]) -> Array:
-    """Examples x_[N, C, *map] as they are stored, each over the name of its class y_[N]: series as curves, volumes by their middle slice.
-
-    All share one scale: from 0 (uint8) or the least value to the largest. Three channels of an image are its colours; other
-    channels stand side by side.
-    """
+    """Examples x_[N, C, *map] as they are stored, each over the name of its class y_[N]: series as curves, volumes by their middle slice. All
+    share one scale: from 0 (uint8) or the least value to the largest. Three channels are colours; others are side by side."""
     x = x_NC.astype(np.float32)
     finite = x[np.isfinite(x)] if np.isfinite(x).any() else np.array([0.0, 1.0])
     low, high = 0.0 if x_NC.dtype == np.uint8 else float(finite.min()), float(finite.max())
@@ -64,11 +61,8 @@ def examples(x_NC: Array, y: Sequence[int], classes: Sequence[str]) -> Array:
 
 
 def filters(weight_OI: Array) -> Array | None:
-    """The first filters of the first layer [O, I, *kernel]: gray is 0, white and black are plus and minus a filter's largest weight.
-
-    The slices of a 3d kernel stand side by side, as channels do where they are not colours; of a larger volume (that an mlp looks at) the
-    middle one is shown. None where a weight is not finite.
-    """
+    """The first filters of the first layer [O, I, *kernel]: gray is 0, white and black are plus and minus a filter's largest weight. The
+    slices of a 3d kernel are side by side; of a larger volume (an mlp's input) the middle one is shown. None where one is not finite."""
     weight = weight_OI[:FILTERS].astype(np.float32)
     if not np.isfinite(weight).all():
         return None

@@ -58,10 +58,7 @@ def _filters(own: Mapping[str, Tensor], layer_map: LayerMap, shape: tuple[int, .
 
 def graph(config: ModelConfig, shape: tuple[int, ...], classes: int) -> GraphDef:
     """The graph of one run's network in eval mode, for examples of `shape` [C, *map]; `block1.conv1` has its convolution, norm and ReLU.
-
-    Hooks note each module's output shape. torch's tracer would take half a second of each process (as would its meta device), warn that it
-    is deprecated, and draw a node for every constant. The network's initial weights are drawn, and the generator put back.
-    """
+    Hooks record each module's output shape: torch's tracer would take half a second, and draw a node for every constant."""
     with torch.random.fork_rng(devices=[]):
         network = build(config, shape, classes).eval()
     parts = layer_map(network, config.placement)
