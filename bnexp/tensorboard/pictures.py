@@ -48,8 +48,8 @@ def value(tag: str, picture: Array) -> Summary.Value:
 
 
 def examples(x_NC: Array, y: Sequence[int], classes: Sequence[str]) -> Array:
-    """Examples x_[N, C, *map] as they are stored, each over the name of its class y_[N]: series as curves, volumes by their middle slice. All
-    share one scale: from 0 (uint8) or the least value to the largest. Three channels are colours; others are side by side."""
+    """Examples x_[N, C, *map] as they are stored, each over the name of its class y_[N]: series as curves, volumes by their middle slice.
+    All share one scale: from 0 (uint8) or the least value to the largest. Three channels are colours; others are side by side."""
     x = x_NC.astype(np.float32)
     finite = x[np.isfinite(x)] if np.isfinite(x).any() else np.array([0.0, 1.0])
     low, high = 0.0 if x_NC.dtype == np.uint8 else float(finite.min()), float(finite.max())
