@@ -106,7 +106,7 @@ def refused(tree: Any, *parts: str) -> None:
         (
             "name",
             "-x",
-            "name='-x' is not usable: a name has .* and does not begin with a dot or a hyphen",
+            "name='-x' is not usable: a name has 1 to 80 letters",
         ),  # commands would take it for an option
         ("data.root", "", "data.root is empty text"),  # it meant the current folder
         ("data.root", "  ", "data.root is empty text"),
