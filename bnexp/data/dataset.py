@@ -63,20 +63,12 @@ class Dataset:
 def load(
     config: DataConfig, device: torch.device, report: Report = lambda _: None, progress: Progress | None = None, *, download: bool = True
 ) -> Dataset:
-    """The data set that `config` names, on `device`. Deterministic: the same files and config give the same tensors.
+    """The data set that `config` names, on `device`. Deterministic: the same files and config give the same tensors. `report` is called
+    with a sentence on what takes time, `progress` with (done, total) while images are decoded; `download` allows to fetch a named set.
 
-    The test part is set apart first, then `subset` is drawn from the training part, then validation from what is left of it; parts of its
-    own that a set has are taken as they are.
-
-    Args:
-        report: called with a sentence on what takes time (a download, decoding).
-        progress: called with (done, total) while images are decoded.
-        download: whether a named set may be downloaded where it is missing.
-
-    Raises:
-        UsageError: data.root does not exist, or data.subset is too large.
-        DataError: the data cannot be read, downloaded, or held in memory, or no test label is among the training ones.
-    """
+    The test part is set apart first, then `subset` is drawn from the training part, then validation from the rest; a set's own parts are
+    taken as they are. Raises UsageError where data.root does not exist, or data.subset is too large; DataError where the data cannot be
+    read, downloaded, or held in memory, or no test label is among the training ones."""
     module = import_module(f"bnexp.data.{DATASETS[config.name].module}")  # only the one that is used
     arrays: Arrays = module.read(Source(config, report, progress, download))
     _, y = arrays.train

@@ -54,13 +54,8 @@ class Listing:
 
 
 def list_images(config: DataConfig) -> Listing:
-    """Every image below data.root.
-
-    Raises:
-        UsageError: data.root is not an existing folder.
-        DataError: it has no class folders, one class, a class without images, classes that differ between its parts, parts that cannot be
-            told from classes, or names that are not UTF-8.
-    """
+    """Every image below data.root. Raises UsageError where that is no folder; DataError where it has no class folders, one class, a class
+    without images, classes that differ between its parts, parts that look like classes, or names that are not UTF-8."""
     root = existing_folder(config.root or "", "data=folder needs a folder with one folder of images a class")
     real = None if config.follow_links else os.path.realpath(root)
     left: Left = Counter()

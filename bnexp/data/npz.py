@@ -57,13 +57,9 @@ def header(config: DataConfig) -> tuple[tuple[int, ...], int, bool, int]:
 
 
 def read(source: Source) -> Arrays:
-    """The file's arrays. Without test arrays, a fifth is to be split off.
-
-    Raises:
-        UsageError: data.root is not a file.
-        DataError: the file is not an .npz or is damaged; arrays are missing, pickled, of the wrong kind, shape or length; x has NaN or
-            infinite values; y has one class; or it all does not fit in memory.
-    """
+    """The file's arrays; without test arrays, a fifth is to be split off. Raises UsageError where data.root is no file; DataError where it
+    is no .npz or damaged, arrays are missing, pickled, not finite, or of the wrong kind, shape or length, labels have one class, or memory
+    is short."""
     path = existing_file(source.config)
     before = stamp(path, "")
     members, notes = _checked_headers(path)

@@ -216,17 +216,9 @@ def refuse_symlink(path: Path) -> Path:
 
 @contextmanager
 def locked(runs: Sequence[Run], waiting: Callable[[str], None] | None, stop: Callable[[], bool] = lambda: False) -> Iterator[None]:
-    """Holds the locks of `runs`. A dead process holds none.
-
-    Args:
-        waiting: called once with a run that another process holds, before the wait for it; None: do not wait.
-        stop: polled while waiting.
-
-    Raises:
-        InWork: another process holds a lock, and `waiting` is None.
-        UsageError: a lock, or the folder of the locks, is a link.
-        InterruptedError: `stop` returned True.
-    """
+    """Holds the locks of `runs`; a dead process holds none. `waiting` is called once with a run that another process holds, before the wait
+    for it; `stop` is polled meanwhile. Raises InWork for a lock that is held where `waiting` is None, UsageError where a lock is a link,
+    and InterruptedError where `stop` returns True."""
     reported: set[str] = set()
 
     def wait(run_id: str) -> None:
