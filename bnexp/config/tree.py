@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -206,10 +207,7 @@ class Config:
         tree = dataclasses.asdict(self)
         for name, value in changes.items():
             *path, last = name.split(".")
-            node = tree
-            for part in path:
-                node = node[part]
-            node[last] = value
+            functools.reduce(operator.getitem, path, tree)[last] = value
         return from_mapping(tree)
 
 

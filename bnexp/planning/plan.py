@@ -7,9 +7,11 @@ hence the same bits, after whatever happened.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import math
+import operator
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -95,10 +97,7 @@ def structure(config: Config) -> str:
     tree = to_mapping(config)
     for key in OWN:
         *path, last = key.split(".")
-        node = tree
-        for part in path:
-            node = node[part]
-        del node[last]
+        del functools.reduce(operator.getitem, path, tree)[last]
     tree["optim"]["has_momentum"] = config.optim.momentum > 0  # without momentum there is no velocity to keep
     return json.dumps(tree, sort_keys=True)
 
