@@ -49,35 +49,11 @@ PICKLES: dict[str, Callable[[Any], bytes]] = {
 }
 
 
-NESTED = b"K\x01\x85q\x00" + b"".join(b"h%c\x86q%c" % (level, level + 1) for level in range(60))
-"""A tuple of a tuple, each level twice the one below."""
-BOMBS = {
-    "60 nested tuples as a key": b"}" + NESTED + b"Ns",
-    "a tuple a million levels deep as a key": b"})" + b"\x85" * 10**6 + b"Ns",
-    "60 nested tuples as a format": b"}X\x06\x00\x00\x00format" + NESTED + b"s",
-    "numbers of one hash": b"}(" + b"".join(b"\x8a\x10" + (n * (2**61 - 1)).to_bytes(16, "little") + b"N" for n in range(200_000)) + b"u",
-    "a shape of huge numbers": b"}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n(NK\x00("
-    + (b"\x8a\xff" + b"\x7f" * 255) * 60_000
-    + b"t)\x89}tRs",
-}
-"""Pickles that keep a reader busy, which looks no further than that they name nothing that is called."""
-
-
-def _archive(pickled: bytes) -> bytes:
-    found = io.BytesIO()
-    with zipfile.ZipFile(found, "w") as file:
-        file.writestr("archive/data.pkl", b"\x80\x02" + pickled + b".")
-    return found.getvalue()
-
-
 def cases() -> dict[str, Case]:
     found = {}
     for name, dump in PICKLES.items():
         found[f"model.pt with code, {name}"] = Case(_model_with_code(dump), MODEL, "model.pt")
         found[f"checkpoint.pt with code, {name}"] = Case(_checkpoints_with_code(dump), CHECKPOINT)
-    for name, pickled in BOMBS.items():
-        found[f"model.pt that takes for ever, {name}"] = Case(_model(_archive(pickled)), MODEL, "model.pt")
-        found[f"checkpoint.pt that takes for ever, {name}"] = Case(_checkpoints(_archive(pickled)), CHECKPOINT)
     return found | {
         "model.pt that unfolds to 4 GB": Case(
             lambda f: f.put_model(_squeezed(_torch({"w": torch.zeros(10**9, dtype=torch.uint8), "v": 4}))), MODEL, "model.pt"
@@ -93,10 +69,6 @@ def cases() -> dict[str, Case]:
 
 def _model_with_code(dump: Callable[[Any], bytes]) -> Callable[[Folder], None]:
     return lambda f: f.put_model(dump({"w": Code(f.marker)}))
-
-
-def _model(data: bytes) -> Callable[[Folder], None]:
-    return lambda f: f.put_model(data)
 
 
 def _checkpoints_with_code(dump: Callable[[Any], bytes]) -> Callable[[Folder], None]:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import bnexp
 from bnexp.cli import app
-from bnexp.config import keys
+from bnexp.config import KEYS
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 COMMANDS = [line[2:] for block in re.findall(r"```console\n(.*?)```", README, re.S) for line in block.splitlines() if line.startswith("$ ")]
@@ -111,5 +111,5 @@ def test_the_readmes_python_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_the_readmes_tables_name_what_exists() -> None:
     config = README.split("## Config")[1].split("##")[0]
     named = set(re.findall(r"`((?:data|model|optim|train|metrics)\.\w+|seed|name|device|precision|compile|threads)`", config))
-    assert named <= set(keys())
+    assert named <= set(KEYS)
     assert len(named) > 20

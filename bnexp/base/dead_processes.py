@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def flag_name(kind: str) -> str:
-    """A new name for a flag, a file whose mere being there says something, or for a folder; `drop_flags` knows by it whose it is."""
+    """A new name for a flag, which is an empty file, or for a temporary folder; `drop_flags` reads from it which process made it."""
     return f"{kind}-{host()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
 
 
@@ -23,28 +23,20 @@ def drop_flags(folder: Path, kind: str) -> None:
 
 def drop_of_dead(folder: Path, start: str, end: str) -> None:
     """Removes the files and folders named `<start><host>.<number>.<end>` of processes of this machine that are dead."""
-    name = re.compile(rf"{re.escape(start + host())}\.(\d+)\.{end}")
+    import psutil  # which commands that write nothing do without
+
+    name = re.compile(rf"{re.escape(start + host())}\.(\d{{1,9}})\.{end}")
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            if (found := name.fullmatch(entry.name)) and not _is_alive(int(found[1])):
+            if (found := name.fullmatch(entry.name)) and not psutil.pid_exists(int(found[1])):
                 if entry.is_dir(follow_symlinks=False):
                     shutil.rmtree(entry.path, ignore_errors=True)
                 else:
                     Path(entry.path).unlink(missing_ok=True)
 
 
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # somebody else's
-        return True
-    return True
-
-
 def host() -> str:
-    """Where a process's number means what it does here: this machine and, inside it, the container (its namespace of processes)."""
+    """What process numbers are unique in: this machine and, inside it, the container (its namespace of processes)."""
     with suppress(OSError):
         return f"{re.sub(r'[^A-Za-z0-9-]', '-', socket.gethostname())[:40]}-{Path('/proc/self/ns/pid').stat().st_ino}"
     return "unknown"

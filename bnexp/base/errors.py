@@ -27,13 +27,13 @@ class DataError(BnexpError):
 
 
 class UnreadableError(DataError):
-    """A file of ours is there, and the disk or the operating system did not give its content; a second try may succeed."""
+    """A file exists, and the disk or the operating system did not give its content; a second try may succeed."""
 
 
 @contextlib.contextmanager
 def refused_as_usage() -> Iterator[None]:
-    """To be put around the reading of the user's own data before anything is started: data that were read, and are refused for what they
-    are, are wrong usage. A file that could not be read, which another error led to, stays a DataError."""
+    """To be put around the reading of the user's own data before anything is started: data that were read and refused are wrong usage; an
+    error that another one caused, such as a file that could not be read, stays a DataError."""
     try:
         yield
     except DataError as error:
@@ -43,20 +43,20 @@ def refused_as_usage() -> Iterator[None]:
 
 
 def more_files(error: OSError, runs: int = 1) -> str:
-    """What allows more open files, as a sentence, where these were too few; `runs` are those that were trained at once."""
+    """The sentence on how to allow more open files, where these were too few; `runs` are those that were trained at once."""
     if error.errno != errno.EMFILE:
         return ""
     return f" `ulimit -n {4 * runs + 200}` before the command allows more{', or lower --seeds' if runs > 1 else ''}."
 
 
 class Interrupted(BnexpError):
-    """Ctrl-C or another signal (`stop.SIGNALS`): the state is saved. Exit code 130."""
+    """Ctrl-C or another signal (`signals.SIGNALS`): the state is saved. Exit code 130."""
 
     exit_code = 130
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """` Did you mean 'x'?`, or nothing when no choice is close to `word`, in whatever case."""
+    """` Did you mean 'x'?`; empty where no choice is close to `word`, in any case."""
     from difflib import get_close_matches
 
     by_lower = {choice.lower(): choice for choice in choices}
@@ -78,23 +78,22 @@ def short(text: str, limit: int = 80) -> str:
 
 
 def one_line(text: str, limit: int = 2000) -> str:
-    """A whole message as a terminal may have it: what cannot be printed (escape sequences, marks that turn the writing around, surrogates)
-    is escaped, and what is too long is cut in the middle, so that both ends of the sentence stay."""
+    """A whole message as a terminal may show it: what cannot be printed (escape sequences, marks of direction, surrogates) is escaped, and
+    a long one is cut in the middle, so that both ends of the sentence stay."""
     line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
     return line if len(line) <= limit else f"{line[: limit * 3 // 4 - 5]} ... {line[-limit // 4 :]}"
 
 
 def reason(error: BaseException) -> str:
-    """What an error says, without Python's number and the path, which the sentence about it names; never nothing."""
+    """The text of an error without Python's number and the path, which the sentence around it names; never empty."""
     if isinstance(error, MemoryError):
         return "there is not enough memory"
-    said = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return re.sub(r"\[Errno -?\d+\] ", "", said) or type(error).__name__
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return re.sub(r"\[Errno -?\d+\] ", "", text) or type(error).__name__
 
 
 def failure(error: BaseException) -> str:
-    """Why something failed, for a summary or as a sentence of its own: `reason` with the file that an OSError names; the first line, with
-    the kind of error, of what the program did not expect."""
+    """Why something failed: `reason`, with the file that an OSError names, or with the kind of an error that was not expected."""
     if isinstance(error, OSError) and error.strerror:
         name = error.filename
         return reason(error) + (f": {os.fsdecode(name)}" if isinstance(name, (str, bytes, os.PathLike)) else "")
@@ -104,13 +103,13 @@ def failure(error: BaseException) -> str:
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Whether there was not enough memory: libraries have words of their own for it, PyTorch's import among them."""
-    said = re.search("allocate memory|failed to map segment|could not create a primitive", str(error))
-    return isinstance(error, MemoryError) or said is not None
+    """Whether there was not enough memory, for which libraries, PyTorch's import among them, have their own texts."""
+    shown = re.search("allocate memory|failed to map segment|could not create a primitive", str(error))
+    return isinstance(error, MemoryError) or shown is not None
 
 
 def shortage(error: BaseException) -> str | None:
-    """What a process did not get, memory or threads, with the limits of its shell if there are any; None for other errors."""
+    """Which resource a process lacked, memory or threads, with its shell's limits if it has any; None for other errors."""
     if "start new thread" in str(error):
         return f"no more threads can be started{_limit(resource.RLIMIT_NPROC, '-u', 1)}{_limit(resource.RLIMIT_AS, '-v', 1024)}"
     if lacks_memory(error):

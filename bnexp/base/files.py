@@ -1,4 +1,4 @@
-"""Files of our own: written whole or not at all, read within bounds, and never through a link that somebody put in their place."""
+"""The program's own files: written whole or not at all, read within bounds, and never through a link in their place."""
 
 from __future__ import annotations
 
@@ -12,29 +12,28 @@ import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
 
 from bnexp.base.dead_processes import drop_of_dead, host
 
 MAX_JSON = 2**24
-"""Bytes of a JSON file that is read, which take thirty times as many of memory: the largest of ours is a summary with a confusion matrix of
-2,000 classes, of about 12 MB."""
+"""Bytes of a JSON file, which take thirty times as many of memory. A summary with a confusion matrix of 2,000 classes has about 12 MB."""
+JsonObject = dict[str, Any]
+"""A JSON object of any content, as it is read and written."""
 CHECKSUM = b',\n  "checksum": "'
 """The last key of a checked JSON file: CRC32 of all bytes before this text."""
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that appears at `path` complete or not at all; what was there before stays until then. Afterwards it is on disk, under
-    its name.
-
-    What a killed process left of an earlier try is removed.
-    """
+    """A binary file that appears at `path` complete or not at all; a previous one stays until then. Afterwards it is on disk, under its
+    name. What a killed process left of an earlier try is removed."""
     temporary = path.with_name(f".{path.name}.{host()}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)  # of a process that had our number
+    temporary.unlink(missing_ok=True)  # left by a process that had the same number
     try:
-        with open(temporary, "xb") as file:  # noqa: PTH123 (x: a link that waits there is not followed)
+        with open(temporary, "xb") as file:  # noqa: PTH123 (x: a link in its place is not followed)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -48,24 +47,16 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
 
 def sync(path: Path) -> None:
-    """Brings to disk what was written to a plain file, by whomever.
-
-    Raises:
-        OSError: it cannot be.
-    """
+    """Brings to disk what any process wrote to a plain file; raises OSError where that fails."""
     with open_plain(path) as file:
         os.fsync(file.fileno())
 
 
 def sync_folder(path: Path) -> None:
-    """Brings the names in a folder to disk: a file that is not under its name is lost, too, when the machine goes down.
-
-    Raises:
-        OSError: it cannot be. File systems and folders that do not have it are left alone.
-    """
+    """Brings the names in a folder to disk, without which files are lost when the machine goes down, where the file system can."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except PermissionError:  # one that may be written and not listed
+    except PermissionError:  # a folder that may be written and not listed
         return
     try:
         os.fsync(descriptor)
@@ -77,11 +68,7 @@ def sync_folder(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Makes a folder of ours with those above it.
-
-    Raises:
-        OSError: it cannot be made, or a link is in its place.
-    """
+    """Makes a folder with those above it. Raises OSError where it cannot be made, or a link is in its place."""
     new = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     if path.is_symlink():
@@ -91,16 +78,12 @@ def make_folder(path: Path) -> None:
 
 
 def open_log(path: Path) -> IO[str]:
-    """A text file to append to, made if it is not there.
-
-    Raises:
-        OSError: it cannot be written, or a link or something else than a file has its name.
-    """
+    """A text file to append to, made where there is none. Raises OSError where it cannot be written, or is not a plain file."""
     return os.fdopen(_open_to_change(path, os.O_APPEND | os.O_CREAT), "a", encoding="utf-8")
 
 
 def cut_file(path: Path, size: int) -> None:
-    """Cuts a file of ours down to its first `size` bytes. Errors as `open_log`."""
+    """Cuts a file down to its first `size` bytes. Errors as `open_log`."""
     descriptor = _open_to_change(path, 0)
     try:
         os.ftruncate(descriptor, size)
@@ -109,11 +92,10 @@ def cut_file(path: Path, size: int) -> None:
 
 
 def _open_to_change(path: Path, flags: int) -> int:
-    """A descriptor of a file that is changed where it is. One that has another name (a hard link, as some backups make) is copied first:
-    it would change under that name as well."""
-    descriptor = _opened(path, os.O_RDWR | flags)
+    """A descriptor of a file that is changed in place. One that has a second name (a hard link, as some backups make) is copied first: it
+    would change under that name as well."""
+    descriptor = open_descriptor(path, os.O_RDWR | flags)
     try:
-        _check_plain(descriptor, path)
         if os.fstat(descriptor).st_nlink == 1:
             return descriptor
         with os.fdopen(os.dup(descriptor), "rb") as shared, atomic_write(path) as own:
@@ -125,93 +107,68 @@ def _open_to_change(path: Path, flags: int) -> int:
     return _open_to_change(path, flags)
 
 
-NOT_PLAIN = (errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.EFBIG)
-"""Why `open_plain` refuses what lies there; any other error is the system's."""
+NOT_PLAIN = (errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO, errno.EFBIG)
+"""Why `open_plain` refuses a file; any other error is the system's."""
 
 
-def open_plain(path: Path, most: int | None = None) -> IO[bytes]:
-    """A file of ours to be read: no link, no pipe and no device, and of at most `most` bytes.
-
-    Raises:
-        OSError: it cannot be read, or is something else; FileNotFoundError where there is nothing.
-    """
-    descriptor = _opened(path, os.O_RDONLY)
-    try:
-        size = _check_plain(descriptor, path)
-        if most is not None and size > most:
-            raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
-        return os.fdopen(descriptor, "rb")
-    except BaseException:
-        os.close(descriptor)
-        raise
+def open_plain(path: Path, most: int | None = None) -> BufferedReader:
+    """A plain file of at most `most` bytes, to be read. Raises OSError where it cannot be read, or is something else."""
+    file = os.fdopen(open_descriptor(path, os.O_RDONLY), "rb")
+    if most is not None and os.fstat(file.fileno()).st_size > most:
+        file.close()
+        raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
+    return file
 
 
 def read_plain(path: Path, most: int) -> bytes:
-    """The content of such a file.
-
-    Raises:
-        OSError: as `open_plain`.
-    """
+    """The content of such a file; errors as `open_plain`."""
     with open_plain(path, most) as file:
         return file.read()
 
 
-def _opened(path: Path, flags: int) -> int:
-    """A descriptor of what is under this name, which waits for nobody."""
+def open_descriptor(path: Path, flags: int) -> int:
+    """A descriptor of a plain file. Raises OSError, with one of `NOT_PLAIN`, for a link, a folder, a pipe or a device."""
     try:
-        return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise OSError(errno.ELOOP, "it is a link, which is not followed", str(path)) from None
         raise
-
-
-def _check_plain(descriptor: int, path: Path) -> int:
-    """The file's size in bytes."""
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "it is not a plain file", str(path))
-    return status.st_size
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "it is not a plain file", str(path))
 
 
 def digest(path: Path, most: int | None = None) -> str:
-    """SHA-256 of a plain file of at most `most` bytes, in hex.
-
-    Raises:
-        OSError: as `open_plain`.
-    """
-    found = hashlib.sha256()
+    """SHA-256 of a plain file of at most `most` bytes, in hex; errors as `open_plain`."""
     with open_plain(path, most) as file:
-        while block := file.read(2**20):
-            found.update(block)
-    return found.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:
-    """`value` as indented JSON, atomically."""
     with atomic_write(path) as file:
         file.write(dump_json(value).encode() + b"\n")
 
 
-def write_checked_json(path: Path, value: dict[str, Any], version: int) -> None:
-    """`checked_json` as a file, atomically."""
+def write_checked_json(path: Path, value: JsonObject, version: int) -> None:
     with atomic_write(path) as file:
         file.write(checked_json(value, version))
 
 
-def checked_json(value: dict[str, Any], version: int) -> bytes:
-    """An object of ours as JSON, with its `format` version and a `checksum` of all before it at the end: what `read_checked_json` reads."""
+def checked_json(value: JsonObject, version: int) -> bytes:
+    """An object as JSON, with its `format` version and a `checksum` of all before it at the end: what `read_checked_json` reads."""
     content = {key: part for key, part in value.items() if key != "checksum"}  # of the file that it was read from
     body = dump_json({**content, "format": version}).encode().removesuffix(b"\n}")
     return body + CHECKSUM + f'{zlib.crc32(body):08x}"\n}}\n'.encode()
 
 
-def read_checked_json(path: Path, version: int, most: int = MAX_JSON) -> dict[str, Any]:
-    """The object that `write_checked_json` wrote, of at most `most` bytes. One that has neither format nor checksum is taken as it is: it
-    was written before there were any.
+def read_checked_json(path: Path, version: int, most: int = MAX_JSON) -> JsonObject:
+    """The object that `write_checked_json` wrote, of at most `most` bytes. One that has neither format nor checksum, as earlier versions
+    wrote it, is taken as it is.
 
     Raises:
-        OSError: it is not there, or the system does not let it be read.
+        OSError: it is missing, or the system does not let it be read.
         ValueError: it is no plain file or too large, cut short or damaged, it holds no object, or its format is newer than `version`.
     """
     data = read_checked(path, most)
@@ -223,7 +180,7 @@ def read_checked_json(path: Path, version: int, most: int = MAX_JSON) -> dict[st
 
 
 def read_checked(path: Path, most: int = MAX_JSON) -> bytes:
-    """The bytes of such a file, whose checksum fits where there is one; errors as `read_checked_json`."""
+    """The bytes of such a file, whose checksum fits where it has one; errors as `read_checked_json`."""
     try:
         data = read_plain(path, most)
     except OSError as error:
@@ -237,11 +194,7 @@ def read_checked(path: Path, most: int = MAX_JSON) -> bytes:
 
 
 def decode_json(data: bytes, kind: Any = Any) -> Any:
-    """JSON as a `kind`, to which msgspec holds it: numbers that no float holds and halves of characters are refused.
-
-    Raises:
-        ValueError: it is something else.
-    """
+    """JSON as a `kind`, validated by msgspec; raises ValueError for anything else, numbers that no float holds and half characters too."""
     import msgspec
 
     try:
@@ -279,7 +232,7 @@ def dump_json(value: Any) -> str:
     return dump(value, "")
 
 
-def null_nonfinite(tree: dict[str, Any]) -> dict[str, Any]:
+def null_nonfinite(tree: JsonObject) -> JsonObject:
     """`tree` with every non-finite number as null, and their slashed keys in a list under `nonfinite` where there are any."""
     lost: list[str] = []
 
@@ -293,5 +246,5 @@ def null_nonfinite(tree: dict[str, Any]) -> dict[str, Any]:
             return None
         return value
 
-    cleaned: dict[str, Any] = clean(tree, "")
+    cleaned: JsonObject = clean(tree, "")
     return {**cleaned, "nonfinite": lost} if lost else cleaned

@@ -11,11 +11,22 @@ from contextlib import suppress
 from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+
+from msgspec import Struct
 
 GPUS = Path("/proc/driver/nvidia/gpus")
 """Where NVIDIA's driver lists its GPUs, one folder each."""
 _A_GPU: Callable[[str], object] = re.compile(r"\d+|(GPU|MIG)-\S+").fullmatch
+
+
+class Machine(Struct, frozen=True, omit_defaults=True):
+    """What the time of a step with one thread depends on beside the step."""
+
+    cpu: str
+    cores: int | None
+    torch: str
+    threads: int
+    gpu: str | None = None
 
 
 def on_gpu(device: str) -> bool:
@@ -26,14 +37,13 @@ def on_gpu(device: str) -> bool:
 
 def visible_gpus() -> int:
     """The GPUs of this machine that CUDA_VISIBLE_DEVICES does not hide. It counts up to the first name that is none, as CUDA does."""
-    there, visible = len(list(GPUS.glob("*"))), os.environ.get("CUDA_VISIBLE_DEVICES")
+    count, visible = len(list(GPUS.glob("*"))), os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
-        return there
-    return min(there, len(list(takewhile(_A_GPU, map(str.strip, visible.split(","))))))
+        return count
+    return min(count, len(list(takewhile(_A_GPU, map(str.strip, visible.split(","))))))
 
 
 def cores() -> int:
-    """The CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -49,16 +59,12 @@ def torch_build() -> tuple[str, bool]:
     return version[1] if version else "unknown", re.search(r"^cuda\s*(?::[^=]*)?=\s*None\b", text, re.MULTILINE) is None
 
 
-def machine(gpu: bool) -> dict[str, Any] | None:
-    """What the time of a step depends on beside the step, with one thread; None where that is not known: GPUs that say no name, or of
-    several kinds, of which a worker gets any."""
-    found: dict[str, Any] = {"cpu": cpu_model(), "cores": os.cpu_count(), "torch": torch_build()[0], "threads": 1}
-    if gpu:
-        names = {_field(path / "information", "Model") for path in GPUS.glob("*")}
-        if len(names) != 1 or "" in names:
-            return None
-        found["gpu"] = names.pop()
-    return found
+def machine(gpu: bool) -> Machine | None:
+    """This machine; None where it has GPUs without a name, or of several kinds, of which a worker gets any."""
+    names = {_field(path / "information", "Model") for path in GPUS.glob("*")} if gpu else {None}
+    if len(names) != 1 or "" in names:
+        return None
+    return Machine(cpu_model(), os.cpu_count(), torch_build()[0], 1, names.pop())
 
 
 def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
@@ -72,8 +78,7 @@ def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def computes_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the CPU has instructions for bf16; True where the kernel does not say. Without them PyTorch emulates it, 12 times slower than
-    fp32 (28x28, batch 256, AVX2)."""
+    """Whether the CPU has instructions for bf16, which is 12 times slower than fp32 without them; True where the kernel does not say."""
     flags = (_field(cpuinfo, "flags") or _field(cpuinfo, "Features")).split()
     return not flags or not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)
 

@@ -1,30 +1,23 @@
-"""Lock files: each is held by one process at a time, and by none that is dead. They stay, held or not."""
+"""Lock files: each is held by one living process at a time. The files stay, held or not."""
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
-import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bnexp.base.files import make_folder
+from bnexp.base.files import make_folder, open_descriptor
 
 POLL_S = 0.05
-NO_FILE = (errno.ELOOP, errno.EISDIR, errno.ENXIO)
-"""What the system answers about a link, a folder and a socket."""
 
 
 @contextmanager
 def holding(path: Path, wait: Callable[[], None]) -> Iterator[None]:
-    """Holds the lock, made where it is not there; `wait` is called again and again while another process holds it, and may raise.
-
-    Raises:
-        OSError: it cannot be made or opened; ELOOP where a link, or something else than a file, is in its place.
-    """
+    """Holds the lock, whose file is made where there is none; `wait` is called again and again while another process holds it, and may
+    raise. Raises OSError where the file cannot be made or opened, with one of `files.NOT_PLAIN` where it is not a plain file."""
     make_folder(path.parent)
     while (descriptor := _taken(path)) is None:
         wait()
@@ -36,9 +29,9 @@ def holding(path: Path, wait: Callable[[], None]) -> Iterator[None]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether some process holds the lock. Nothing is made or changed, so that it can be asked of a folder that cannot be written."""
+    """Whether a process holds the lock. Nothing is made or changed, so that this works in a folder that cannot be written."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = open_descriptor(path, os.O_RDONLY)
     except OSError:
         return False
     try:
@@ -53,11 +46,11 @@ def is_held(path: Path) -> bool:
 def _taken(path: Path) -> int | None:
     """A descriptor that holds the lock until it is closed; None while another process does.
 
-    A file that has a second name (a backup by hard links) would be locked under that, too: it is not written, and once it is held its name
-    here is given to a new one. So whoever has locked a file looks whether it still has that name.
+    A file that has a second name (a backup by hard links) would be locked under that, too: once it is held, its name here is given to a
+    new file. So a process that has locked a file checks whether the file still has that name.
     """
     while True:
-        descriptor = _opened(path)
+        descriptor = open_descriptor(path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_named(descriptor, path):
@@ -71,18 +64,6 @@ def _taken(path: Path) -> int | None:
             os.close(descriptor)
             raise
         os.close(descriptor)
-
-
-def _opened(path: Path) -> int:
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return descriptor
-        os.close(descriptor)
-    except OSError as error:
-        if error.errno not in NO_FILE:
-            raise
-    raise OSError(errno.ELOOP, "it is a link, or no file, and is not followed", str(path))
 
 
 def _is_named(descriptor: int, path: Path) -> bool:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host` leads nowhere but to this machine: all its addresses are in 127.0.0.0/8, or ::1. Without any it is not."""
+    """Whether all addresses of `host` are this machine's own, in 127.0.0.0/8 or ::1; False where it has none."""
     try:
         found = {str(address[0]) for *_, address in socket.getaddrinfo(host, None)}
     except (OSError, UnicodeError):
@@ -18,7 +18,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_open(address: str) -> bool:
-    """Whether a Dask address (`tcp://HOST:PORT`) is on a network, without the keys of TLS: whoever reaches it is let in."""
+    """Whether a Dask address (`tcp://HOST:PORT`) is on a network without the keys of TLS, so that every host there can connect."""
     kind, _, rest = address.partition("://")
     if kind in ("tls", "wss", "inproc"):
         return False
@@ -27,7 +27,7 @@ def is_open(address: str) -> bool:
 
 def is_own_name(header: str, host: str) -> bool:
     """Whether a request's `Host` header names a server that listens on `host`: as `localhost`, a loopback address or `host` itself, and on
-    a network also as any address, or by this machine's name. Somebody else may have made any other name lead here."""
+    a network also as any address, or by this machine's name. Any other name may have been made to resolve to this machine."""
     try:
         name = urlsplit(f"//{header}").hostname or ""
     except ValueError:

@@ -18,7 +18,7 @@ Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 
 
 class Signalled(KeyboardInterrupt):
-    """Another signal than Ctrl-C, which ends what Ctrl-C would end; its text is the signal's name."""
+    """A signal other than Ctrl-C, with the same effect; its text is the signal's name."""
 
 
 class Stop:
@@ -34,7 +34,7 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Signals raise the flag while inside, where somebody polls it. Elsewhere they stop at once: there is nothing to save."""
+        """Signals raise the flag while inside, where it is polled. Elsewhere they stop at once: there is nothing to save."""
         before = handle(self._raise)
         try:
             yield
@@ -52,19 +52,19 @@ class Stop:
 
 
 def handle(handler: Handler) -> dict[signal.Signals, Handler]:
-    """Has `handler` called at each signal, but for those that are ignored: `nohup`, or the `&` of a script, said so before the program
-    began. What handled them before; nothing outside the main thread, which alone can have handlers."""
+    """Has `handler` called at each signal, except for those that were ignored before the program began (by `nohup`, or the `&` of a
+    script). Returns the previous handlers; none outside the main thread, which alone can have handlers."""
     if threading.current_thread() is not threading.main_thread():
         return {}
     before = {number: signal.getsignal(number) for number in SIGNALS}
     heeded = {number: known for number, known in before.items() if known is not None and known != signal.SIG_IGN}
     for number in heeded:
         signal.signal(number, handler)
-    return heeded  # type: ignore[return-value] # an int is none of ours
+    return heeded  # type: ignore[return-value] # getsignal gives no int
 
 
 def interrupt() -> None:
-    """From now on the first signal interrupts as Ctrl-C does, instead of ending the program without a word; the next ends it at once."""
+    """From now on the first signal interrupts as Ctrl-C does, instead of ending the program silently; the next ends it at once."""
 
     def interrupted(number: int, frame: FrameType | None) -> NoReturn:
         handle(lambda number, frame: os._exit(INTERRUPTED))
@@ -74,15 +74,14 @@ def interrupt() -> None:
 
 
 def leave() -> None:
-    """From now on signals are ignored: all is saved and said, and the exit code must not change while modules are taken down. (Python
-    drops handlers of its own then, and a second Ctrl-C would kill it.)"""
+    """From now on signals are ignored: everything is saved, and the exit code must not change while Python takes modules down."""
     handle(signal.SIG_IGN)
 
 
 @contextmanager
 def deaf() -> Iterator[None]:
     """Threads and processes that are begun inside, and those that they begin, never get a signal: Ctrl-C and a closed terminal reach every
-    process of theirs, and a worker must live on to save its stack. This thread gets what came meanwhile at the end."""
+    process of theirs, and a worker must live on to save its stack. This thread gets the signals of the meantime at the end."""
     from multiprocessing.resource_tracker import ensure_running  # sockets and pickle, which most commands do without
 
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)

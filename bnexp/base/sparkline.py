@@ -30,11 +30,10 @@ def sparkline(curve: Sequence[tuple[int, float]], width: int = 8, *, log: bool =
     means: list[float] = []
     for values in columns:
         means.append(math.fsum(value / len(values) for value in values) if values else means[-1])  # the first one has the first value
-    return "".join(_block(height) for height in _heights(means, log)) + lost
+    return "".join(BLOCKS[min(int(height * len(BLOCKS)), len(BLOCKS) - 1)] for height in _heights(means, log)) + lost
 
 
 def drawable(encoding: str | None) -> bool:
-    """Whether text in this encoding can show a sparkline."""
     try:
         (BLOCKS + LOST).encode(encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
@@ -43,14 +42,9 @@ def drawable(encoding: str | None) -> bool:
 
 
 def _heights(values: Sequence[float], log: bool) -> list[float]:
-    """In [0, 1]."""
     heights = [math.log(value) for value in values] if log and min(values) > 0 else list(values)
     low, high = min(heights), max(heights)
     scale = max(abs(low), abs(high), 1.0)  # the difference of two huge values may be infinite
     if high / scale - low / scale <= 1e-12:
         return [0.5 - 1 / 16] * len(heights)
     return [(height / scale - low / scale) / (high / scale - low / scale) for height in heights]
-
-
-def _block(height: float) -> str:
-    return BLOCKS[min(int(height * len(BLOCKS)), len(BLOCKS) - 1)]

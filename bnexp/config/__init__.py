@@ -1,23 +1,11 @@
 """The typed config: its tree with its checks, its keys, what a config costs, and how Hydra composes it."""
 
-from bnexp.config.choices import (
-    ACTIVATIONS,
-    AUGMENTATIONS,
-    DATASETS,
-    EMBEDDED,
-    MODELS,
-    OPTIMIZERS,
-    OWN_FILES,
-    PLACEMENTS,
-    READERS,
-    SCHEDULES,
-)
+from bnexp.config.choices import DATASETS, EMBEDDED, MODELS, OWN_FILES, READERS
 from bnexp.config.fits import check_fits, map_sizes, val_size
 from bnexp.config.metrics import METRICS, PROBED, SAMPLED, MetricsConfig
 from bnexp.config.tree import (
     KEYS,
     MAX_THREADS,
-    MAX_WIDTHS,
     NOT_HASHED,
     RESULTS_VERSION,
     USED_WHEN,
@@ -28,29 +16,22 @@ from bnexp.config.tree import (
     TrainConfig,
     check_key,
     from_mapping,
-    keys,
     to_mapping,
 )
 
 __all__ = [
-    "ACTIVATIONS",
-    "AUGMENTATIONS",
     "DATASETS",
     "EMBEDDED",
     "KEYS",
     "MAX_THREADS",
-    "MAX_WIDTHS",
     "METRICS",
     "MODELS",
     "NOT_HASHED",
-    "OPTIMIZERS",
     "OWN_FILES",
-    "PLACEMENTS",
     "PROBED",
     "READERS",
     "RESULTS_VERSION",
     "SAMPLED",
-    "SCHEDULES",
     "USED_WHEN",
     "Config",
     "DataConfig",
@@ -61,7 +42,6 @@ __all__ = [
     "check_fits",
     "check_key",
     "from_mapping",
-    "keys",
     "map_sizes",
     "to_mapping",
     "val_size",

@@ -5,8 +5,10 @@ Norms are in `bnexp.norms`, metrics are the switches of `MetricsConfig`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from bnexp.base.errors import short
 
 PLACEMENTS = ("conv-norm-relu", "norm-conv-relu", "conv-relu-norm")
 ACTIVATIONS = ("relu", "sigmoid")
@@ -31,7 +33,7 @@ class DataSpec:
     """Training images, validation included."""
     test: int = 0
     embedded: bool = False
-    """Needs neither files of the user's nor a network, and does not read data.root."""
+    """Whether it needs neither files nor a network, and does not read data.root."""
     images: bool = True
     """Two-dimensional: its examples are called images."""
     characters: bool = False
@@ -40,7 +42,7 @@ class DataSpec:
 
 DATASETS: Mapping[str, DataSpec] = {
     "digits": DataSpec(
-        "scikit-learn's handwritten digits; needs no network", "digits", (1, 8, 8), 10, 1437, 360, embedded=True, characters=True
+        "scikit-learn's handwritten digits; needs no network", "embedded", (1, 8, 8), 10, 1437, 360, embedded=True, characters=True
     ),
     "mnist": DataSpec("handwritten digits", "vision", (1, 28, 28), 10, 60_000, 10_000, characters=True),
     "fashion_mnist": DataSpec("pictures of clothes", "vision", (1, 28, 28), 10, 60_000, 10_000),
@@ -58,14 +60,25 @@ DATASETS: Mapping[str, DataSpec] = {
         "npz",
         images=False,
     ),
-    "waveforms": DataSpec("generated 1d signals, 6 classes", "generated", (1, 64), 6, 2_000, 500, embedded=True, images=False),
-    "volumes": DataSpec("generated 3d shapes, 6 classes", "generated", (1, 8, 8, 8), 6, 2_000, 500, embedded=True, images=False),
+    "waveforms": DataSpec("generated 1d signals, 6 classes", "embedded", (1, 64), 6, 2_000, 500, embedded=True, images=False),
+    "volumes": DataSpec("generated 3d shapes, 6 classes", "embedded", (1, 8, 8, 8), 6, 2_000, 500, embedded=True, images=False),
 }
 OWN_FILES = tuple(name for name, spec in DATASETS.items() if not spec.shape)
 """The data sets that are a user's own files."""
 EMBEDDED = tuple(name for name, spec in DATASETS.items() if spec.embedded)
 READERS = {"data.root": tuple(name for name in DATASETS if name not in EMBEDDED), "data.follow_links": ("folder",)}
 """The data sets that read these keys. They are ignored beside others, as a config that serves several sets may have them."""
+
+
+NAMED_CLASSES = 10
+
+
+def contents(name: str, classes: Sequence[str], train: int, val: int, test: int) -> str:
+    """What the data set `name` holds: `2 classes: cat, dog; 64 training, 16 validation, 20 test images`."""
+    labels = ", ".join(short(label, 40) for label in classes[:NAMED_CLASSES])
+    more = f" and {len(classes) - NAMED_CLASSES:,} more" if len(classes) > NAMED_CLASSES else ""
+    kind = "examples" if name in DATASETS and not DATASETS[name].images else "images"
+    return f"{len(classes):,} classes: {labels}{more}; {train:,} training, {val:,} validation, {test:,} test {kind}"
 
 
 @dataclass(frozen=True)

@@ -19,24 +19,22 @@ from typing import TYPE_CHECKING, Any
 from yaml import YAMLError
 
 from bnexp.base.errors import UsageError, one_of, short
+from bnexp.base.files import JsonObject
 from bnexp.config import KEYS, READERS, Config, from_mapping
 from bnexp.config.fields import show
 from bnexp.config.group_files import GROUPS, builtin_configs, checked_folder, group_choices
-from bnexp.config.overrides import BY_GROUP, MAX_CELLS, TEXTS, as_one_value, check, echo, parse, said, single_values
+from bnexp.config.overrides import BY_GROUP, MAX_CELLS, TEXTS, as_one_value, check, echo, parse, single_values, typed_value
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 PLACE = ("data.root", "data.follow_links")
-"""Keys that say where data are, and nothing of what they are: those of a saved run may have moved."""
+"""Keys that say where data are, which may have moved since a run was saved, and not what they are."""
 
 
 def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> Config:
-    """The config that `overrides` make of the defaults; a file in `config_dir` wins over ours of the same name.
-
-    Raises:
-        UsageError: an override that cannot be parsed, an unknown key or choice, a bad value, or something that is refused.
-    """
+    """The config that `overrides` make of the defaults; a file in `config_dir` wins over a built-in one of the same name. Raises
+    UsageError for an override that cannot be parsed, an unknown key or choice, a bad value, or something that is refused."""
     config = _composed(overrides, config_dir)
     _check_place(given(overrides), [config])
     return config
@@ -56,11 +54,7 @@ def _composed(overrides: Sequence[str], config_dir: str | Path | None = None) ->
 
 def expand(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> list[Config]:
     """Every config of the grid that comma lists, `choice()` and `range()` in `overrides` span, in the order of Hydra's own sweeper: the
-    last override varies fastest. Every cell is checked.
-
-    Raises:
-        UsageError: as `compose`; a bad cell is named; or the grid is empty or too large.
-    """
+    last override varies fastest. Every cell is checked. Raises UsageError as `compose`, and where the grid is empty or too large."""
     folder = checked_folder(config_dir)
     axes: dict[str, list[Override]] = {}  # of a key that is given twice the last counts, as in Hydra
     for override in parse(overrides):
@@ -69,14 +63,14 @@ def expand(overrides: Sequence[str] = (), config_dir: str | Path | None = None) 
         for value in axes[override.key_or_group]:
             check(value, folder)
     check_cells(math.prod(len(values) for values in axes.values()))
-    composed: dict[tuple[str, ...], dict[str, Any]] = {}
+    composed: dict[tuple[str, ...], JsonObject] = {}
     configs = [_build(cell, folder, composed) for cell in itertools.product(*axes.values())]
     _check_place(axes, configs)
     return configs
 
 
 def _check_place(keys: Collection[str], configs: Sequence[Config]) -> None:
-    """Raises UsageError where an override gives one of `PLACE` and no data set of the configs reads it: `data=folder` may be missing."""
+    """Raises UsageError where a key of `PLACE` is given that no config's data set reads: `data=folder` may be missing."""
     for key in PLACE:
         names = [config.data.name for config in configs if getattr(config.data, key.removeprefix("data."))]
         if key in keys and names and not set(names) & set(READERS[key]):
@@ -90,25 +84,17 @@ def check_cells(cells: int) -> None:
 
 
 def given(overrides: Sequence[str]) -> dict[str, bool]:
-    """The keys and groups that `overrides` name, each with whether it is given several values.
-
-    Raises:
-        UsageError: an override that cannot be parsed, or one that lists paths where its whole text is the path of something.
-    """
+    """The keys and groups in `overrides`, each with whether it has several values. Raises UsageError for one that is no override."""
     parsed = parse(overrides)
     for override in parsed:
         listed = override.key_or_group == "data.root" and override.is_sweep_override()
-        if listed and os.path.exists(os.path.expanduser(said(override))):  # noqa: PTH110, PTH111 (Path's own raise errors)
+        if listed and os.path.exists(os.path.expanduser(typed_value(override))):  # noqa: PTH110, PTH111 (Path's own raise errors)
             raise UsageError(f"'{echo(override)}' names several paths.{as_one_value(override)}")
     return {override.key_or_group: override.is_sweep_override() for override in parsed}
 
 
-def placement(overrides: Sequence[str]) -> dict[str, Any]:
-    """The keys of `PLACE` that overrides beside a saved run give it.
-
-    Raises:
-        UsageError: an override that cannot be parsed, or that names another key: the run has its own config.
-    """
+def placement(overrides: Sequence[str]) -> dict[str, str | bool | None]:
+    """The keys of `PLACE` in overrides beside a saved run, whose config has all others: raises UsageError for these."""
     for override in parse(overrides):
         if override.key_or_group not in PLACE:
             raise UsageError(f"'{echo(override)}' is too much: a run has its own config, of which only {one_of(PLACE)} can be given anew.")
@@ -116,7 +102,7 @@ def placement(overrides: Sequence[str]) -> dict[str, Any]:
     return {key: getattr(config.data, key.removeprefix("data.")) for key in given(overrides)}
 
 
-def _build(cell: Sequence[Override], folder: Path | None, composed: dict[tuple[str, ...], dict[str, Any]]) -> Config:
+def _build(cell: Sequence[Override], folder: Path | None, composed: dict[tuple[str, ...], JsonObject]) -> Config:
     """One config: Hydra composes the groups (once for each choice of them, kept in `composed`), the values go on top."""
     choices = tuple(f"{override.key_or_group}={override.value()}" for override in cell if override.key_or_group in GROUPS)
     if choices not in composed:
@@ -135,7 +121,7 @@ def _build(cell: Sequence[Override], folder: Path | None, composed: dict[tuple[s
     return from_mapping(tree)
 
 
-def _compose(lines: list[str], config_dir: Path | None) -> dict[str, Any]:
+def _compose(lines: list[str], config_dir: Path | None) -> JsonObject:
     """Composed by Hydra, as plain values. Hydra and OmegaConf stay in this function."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
@@ -158,7 +144,7 @@ def _compose(lines: list[str], config_dir: Path | None) -> dict[str, Any]:
         name = next((line for line in reversed(lines) if line.startswith("experiment=")), "experiment").replace("=", "/")
         raise UsageError(
             f"{short(name)}.yaml must begin with the line `# @package _global_`; without it, all in it is taken for keys of a group "
-            "'experiment', which is not there."
+            "'experiment', which does not exist."
         )
     return tree  # type: ignore[return-value]
 
@@ -175,7 +161,7 @@ def _reason(error: BaseException | None, lines: list[str]) -> str:
 
 @contextlib.contextmanager
 def _user_folder_first(config_dir: Path | None) -> Iterator[None]:
-    """Lets Hydra look into the user's folder before ours. An entry of hydra.searchpath would come after ours and could not shadow it."""
+    """Has Hydra search the user's folder before the built-in one, which an entry of hydra.searchpath could not shadow."""
     if config_dir is None:
         yield
         return
@@ -198,7 +184,7 @@ def _user_folder_first(config_dir: Path | None) -> Iterator[None]:
 
 
 def _refuse_code(tree: Any, path: str = "") -> None:
-    """No interpolation and no Hydra directive in any value or key, whatever file it came from."""
+    """Refuses interpolations and Hydra's directives in any value or key of any file."""
     items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     for name, value in items:
         key = f"{path}.{name}" if path else str(name)

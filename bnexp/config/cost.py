@@ -23,15 +23,15 @@ EVALUATION = 1.15
 """Training and evaluation over training alone."""
 PROBE_METRICS, SAMPLED_EACH = 0.1, 0.08
 """Shares of the training that the five metrics of one pass take together, and each sampled one: those of a short run."""
-LOOKS, VALUES, VALUE_BYTES = 20, 27, 100
-"""Looks in a run, numbers a layer and look, and the bytes of one in metrics.jsonl and TensorBoard together."""
+PASSES, VALUES, VALUE_BYTES = 20, 27, 100
+"""Probe passes of a run, numbers a layer and pass, and the bytes of one in metrics.jsonl and TensorBoard together."""
 
 
 def stack_seconds(config: Config, header: Header, width: int, steps: int) -> float:
     """Seconds of one stack of `width` runs on one thread, evaluation included."""
     macs = 3 * config.train.batch_size * network_size(config, header)[0]
     step = LAUNCH_S + width * (STEP_S + macs / MACS_A_S)
-    metrics = PROBE_METRICS * _looked(config) + SAMPLED_EACH * sum(name in SAMPLED for name in config.metrics.on)
+    metrics = PROBE_METRICS * _probed(config) + SAMPLED_EACH * sum(name in SAMPLED for name in config.metrics.on)
     return (EVALUATION + metrics) * steps * step
 
 
@@ -81,10 +81,10 @@ def least_bytes(config: Config, header: Header, width: int) -> int:
 def run_bytes(config: Config, header: Header) -> int:
     """Model, TensorBoard's histograms (eight or so, of about 0.7 kB a tensor), the metrics, and the small files of one run."""
     tensors, layers = 6 * len(config.model.widths) + 2, 2 * len(config.model.widths) + 1
-    metrics = LOOKS * layers * VALUES * VALUE_BYTES * _looked(config)
+    metrics = PASSES * layers * VALUES * VALUE_BYTES * _probed(config)
     return int(4.2 * network_size(config, header)[1] + 8 * tensors * 700 + metrics + 25_000)
 
 
-def _looked(config: Config) -> float:
+def _probed(config: Config) -> float:
     """How many of the five metrics of one pass are on, as a share."""
     return sum(name in PROBED for name in config.metrics.on) / len(PROBED)

@@ -17,19 +17,22 @@ from typing import Any, Literal, Union
 
 from bnexp.base.errors import UsageError, did_you_mean, one_of, short
 
+Value = str | int | float | bool | tuple[int, ...] | None
+"""What a key can have."""
+
 
 @dataclass(frozen=True)
 class Key:
     """What is known of one key. `low` and `high` are inclusive; with `above`, `low` itself is excluded. They bind each item of a list."""
 
     doc: str
-    choices: tuple[str, ...]
-    low: float
-    high: float
-    above: bool
-    meant: Mapping[str, str]
+    choices: tuple[str, ...] = ()
+    low: float = -math.inf
+    high: float = math.inf
+    above: bool = False
+    meant: Mapping[str, str] = field(default_factory=dict)
     """Words that people type for one of the choices, with that choice."""
-    types: tuple[Any, ...]
+    types: tuple[Any, ...] = ()
     """The types that it takes, as annotations: a union's members, or the one."""
 
     @property
@@ -44,19 +47,12 @@ class Key:
         )
 
 
-def key(
-    doc: str,
-    default: Any,
-    *,
-    choices: tuple[str, ...] = (),
-    low: float = -math.inf,
-    high: float = math.inf,
-    above: bool = False,
-    meant: Mapping[str, str] = types.MappingProxyType({}),
-) -> Any:
-    """A field that is a config key; the arguments are those of `Key`."""
-    metadata = {"doc": doc, "choices": choices, "low": low, "high": high, "above": above, "meant": meant}
-    return field(default=default, metadata=metadata)
+def key(doc: str, default: Any, **known: Any) -> Any:
+    """A field that is a config key; `known` are fields of its `Key`."""
+    return field(default=default, metadata={"key": Key(doc, **known)})
+
+
+_hints = functools.cache(typing.get_type_hints)
 
 
 @functools.cache
@@ -69,17 +65,11 @@ def keys_of(cls: Any) -> Mapping[str, Key]:
             known.update({f"{item.name}.{name}": found for name, found in keys_of(typing.cast(Any, hint)).items()})
         else:
             options = typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
-            known[item.name] = Key(**item.metadata, types=options)
+            known[item.name] = dataclasses.replace(item.metadata["key"], types=options)
     return types.MappingProxyType(known)
 
 
-@functools.cache
-def _hints(cls: Any) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
-
-
-def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value of a config tree with its dotted key, in the order of the fields."""
+def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Value]]:
     for item in dataclasses.fields(config):
         value = getattr(config, item.name)
         if dataclasses.is_dataclass(value):
@@ -125,11 +115,7 @@ def check_name(name: str, known: Mapping[str, Key]) -> None:
 
 
 def build(cls: Any, tree: Any, known: Mapping[str, Key], prefix: str = "") -> Any:
-    """An instance of the config class `cls` from a nested mapping of plain values; what is missing takes its default.
-
-    Raises:
-        UsageError: an unknown key, or a value of the wrong type.
-    """
+    """An instance of the config class `cls` from nested plain values and its defaults; UsageError for an unknown key or a wrong type."""
     if not isinstance(tree, Mapping):
         raise UsageError(f"{prefix.rstrip('.') or 'The config'} should be a group of keys, and is {show(tree)}.")
     hints, values = _hints(cls), {}

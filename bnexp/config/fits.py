@@ -11,14 +11,13 @@ from bnexp.config.fields import show
 from bnexp.norms import NORMS
 
 if TYPE_CHECKING:
-    from bnexp.config.tree import Config
+    from bnexp.config.tree import Config, DataConfig
 
 MAX_CLASSES = 2_000
 """The confusion matrix, which every summary holds, has their square."""
 
 
 def check_root(root: str) -> None:
-    """Raises UsageError where data.root can be no path."""
     if not root.strip():
         raise UsageError("data.root is empty text; give a path, or null for the default.")
     if "\0" in root:
@@ -27,6 +26,12 @@ def check_root(root: str) -> None:
         root.encode()
     except UnicodeEncodeError:
         raise UsageError(f"data.root={show(root)} is not UTF-8; rename what it names.") from None
+
+
+def check_subset(data: DataConfig, train: int) -> None:
+    """Raises UsageError where data.subset is more than the `train` training examples (with the validation split off them)."""
+    if data.subset is not None and data.subset > train:
+        raise UsageError(f"data.subset={data.subset} is more than the {train} training images of data={data.name}.")
 
 
 def map_sizes(spatial: tuple[int, ...], blocks: int) -> list[tuple[int, ...]]:
@@ -38,16 +43,12 @@ def map_sizes(spatial: tuple[int, ...], blocks: int) -> list[tuple[int, ...]]:
 
 
 def val_size(train: int, val_fraction: float) -> int:
-    """How many of `train` images are held out for validation."""
     return max(1, round(train * val_fraction))
 
 
 def check_fits(config: Config, shape: tuple[int, ...], train: int, classes: int) -> None:
-    """Checks that need the data's shape [C, *map] and its number of training images, validation left out.
-
-    Raises:
-        UsageError: the network does not take such data, the batch is larger than the training set, or BN would see one value a channel.
-    """
+    """Raises UsageError where the config does not fit data of this shape [C, *map], number of training images (validation left out) and
+    number of classes: the network does not take them, the batch is too large, BN would see one value a channel, ..."""
     spatial, batch = shape[1:], config.train.batch_size
     model = MODELS[config.model.name]
     if model.convolutional and not 1 <= len(spatial) <= 3:

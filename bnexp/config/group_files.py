@@ -1,4 +1,4 @@
-"""The YAML files of config groups, ours and those of --config-dir: which there are, and what they may not do.
+"""The YAML files of config groups, built-in ones and those of --config-dir: how they are found, and what is refused in them.
 
 What could run code or carry a secret (Hydra's own settings, paths and links that lead out of the folder) is refused before Hydra reads it.
 """
@@ -25,24 +25,20 @@ DEFAULT_GROUP = re.compile(rf"((override|optional)\s+)*/({'|'.join(GROUPS)})(@[\
 
 
 def builtin_configs() -> Path:
-    """The folder of our own YAML files: inside the package in a wheel, beside it in a source tree."""
+    """The folder of the built-in YAML files: inside the package in a wheel, beside it in a source tree."""
     package = Path(__file__).parent.parent
     inside = package / "configs"
     return inside if inside.is_dir() else package.parent / "configs"
 
 
 def group_choices(group: str, config_dir: Path | None = None) -> list[str]:
-    """The names that `group=NAME` takes: our YAML files and those of the user's folder."""
+    """The names that `group=NAME` takes: the built-in YAML files and those of the user's folder."""
     folders = [builtin_configs(), *([config_dir] if config_dir else [])]
     return sorted({file.stem for folder in folders for file in _group_files(folder / group) if _is_file_name(file.stem)})
 
 
 def checked_folder(config_dir: str | Path | None) -> Path | None:
-    """The real path of --config-dir, whose files Hydra may read.
-
-    Raises:
-        UsageError: it is no folder of group files, or one of them is refused.
-    """
+    """The real path of --config-dir, for Hydra. Raises UsageError where it is no folder of group files, or one of them is refused."""
     if config_dir is None:
         return None
     folder = Path(os.path.realpath(config_dir))  # Path.resolve raises on a loop of links
@@ -77,12 +73,8 @@ def _check_file(file: Path, folder: Path) -> None:
 
 
 def _read_small(file: Path, inside: Path) -> str:
-    """The text of a file, at most `MAX_BYTES` long, that is in the folder `inside` (a real path) or below it; a link may lead
-    there, and nowhere else.
-
-    Raises:
-        UsageError: it leads out of `inside`, is too long, not UTF-8, or cannot be read.
-    """
+    """The text of a file in the folder `inside` (a real path) or below it. Raises UsageError where a link leads out of it, or the file has
+    more than `MAX_BYTES`, is not UTF-8, or cannot be read."""
     where = short(str(file), 200)
     real = Path(os.path.realpath(file))
     if not real.is_relative_to(inside):
@@ -106,16 +98,16 @@ def _check_default(entry: Node, where: str) -> None:
     if isinstance(entry, MappingNode):
         pairs = [(key.value, part) for key, value in entry.value for part in (value.value if isinstance(value, SequenceNode) else [value])]
         fits = all(isinstance(name, str) and DEFAULT_GROUP.fullmatch(name) and _is_file_name(part.value) for name, part in pairs)
-        said = "; ".join(f"{name}: {part.value}" for name, part in pairs)
+        text = "; ".join(f"{name}: {part.value}" for name, part in pairs)
     else:
-        said = str(entry.value)
-        group, _, name = said.rpartition("/")
+        text = str(entry.value)
+        group, _, name = text.rpartition("/")
         fits = _is_file_name(name) and group in ("", *(f"/{known}" for known in GROUPS))
-    if re.search(r"(^|[\s/@])hydra\b", said):
+    if re.search(r"(^|[\s/@])hydra\b", text):
         raise UsageError(f"{where} is refused: Hydra's own settings are not for bnexp's commands.")
     if not fits:
         raise UsageError(
-            f"{where} is refused: '{short(said)}' in its defaults names no file of {one_of(GROUPS)}; write `- NAME`, or "
+            f"{where} is refused: '{short(text)}' in its defaults names no file of {one_of(GROUPS)}; write `- NAME`, or "
             "`- override /data: NAME` and the like."
         )
 

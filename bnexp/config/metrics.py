@@ -33,14 +33,10 @@ class MetricsConfig:
         "steps between measurements from one pass over the probe batch; auto: at each evaluation", "auto", low=1, high=10**9
     )
     log_spaced: int | Literal["auto"] = key(
-        f"log-spaced steps at which {', '.join(SAMPLED)} are measured; auto: 50, fewer in short runs",
-        "auto",
-        low=1,
-        high=10**6,
+        f"log-spaced steps at which {', '.join(SAMPLED)} are measured; auto: 50, fewer in short runs", "auto", low=1, high=10**6
     )
     probe: int = key("images of the probe batch: fixed training images without augmentation", 64, low=2, high=10**5)
 
     @property
     def on(self) -> tuple[str, ...]:
-        """The metrics that are measured."""
         return tuple(name for name in METRICS if getattr(self, name))

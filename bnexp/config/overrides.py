@@ -1,5 +1,4 @@
-"""One override (`key=value`) as Hydra's grammar reads it, with our own checks before Hydra's, whose error texts recommend `+key` and name
-Hydra's internals."""
+"""One override (`key=value`) in Hydra's grammar, checked before Hydra does, whose error texts recommend `+key` and name its internals."""
 
 from __future__ import annotations
 
@@ -30,11 +29,7 @@ MAX_LETTERS = 10_000
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
-    """Each override as Hydra reads it.
-
-    Raises:
-        UsageError: one cannot be read, or is too long.
-    """
+    """Each override as Hydra reads it. Raises UsageError where one cannot be read, or is too long."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     parser = OverridesParser.create()
@@ -44,7 +39,7 @@ def parse(overrides: Sequence[str]) -> list[Override]:
             raise UsageError(f"'{short(text)}' has {len(text):,} characters; {MAX_LETTERS:,} are the most (range() writes long lists).")
         if "=" not in text and not text.startswith("~"):
             before = parsed[-1] if parsed and parsed[-1].key_or_group == "data.root" else None
-            hint = f" If it belongs to the path before it, type {typed('data.root', f'{said(before)} {text}')}." if before else ""
+            hint = f" If it belongs to the path before it, type {typed('data.root', f'{typed_value(before)} {text}')}." if before else ""
             raise UsageError(f"'{short(text)}' is not an override; write key=value, for example optim.lr=0.3.{hint}")
         parsed.append(_parse_one(parser, text))
     return parsed
@@ -76,11 +71,7 @@ def _parse_one(parser: OverridesParser, text: str) -> Override:
 
 
 def check(override: Override, config_dir: Path | None) -> None:
-    """Our own checks, before Hydra's: the key is one of ours, a group's choice is there, nothing is asked of Hydra itself.
-
-    Raises:
-        UsageError: saying which.
-    """
+    """Raises UsageError, before Hydra does, for an unknown key, a choice that a group does not have, and Hydra's own settings."""
     key, text = override.key_or_group, echo(override)
     if override.is_delete():
         raise UsageError(f"'{text}': keys cannot be deleted; set the key to another value instead.")
@@ -89,10 +80,10 @@ def check(override: Override, config_dir: Path | None) -> None:
     if override.package is not None:
         raise UsageError(f"'{text}': packages (@) are not supported; write group=NAME or key=value.")
     if key in BY_GROUP:
-        raise UsageError(f"'{text}' is refused: write {BY_GROUP[key]}={short(said(override)) or 'NAME'}.")
+        raise UsageError(f"'{text}' is refused: write {BY_GROUP[key]}={short(typed_value(override)) or 'NAME'}.")
     if key not in GROUPS:
         if key in OPTIONS:
-            raise UsageError(f"There is no config key '{key}'. Did you mean the option {OPTIONS[key]} {said(override) or 'VALUE'}?")
+            raise UsageError(f"There is no config key '{key}'. Did you mean the option {OPTIONS[key]} {typed_value(override) or 'VALUE'}?")
         check_key(key)
     if key in GROUPS and not override.is_sweep_override():
         value, choices = override.value(), group_choices(key, config_dir)
@@ -119,14 +110,12 @@ def single_values(override: Override) -> list[Override]:
 
 
 def echo(override: Override) -> str:
-    """The override as a message shows it."""
     return short(override.input_line or "")
 
 
-def said(override: Override) -> str:
-    """The text of its value, as it was typed."""
+def typed_value(override: Override) -> str:
     return (override.input_line or "").partition("=")[2]
 
 
 def as_one_value(override: Override) -> str:
-    return f" If it is one, with a comma in it, type {typed(override.key_or_group, said(override))}."
+    return f" If it is one, with a comma in it, type {typed(override.key_or_group, typed_value(override))}."

@@ -18,25 +18,16 @@ MAX_VALUES = 5_000
 
 
 def load(path: Path) -> Any:
-    """What a small YAML file of ours holds: plain values.
-
-    Raises:
-        OSError: it cannot be read, or is a link or no file.
-        ValueError: it is not UTF-8.
-        yaml.YAMLError: it is no YAML, or has tags.
-        UsageError: as `nodes`; the sentence says `it`, for the caller to name the file.
-    """
+    """The plain values of a small YAML file. Raises OSError or ValueError where it cannot be read as text, yaml.YAMLError where it is no
+    YAML or has tags, and UsageError as `nodes`; the sentence says `it`, for the caller to name the file."""
     text = read_plain(path, MAX_BYTES).decode()
     nodes(text, "it")
     return yaml.safe_load(text)
 
 
 def nodes(text: str, where: str) -> yaml.Node | None:
-    """The text as a tree of YAML nodes, of which nothing is built; None where it is no YAML, which its loader will say.
-
-    Raises:
-        UsageError: it nests more than `MAX_DEPTH` deep, has more than `MAX_VALUES` values, or an alias.
-    """
+    """The text as a tree of YAML nodes, of which nothing is built; None where it is no YAML, which its loader will report. Raises
+    UsageError where it nests more than `MAX_DEPTH` deep, has more than `MAX_VALUES` values, or an alias."""
     depth = count = 0
     try:
         for event in yaml.parse(text, yaml.SafeLoader):

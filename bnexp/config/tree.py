@@ -10,27 +10,18 @@ import dataclasses
 import functools
 import hashlib
 import json
+import operator
 import re
-import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from bnexp.base.errors import UsageError, one_of
-from bnexp.config.choices import (
-    ACTIVATIONS,
-    AUGMENTATIONS,
-    DATASETS,
-    DEVICES,
-    MODELS,
-    OPTIMIZERS,
-    OWN_FILES,
-    PLACEMENTS,
-    PRECISIONS,
-    SCHEDULES,
-)
-from bnexp.config.fields import Key, build, check_name, check_range, key, keys_of, leaves, show
-from bnexp.config.fits import check_fits, check_root, val_size
+from bnexp.base.files import JsonObject
+from bnexp.config import choices
+from bnexp.config.choices import DATASETS, MODELS, OWN_FILES
+from bnexp.config.fields import Key, Value, build, check_name, check_range, key, keys_of, leaves, show
+from bnexp.config.fits import check_fits, check_root, check_subset, val_size
 from bnexp.config.metrics import PROBED, SAMPLED, MetricsConfig
 from bnexp.norms import NO_NORM, NORMS
 
@@ -38,11 +29,10 @@ RESULTS_VERSION = 4
 """Part of every run's id. Bump it when a change of code alters numbers (the golden-loss test says when) or what is recorded."""
 
 TINY = 1e-30
-"""The least of what is divided by or multiplied with: far enough above float32's least normal number, 1.2e-38, not to end as 0."""
+"""The least divisor or factor: far enough above float32's least normal number, 1.2e-38, not to become 0."""
 MAX_WIDTHS = 100
 """Blocks, or hidden layers of the mlp. Each takes memory and time of its own, however narrow it is, and maps are one pixel long before."""
 MAX_THREADS = 1024
-NAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,80}")
 
 
 @dataclass(frozen=True)
@@ -61,7 +51,9 @@ class DataConfig:
     subset: int | None = key(
         "use only so many training images (validation is split off these), stratified; null: all", None, low=2, high=10**9
     )
-    augment: str = key("augmentation of training batches: crop pads by 1/8 and crops, crop_flip mirrors too", "none", choices=AUGMENTATIONS)
+    augment: str = key(
+        "augmentation of training batches: crop pads by 1/8 and crops, crop_flip mirrors too", "none", choices=choices.AUGMENTATIONS
+    )
     follow_links: bool = key("data=folder: follow links that lead out of data.root", False)
     image_size: int = key("data=folder: images are brought to this many pixels a side", 32, low=4, high=1024)
 
@@ -78,8 +70,8 @@ class ModelConfig:
         choices=tuple(NORMS),
         meant={"bn": "batch", "batchnorm": "batch", **dict.fromkeys(("off", "no", "false", "null"), NO_NORM)},
     )
-    placement: str = key("order of convolution (mlp: linear layer), norm and ReLU", "conv-norm-relu", choices=PLACEMENTS)
-    activation: str = key("nonlinearity of the mlp; blocknet is always relu", "relu", choices=ACTIVATIONS)
+    placement: str = key("order of convolution (mlp: linear layer), norm and ReLU", "conv-norm-relu", choices=choices.PLACEMENTS)
+    activation: str = key("nonlinearity of the mlp; blocknet is always relu", "relu", choices=choices.ACTIVATIONS)
     bn_momentum: float = key("weight of the newest batch in the running statistics", 0.1, low=0, high=1)
     bn_eps: float = key("added to the variance before the square root", 1e-5, low=TINY, high=1)
     bn_affine: bool = key("learn gamma and beta", True)
@@ -95,14 +87,14 @@ class ModelConfig:
 class OptimConfig:
     """The optimizer and its learning-rate schedule."""
 
-    name: str = key("optimizer", "sgd", choices=OPTIMIZERS)
+    name: str = key("optimizer", "sgd", choices=choices.OPTIMIZERS)
     lr: float = key("learning rate", 0.1, low=TINY, high=1e30)
     momentum: float = key("momentum (sgd) or beta1 (adam, adamw)", 0.9, low=0, high=0.999999)
     nesterov: bool = key("Nesterov momentum (sgd)", False)
     beta2: float = key("decay of the squared gradient's average (adam, adamw)", 0.999, low=0, high=0.999999)
     eps: float = key("added to the root of the squared gradient's average (adam, adamw)", 1e-8, low=TINY, high=1)
     weight_decay: float = key("weight decay; never on norm parameters and biases", 0.0, low=0, high=1e3)
-    schedule: str = key("learning-rate schedule, over the budget after warm-up", "cosine", choices=SCHEDULES)
+    schedule: str = key("learning-rate schedule, over the budget after warm-up", "cosine", choices=choices.SCHEDULES)
     warmup_steps: int = key("steps of linear warm-up before the schedule", 0, low=0, high=10**9)
     step_size: int | None = key("schedule=step: steps between drops; null: a third of the budget", None, low=1, high=10**9)
     gamma: float = key("schedule=step: factor of each drop", 0.1, low=0, above=True, high=1)
@@ -110,7 +102,7 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The budget, the target and when to look."""
+    """The budget, the target and when to evaluate."""
 
     batch_size: int = key("images a step; a last partial batch is dropped", 32, low=1, high=10**6)
     epochs: int | None = key("budget in epochs; null with steps=null: 10", None, low=1, high=10**6)
@@ -125,11 +117,8 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """One run: everything that decides its numbers, and where and how it is computed.
-
-    Raises:
-        UsageError: a value is out of range, or two values do not go together. The message names the key, the value and the choices.
-    """
+    """One run: everything that decides its numbers, and where and how it is computed. Raises UsageError where a value is out of range, or
+    two values do not go together; the message names the key, the value and the choices."""
 
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
@@ -138,12 +127,15 @@ class Config:
     metrics: MetricsConfig = MetricsConfig()  # noqa: RUF009 (frozen)
     name: str | None = key("name of the run; null: made from norm, batch size, lr and seed", None)
     device: str = key(
-        "where to compute; auto: cuda where there is a GPU, else cpu", "auto", choices=DEVICES, meant={"gpu": "cuda", "nvidia": "cuda"}
+        "where to compute; auto: cuda where there is a GPU, else cpu",
+        "auto",
+        choices=choices.DEVICES,
+        meant={"gpu": "cuda", "nvidia": "cuda"},
     )
     precision: str = key(
         "arithmetic; bf16: autocast, with BN statistics and the loss in fp32",
         "fp32",
-        choices=PRECISIONS,
+        choices=choices.PRECISIONS,
         meant={**dict.fromkeys(("32", "float32", "full"), "fp32"), **dict.fromkeys(("16", "fp16", "half", "bfloat16", "amp"), "bf16")},
     )
     compile: bool = key("compile the step (torch.compile): some seconds before training for faster steps, and other rounding", False)
@@ -155,11 +147,9 @@ class Config:
             raise UsageError("train.epochs and train.steps are both set; the budget is one of them, so set the other to null.")
         if self.train.epochs is None and self.train.steps is None:  # one spelling of the default, so that it has one hash
             object.__setattr__(self, "train", dataclasses.replace(self.train, epochs=10))
-        if self.name is not None and not NAME_PATTERN.fullmatch(self.name):
-            raise UsageError(f"name='{show(self.name)}' is not usable: a name has 1 to 80 letters, digits, dots, underscores and hyphens.")
-        if self.name is not None and self.name[0] in ".-":
-            mark = "a dot" if self.name[0] == "." else "a hyphen"
-            raise UsageError(f"name='{show(self.name)}' is not usable: a name does not begin with {mark}.")
+        if self.name is not None and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}", self.name):
+            rule = "1 to 80 letters, digits, dots, underscores and hyphens, and does not begin with a dot or a hyphen"
+            raise UsageError(f"name='{show(self.name)}' is not usable: a name has {rule}.")
         for name, value in leaves(self):
             check_range(name, value, KEYS[name])
         if not self.model.widths:
@@ -174,11 +164,6 @@ class Config:
             raise UsageError(f"compile=true needs model.norm={steady}: a step of {self.model.norm} differs from the one before.")
         if self.optim.nesterov and (self.optim.name != "sgd" or self.optim.momentum == 0):
             raise UsageError("optim.nesterov=true needs optim.name=sgd and optim.momentum above 0.")
-        if self.train.steps is not None and self.optim.warmup_steps >= self.train.steps:
-            raise UsageError(
-                f"optim.warmup_steps={self.optim.warmup_steps} leaves nothing of train.steps={self.train.steps} for the schedule; "
-                "lower the one or raise the other."
-            )
         if self.data.root is not None:
             check_root(self.data.root)
         if self.data.name in OWN_FILES and self.data.root is None:
@@ -186,10 +171,8 @@ class Config:
             raise UsageError(f"data={self.data.name} needs data.root: the path of {what}.")
         spec = DATASETS[self.data.name]
         if spec.shape:
-            subset = self.data.subset
-            if subset is not None and subset > spec.train:
-                raise UsageError(f"data.subset={subset} is more than the {spec.train} training images of {self.data.name}.")
-            images = subset or spec.train
+            check_subset(self.data, spec.train)
+            images = self.data.subset or spec.train
             check_fits(self, spec.shape, images - val_size(images, self.data.val_fraction), spec.classes)
 
     @property
@@ -201,11 +184,9 @@ class Config:
         parts += [self.model.norm, f"bs{self.train.batch_size}", f"lr{self.optim.lr:g}".replace("+", ""), f"s{self.seed}"]
         return "-".join(parts)
 
-    def recipe(self, fingerprint: str | None = None) -> dict[str, Any]:
+    def recipe(self, fingerprint: str | None = None) -> dict[str, Value]:
         """What can change results or what is recorded: every value that is not the default and has an effect, by dotted key.
-
-        `fingerprint` is the content of the user's own data (folder, npz); None for the named sets.
-        """
+        `fingerprint` is the content of the user's own data (folder, npz); None for the named sets."""
         default = _defaults()
         recipe = {
             name: value
@@ -226,10 +207,7 @@ class Config:
         tree = dataclasses.asdict(self)
         for name, value in changes.items():
             *path, last = name.split(".")
-            node = tree
-            for part in path:
-                node = node[part]
-            node[last] = value
+            functools.reduce(operator.getitem, path, tree)[last] = value
         return from_mapping(tree)
 
 
@@ -237,7 +215,7 @@ KEYS: Mapping[str, Key] = keys_of(Config)
 """Every key that an override may name."""
 
 NOT_HASHED = frozenset(("name", "device", "threads", "data.root", "data.follow_links", "train.checkpoint_every"))
-"""Keys that change no result; the content of the user's own data is part of the recipe, and not where it lies."""
+"""Keys that change no result; the content of the user's own data is part of the recipe, and not its path."""
 
 
 def _norm_reads(name: str, config: Config) -> bool:
@@ -259,29 +237,22 @@ USED_WHEN: Mapping[str, Callable[[Config], bool]] = {
 
 
 @functools.cache
-def _defaults() -> Mapping[str, Any]:
+def _defaults() -> Mapping[str, Value]:
     return dict(leaves(Config()))
 
 
-def keys() -> list[str]:
-    """Every key that an override may name."""
-    return list(KEYS)
-
-
 def check_key(name: str) -> None:
-    """Raises UsageError with the nearest key when `name` is none of ours."""
+    """Raises UsageError, with the nearest key, where `name` is no key."""
     check_name(name, KEYS)
 
 
 def from_mapping(tree: Mapping[str, Any]) -> Config:
-    """The config that a nested mapping describes; missing keys take their defaults.
-
-    Raises:
-        UsageError: an unknown key, a value of the wrong type, or one out of range.
-    """
-    return typing.cast(Config, build(Config, tree, KEYS))
+    """The config of a nested mapping and the defaults. Raises UsageError for an unknown key, a value of the wrong type, or out of range."""
+    config: Config = build(Config, tree, KEYS)
+    return config
 
 
-def to_mapping(config: Config) -> dict[str, Any]:
+def to_mapping(config: Config) -> JsonObject:
     """The nested mapping of plain values that YAML and JSON take; `from_mapping` reads it back."""
-    return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(config))))
+    tree: JsonObject = json.loads(json.dumps(dataclasses.asdict(config)))
+    return tree

@@ -1,7 +1,7 @@
-"""The data: every set as tensors that lie on the device.
+"""The data: every set as tensors on the device.
 
 `load` gives a `Dataset`; `header` and `fingerprint` say what a config check and a run's id need, without torch. Each is
-imported on first use, so that `from bnexp.data import header` loads no torch, and `bnexp.data.contents` no NumPy.
+imported on first use, so that `from bnexp.data import header` loads no torch.
 """
 
 from __future__ import annotations

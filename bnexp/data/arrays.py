@@ -1,4 +1,4 @@
-"""What a source of data hands over: labelled NumPy arrays, with a test part where the source has one."""
+"""What a source of data returns: labelled NumPy arrays, with a test part where the source has one."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from bnexp.base.errors import DataError
 from bnexp.config import DataConfig
 
 Array = NDArray[Any]
+Part = tuple[Array, Array]
+"""x_[N, C, *map] uint8 or float32, y_[N] int64 from 0 to K - 1."""
 Report = Callable[[str], None]
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
@@ -27,32 +29,25 @@ class Source:
 
     config: DataConfig
     report: Report
-    """Told in a sentence what takes time."""
+    """Called with a sentence on what takes time."""
     progress: Progress | None
     download: bool
-    """Whether what is not there may be fetched."""
+    """Whether missing files may be downloaded."""
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """One set in memory, or mapped from a file: x_[N, C, *map] uint8 or float32, y_[N] int64 from 0 to K - 1.
+    """One set in memory, or mapped from a file. Where it has no test part, `n_test` examples are to be split off."""
 
-    x_val and y_val are None where the source has no validation part of its own, x_test and y_test where it has no test part: n_test then
-    says how many are split off.
-    """
-
-    x: Array
-    y: Array
+    train: Part
     classes: tuple[str, ...]
-    x_test: Array | None = None
-    y_test: Array | None = None
+    test: Part | None = None
+    val: Part | None = None
     n_test: int = 0
-    x_val: Array | None = None
-    y_val: Array | None = None
     digests: Array | None = None
     """One number an example, equal where examples are: of the training, validation and test parts, one after the other."""
     notes: tuple[str, ...] = ()
-    """What a user should know of how the files were taken, each in one sentence without a full stop."""
+    """What a user should know of how the files were read, each in one sentence without a full stop."""
 
 
 def human_bytes(count: int) -> str:
@@ -67,7 +62,7 @@ def human_bytes(count: int) -> str:
 
 
 def available_memory() -> int:
-    """Bytes that can be had now: of the machine, or of what the container or the batch system leaves this process, where that is less."""
+    """Bytes of memory that can be allocated now, within the limits of the machine and of a container or batch system."""
     import psutil
 
     with suppress(OSError):  # not Linux
@@ -76,15 +71,8 @@ def available_memory() -> int:
 
 
 def group_memory(groups: str, root: Path) -> float:
-    """What the control groups of a process leave it, the least of all levels: batch systems and systemd set the limit of a parent.
-
-    Args:
-        groups: what `/proc/self/cgroup` says.
-        root: where the kernel shows the groups.
-
-    Returns:
-        Bytes; infinity where there is no group, or no limit.
-    """
+    """Bytes that the control groups of a process leave it, the least of all levels: batch systems and systemd set the limit of a parent.
+    Infinity where there is no limit. `groups` is the text of `/proc/self/cgroup`, `root` the folder of the kernel's files on groups."""
     left = math.inf
     for line in groups.splitlines():
         _, controllers, own = line.split(":", 2)
@@ -109,11 +97,7 @@ def _group_left(folder: Path, limit: str, usage: str) -> float:
 
 
 def check_memory(needed: int, what: str, remedy: str) -> None:
-    """Refuses what does not fit, before anything is allocated: a machine that swaps or kills explains nothing.
-
-    Raises:
-        DataError: `needed` bytes are more than the memory available now.
-    """
+    """Raises DataError where `needed` bytes are more than the memory available now: a machine that swaps or kills gives no reason."""
     available = available_memory()
     if needed > available:
         raise DataError(f"{what} needs {human_bytes(needed)} of memory and {human_bytes(available)} are available; {remedy}.")

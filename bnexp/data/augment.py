@@ -1,5 +1,4 @@
-"""Augmentation of training images: whole batches on the device, with the random draws made apart (and on the CPU, so that they are the
-same on every device and their generator can be saved and resumed)."""
+"""Augmentation of whole training batches on the device. The random draws are made on the CPU, so that they are the same on every device."""
 
 from __future__ import annotations
 
@@ -10,9 +9,7 @@ from torch.nn.functional import pad
 
 def draw_crop_flip(generator: torch.Generator, n: int, shape: tuple[int, ...], *, flip: bool = True) -> tuple[Tensor, Tensor]:
     """Random offsets_[n, 2] int64, each from 0 to twice the padding, and flips_[n] bool, for images of `shape` [C, H, W]; on the CPU.
-
-    Without `flip` none is mirrored, and the offsets are the same.
-    """
+    Without `flip` none is mirrored, and the offsets are the same."""
     offsets = [torch.randint(0, 2 * p + 1, (n,), generator=generator) for p in _padding(shape)]
     flips = torch.randint(0, 2, (n,), generator=generator).bool() if flip else torch.zeros(n, dtype=torch.bool)
     return torch.stack(offsets, 1), flips
@@ -21,8 +18,8 @@ def draw_crop_flip(generator: torch.Generator, n: int, shape: tuple[int, ...], *
 def crop_flip(x: Tensor, offsets: Tensor, flips: Tensor) -> Tensor:
     """x_[N, C, H, W] float padded by an eighth of each side, cropped back to [H, W] at `offsets`, mirrored left-right where `flips`.
 
-    x is normalized and the padding is 0, the training set's mean: this adds no edge of its own colour and leaves the batch's mean nearly
-    where it was, which matters to batch norm. (He et al. 2016, https://arxiv.org/abs/1512.03385, section 4.2: 4 pixels on 32x32.)
+    x is normalized and the padding is 0, the training set's mean: this adds no coloured edge and hardly changes the batch's mean, which
+    matters to batch norm. (He et al. 2016, https://arxiv.org/abs/1512.03385, section 4.2: 4 pixels on 32x32.)
     """
     n, channels, height, width = x.shape
     pad_h, pad_w = _padding((channels, height, width))

@@ -1,5 +1,4 @@
-"""Where data lie: data.root as a path, and the cache folder, with downloads, decoded images and remembered fingerprints. Deleting the cache
-costs time and nothing else."""
+"""data.root as a path, and the cache folder with downloads, decoded images and fingerprints, which may be deleted."""
 
 from __future__ import annotations
 
@@ -11,34 +10,36 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from bnexp.base.errors import DataError, reason
+from bnexp.base.errors import DataError, UsageError, reason, short
 from bnexp.base.files import atomic_write
 
 Stamp = tuple[str, int, int]
-"""A file's path relative to its data set, its bytes, and its time of change in ns: what tells that it is the same as before."""
+"""A file's path relative to its data set, its bytes, and its time of change in ns, by which an unchanged file is recognized."""
 
 
 def user_path(root: str) -> Path:
-    """data.root with a leading ~ or ~user replaced, where there is such a user."""
-    return Path(os.path.expanduser(root))  # noqa: PTH111 (Path's own raises RuntimeError for a user that is not there)
+    """data.root with a leading ~ or ~user replaced, where that user exists."""
+    return Path(os.path.expanduser(root))  # noqa: PTH111 (Path's own raises RuntimeError for an unknown user)
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a folder is at `path`; nothing is, where the system refuses a name (one that is too long)."""
     return os.path.isdir(path)  # noqa: PTH112 (Path's own raises OSError for a name that is too long)
 
 
 def is_there(path: Path) -> bool:
-    """Whether anything is at `path`."""
     return os.path.exists(path)  # noqa: PTH110 (as above)
 
 
-def cache_home() -> Path:
-    """$XDG_CACHE_HOME, or ~/.cache where that is empty or relative, as its specification says. It may not be there.
+def existing_folder(root: str, hint: str) -> Path:
+    """data.root as a path; raises UsageError, with the hint, where that is no folder."""
+    path = user_path(root)
+    if not is_folder(path):
+        raise UsageError(f"data.root={short(root, 300)} {'is a file' if is_there(path) else 'is not there'}; {hint}.")
+    return path
 
-    Raises:
-        OSError: nobody knows where this user's home is.
-    """
+
+def cache_home() -> Path:
+    """$XDG_CACHE_HOME, or ~/.cache where that is empty or relative. It may not exist. Raises OSError where the home is unknown."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if base.is_absolute():
         return base
@@ -49,35 +50,25 @@ def cache_home() -> Path:
 
 
 def cache_folder() -> Path:
-    """The folder bnexp/data in `cache_home`; made when it is not there.
-
-    Raises:
-        DataError: it cannot be made.
-    """
-    folder = None
+    """The folder bnexp/data in `cache_home`, made where there is none. Raises DataError where that fails."""
+    name = ""
     try:
         folder = cache_home() / "bnexp" / "data"
+        name = f" {folder}"
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        what = "" if folder is None else f" {folder}"
-        raise DataError(
-            f"The cache folder{what} cannot be made ({reason(error)}); set XDG_CACHE_HOME to a folder you may write to."
-        ) from error
+        hint = "set XDG_CACHE_HOME to a folder you may write to"
+        raise DataError(f"The cache folder{name} cannot be made ({reason(error)}); {hint}.") from error
     return folder
 
 
 def stamp(path: Path | str, relative: str) -> Stamp:
-    """The stamp of the file at `path`."""
     status = os.stat(path)  # noqa: PTH116 (called for each of many images, as `folder` says)
     return relative, status.st_size, status.st_mtime_ns
 
 
 def check_unchanged(origin: Path, stamps: Iterable[Stamp]) -> None:
-    """To be called after the files below `origin` were read: what was read must be what the stamps, and so the runs' ids, stand for.
-
-    Raises:
-        DataError: a file is another by now.
-    """
+    """Raises DataError where a file below `origin` is, after it was read, no longer what its stamp, and so a run's id, stands for."""
     for before in stamps:
         path = os.path.join(origin, before[0]) if before[0] else origin  # noqa: PTH118 (as above)
         try:
@@ -97,11 +88,7 @@ def cache_path(kind: str, origin: Path, stamps: Iterable[Stamp], suffix: str) ->
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """`write` into a file that appears at `path` whole or not at all. Older forms of the same thing (same kind and origin) are removed, so
-    that a data set which keeps changing does not fill the disk.
-
-    Raises:
-        DataError: the file cannot be written, for example because the disk is full.
-    """
+    that a data set which keeps changing does not fill the disk. Raises DataError where the file cannot be written."""
     try:
         with atomic_write(path) as file:
             write(file)

@@ -1,4 +1,4 @@
-"""A data set as it lies on the device: three splits, and the training split's statistics that normalize them all."""
+"""A data set on the device: three splits, and the training split's statistics that normalize them all."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from torch import Tensor
 
 from bnexp.base.errors import DataError
 from bnexp.config import DATASETS, DataConfig, val_size
-from bnexp.data import splits
-from bnexp.data.arrays import Array, Arrays, Progress, Report, Source
-from bnexp.data.facts import check_subset
+from bnexp.config.fits import check_subset
+from bnexp.data.arrays import Array, Arrays, Part, Progress, Report, Source
 from bnexp.data.notes import check_labels, notes
 
 CHUNK_BYTES = 4 * 2**20
 """Float64 working memory of the statistics: what stays in a CPU's cache is 5 times quicker than what does not."""
+TEST, SUBSET, VAL = 0, 1, 2
+"""The purposes of a split: the second word of its random stream's seed."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,10 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """An example's shape [C, *map]."""
         return tuple(self.train.x.shape[1:])
 
     @property
     def header(self) -> tuple[tuple[int, ...], int, int]:
-        """(shape, training examples without validation, classes): what `header` says before the data are read."""
         return self.shape, len(self.train), len(self.classes)
 
     def normalize(self, x: Tensor) -> Tensor:
@@ -64,39 +63,30 @@ class Dataset:
 def load(
     config: DataConfig, device: torch.device, report: Report = lambda _: None, progress: Progress | None = None, *, download: bool = True
 ) -> Dataset:
-    """The data set that `config` names, on `device`. Deterministic: the same files and config give the same tensors.
+    """The data set that `config` names, on `device`. Deterministic: the same files and config give the same tensors. `report` is called
+    with a sentence on what takes time, `progress` with (done, total) while images are decoded; `download` allows to fetch a named set.
 
-    The test part is set apart first, then `subset` is drawn from the training part, then validation from what is left of it; parts of its
-    own that a set has are taken as they are.
-
-    Args:
-        report: called with a sentence on what takes time (a download, decoding).
-        progress: called with (done, total) while images are decoded.
-        download: whether a named set that is not there may be fetched.
-
-    Raises:
-        UsageError: data.root is not there, or data.subset is more than there is.
-        DataError: the data cannot be read, downloaded, or held in memory, or no test label is among the training ones.
-    """
-    arrays = _read(Source(config, report, progress, download))
-    train_i = np.arange(len(arrays.y))
-    test_i = None
-    if arrays.y_test is None:
-        train_i, test_i = splits.split_off(arrays.y, arrays.n_test, config.split_seed, splits.TEST)
+    The test part is set apart first, then `subset` is drawn from the training part, then validation from the rest; a set's own parts are
+    taken as they are. Raises UsageError where data.root does not exist, or data.subset is too large; DataError where the data cannot be
+    read, downloaded, or held in memory, or no test label is among the training ones."""
+    module = import_module(f"bnexp.data.{DATASETS[config.name].module}")  # only the one that is used
+    arrays: Arrays = module.read(Source(config, report, progress, download))
+    _, y = arrays.train
+    train_i, val_i, test_i = np.arange(len(y)), None, None
+    if arrays.test is None:
+        train_i, test_i = split_off(y, arrays.n_test, config.split_seed, TEST)
     check_subset(config, len(train_i))
     if config.subset is not None:  # hold out the others: thus each class keeps a member as long as that can be
         others = len(train_i) - config.subset
-        train_i = train_i[splits.split_off(arrays.y[train_i], others, config.split_seed, splits.SUBSET)[0]]
-    val_i = None
-    if arrays.y_val is None:
+        train_i = train_i[split_off(y[train_i], others, config.split_seed, SUBSET)[0]]
+    if arrays.val is None:
         n_val = val_size(len(train_i), config.val_fraction)
         if n_val >= len(train_i):
             raise DataError(f"data={config.name} has {len(train_i)} training examples, too few to hold out validation data.")
-        rest, held = splits.split_off(arrays.y[train_i], n_val, config.split_seed, splits.VAL)
+        rest, held = split_off(y[train_i], n_val, config.split_seed, VAL)
         train_i, val_i = train_i[rest], train_i[held]
-    train = _split(arrays.x, arrays.y, train_i, device)
-    val = _part(arrays, arrays.x_val, arrays.y_val, val_i, device)
-    test = _part(arrays, arrays.x_test, arrays.y_test, test_i, device)
+    train = _split(arrays.train, train_i, device)
+    val, test = _split(arrays.val or arrays.train, val_i, device), _split(arrays.test or arrays.train, test_i, device)
     mean, std = channel_statistics(train.x)
     found = Dataset(config.name, arrays.classes, train, val, test, mean, std)
     check_labels(found)
@@ -105,10 +95,9 @@ def load(
 
 
 def _copies(arrays: Arrays, digests: Array, train_i: Array, val_i: Array | None, test_i: Array | None) -> int:
-    """How many test examples are also among the training or validation ones. The indices are those of `arrays.x`, None for parts of their
-    own, whose digests follow those of x."""
-    first_val = len(arrays.y)
-    first_test = first_val + (0 if arrays.y_val is None else len(arrays.y_val))
+    """How many test examples are also in training or validation. Indices are those of `arrays.train`; None: a part of its own."""
+    first_val = len(arrays.train[1])
+    first_test = first_val + (0 if arrays.val is None else len(arrays.val[1]))
     val = digests[first_val:first_test] if val_i is None else digests[val_i]
     test = digests[first_test:] if test_i is None else digests[test_i]
     return int(np.isin(test, np.concatenate([digests[train_i], val])).sum())
@@ -125,19 +114,43 @@ def channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     return mean.float(), torch.where(constant, 1.0, (squares / count).sqrt().float())
 
 
-def _part(arrays: Arrays, x: Array | None, y: Array | None, index: Array | None, device: torch.device) -> Split:
-    """The part's own arrays, or else those examples of the training arrays that `index` names."""
-    if x is None or y is None:
-        assert index is not None
-        return _split(arrays.x, arrays.y, index, device)
-    return _split(x, y, np.arange(len(y)), device)
-
-
-def _split(x: Array, y: Array, index: Array, device: torch.device) -> Split:
+def _split(part: Part, index: Array | None, device: torch.device) -> Split:
+    """The examples of a part that `index` names, or all of them, copied."""
+    x, y = part
+    index = np.arange(len(y)) if index is None else index
     return Split(torch.from_numpy(np.ascontiguousarray(x[index])).to(device), torch.from_numpy(y[index]).to(device))
 
 
-def _read(source: Source) -> Arrays:
-    """The arrays of the set that the config names, by the module that knows it; each is imported only when it is used."""
-    arrays: Arrays = import_module(f"bnexp.data.{DATASETS[source.config.name].module}").read(source)
-    return arrays
+def split_off(y: Array, count: int, seed: int, purpose: int) -> tuple[Array, Array]:
+    """Indices (rest, held) of a stratified split of y_[N] that holds out exactly `count`, each ascending. The seed is data.split_seed,
+    never the run's: all runs of an experiment see the same test and validation data. Each purpose has a random stream of its own, so that
+    changing one (say, `subset`) leaves the draws of the others as they are.
+
+    Every class gives its share `count * n_k / N`, rounded down or up so that the counts add up (largest remainders first, ties by lot). A
+    class never gives its last member while another class can give one instead: a class with one member stays in the rest."""
+    if not 0 <= count <= len(y):
+        raise ValueError(f"cannot hold out {count} of {len(y)}")
+    rng = np.random.default_rng([seed, purpose])
+    _, member, sizes = np.unique(y, return_inverse=True, return_counts=True)
+    counts = _shares(sizes, count, rng)
+    order = rng.permutation(len(y))
+    order = order[np.argsort(member[order], kind="stable")]  # grouped by class, shuffled within each
+    rank = np.arange(len(y)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # place within its class
+    held = order[rank < np.repeat(counts, sizes)]
+    mask = np.zeros(len(y), dtype=bool)
+    mask[held] = True
+    return np.flatnonzero(~mask), np.flatnonzero(mask)
+
+
+def _shares(sizes: Array, count: int, rng: np.random.Generator) -> Array:
+    """How many of each class are held out; they add up to `count`."""
+    quota = count * sizes / sizes.sum()
+    counts: Array = np.floor(quota).astype(np.int64)
+    by_remainder = np.lexsort((rng.random(len(sizes)), counts - quota))
+    for spared in (1, 0):  # first leave every class a member; only when that cannot be, do not
+        counts = np.minimum(counts, np.maximum(sizes - spared, 0)) if spared else counts
+        while counts.sum() < count and (counts < sizes - spared).any():
+            for k in by_remainder:
+                if counts.sum() < count and counts[k] < sizes[k] - spared:
+                    counts[k] += 1
+    return counts

@@ -5,45 +5,29 @@ from __future__ import annotations
 
 import hashlib
 
-from bnexp.base.errors import DataError, UsageError
+from bnexp.base.errors import DataError
 from bnexp.config import DATASETS, OWN_FILES, DataConfig, val_size
+from bnexp.config.fits import check_subset
 from bnexp.data import folder, npz
 from bnexp.data.cache import check_unchanged, remembered, stamp
 
 
 def header(config: DataConfig) -> tuple[tuple[int, ...], int, int]:
-    """(an example's shape [C, *map], training examples after `subset` and without validation, classes).
-
-    Raises:
-        UsageError: data.root is not there, or data.subset is more than there is.
-        DataError: the files cannot be used.
-    """
+    """(an example's shape [C, *map], training examples after `subset` and without validation, classes). Raises UsageError where data.root
+    does not exist or data.subset is too large, DataError where the files cannot be used."""
     spec = DATASETS[config.name]
     if spec.shape:
         shape, train, own_validation, classes = spec.shape, spec.train, False, spec.classes
     else:
         shape, train, own_validation, classes = (folder if config.name == "folder" else npz).header(config)
-    if config.subset is not None:
-        check_subset(config, train)
-        train = config.subset
+    check_subset(config, train)
+    train = config.subset or train
     return shape, train if own_validation else train - val_size(train, config.val_fraction), classes
 
 
-def check_subset(config: DataConfig, train: int) -> None:
-    """Raises UsageError when data.subset is more than the `train` training examples (with the validation split off them)."""
-    if config.subset is not None and config.subset > train:
-        raise UsageError(f"data.subset={config.subset} is more than the {train} training images of data={config.name}.")
-
-
 def fingerprint(config: DataConfig) -> str | None:
-    """32 hex digits that hash the files' bytes (data=folder: and their paths below data.root); None for the named sets.
-
-    The hash is remembered by the files' paths, sizes and times of change, so that only a first start reads them all.
-
-    Raises:
-        UsageError: data.root is not there.
-        DataError: the files cannot be read.
-    """
+    """32 hex digits that hash the files' bytes (data=folder: and their paths below data.root); None for the named sets. The hash is kept by
+    the files' paths, sizes and times of change, so that only a first start reads them all. Errors as `header`."""
     if config.name not in OWN_FILES:
         return None
     if config.name == "npz":

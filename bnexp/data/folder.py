@@ -1,6 +1,6 @@
 """data=folder: a tree of images of your own, one folder a class; data.root is the tree.
 
-`root/train/<class>/*`, with `root/val/<class>/*` and `root/test/<class>/*` where these are there (or other spellings: parts.py), else
+`root/train/<class>/*`, with `root/val/<class>/*` and `root/test/<class>/*` where these exist (or other spellings: parts.py), else
 `root/<class>/*`. Without a test part a fifth is split off for it. The images are decoded once (images.py) and kept in the cache folder, so
 that the next start maps one file.
 """
@@ -19,12 +19,11 @@ from typing import IO
 
 import numpy as np
 
-from bnexp.base.errors import DataError, UsageError, short
+from bnexp.base.errors import DataError
 from bnexp.config import DataConfig, val_size
 from bnexp.data.arrays import Array, Arrays, Progress, Report, Source, check_memory, human_bytes
-from bnexp.data.cache import Stamp, cache_path, check_unchanged, is_folder, is_there, user_path, write_whole
-from bnexp.data.parts import PARTS, find_parts
-from bnexp.data.tree import SUFFIXES, Left, count_loose, folders_in, images_below, left_in_words
+from bnexp.data.cache import Stamp, cache_path, check_unchanged, existing_folder, write_whole
+from bnexp.data.parts import SUFFIXES, Left, count_loose, find_parts, folders_in, images_below, left_in_words
 
 TEST_SHARE = 0.2
 MAX_BYTES = 2**29
@@ -55,17 +54,9 @@ class Listing:
 
 
 def list_images(config: DataConfig) -> Listing:
-    """Every image below data.root.
-
-    Raises:
-        UsageError: data.root is not an existing folder.
-        DataError: it has no class folders, one class, a class without images, classes that differ between its parts, parts that cannot be
-            told from classes, or names that are not UTF-8.
-    """
-    root = user_path(config.root or "")
-    if not is_folder(root):
-        wrong = "is a file" if is_there(root) else "is not there"
-        raise UsageError(f"data.root={short(str(config.root), 300)} {wrong}; data=folder needs a folder with one folder of images a class.")
+    """Every image below data.root. Raises UsageError where that is no folder; DataError where it has no class folders, one class, a class
+    without images, classes that differ between its parts, parts that look like classes, or names that are not UTF-8."""
+    root = existing_folder(config.root or "", "data=folder needs a folder with one folder of images a class")
     real = None if config.follow_links else os.path.realpath(root)
     left: Left = Counter()
     try:
@@ -76,7 +67,9 @@ def list_images(config: DataConfig) -> Listing:
         for part, name in parts.items():
             _check_inside(str(root / name), real)
             count_loose(root / name, left)
-            own = _class_folders(root / name)
+            own = tuple(folders_in(root / name))
+            if not own:
+                raise DataError(f"{root / name} has no class folders; data=folder needs one folder of images a class.")
             if classes and own != classes:
                 odd = ", ".join(sorted(set(classes) ^ set(own))[:5])
                 raise DataError(f"{root}: {parts['train']} and {name} have different classes; only one of them has {odd}.")
@@ -104,11 +97,7 @@ def header(config: DataConfig) -> tuple[tuple[int, ...], int, bool, int]:
 
 
 def read(source: Source) -> Arrays:
-    """x_[N, 3, S, S] uint8, mapped from the cache folder; S is data.image_size.
-
-    Raises:
-        UsageError, DataError: as `list_images`; also DataError for an image that cannot be read, and when it all does not fit in memory.
-    """
+    """x_[N, 3, S, S] uint8, mapped from the cache folder; S is data.image_size. Errors as `list_images`, and for unreadable images."""
     config = source.config
     listing = list_images(config)
     shape = (len(listing.stamps), 3, config.image_size, config.image_size)
@@ -120,20 +109,16 @@ def read(source: Source) -> Arrays:
     path = cache_path(f"images-v{DECODER_VERSION}-{config.image_size}", listing.root, listing.stamps, ".npy")
     x, scaled = _cached(path, shape) or _decoded(listing, path, config.image_size, source.report, source.progress)
     digests = _digests(listing, x)
-    ends = np.cumsum([listing.sizes.get(part, 0) for part in PARTS])
-    (x_train, y_train), val, test = ((x[start:end], listing.labels[start:end]) for start, end in zip((0, *ends), ends, strict=False))
-    x_val, y_val = val if "val" in listing.sizes else (None, None)
-    x_test, y_test = test if "test" in listing.sizes else (None, None)
-    return Arrays(x_train, y_train, listing.classes, x_test, y_test, listing.n_test, x_val, y_val, digests, (*listing.notes, *scaled))
+    cuts = np.cumsum(list(listing.sizes.values()))[:-1]
+    parts = dict(zip(listing.sizes, zip(np.split(x, cuts), np.split(listing.labels, cuts), strict=True), strict=True))
+    return Arrays(**parts, classes=listing.classes, n_test=listing.n_test, digests=digests, notes=(*listing.notes, *scaled))
 
 
 def _digests(listing: Listing, x: Array) -> Array:
     """64 bits of a hash of each decoded image_[N] uint64, by which identical pictures are found; kept in the cache folder."""
     path = cache_path(f"digests-v{DECODER_VERSION}-{x.shape[-1]}", listing.root, listing.stamps, ".npy")
-    with suppress(OSError, ValueError, EOFError):
-        found: Array = np.load(path, allow_pickle=False)
-        if found.shape == (len(x),) and found.dtype == np.uint64:
-            return found
+    if (found := _mapped(path, (len(x),), np.uint64)) is not None:
+        return found
     made = b"".join(hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in x)
     digests = np.frombuffer(made, dtype="<u8").astype(np.uint64)
     write_whole(path, lambda file: np.save(file, digests, allow_pickle=False))
@@ -141,7 +126,7 @@ def _digests(listing: Listing, x: Array) -> Array:
 
 
 def _decoded(listing: Listing, path: Path, side: int, report: Report, progress: Progress | None) -> tuple[Array, list[str]]:
-    """What `_cached` finds at `path` from now on: decodes the images."""
+    """Decodes the images into the file at `path`, for `_cached`."""
     from bnexp.data.images import write_npy
 
     report(f"decoding {len(listing.stamps)} images of {listing.root} to {side}x{side} pixels")
@@ -159,28 +144,24 @@ def _decoded(listing: Listing, path: Path, side: int, report: Report, progress: 
 
 
 def _cached(path: Path, shape: tuple[int, ...]) -> tuple[Array, list[str]] | None:
-    """The mapped array, and the note on how wide pixels were scaled, if there were any; None when they are not there or not what was
-    written."""
-    try:
-        x: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    """The mapped array, and the note on how wide pixels were scaled, if there were any; None where they are missing or damaged."""
+    x = _mapped(path, shape, np.uint8)
+    with suppress(OSError, ValueError):
         note = path.with_suffix(NOTE).read_text("utf-8")
-    except (OSError, ValueError, EOFError):
-        return None
-    return (x, [note] * bool(note)) if x.shape == shape and x.dtype == np.uint8 else None
+        return None if x is None else (x, [note] * bool(note))
+    return None
 
 
-def _class_folders(root: Path) -> tuple[str, ...]:
-    names = folders_in(root)
-    if not names:
-        raise DataError(f"{root} has no class folders; data=folder needs one folder of images a class.")
-    for name in names:
-        _check_utf8(root, name)
-    return tuple(names)
+def _mapped(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> Array | None:
+    """The array in a file; None where it is missing, or has another shape or type."""
+    with suppress(OSError, ValueError, EOFError):
+        x: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+        return x if x.shape == shape and x.dtype == dtype else None
+    return None
 
 
 def _images_of(root: Path, part: str, classes: tuple[str, ...], left: Left, real: str | None) -> Iterator[tuple[Stamp, int]]:
-    """The stamps of the images below root/part/<class>, at any depth and in order of their paths, each with its class. `real` is the real
-    path of `root`, which no link leads out of; None: links may lead anywhere."""
+    """The stamps of the images below root/part/<class>, in order, each with its class. No link leads out of `real`, unless it is None."""
     for label, name in enumerate(classes):
         top = root / part / name
         _check_inside(str(top), real)
@@ -190,18 +171,16 @@ def _images_of(root: Path, part: str, classes: tuple[str, ...], left: Left, real
         if not stamps:
             raise DataError(f"The class folder {top} has no images ({', '.join(sorted(SUFFIXES))}); fill it or remove it.")
         for item in stamps:
-            _check_utf8(root, item[0])
+            try:
+                item[0].encode()  # names go into hashes, messages and YAML
+            except UnicodeEncodeError:
+                raise DataError(f"{root} holds {item[0]!r}, whose name is not UTF-8; rename it.") from None
             yield item, label
 
 
 def _image_stamp(path: str, relative: str, root: str | None) -> Stamp:
-    """The stamp of a regular file that is in `root` (a real path; None: anywhere). Only links are followed up: for 60,000 files that would
-    take seconds.
-
-    Raises:
-        DataError: it is a link that leads out of `root`, no regular file (a FIFO would be waited for, a device read without end), or longer
-            than any image.
-    """
+    """The stamp of a regular file. Only links are resolved: for 60,000 files that would take seconds. Raises DataError for a link out of
+    `root` (a real path; None: any link is followed), for a FIFO or a device, whose reading would not end, and for large files."""
     status = os.lstat(path)
     if stat.S_ISLNK(status.st_mode):
         _check_inside(path, root)
@@ -209,23 +188,14 @@ def _image_stamp(path: str, relative: str, root: str | None) -> Stamp:
     if not stat.S_ISREG(status.st_mode):
         raise DataError(f"{path} is no regular file; remove it, or rename it if it is no image.")
     if status.st_size > MAX_BYTES:
-        raise DataError(f"{path} has {human_bytes(status.st_size)}, more than an image of ours may have; make it smaller or remove it.")
+        raise DataError(f"{path} has {human_bytes(status.st_size)}, more than an image may have; make it smaller or remove it.")
     return relative, status.st_size, status.st_mtime_ns
 
 
 def _check_inside(path: str, root: str | None) -> None:
-    """Refuses a link that leads out of data.root: the files there are others', and no part of what was given as data; `root` is None where
-    data.follow_links says that they are."""
+    """Refuses a link that leads out of data.root, unless data.follow_links allows it (`root` is None then)."""
     if root is None:
         return
     real = os.path.realpath(path)
     if real != root and not real.startswith(root.rstrip("/") + "/"):
         raise DataError(f"{path} is a link that leads out of data.root; give data.follow_links=true, copy what it names, or remove it.")
-
-
-def _check_utf8(root: Path, relative: str) -> None:
-    """Names go into hashes, messages and YAML, where the surrogates that stand for other bytes cannot be written."""
-    try:
-        relative.encode()
-    except UnicodeEncodeError:
-        raise DataError(f"{root} holds {relative!r}, whose name is not UTF-8; rename it.") from None

@@ -1,4 +1,4 @@
-"""The arrays of an .npz file: which of them are x and y of which part, and whether their shapes and types will do."""
+"""The arrays of an .npz file: which are x and y of which part, whether shapes and types fit, and which axis holds the channels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bnexp.base.errors import DataError, short
-from bnexp.data.axes import repair, repaired_shape
+from bnexp.data.arrays import Array
 from bnexp.data.parts import part_of
 
 IMAGES = frozenset(("image", "images", "img", "imgs"))
@@ -20,6 +20,9 @@ SIGNALS = frozenset(("signal", "signals"))
 """Words for x that say that its three axes are [N, C, L], whatever their lengths."""
 WORDS = {"x": IMAGES | SIGNALS | {"x", "data", "features", "inputs"}, "y": frozenset(("y", "label", "labels", "target", "targets"))}
 """What arrays are called, in any case, before or after the name of a part or without one."""
+MAX_COLOURS = 4
+"""Channels of a picture as Keras, PIL and OpenCV store it, [H, W, C]."""
+ADDED = "[:, None]"
 
 
 @dataclass(frozen=True)
@@ -52,17 +55,19 @@ class Member:
 
     @property
     def repair(self) -> str | None:
-        """What brings its axes in order, see `axes`."""
+        """What brings its axes into order, see `repair`."""
         return None if self.holds_signals else repair(self.shape, images=self.holds_images)
 
     @property
     def example(self) -> tuple[int, ...]:
         """The shape of an example, in order."""
-        return repaired_shape(self.shape, self.repair)[1:]
+        if self.repair is None:
+            return self.shape[1:]
+        return (1, *self.shape[1:]) if self.repair == ADDED else (self.shape[-1], *self.shape[1:-1])
 
 
 def role_of(name: str) -> str | None:
-    """`x_train` for `train_images`, `X_train` or `x_train`; `x` for `images` or `X`; None: no array of ours."""
+    """`x_train` for `train_images`, `X_train` or `x_train`; `x` for `images` or `X`; None: another array."""
     words = _words(name)
     axes = [axis for axis, known in WORDS.items() for word in words if word in known]
     parts = [part_of(word) for word in words if not any(word in known for known in WORDS.values())]
@@ -76,11 +81,7 @@ def _words(name: str) -> list[str]:
 
 
 def chosen(path: Path, found: Mapping[str, Member]) -> tuple[dict[str, Member], list[str]]:
-    """The arrays that are used, x before y in each part, and a note on those that are not.
-
-    Raises:
-        DataError: x or y of the training data, or one half of a part, is not there; or two arrays have the same meaning.
-    """
+    """The arrays that are used, x before y in each part, and a note on the others. Raises DataError where one is missing or ambiguous."""
     roles: dict[str, Member] = {}
     for name, member in found.items():
         role = role_of(name)
@@ -94,11 +95,11 @@ def chosen(path: Path, found: Mapping[str, Member]) -> tuple[dict[str, Member], 
         if {f"x_{part}", f"y_{part}"} & roles.keys():
             wanted |= {f"{axis}_{part}": f"{axis}_{part}" for axis in "xy"}
     if missing := [name for name in wanted.values() if name not in roles]:
-        there = short(", ".join(sorted(found)[:100]), 200) or "none"
+        names = short(", ".join(sorted(found)[:100]), 200) or "none"
         lacks = "arrays" if len(missing) > 1 else missing[0]
         raise DataError(
             f"{path} lacks {lacks}: it should hold x and y, or x_train, y_train, x_test and y_test (and x_val, y_val where "
-            f"there is a validation part), and it holds {there}."
+            f"there is a validation part), and it holds {names}."
         )
     members = {role: roles[name] for role, name in wanted.items()}
     unused = [name for name in found if name not in {member.name for member in members.values()}]
@@ -124,14 +125,39 @@ def check_member(path: Path, role: str, member: Member) -> None:
     if len(shape) < 2:
         raise DataError(f"{path} has {name} of shape {shape}; it should be [N, C, ...] or [N, features].")
     if member.repair is not None and not member.holds_images:
-        raise DataError(_misread(path, member))
+        channels, *rest = member.shape[1:]
+        read = f"{channels} channels of {'length ' if len(rest) == 1 else ''}{'x'.join(map(str, rest))}"
+        signals = "_".join("signals" if word in WORDS["x"] else word for word in _words(name))
+        kept = f"call it {signals}" if len(rest) == 1 else f"{name}.swapaxes(-1, -2)"
+        repairs = f"save {name}{member.repair}, or {kept} if the channels do come first"
+        raise DataError(f"{path} has {name} of shape [N, {member.sides}], which would be {read}: {repairs}.")
 
 
-def _misread(path: Path, member: Member) -> str:
-    """The sentence on axes that stand in another order."""
-    name, (channels, *rest) = member.name, member.shape[1:]
-    read = f"{channels} channels of {'length ' if len(rest) == 1 else ''}{'x'.join(map(str, rest))}"
-    signals = "_".join("signals" if word in WORDS["x"] else word for word in _words(name))
-    kept = f"call it {signals}" if len(rest) == 1 else f"{name}.swapaxes(-1, -2)"
-    repairs = f"save {name}{member.repair}, or {kept} if the channels do come first"
-    return f"{path} has {name} of shape [N, {member.sides}], which would be {read}: {repairs}."
+def repair(shape: tuple[int, ...], *, images: bool = False) -> str | None:
+    """What to write behind an array of `shape` [N, ...] in NumPy so that it becomes [N, C, *map]; None where it reads as that already.
+
+    `[N, H, W]` lacks an axis of channels, and `[N, H, W, C]` has it last, as `[N, T, C]` and `[N, D, H, W, C]` have. Of three axes, equal
+    sides are taken for a picture's, and a second one that is more than twice the third for the time of `[N, T, C]`; all else may be
+    `[N, C, L]`. `images`: the array is said to hold images, so that any three axes are `[N, H, W]`, and four equal sides are a volume's.
+    """
+    sides = shape[1:]
+    if len(sides) == 2:
+        if images or (sides[0] == sides[1] and _is_map(*sides)):
+            return ADDED
+        return ".transpose(0, 2, 1)" if sides[0] > 2 * sides[1] else None
+    if len(sides) in (3, 4) and sides[-1] <= MAX_COLOURS and _is_map(*sides[:-1]):
+        return f".transpose(0, {len(sides)}, {', '.join(map(str, range(1, len(sides))))})"
+    return ADDED if images and len(sides) == 3 and _is_map(*sides) else None
+
+
+def repaired(x: Array, how: str | None) -> Array:
+    """`x` after what `repair` says."""
+    if how is None:
+        return x
+    return x[:, None] if how == ADDED else np.moveaxis(x, -1, 1)
+
+
+def _is_map(*sides: int) -> bool:
+    """Whether these may be the sides of one picture: about equal, where the channels of signals or of layers are few or many."""
+    least, largest = min(sides), max(sides)
+    return least >= 5 if least == largest else least >= 8 and largest <= 2 * least

@@ -1,4 +1,4 @@
-"""What is found in a data set and may be a mistake: sentences for whoever trains on it."""
+"""What a data set holds and what may be a mistake in it, as sentences."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from bnexp.base.errors import DataError, short
 from bnexp.config import DATASETS, OWN_FILES, DataConfig
+from bnexp.config.choices import contents
 from bnexp.data.arrays import Arrays
-from bnexp.data.contents import contents
 
 if TYPE_CHECKING:
     from bnexp.data.dataset import Dataset
@@ -30,15 +29,11 @@ def check_labels(data: Dataset) -> None:
 
 
 def notes(config: DataConfig, data: Dataset, arrays: Arrays, copies: int) -> Iterator[str]:
-    """First what a user's own files hold, then what was done with them, then what looks wrong.
-
-    Args:
-        copies: test examples that are also among the training or validation ones.
-    """
+    """What a user's own files hold, how they were read, what looks wrong. `copies`: test examples that are in training or validation."""
     if data.name in OWN_FILES:
         yield contents(data.name, data.classes, len(data.train), len(data.val), len(data.test))
     yield from arrays.notes
-    if arrays.y_test is None and arrays.y_val is not None:
+    if arrays.test is None and arrays.val is not None:
         yield (
             f"There is no test part, so {len(data.test):,} of the training part are the test data; to test on the validation part, call it "
             "test, and validation is split off the training part"
@@ -63,16 +58,12 @@ def _constant(data: Dataset) -> Iterator[str]:
     x_NCP = data.train.x.reshape(*data.train.x.shape[:2], -1)
     suspects = (data.std == 1).nonzero().flatten().tolist()  # what a constant channel has
     channels = [channel for channel in suspects if bool((x_NCP[:, channel] == x_NCP[0, channel, 0]).all())]
-    if len(channels) == x_NCP.shape[1] or _all_equal(x_NCP):
+    alike = bool((x_NCP[1:2] == x_NCP[0]).all()) and bool((x_NCP == x_NCP[0]).all())  # the second example decides for nearly all sets
+    if len(channels) == x_NCP.shape[1] or alike:
         yield "All training examples are equal: there is nothing to learn from"
     elif channels:
         which = f"{len(channels):,} of {x_NCP.shape[1]:,} channels (the first is number {channels[0]})"
         yield f"{which} are constant over all training examples and say nothing"
-
-
-def _all_equal(x_NCP: Tensor) -> bool:
-    """Whether all examples are the first one; a look at the second tells of nearly all sets that they are not."""
-    return bool((x_NCP[1:2] == x_NCP[0]).all()) and bool((x_NCP == x_NCP[0]).all())
 
 
 def _names(data: Dataset, labels: set[int]) -> str:

@@ -22,15 +22,13 @@ import numpy as np
 from bnexp.base.errors import DataError, UsageError, short
 from bnexp.config import DataConfig, val_size
 from bnexp.data.arrays import Array, Arrays, Source, check_memory
-from bnexp.data.axes import repaired
 from bnexp.data.cache import check_unchanged, is_there, stamp, user_path
-from bnexp.data.members import Member, check_member, chosen, role_of
+from bnexp.data.members import Member, check_member, chosen, repaired, role_of
+from bnexp.data.parts import PARTS
 
 TEST_SHARE = 0.2
 UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
 """What zipfile and NumPy raise on files that are cut short, damaged, encrypted or packed in a way they do not know."""
-
-
 LARGEST = 1e37
 """Of x: twice the distance between two values is still a float32, so that they can be normalized."""
 MAX_HEADER = 10_000
@@ -49,8 +47,7 @@ def existing_file(config: DataConfig) -> Path:
 
 
 def header(config: DataConfig) -> tuple[tuple[int, ...], int, bool, int]:
-    """(shape of an example, training examples before `subset`, whether validation has a part of its own, classes); reads the headers and
-    the labels."""
+    """(shape of an example, training examples before `subset`, whether it has a validation part, classes), from headers and labels."""
     path = existing_file(config)
     members, _ = _checked_headers(path)
     count = members["x_train"].shape[0]
@@ -60,13 +57,9 @@ def header(config: DataConfig) -> tuple[tuple[int, ...], int, bool, int]:
 
 
 def read(source: Source) -> Arrays:
-    """The file's arrays. Without test arrays, a fifth is to be split off.
-
-    Raises:
-        UsageError: data.root is not a file.
-        DataError: the file is not an .npz or is damaged; arrays are missing, pickled, of the wrong kind, shape or length; x has NaN or
-            infinite values; y has one class; or it all does not fit in memory.
-    """
+    """The file's arrays; without test arrays, a fifth is to be split off. Raises UsageError where data.root is no file; DataError where it
+    is no .npz or damaged, arrays are missing, pickled, not finite, or of the wrong kind, shape or length, labels have one class, or memory
+    is short."""
     path = existing_file(source.config)
     before = stamp(path, "")
     members, notes = _checked_headers(path)
@@ -81,9 +74,9 @@ def read(source: Source) -> Arrays:
             x = arrays.pop(role)
             arrays[role] = repaired(x if as_bytes else _as_float(path, member.name, x), member.repair)
     n_test = 0 if "x_test" in arrays else val_size(len(arrays["x_train"]), TEST_SHARE)
-    x_test, y_test, x_val, y_val = (arrays.get(role) for role in ("x_test", "y_test", "x_val", "y_val"))
-    names = tuple(str(value) for value in classes.tolist())
-    return Arrays(arrays["x_train"], arrays["y_train"], names, x_test, y_test, n_test, x_val, y_val, notes=tuple(notes))
+    parts = {part: (arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in PARTS if f"x_{part}" in arrays}
+    names = tuple(map(str, classes.tolist()))
+    return Arrays(parts["train"], names, parts.get("test"), parts.get("val"), n_test, notes=tuple(notes))
 
 
 def _checked_headers(path: Path) -> tuple[dict[str, Member], list[str]]:
@@ -116,35 +109,33 @@ def _checked_headers(path: Path) -> tuple[dict[str, Member], list[str]]:
 def _headers(path: Path) -> dict[str, Member]:
     """Every array's header. A few hundred bytes are read of each, whatever they claim to hold."""
     members = {}
-    try:
-        with _opened(path) as archive:
-            for name, info in _stored(archive).items():
-                with archive.open(info) as file:
-                    shape, dtype = _header(file)
-                    members[name] = Member(shape, dtype, name)
-                    if not dtype.hasobject and 0 <= info.file_size - file.tell() != members[name].bytes < 2**40:
-                        raise ValueError(f"{name} is cut short")
-    except UNREADABLE as error:
-        raise _unreadable(path, error) from error
+    with _opened(path) as archive:
+        for name, info in _stored(archive).items():
+            with archive.open(info) as file:
+                shape, dtype = _header(file)
+                members[name] = Member(shape, dtype, name)
+                if not dtype.hasobject and 0 <= info.file_size - file.tell() != members[name].bytes < 2**40:
+                    raise ValueError(f"{name} is cut short")
     return members
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """The archive that the file is from its first byte on; `zipfile` would find one behind anything."""
-    with path.open("rb") as file:
-        if file.read(2) != b"PK":
-            raise ValueError("it does not begin as one")
-        with zipfile.ZipFile(file) as archive:
-            yield archive
+    """The archive that begins with the file's first byte (`zipfile` would find one behind anything). Raises DataError where it, or what is
+    read inside, is damaged."""
+    try:
+        with path.open("rb") as file:
+            if file.read(2) != b"PK":
+                raise ValueError("it does not begin as one")
+            with zipfile.ZipFile(file) as archive:
+                yield archive
+    except UNREADABLE as error:
+        hint = "; if it is a .npy file, save x and y with numpy.savez" if path.suffix == ".npy" else ""
+        raise DataError(f"{path} is not a whole .npz file ({str(error).rstrip('.')}){hint}.") from error
 
 
 def _stored(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """The array files by the arrays' names. What is none is passed over, unless another reader might take it for an array that we use.
-
-    Raises:
-        ValueError: an array that may be used is there twice, or packed in a way that NumPy does not write.
-    """
+    """The array files by the arrays' names. Raises ValueError for a second one of a name, and one that NumPy would not write so."""
     found: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
         name = info.filename.removesuffix(".npy")
@@ -174,28 +165,20 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
 def _read(path: Path, members: dict[str, Member]) -> dict[str, Array]:
     """The arrays whose headers were checked, by their roles: the very files of these, which `numpy.load` does not promise."""
     found = {}
-    try:
-        with _opened(path) as archive:
-            stored = _stored(archive)
-            for role, member in members.items():
-                name = member.name
-                if name not in stored:
-                    raise ValueError(f"{name} is gone")
-                with archive.open(stored[name]) as file:
-                    if Member(*_header(file), name) != member:
-                        raise ValueError(f"{name} changed while it was read")
-                with archive.open(stored[name]) as file:
-                    found[role] = np.lib.format.read_array(file, allow_pickle=False)
-                    if file.read(1):  # at its end the checksum is compared
-                        raise ValueError(f"{name} is longer than its header says")
-    except UNREADABLE as error:
-        raise _unreadable(path, error) from error
+    with _opened(path) as archive:
+        stored = _stored(archive)
+        for role, member in members.items():
+            name = member.name
+            if name not in stored:
+                raise ValueError(f"{name} is gone")
+            with archive.open(stored[name]) as file:
+                if Member(*_header(file), name) != member:
+                    raise ValueError(f"{name} changed while it was read")
+            with archive.open(stored[name]) as file:
+                found[role] = np.lib.format.read_array(file, allow_pickle=False)
+                if file.read(1):  # at its end the checksum is compared
+                    raise ValueError(f"{name} is longer than its header says")
     return found
-
-
-def _unreadable(path: Path, error: Exception) -> DataError:
-    hint = "; if it is a .npy file, save x and y with numpy.savez" if path.suffix == ".npy" else ""
-    return DataError(f"{path} is not a whole .npz file ({str(error).rstrip('.')}){hint}.")
 
 
 def _classes(path: Path, arrays: dict[str, Array]) -> Array:
@@ -208,12 +191,12 @@ def _classes(path: Path, arrays: dict[str, Array]) -> Array:
 
 def _as_float(path: Path, name: str, x: Array) -> Array:
     """x as float32, every value finite."""
-    with np.errstate(over="ignore"):  # found below, and said
+    with np.errstate(over="ignore"):  # reported below
         x = x.astype(np.float32, copy=False)
     rows = max(1, 2**24 // x[0].size)  # a mask of all would be a quarter of x
     for start in range(0, len(x), rows):
         part = x[start : start + rows]
-        if not (within := np.abs(part) <= LARGEST).all():  # which NaN is not either
+        if not (within := np.abs(part) <= LARGEST).all():  # false for NaN as well
             first = int(np.flatnonzero(~within.reshape(len(part), -1).all(1))[0])
             bad = start + first
             if np.isfinite(part[first]).all():

@@ -20,8 +20,7 @@ from bnexp.execution.launch import Outcome, check_device
 from bnexp.execution.live import Live
 from bnexp.execution.workers import run_stacks
 from bnexp.planning.calibration import Calibrated, StepTimes
-from bnexp.planning.estimate import Estimate, estimate
-from bnexp.planning.plan import StackPlan, check_memory, plan
+from bnexp.planning.plan import Estimate, StackPlan, check_memory, estimate, plan
 from bnexp.storage.folder import list_runs
 from bnexp.storage.group import Group, group_of
 from bnexp.storage.run import Run

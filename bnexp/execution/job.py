@@ -19,7 +19,7 @@ from bnexp.execution.session import Session, memory_in_one_sentence
 from bnexp.execution.terminal import Display
 from bnexp.planning.plan import StackPlan
 from bnexp.storage.checkpoint import load_checkpoint, save_checkpoint, save_model
-from bnexp.storage.result import Status
+from bnexp.storage.facts import Status
 from bnexp.storage.run import Run
 from bnexp.storage.stack_folder import StackFolder
 from bnexp.tensorboard import run_events

@@ -129,7 +129,7 @@ def _lines_until(path: Path, step: int) -> list[str]:
     """The records up to `step`, without test scores: those come last, and will come again. Torn lines are none. At step 0 none stays."""
     if step == 0:
         return []
-    return [line for line, record in read(path) if record["step"] <= step and not any(key.startswith("test/") for key in record)]
+    return [line for line, at, record in read(path) if at <= step and not any(key.startswith("test/") for key in record)]
 
 
 def _keep_until(path: Path, step: int) -> int:

@@ -27,12 +27,13 @@ from bnexp.storage.facts import (
     Scores,
     Speed,
     StackFacts,
+    Status,
     Target,
     ThreeWayScores,
     TrainScores,
     Validation,
 )
-from bnexp.storage.result import RunResult, Status
+from bnexp.storage.result import RunResult
 from bnexp.training.fit import parameters_a_run, speed
 from bnexp.training.stack import Stack
 

@@ -14,10 +14,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct, structs
 
 from bnexp.base.errors import reason
-from bnexp.base.files import read_checked_json, write_checked_json
+from bnexp.base.files import JsonObject, read_checked_json, write_checked_json
 from bnexp.base.hardware import machine, on_gpu
 from bnexp.base.locks import holding
 from bnexp.config import Config
@@ -26,31 +29,31 @@ from bnexp.data.cache import cache_home
 from bnexp.planning.plan import GPU_WIDEST, group_seconds, structure, widest
 
 FORMAT = 2
-"""Version of the file, and of the training step that it has times of: a change that moves these is a reason for the next, too."""
+"""Version of the file, and of the training step whose times it has: a change of code that changes these needs the next version, too."""
 WIDTHS = tuple(2**power for power in range(GPU_WIDEST.bit_length()))
 GAIN = 1.03
 """A wider stack has to be faster by this factor, a run: noise alone chooses none."""
 WORTH_S = 30.0
-"""Seconds of training on all cores, as estimated, from which on a structure is worth measuring, which takes a few of them on one core."""
+"""Estimated seconds of training on all cores from which on a structure is worth measuring, which takes a few seconds on one core."""
 LEAST_S, SHARE, MAX_S = 4.0, 0.05, 20.0
 """Seconds that measuring one structure may take: so many, or this share of its training where that is more, within bounds."""
-MAX_ENTRIES, MAX_BYTES, MAX_MS = 300, 2**20, 1e9
+MAX_ENTRIES, MAX_BYTES = 300, 2**20
 LOCK_S = 10.0
-UNSEEN: Mapping[str, Sequence[str]] = {
+WITHOUT_EFFECT: Mapping[str, Sequence[str]] = {
     "model": ("bn_momentum", "bn_eps", "bn_freeze_at"),
     "optim": ("beta2", "eps", "schedule", "warmup_steps", "step_size", "gamma"),
     "train": ("epochs", "steps", "target", "until_target", "eval_every"),
 }
-"""Keys of a structure that make no step longer or shorter. No more do the metrics, and data but by their shape and augmentation."""
+"""Keys of a structure that make no step longer or shorter. The metrics do not either, and of the data only shape and augmentation do."""
 
 
-@dataclass(frozen=True)
-class StepTimes:
-    """Milliseconds of one step of a whole stack, by its width, and up to which width it was tried: wider ones had lost, or were not asked
-    for."""
+class StepTimes(Struct, frozen=True):
+    """Milliseconds of one step of a whole stack by its width, and the largest width that was tried. `step` is what they depend on."""
 
-    ms: Mapping[int, float]
+    ms: dict[int, Annotated[float, Meta(gt=0, lt=1e9)]]
     tried: int
+    measured_at: str | None = None
+    step: JsonObject | None = None
 
 
 Measure = Callable[[Sequence[Config], Header, Sequence[int], float], StepTimes | None]
@@ -76,9 +79,9 @@ def widths_for(configs: Sequence[Config]) -> tuple[int, ...]:
     return tuple(width for width in WIDTHS if width < 2 * len(configs) and width <= widest(configs[0]))
 
 
-def step_of(configs: Sequence[Config], header: Header) -> dict[str, Any] | None:
-    """What the step's time depends on, with the machine: the structure that the configs share, without what a step does not see. None where
-    they are not computed alike, with one thread, or this machine cannot be identified, or they are compiled."""
+def step_of(configs: Sequence[Config], header: Header) -> JsonObject | None:
+    """What the step's time depends on: the machine, and of the structure that the configs share what has an effect on it. None where they
+    are not computed alike, with one thread, or this machine cannot be identified, or they are compiled."""
     first = configs[0]
     gpu = on_gpu(first.device)
     where = machine(gpu)
@@ -88,17 +91,18 @@ def step_of(configs: Sequence[Config], header: Header) -> dict[str, Any] | None:
     if where is None or not alike:
         return None
     tree = json.loads(structure(first))
-    for part, names in UNSEEN.items():
+    for part, names in WITHOUT_EFFECT.items():
         for name in names:
             tree[part].pop(name)
     shape, _, classes = header
     tree["optim"]["has_decay"] = any(config.optim.weight_decay > 0 for config in configs)
     tree["data"] = {"shape": list(shape), "classes": classes, "augment": first.data.augment}
-    return {**{part: value for part, value in tree.items() if part != "metrics"}, "machine": where}
+    del tree["metrics"]
+    return {**tree, "machine": msgspec.to_builtins(where)}
 
 
 def worth_s() -> float:
-    """Seconds of training on one core from which on a structure is worth measuring: others wait meanwhile."""
+    """Seconds of training on one core from which on a structure is worth measuring: the other cores wait meanwhile."""
     return WORTH_S * (os.cpu_count() or 1)
 
 
@@ -110,10 +114,10 @@ def label(config: Config) -> str:
 
 @dataclass
 class Calibrated:
-    """The widths that `plan` asks for: as measured before; measured now, where that is worth it; else None, for the fixed rule.
+    """The widths for `plan`: as measured before; measured now, where that is worth it; else None, for the fixed rule.
 
     Attributes:
-        say: called, with one sentence each, on what is measured, and what of the stored table cannot be used or stored.
+        say: called with one sentence on what is measured, and on why the stored table cannot be read or written.
         measure: None measures nothing.
         unmeasured: a config of each structure that would have been measured.
     """
@@ -121,9 +125,9 @@ class Calibrated:
     say: Callable[[str], None]
     measure: Measure | None = None
     unmeasured: list[Config] = field(default_factory=list)
-    _table: dict[str, dict[str, Any]] | None = None
-    _named: set[str] = field(default_factory=set)
-    _told: bool = False
+    _table: dict[str, StepTimes] | None = None
+    _tried: set[str] = field(default_factory=set)
+    _reported: bool = False
 
     def __call__(self, configs: Sequence[Config], header: Header) -> int | None:
         step = step_of(configs, header)
@@ -132,10 +136,10 @@ class Calibrated:
         if self._table is None:
             self._table = self._load()
         name = hashlib.sha256(json.dumps(step, sort_keys=True).encode()).hexdigest()[:16]
-        known = times_in(self._table.get(name))
+        known = self._table.get(name)
         widths, seconds = widths_for(configs), group_seconds(configs, header)
-        if (known is None or known.tried < widths[-1]) and len(widths) > 1 and seconds >= worth_s() and name not in self._named:
-            self._named.add(name)  # once a command, whatever comes of it
+        if (known is None or known.tried < widths[-1]) and len(widths) > 1 and seconds >= worth_s() and name not in self._tried:
+            self._tried.add(name)  # once a command, whether it succeeds or not
             if self.measure is None:
                 self.unmeasured.append(configs[0])
             else:
@@ -144,7 +148,7 @@ class Calibrated:
                 known = known if found is None else self._keep(name, step, found)
         return None if known is None else choose(known.ms)
 
-    def _load(self) -> dict[str, dict[str, Any]]:
+    def _load(self) -> dict[str, StepTimes]:
         path = None
         try:
             path = calibration_json()
@@ -153,31 +157,28 @@ class Calibrated:
             self.say(f"The stack widths measured before cannot be read ({'' if path is None else f'{path}: '}{reason(error)}).")
             return {}
 
-    def _keep(self, name: str, step: dict[str, Any], found: StepTimes) -> StepTimes:
-        """Stores what was found, unless another command just did: both then go by the same."""
+    def _keep(self, name: str, step: JsonObject, found: StepTimes) -> StepTimes:
+        """Stores what was found, unless another command just did: both then use the same."""
         assert self._table is not None
-        ms = {str(width): round(one, 4) for width, one in found.ms.items()}
-        self._table[name] = {"ms": ms, "tried": found.tried, "measured_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "step": step}
+        ms = {width: round(one, 4) for width, one in found.ms.items()}
+        self._table[name] = StepTimes(ms, found.tried, time.strftime("%Y-%m-%dT%H:%M:%S%z"), step)
         try:
-            self._table.update(save(calibration_json(), name, self._table[name]))
+            self._table |= save(calibration_json(), name, self._table[name])
         except OSError as error:
-            if not self._told:
+            if not self._reported:
                 self.say(f"Measured stack widths cannot be saved ({reason(error)}); this command uses them, the next measures again.")
-            self._told = True
-        return times_in(self._table[name]) or found
+            self._reported = True
+        return self._table[name]
 
 
 def calibration_json() -> Path:
-    """The file. Raises OSError where nobody knows this user's home."""
+    """The file. Raises OSError where this user's home is unknown."""
     return cache_home() / "bnexp" / "calibration.json"
 
 
-def read(path: Path) -> dict[str, dict[str, Any]]:
-    """The file's entries, as yet unchecked, by name and from the oldest on; none where there is no file. Nothing is made.
-
-    Raises:
-        OSError, ValueError: it cannot be read, is damaged, or of another version.
-    """
+def read(path: Path) -> dict[str, StepTimes]:
+    """The file's entries by name, from the oldest on, without those that hold something else; none where there is no file. Raises OSError
+    or ValueError where it cannot be read, is damaged, or of another version."""
     try:
         stored = read_checked_json(path, FORMAT, MAX_BYTES)
     except FileNotFoundError:
@@ -185,28 +186,22 @@ def read(path: Path) -> dict[str, dict[str, Any]]:
     entries = stored.get("entries")
     if stored.get("format") != FORMAT or not isinstance(entries, dict):
         raise ValueError("it is of another version")
-    return entries
+    return {name: found for name, entry in entries.items() if (found := times_in(entry)) is not None}
 
 
 def times_in(entry: object) -> StepTimes | None:
-    """What an entry of the file says, where it says what we write: whoever wrote it."""
-    if not isinstance(entry, dict) or not isinstance(ms := entry.get("ms"), dict) or entry.get("tried") not in WIDTHS:
+    """An entry of the file; None where it holds something else."""
+    try:
+        found = msgspec.convert(entry, StepTimes, str_keys=True)
+    except msgspec.ValidationError:
         return None
-    found = {width: ms[str(width)] for width in WIDTHS if str(width) in ms}
-    if 1 not in found or not all(type(one) in (int, float) and 0 < one < MAX_MS for one in found.values()):
-        return None
-    return StepTimes(found, entry["tried"])
+    ms = {width: found.ms[width] for width in WIDTHS if width in found.ms}
+    return structs.replace(found, ms=ms) if 1 in ms and found.tried in WIDTHS else None
 
 
-def save(path: Path, name: str, entry: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Adds an entry to what the file holds by now, but for one of its name that tried as much; the oldest go when there are too many.
-
-    Returns:
-        The file's entries.
-
-    Raises:
-        OSError: it cannot be written, or not be locked within `LOCK_S`.
-    """
+def save(path: Path, name: str, entry: StepTimes) -> dict[str, StepTimes]:
+    """Adds an entry to the file, unless one of its name has tried as many widths; the oldest go when there are too many. Returns the
+    file's entries; raises OSError where it cannot be written, or not be locked within `LOCK_S`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
 
@@ -219,8 +214,8 @@ def save(path: Path, name: str, entry: dict[str, Any]) -> dict[str, dict[str, An
             entries = read(path)
         except (OSError, ValueError):
             entries = {}
-        there, new = times_in(entries.get(name)), times_in(entry)
-        if there is None or new is None or there.tried < new.tried:
-            entries = dict([*((key, value) for key, value in entries.items() if key != name), (name, entry)][-MAX_ENTRIES:])
-            write_checked_json(path, {"entries": entries}, FORMAT)
+        if name not in entries or entries[name].tried < entry.tried:
+            entries.pop(name, None)  # it becomes the newest
+            entries = dict([*entries.items(), (name, entry)][-MAX_ENTRIES:])
+            write_checked_json(path, {"entries": msgspec.to_builtins(entries, str_keys=True)}, FORMAT)
     return entries

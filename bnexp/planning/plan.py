@@ -7,16 +7,19 @@ hence the same bits, after whatever happened.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import math
+import operator
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bnexp.base.errors import UsageError
+from bnexp.base.errors import BnexpError, UsageError
 from bnexp.base.hardware import on_gpu
 from bnexp.config import Config, to_mapping
-from bnexp.config.cost import Header, activation_bytes, least_bytes, network_size, stack_seconds
+from bnexp.config.cost import Header, activation_bytes, least_bytes, network_size, run_bytes, stack_seconds
 from bnexp.data import header
 from bnexp.data.arrays import available_memory, human_bytes
 from bnexp.storage.run import Run
@@ -33,9 +36,12 @@ WIDEST, GPU_WIDEST = 8, 64
 beside a second worker), and leave workers without any. A GPU has one worker and
 waits less the more it is given at once; of several GPUs a small sweep then keeps some idle. Not measured."""
 
+START_S = 4.0
+"""Seconds from the command to the first step."""
+CALIBRATION_RUNS = 20
+
 Widths = Callable[[Sequence[Config], Header], int | None]
-"""Given the configs of one structure that are to be trained, and their data's header: how many share a stack at the most; None: the fixed
-rule says."""
+"""How many configs of one structure, which are to be trained on data of this header, share a stack at the most; None: the fixed rule."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +78,8 @@ def steps_of(config: Config, header: Header) -> int:
 
 
 def check_memory(config: Config, header: Header, width: int = 1) -> None:
-    """Refuses what cannot fit into this machine's memory, before any is taken: a machine that swaps or kills explains nothing. What stands
-    on a GPU is not counted, but for the weights, which are drawn on the CPU.
-
-    Raises:
-        UsageError: a stack of `width` runs needs more than is available.
-    """
+    """Raises UsageError where a stack of `width` runs needs more memory than this machine has available, before any is allocated: a machine
+    that swaps or kills gives no reason. On a GPU only the weights count, which are drawn on the CPU."""
     weights_only = on_gpu(config.device)
     needed = 4 * width * int(network_size(config, header)[1]) if weights_only else least_bytes(config, header, width)
     if needed > (available := available_memory()):
@@ -95,10 +97,7 @@ def structure(config: Config) -> str:
     tree = to_mapping(config)
     for key in OWN:
         *path, last = key.split(".")
-        node = tree
-        for part in path:
-            node = node[part]
-        del node[last]
+        del functools.reduce(operator.getitem, path, tree)[last]
     tree["optim"]["has_momentum"] = config.optim.momentum > 0  # without momentum there is no velocity to keep
     return json.dumps(tree, sort_keys=True)
 
@@ -176,3 +175,38 @@ def _even_chunks(items: list[tuple[Run, Config]], most: int) -> list[list[tuple[
     size, extra = divmod(len(items), count)
     cuts = [index * size + min(index, extra) for index in range(count + 1)]
     return [items[start:end] for start, end in itertools.pairwise(cuts)]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds on the clock and bytes on the disk. `calibrated` finished runs of the folder corrected the seconds."""
+
+    seconds: float
+    bytes: int
+    calibrated: int
+
+
+def estimate(stacks: Sequence[StackPlan], workers: int, finished: Sequence[Run]) -> Estimate:
+    """What the stacks will take on so many one-thread workers; `finished` are runs of this machine to learn its speed from."""
+    factors = [factor for run in list(finished)[-CALIBRATION_RUNS:] if (factor := _observed(run)) is not None]
+    factor = statistics.median(factors) if factors else 1.0
+    seconds = [factor * stack.seconds for stack in stacks]
+    total = 0.0 if not seconds else START_S + max(sum(seconds) / max(1, min(workers, len(stacks))), max(seconds))
+    return Estimate(total, sum(len(stack.runs) * run_bytes(stack.configs[0], stack.header) for stack in stacks), len(factors))
+
+
+def _observed(run: Run) -> float | None:
+    """Seconds that a finished run's stack took over what `cost` says; None where that is not known."""
+    try:
+        result, config = run.result(), run.trained_config()
+    except BnexpError:
+        return None
+    if result.status != "finished" or config.train.until_target:  # how many steps a stack made that may have ended early is not known
+        return None
+    data, steps, width = result.data, result.budget.steps, result.stack.width
+    spent = result.speed.train_s, result.speed.eval_s, result.speed.metrics_s
+    if data is None or not (data.shape and data.train and data.classes and steps and width) or None in spent:
+        return None
+    if result.environment is None or result.environment.device_type != "cpu":
+        return None
+    return sum(part or 0.0 for part in spent) / stack_seconds(config, (data.shape, data.train, len(data.classes)), width, steps)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 from bnexp.analysis.bands import Band, RunCurves, band
-from bnexp.plots.style import GRID, INK, Picture, colours, drawing, legend, log_axis, percent_axis, wrapped
+from bnexp.plots.style import DASHED, GRID, INK, Picture, colours, drawing, legend, log_axis, percent_axis, wrapped
 
 BAND = "Lines are means over seeds, bands their 95 % intervals."
 ENDS = "A cross marks where a run diverged."
@@ -66,11 +66,9 @@ def over_steps(curve: Curve, arms: Sequence[Arm], palette: Sequence[str]) -> Pic
     labels = list(dict.fromkeys(label for _, label, _ in found))
     with drawing() as (figure, (axes,)):
         if curve.line_at is not None:
-            axes.axhline(curve.line_at, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-            if curve.line_label:
-                axes.annotate(
-                    curve.line_label, (0.995, curve.line_at), xycoords=("axes fraction", "data"), ha="right", va="top", fontsize=7.5
-                )
+            axes.axhline(curve.line_at, color=INK, linewidth=0.9, linestyle=DASHED)
+            at = 0.995, curve.line_at
+            axes.annotate(curve.line_label, at, xycoords=("axes fraction", "data"), ha="right", va="top", fontsize=7.5)
         for arm, label, made in found:
             name = ", ".join(part for part in (f"{arm.label} (n = {made.runs})", label if len(labels) > 1 else "") if part)
             draw_band(axes, made, colour[arm.name], STYLES[labels.index(label) % len(STYLES)], name, log=curve.log_x)
@@ -81,8 +79,7 @@ def over_steps(curve: Curve, arms: Sequence[Arm], palette: Sequence[str]) -> Pic
             low, high = axes.get_ylim()
             axes.set_ylim(max(low, curve.limits[0]), min(high, curve.limits[1]))
         _steps_axis(axes, curve.log_x)
-        axes.set_ylabel(curve.y)
-        axes.set_title(curve.title, loc="left")
+        axes.set(ylabel=curve.y, title=curve.title)
         if curve.percent:
             percent_axis(axes)
         _keep_crosses(axes)
@@ -102,22 +99,18 @@ def by_learning_rate(
     colour = colours(palette)
     columns = 3
     rows = -(-len(lrs) // columns)
-    n = {
-        arm.name: max(len(one.tracks) for arms in tracks.values() for one in arms if one.name == arm.name)
-        for a in tracks.values()
-        for arm in a
-    }
-    lost = 0
+    every = [arm for arms in tracks.values() for arm in arms]
+    n = {arm.name: max(len(other.tracks) for other in every if other.name == arm.name) for arm in every}
+    drawn: list[Band] = []
     with drawing(rows, columns, height=0.9 + 1.15 * rows, sharex=True, sharey=True) as (figure, panels):
         for axes, lr in zip(panels, lrs, strict=False):
-            axes.set_title(f"lr {lr:g}", fontsize=8, loc="left")
+            axes.set_title(f"lr {lr:g}", fontsize=8)
             if target is not None:
-                axes.axhline(target, color=GRID, linewidth=1.2, linestyle=(0, (4, 3)))
+                axes.axhline(target, color=GRID, linewidth=1.2, linestyle=DASHED)
             for arm in tracks[lr]:
-                made = band(arm.tracks, "val/accuracy")
-                if made is not None:
+                if (made := band(arm.tracks, "val/accuracy")) is not None:
                     draw_band(axes, made, colour[arm.name], "-", f"{arm.label} (n = {n[arm.name]})", log=False, width=1.3)
-                lost += arm.n_diverged
+                    drawn.append(made)
             percent_axis(axes, low=0, high=1.02)
         for axes in panels[len(lrs) :]:
             axes.set_visible(False)
@@ -125,19 +118,15 @@ def by_learning_rate(
             panels[index].tick_params(labelbottom=True)
         figure.supxlabel("training steps", fontsize=9)
         figure.supylabel("validation accuracy (%)", fontsize=9)
-        seen: dict[str, Artist] = {}
+        handles: dict[str, Artist] = {}
         for axes in panels[: len(lrs)]:
             for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-                seen.setdefault(str(label), handle)
-        legend(figure, panels[0], columns=4, handles=seen)
-    every = [arm for arms in tracks.values() for arm in arms]
-    drawn = [made for arm in every if (made := band(arm.tracks, "val/accuracy")) is not None]
+                handles.setdefault(str(label), handle)
+        legend(figure, panels[0], columns=4, handles=handles)
     caption = _caption("Validation accuracy (running statistics) at each learning rate; n is the most seeds that a line has.", every, drawn)
-    alt = (
-        f"{len(lrs)} panels of validation accuracy against training steps, learning rates {lrs[0]:g} to {lrs[-1]:g}; "
-        f"{lost} diverged runs are marked."
-    )
-    return Picture(name, title, caption, alt, figure)
+    alt = f"{len(lrs)} panels of validation accuracy against training steps, learning rates {lrs[0]:g} to {lrs[-1]:g}"
+    lost = sum(arm.n_diverged for arm in every)
+    return Picture(name, title, caption, f"{alt}; {lost} diverged runs are marked.", figure)
 
 
 def percentiles(name: str, arms: Sequence[Arm], palette: Sequence[str], layer: str, which: str, title: str, caption: str) -> Picture | None:
@@ -150,9 +139,9 @@ def percentiles(name: str, arms: Sequence[Arm], palette: Sequence[str], layer: s
     colour = colours(palette)
     with drawing(len(bands), 1, height=0.9 + 1.65 * len(bands), sharex=True, sharey=True) as (figure, panels):
         for axes, (arm, found) in zip(panels, bands, strict=True):
-            for p, style in (("p85", "--"), ("p50", "-"), ("p15", ":")):
-                draw_band(axes, found[p], colour[arm.name], style, {"p15": "15th", "p50": "50th", "p85": "85th percentile"}[p], log=False)
-            axes.set_title(wrapped(f"{arm.label} (n = {found['p50'].runs})"), loc="left", fontsize=9)
+            for p, style, label in (("p85", "--", "85th percentile"), ("p50", "-", "50th"), ("p15", ":", "15th")):
+                draw_band(axes, found[p], colour[arm.name], style, label, log=False)
+            axes.set_title(wrapped(f"{arm.label} (n = {found['p50'].runs})"), fontsize=9)
         _steps_axis(panels[-1], log=False)
         figure.supylabel(f"{title[:1].lower()}{title[1:]}", fontsize=8)
         legend(figure, panels[0])
@@ -187,8 +176,7 @@ def between(
             log_axis(axes.yaxis)
             _within_a_decade(axes, [value for _, a, b in found for value in (*a.mean, *b.mean)])
         _steps_axis(axes, log=True)
-        axes.set_ylabel(y)
-        axes.set_title(title, loc="left")
+        axes.set(ylabel=y, title=title)
         _keep_crosses(axes)
         legend(figure, axes, columns=2)
     widths = "; ".join(
@@ -209,19 +197,12 @@ def draw_band(axes: Axes, made: Band, colour: str, style: str, label: str, *, lo
     axes.plot(steps[max(0, whole - 1) :], mean[max(0, whole - 1) :], color=colour, linestyle=":", linewidth=width * 0.8)
     if made.runs > 1:
         axes.fill_between(steps[:whole], low[:whole], high[:whole], color=colour, alpha=0.18, linewidth=0)
-    cross: dict[str, Any] = {
-        "linestyle": "",
-        "marker": "X",
-        "markersize": 7,
-        "color": colour,
-        "markeredgecolor": INK,
-        "markeredgewidth": 0.7,
-    }
+    cross = partial(axes.plot, linestyle="", marker="X", markersize=7, color=colour, markeredgecolor=INK, markeredgewidth=0.7, zorder=4)
     for step, value in made.ends:
         if math.isfinite(value):
-            axes.plot([step], [value], zorder=4, **cross)
+            cross([step], [value])
         else:  # it never had a value: at the foot of the drawing
-            axes.plot([step], [0.03], zorder=4, transform=axes.get_xaxis_transform(), clip_on=False, **cross)
+            cross([step], [0.03], transform=axes.get_xaxis_transform(), clip_on=False)
 
 
 def _within_a_decade(axes: Axes, means: Sequence[float]) -> None:
@@ -248,16 +229,16 @@ def _steps_axis(axes: Axes, log: bool) -> None:
 
 
 def _caption(text: str, arms: Sequence[Arm], drawn: Sequence[Band], *, log: bool = False, intervals: bool = True) -> str:
-    """What a drawing of these bands needs to be said of it, after its own text."""
-    said = [text]
+    """What a drawing of these bands needs to be texts of it, after its own text."""
+    texts = [text]
     if intervals and any(made.runs > 1 for made in drawn):
-        said.append(BAND.replace("means", "geometric means") if log else BAND)
+        texts.append(BAND.replace("means", "geometric means") if log else BAND)
     elif all(made.runs == 1 for made in drawn):
-        said.append("One seed an arm.")
-    said += [ENDS] * any(made.ends for made in drawn)
-    said += [DOTTED] * any(made.whole < len(made.steps) for made in drawn)
-    said += [KEPT] * any(track.stopped for arm in arms for track in arm.tracks)
-    return " ".join(part for part in said if part)
+        texts.append("One seed an arm.")
+    texts += [ENDS] * any(made.ends for made in drawn)
+    texts += [DOTTED] * any(made.whole < len(made.steps) for made in drawn)
+    texts += [KEPT] * any(track.stopped for arm in arms for track in arm.tracks)
+    return " ".join(part for part in texts if part)
 
 
 def _ends_at(made: Band, curve: Curve) -> str:

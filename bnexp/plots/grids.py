@@ -8,14 +8,13 @@ from itertools import pairwise
 from typing import Any
 
 import matplotlib
-from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.patches import Rectangle
 
 from bnexp.analysis import Aggregate, Comparison, Estimate, StableLr, survival
 from bnexp.analysis.target import Interval
 from bnexp.analysis.wording import label
-from bnexp.plots.style import FAINT, HEIGHT, INK, PAPER, Picture, colours, drawing, legend, percent_axis, plain_ticks
+from bnexp.plots.style import FAINT, HEIGHT, INK, PAPER, Picture, colours, drawing, intervals, legend, means, percent_axis, plain_ticks
 
 STATS = {"running": ("-", "o"), "precise": ("--", "s"), "batch": (":", "^")}
 DODGE = 0.03
@@ -37,17 +36,14 @@ def accuracy_by_batch_size(name: str, comparisons: Sequence[Comparison], palette
             for stats, (style, marker) in list(STATS.items())[: 1 if same else 3]:
                 cells = [found[stats] for found in own.values()]
                 text = label(arm) if same else f"{label(arm)}: {stats} statistics"
-                y = [math.nan if cell.mean is None else cell.mean for cell in cells]
-                axes.plot(x, y, color=colour[arm], linestyle=style, marker=marker, markersize=4, label=text)
+                axes.plot(x, means(cells), color=colour[arm], linestyle=style, marker=marker, markersize=4, label=text)
                 if stats == "running":
-                    _intervals(axes, x, cells, colour[arm])
+                    intervals(axes, x, cells, colour[arm])
         axes.set_xscale("log", base=2)
         plain_ticks(axes.xaxis, sorted({size for size, *_ in best}))
-        axes.set_xlabel("batch size (images)")
-        axes.set_ylabel("test accuracy (%)")
         n = max((one.n for *_, one in best), default=0)
-        axes.set_title(f"{title} (n = {n})", loc="left")
-        percent_axis(axes, low=_floor(lowest), high=_ceiling(lowest))
+        axes.set(xlabel="batch size (images)", ylabel="test accuracy (%)", title=f"{title} (n = {n})")
+        percent_axis(axes, low=max(-0.03, lowest - 0.15 * (1 - lowest) - 0.02), high=1 + 0.06 * (1 - lowest) + 0.002)
         legend(figure, axes, columns=2)
     lost, together = sum(one.failures.failed for *_, one in best), " and ".join(alike)
     caption = (
@@ -76,26 +72,22 @@ def accuracy_by_lr(
             own = sorted(cells[arm], key=lambda one: one.lr or 0.0)
             x = [(one.lr or 0.0) * 10 ** (DODGE * (index - (len(arms) - 1) / 2)) for one in own]
             found = [one.accuracy["running"] for one in own]
-            y = [math.nan if cell.mean is None else cell.mean for cell in found]
+            y = means(found)
             n = max(one.n for one in own)
             axes.plot(x, y, color=colour[arm], marker="o", markersize=4, label=f"{label(arm)} (n = {n})")
-            _intervals(axes, x, found, colour[arm])
-            lost = [(at, mean) for at, mean, one in zip(x, y, own, strict=True) if one.failures.failed and math.isfinite(mean)]
-            if lost:
-                axes.plot(
-                    *zip(*lost, strict=True), linestyle="", marker="X", markersize=7, color=colour[arm], markeredgecolor=INK, zorder=4
-                )
+            intervals(axes, x, found, colour[arm])
+            for at, mean, one in zip(x, y, own, strict=True):
+                if one.failures.failed and math.isfinite(mean):
+                    axes.plot([at], [mean], linestyle="", marker="X", markersize=7, color=colour[arm], markeredgecolor=INK, zorder=4)
             low, high = stable_range(stable.get(arm))
             if low is not None and high is not None:
-                edge = 10 ** (0.4 * _spacing(grid))
+                edge = min((b / a for a, b in pairwise(grid) if a > 0), default=2.0) ** 0.4
                 axes.axvspan(low / edge, high * edge, color=colour[arm], alpha=0.1, linewidth=0)
                 # Shades that overlap mix: a bar at the top, one below the other, says whose they are.
                 axes.plot([low / edge, high * edge], [1.075 + 0.035 * index] * 2, color=colour[arm], linewidth=3, solid_capstyle="butt")
         axes.set_xscale("log")
         plain_ticks(axes.xaxis, grid)
-        axes.set_xlabel("learning rate")
-        axes.set_ylabel("test accuracy (%)")
-        axes.set_title(title, loc="left")
+        axes.set(xlabel="learning rate", ylabel="test accuracy (%)", title=title)
         percent_axis(axes, low=-0.03, high=1.06 + 0.035 * (len(arms) + 1))
         axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
         legend(figure, axes, columns=2)
@@ -103,15 +95,10 @@ def accuracy_by_lr(
     for arm in arms:
         low, high = stable_range(stable.get(arm))
         more = ", the largest that it was tried with" if arm in stable and high == grid[-1] else ""
-        if low is None:
-            texts.append(f"{label(arm)} none")
-        else:
-            texts.append(f"{label(arm)} {f'{low:g} alone' if low == high else f'from {low:g} to {high:g}'}{more}")
-    crosses = (
-        "Crosses: some of the runs failed to train (diverged, or at chance); the mean is that of the others. "
-        if any(one.failures.failed for own in cells.values() for one in own)
-        else ""
-    )
+        extent = "none" if low is None else f"{low:g} alone" if low == high else f"from {low:g} to {high:g}"
+        texts.append(f"{label(arm)} {extent}{more}")
+    failed = any(one.failures.failed for own in cells.values() for one in own)
+    crosses = "Crosses: some of the runs failed to train (diverged, or at chance); the mean is that of the others. " * failed
     caption = (
         f"Shaded, with a bar at the top: the stable learning rates ({'; '.join(texts)}): at least half of its runs end with 0.8 of their "
         f"seed's best validation accuracy. {crosses}Bars are 95 % intervals."
@@ -158,14 +145,11 @@ def steps_heat_map(
                 text, ink = f"{median:,.0f}", "#fefefe" if sum(shade[:3]) < 1.6 else "#111111"  # not ink and paper: these do not turn
             box = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.0} if ink == INK else None
             axes.text(x, y, text, ha="center", va="center", color=ink, fontsize=8, bbox=box)
-        axes.set_xlim(-0.5, len(lrs) - 0.5)
-        axes.set_ylim(-0.5, len(sizes) - 0.5)
+        axes.set(xlim=(-0.5, len(lrs) - 0.5), ylim=(-0.5, len(sizes) - 0.5))
         axes.set_xticks(range(len(lrs)), [f"{lr:g}" for lr in lrs])
         axes.set_yticks(range(len(sizes)), [str(size) for size in sizes])
-        axes.set_xlabel("learning rate")
-        axes.set_ylabel("batch size (images)")
         n = max(one.n for *_, one in cells)
-        axes.set_title(f"{title} (median, n = {n} a cell)", loc="left")
+        axes.set(xlabel="learning rate", ylabel="batch size (images)", title=f"{title} (median, n = {n} a cell)")
     never = sum(one.steps.median is not None and math.isinf(one.steps.median) for *_, one in cells)
     caption = f"Median updates to the target, n = {n} seeds a cell; hatched cells: the median run never reaches it. Darker is slower."
     extent = f"{len(sizes)} batch sizes by {len(lrs)} learning rates"
@@ -180,53 +164,27 @@ def reached(
     if not any(steps.values()):
         return None
     colour = colours(palette)
-    said = []
+    texts = []
     with drawing() as (figure, (axes,)):
         for arm in palette:
             own = steps.get(arm)
             if not own:
                 continue
             times, shares = survival(own)
-            end = max(budget, times[-1])
-            axes.plot(
-                [*times, end],
-                [*shares, shares[-1]],
-                drawstyle="steps-post",
-                color=colour[arm],
-                label=f"{label(arm)} (n = {len(own)})",
-            )
+            x, y = [*times, max(budget, times[-1])], [*shares, shares[-1]]
+            axes.plot(x, y, drawstyle="steps-post", color=colour[arm], label=f"{label(arm)} (n = {len(own)})")
             arrived = [step for _, step in own if math.isfinite(step)]
-            said.append(f"{label(arm)}: {len(arrived)} of {len(own)} reach it" + (f", from step {min(arrived):,.0f} on" if arrived else ""))
-        axes.set_xlabel("training steps")
-        axes.set_ylabel("runs at the target (%)")
-        axes.set_title(title, loc="left")
+            first = f", from step {min(arrived):,.0f} on" if arrived else ""
+            texts.append(f"{label(arm)}: {len(arrived)} of {len(own)} reach it{first}")
+        axes.set(xlabel="training steps", ylabel="runs at the target (%)", title=title)
         percent_axis(axes, low=-0.02, high=1.02)
         axes.set_xlim(left=0)
         legend(figure, axes, columns=2)
-    return Picture(name, title, caption, f"Share of runs that have reached the target against steps. {'; '.join(said)}.", figure)
-
-
-def _intervals(axes: Axes, x: Sequence[float], cells: Sequence[Estimate], colour: str) -> None:
-    for at, cell in zip(x, cells, strict=True):
-        if cell.low is not None and cell.high is not None:
-            axes.plot([at, at], [max(0.0, cell.low), min(1.0, cell.high)], color=colour, linewidth=1.2)
+    return Picture(name, title, caption, f"Share of runs that have reached the target against steps. {'; '.join(texts)}.", figure)
 
 
 def _square(x: int, y: int, **options: Any) -> Rectangle:
     return Rectangle((x - 0.5, y - 0.5), 1, 1, linewidth=1.0, **options)
-
-
-def _spacing(grid: Sequence[float]) -> float:
-    gaps = [math.log10(b / a) for a, b in pairwise(grid) if a > 0]
-    return min(gaps, default=0.3)
-
-
-def _floor(lowest: float) -> float:
-    return max(-0.03, lowest - 0.15 * (1 - lowest) - 0.02)
-
-
-def _ceiling(lowest: float) -> float:
-    return 1 + 0.06 * (1 - max(0.0, lowest)) + 0.002
 
 
 def _text(cell: Estimate) -> str:

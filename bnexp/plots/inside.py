@@ -1,5 +1,4 @@
-"""What is known of the network at the end of training: running against precise statistics, the ReLU's balance; and the law of batch
-statistics."""
+"""The network at the end of training: running against precise statistics, the ReLU's balance; and the law of batch statistics."""
 
 from __future__ import annotations
 
@@ -11,11 +10,11 @@ from dataclasses import replace
 from bnexp.analysis.law import NoiseLaw
 from bnexp.analysis.pairs import estimate
 from bnexp.analysis.wording import count
+from bnexp.plots import style
 from bnexp.plots.curves import Arm
-from bnexp.plots.style import FAINT, HEIGHT, INK, Picture, colours, drawing, legend, log_axis, percent_axis
+from bnexp.plots.style import DASHED, FAINT, HEIGHT, INK, OTHERS, Picture, colours, drawing, legend
 
 MARKERS = "os^Dv<>pP*hX"
-LAYERS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7b5ea7", "#8c6d31")
 
 
 def three_statistics(name: str, accuracies: Mapping[str, Mapping[str, Sequence[float]]], palette: Sequence[str], title: str) -> Picture:
@@ -30,19 +29,14 @@ def three_statistics(name: str, accuracies: Mapping[str, Mapping[str, Sequence[f
             for run in zip(*(accuracies[arm][stats] for stats in names), strict=True):
                 axes.plot(x, run, color=colour[arm], linewidth=0.6, alpha=0.5, marker="o", markersize=2.5)
             cells = [estimate(accuracies[arm][stats]) for stats in names]
-            means = [math.nan if one.mean is None else one.mean for one in cells]
-            axes.plot(x, means, color=colour[arm], marker="s", markersize=5, label=f"{arm} (n = {cells[0].n})")
-            for at, one in zip(x, cells, strict=True):
-                if one.low is not None and one.high is not None:
-                    axes.plot([at, at], [max(0.0, one.low), min(1.0, one.high)], color=colour[arm], linewidth=1.4)
+            axes.plot(x, style.means(cells), color=colour[arm], marker="s", markersize=5, label=f"{arm} (n = {cells[0].n})")
+            style.intervals(axes, x, cells, colour[arm], 1.4)
         axes.set_xticks(range(len(names)), names)
         axes.set_xlim(-0.4, len(names) - 0.6)
-        axes.set_xlabel("statistics that the network is evaluated with")
-        axes.set_ylabel("test accuracy (%)")
-        axes.set_title(title, loc="left")
-        percent_axis(axes)
+        axes.set(xlabel="statistics that the network is evaluated with", ylabel="test accuracy (%)", title=title)
+        style.percent_axis(axes)
         legend(figure, axes, columns=2)
-    said = "; ".join(
+    texts = "; ".join(
         f"{arm}: " + ", ".join(f"{stats} {100 * statistics.fmean(values):.2f} %" for stats, values in accuracies[arm].items())
         for arm in arms
     )
@@ -50,7 +44,7 @@ def three_statistics(name: str, accuracies: Mapping[str, Mapping[str, Sequence[f
         "Thin lines are runs, squares their means with 95 % intervals. Running: what is deployed. Precise: pooled over training data (Wu "
         "and Johnson 2021). Batch: the test batch's own. A gap between running and precise says that the running average has not arrived."
     )
-    return Picture(name, title, caption, f"Test accuracy under running, precise and batch statistics. {said}.", figure)
+    return Picture(name, title, caption, f"Test accuracy under running, precise and batch statistics. {texts}.", figure)
 
 
 def by_layer(
@@ -73,35 +67,27 @@ def by_layer(
     colour, layers = colours(palette), list(keys)
     with drawing() as (figure, (axes,)):
         if line_at is not None:
-            axes.axhline(line_at, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+            axes.axhline(line_at, color=INK, linewidth=0.9, linestyle=DASHED)
         for index, (arm, own) in enumerate(values.items()):
             shift = 0.14 * (index - (len(values) - 1) / 2)
             for place, layer in enumerate(layers):
-                axes.plot(
-                    [place + shift] * len(own[layer]),
-                    own[layer],
-                    linestyle="",
-                    marker="o",
-                    markersize=3,
-                    alpha=0.55,
-                    color=colour[arm.name],
-                )
+                x = [place + shift] * len(own[layer])
+                axes.plot(x, own[layer], linestyle="", marker="o", markersize=3, alpha=0.55, color=colour[arm.name])
             x = [place + shift for place, layer in enumerate(layers) if own[layer]]
-            means = [sum(own[layer]) / len(own[layer]) for layer in layers if own[layer]]
+            y_ = [sum(own[layer]) / len(own[layer]) for layer in layers if own[layer]]
             n = max(map(len, own.values()))
-            axes.plot(x, means, color=colour[arm.name], linewidth=1.3, marker="s", markersize=4.5, label=f"{arm.label} (n = {n})")
+            axes.plot(x, y_, color=colour[arm.name], linewidth=1.3, marker="s", markersize=4.5, label=f"{arm.label} (n = {n})")
         axes.set_xticks(range(len(layers)), layers, rotation=30 if len(layers) > 3 else 0, ha="right" if len(layers) > 3 else "center")
-        axes.set_ylabel(y)
+        axes.set(ylabel=y, title=title)
         if percent:
-            percent_axis(axes)
-        axes.set_title(title, loc="left")
+            style.percent_axis(axes)
         legend(figure, axes, columns=2)
     scale = 100 if percent else 1
-    said = "; ".join(
+    texts = "; ".join(
         f"{arm.label}: " + ", ".join(f"{layer} {scale * sum(v) / len(v):.3g}" for layer, v in own.items() if v)
         for arm, own in values.items()
     )
-    return Picture(name, title, f"{caption}{lost}", f"{y} by layer at the end of training, means: {said}.", figure)
+    return Picture(name, title, f"{caption}{lost}", f"{y} by layer at the end of training, means: {texts}.", figure)
 
 
 def finished(arms: Sequence[Arm]) -> tuple[list[Arm], str]:
@@ -125,26 +111,23 @@ def observed_and_predicted(name: str, arms: Sequence[Arm], palette: Sequence[str
         return None
     colour = colours(palette)
     with drawing(height=HEIGHT + 0.5) as (figure, (axes,)):
-        axes.plot([0, 1], [0, 1], color=INK, linewidth=0.9, linestyle=(0, (4, 3)), label="observed = predicted")
+        axes.plot([0, 1], [0, 1], color=INK, linewidth=0.9, linestyle=DASHED, label="observed = predicted")
         for name_, found in points.items():
             for index in sorted({index for index, _, _ in found}):
                 x, y = zip(*((a, b) for at, a, b in found if at == index), strict=True)
-                label = f"{name_}: {layers[index]}"
-                axes.plot(
-                    x, y, linestyle="", marker=MARKERS[index % len(MARKERS)], markersize=4.5, alpha=0.75, color=colour[name_], label=label
-                )
+                marker, label = MARKERS[index % len(MARKERS)], f"{name_}: {layers[index]}"
+                axes.plot(x, y, linestyle="", marker=marker, markersize=4.5, alpha=0.75, color=colour[name_], label=label)
         every = [value for found in points.values() for _, a, b in found for value in (a, b)]
         low, high = min(every), max(every)
         room = max(0.02, 0.1 * (high - low))
         axes.set_xlim(low - room, high + room)
-        percent_axis(axes, low=low - room, high=high + room)
+        style.percent_axis(axes, low=low - room, high=high + room)
         from matplotlib.ticker import PercentFormatter
 
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
-        axes.set_xlabel("predicted: Φ(β/|γ|), mean over channels (%)")  # noqa: RUF001
-        axes.set_ylabel("observed positive share (%)")
         n = max(len(arm.tracks) for arm in arms)
-        axes.set_title(f"{title} (n = {n})", loc="left")
+        x_label = "predicted: Φ(β/|γ|), mean over channels (%)"  # noqa: RUF001
+        axes.set(xlabel=x_label, ylabel="observed positive share (%)", title=f"{title} (n = {n})")
         legend(figure, axes, columns=3)
     gaps = "; ".join(f"{name_}: mean gap {sum(abs(a - b) for _, a, b in found) / len(found):.3f}" for name_, found in points.items())
     caption = (
@@ -155,20 +138,15 @@ def observed_and_predicted(name: str, arms: Sequence[Arm], palette: Sequence[str
 
 
 def noise_law(name: str, law: NoiseLaw, measure: str, y: str, title: str, caption: str) -> Picture | None:
-    """A statistic of random batches against their size, on log-log axes: points are measured, lines are theory (`<measure>_theory`), where
-    it holds."""
+    """A statistic of random batches against their size, log-log: points are measured, lines are theory (`<measure>_theory`)."""
     layers = [layer for layer in law.layers if any(_positive(getattr(line, measure)) for line in layer.lines)]
     if not layers:
         return None
     with drawing(height=HEIGHT + 0.5) as (figure, (axes,)):
         for index, layer in enumerate(layers):
             lines = [line for line in layer.lines if _positive(getattr(line, measure))]
-            colour = LAYERS[index % len(LAYERS)]
-            theory = [
-                (line.batch, getattr(line, f"{measure}_theory", None))
-                for line in lines
-                if _positive(getattr(line, f"{measure}_theory", None))
-            ]
+            colour = OTHERS[index % len(OTHERS)]
+            theory = [(line.batch, getattr(line, f"{measure}_theory")) for line in lines if _positive(getattr(line, f"{measure}_theory", None))]
             if theory:
                 axes.plot(*zip(*theory, strict=True), color=colour, linewidth=1.1)
             x, y_ = [line.batch for line in lines], [getattr(line, measure) for line in lines]
@@ -177,28 +155,18 @@ def noise_law(name: str, law: NoiseLaw, measure: str, y: str, title: str, captio
         if any(_positive(getattr(line, f"{measure}_theory", None)) for layer in layers for line in layer.lines):
             axes.plot([], [], color=FAINT, linewidth=1.1, label="theory")
         axes.set_xscale("log", base=2)
-        log_axis(axes.yaxis)
+        style.log_axis(axes.yaxis)
         sizes = sorted({line.batch for layer in layers for line in layer.lines})
         shown = sizes[:: -(-len(sizes) // 10)]
         axes.set_xticks(shown, [str(size) for size in shown])
         axes.minorticks_off()
-        axes.set_xlabel("batch size (images)")
-        axes.set_ylabel(y)
-        axes.set_title(f"{title} (n ≥ {law.draws} batches a size)", loc="left")
+        axes.set(xlabel="batch size (images)", ylabel=y, title=f"{title} (n ≥ {law.draws} batches a size)")
         legend(figure, axes, columns=3)
     slopes = [layer.slope for layer in layers if layer.slope is not None]
-    said = (
-        f" Log-log slopes of Var[mean] by layer: {', '.join(f'{slope:.3f}' for slope in slopes)}."
-        if slopes and measure == "mean_variance"
-        else ""
-    )
-    return Picture(
-        name,
-        title,
-        caption,
-        f"{y} against batch size, log-log, {len(layers)} layers.{said}",
-        figure,
-    )
+    alt = f"{y} against batch size, log-log, {len(layers)} layers."
+    if slopes and measure == "mean_variance":
+        alt += f" Log-log slopes of Var[mean] by layer: {', '.join(f'{slope:.3f}' for slope in slopes)}."
+    return Picture(name, title, caption, alt, figure)
 
 
 def _positive(value: object) -> bool:

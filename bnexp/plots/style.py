@@ -7,7 +7,9 @@ drawing light on dark.
 
 from __future__ import annotations
 
+import html
 import io
+import math
 import re
 import textwrap
 import warnings
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from bnexp.analysis import Estimate
+
 INK, FAINT, GRID, PAPER = "#1f2328", "#59636e", "#d4d9df", "#ffffff"
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 """What XML cannot hold."""
@@ -36,25 +40,25 @@ VARIABLES = {INK: "ink", FAINT: "faint", GRID: "grid", PAPER: "paper", **{colour
 WIDTH, HEIGHT = 4.8, 3.1
 """Inches. Narrow, so that letters stay readable on a phone; pages put figures side by side."""
 DPI = 160
+DASHED = (0, (4, 3))
 LETTERS, LINE = 76, 0.15
 """Letters of a legend beside each other, and inches of a line of them."""
 RC: Any = {  # matplotlib's own type lists its 300 keys
     "font.family": ["DejaVu Sans", "sans-serif"],
     "font.size": 9.0,
     "axes.titlesize": 9.5,
-    "axes.labelsize": 9.0,
     "legend.fontsize": 8.0,
     "xtick.labelsize": 8.0,
     "ytick.labelsize": 8.0,
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
     "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
     "axes.linewidth": 0.8,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "axes.facecolor": PAPER,
     "grid.color": GRID,
     "grid.linewidth": 0.6,
     "text.color": INK,
@@ -65,20 +69,15 @@ RC: Any = {  # matplotlib's own type lists its 300 keys
     "legend.frameon": False,
     "legend.handlelength": 1.8,
     "lines.linewidth": 1.7,
-    "figure.facecolor": PAPER,
-    "savefig.facecolor": PAPER,
     "svg.fonttype": "none",
     "text.parse_math": False,  # labels are users' words, not formulas
-    "axes.formatter.use_mathtext": False,
-    "axes.unicode_minus": True,
     "path.simplify": False,
 }
 
 
 @contextmanager
 def own_style(more: Mapping[str, Any] = MappingProxyType({})) -> Iterator[None]:
-    """Our settings, over matplotlib's own and nobody else's: it reads a `matplotlibrc` in the folder where it is started, which may ask for
-    other programs (TeX), or for figures that say something else."""
+    """The settings of all figures over matplotlib's defaults, not over a `matplotlibrc`, which may need other programs (TeX)."""
     import matplotlib
 
     with matplotlib.rc_context():
@@ -89,11 +88,7 @@ def own_style(more: Mapping[str, Any] = MappingProxyType({})) -> Iterator[None]:
 
 
 def colours(arms: Sequence[str]) -> dict[str, str]:
-    """One colour an arm: a norm that declares one has it whoever is beside it, others take what is left, in order.
-
-    Raises:
-        ValueError: there are more arms than distinguishable colours.
-    """
+    """One colour an arm: its norm's own, or a remaining one, in order. Raises ValueError where there are too many arms to distinguish."""
     if len(arms) > MAX_ARMS:
         raise ValueError(f"{len(arms)} arms; {MAX_ARMS} colours can be distinguished")
     found = {arm: colour for arm in arms if arm in NORMS and (colour := NORMS[arm].colour) is not None}
@@ -116,7 +111,7 @@ class Picture:
         text = io.StringIO()
         with own_style({"svg.hashsalt": self.name}):  # ids that differ between figures and not between calls
             self.figure.savefig(text, format="svg", metadata={"Date": None, "Creator": "bnexp", "Title": self.title})
-        return CONTROL.sub("\ufffd", text.getvalue()).replace("<svg ", f'<svg role="img" aria-label="{_attribute(self.alt)}" ', 1)
+        return CONTROL.sub("\ufffd", text.getvalue()).replace("<svg ", f'<svg role="img" aria-label="{html.escape(self.alt)}" ', 1)
 
     def save(self, folder: Path) -> str:
         """Writes `<name>.svg` and `<name>.png`; gives the drawing as `themed` does."""
@@ -176,6 +171,17 @@ def wrapped(text: str, letters: int = 62) -> str:
     return "\n".join(lines if len(lines) <= 4 else [*lines[:3], f"{lines[3][: letters - 4]} ..."])
 
 
+def intervals(axes: Axes, x: Sequence[float], cells: Sequence[Estimate], colour: str, width: float = 1.2) -> None:
+    for at, cell in zip(x, cells, strict=True):
+        if cell.low is not None and cell.high is not None:
+            axes.plot([at, at], [max(0.0, cell.low), min(1.0, cell.high)], color=colour, linewidth=width)
+
+
+def means(cells: Sequence[Estimate]) -> list[float]:
+    """NaN where there is none."""
+    return [math.nan if cell.mean is None else cell.mean for cell in cells]
+
+
 def percent_axis(axes: Axes, *, low: float | None = None, high: float | None = None) -> None:
     """Shares on the y axis as percent, from `low` to `high`; None: what is drawn."""
     from matplotlib.ticker import PercentFormatter
@@ -206,7 +212,3 @@ def plain_ticks(axis: Any, values: Sequence[float]) -> None:
     shown = list(values)[::step]
     axis.set_ticks(shown, labels=[f"{value:g}" for value in shown])
     axis.set_minor_locator(NullLocator())
-
-
-def _attribute(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")

@@ -1,16 +1,21 @@
-"""The groups of a summary.json, each a frozen struct; what a key may hold is its type. A key that was not known is None."""
+"""The groups of a summary.json, each a frozen struct; what a key may hold is its type. A key that was not known is None.
+
+`ListedRun` is what a list shows of a run: ten thousand summaries are decoded for one, so what it does not show is skipped.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from bnexp.data.contents import contents
+from bnexp.config import DataConfig
+from bnexp.config.choices import contents
 
 MAX_NUMBER = 1e150
 """Nothing that is measured in float32 is larger, and its square is still a number."""
 
+Status = Literal["finished", "diverged", "failed", "interrupted", "running"]
 Whole = Annotated[int, Meta(ge=0, le=2**53)]
 """A count, a step or a seed: floats do not tell larger ones from the next."""
 Number = Annotated[float, Meta(ge=-MAX_NUMBER, le=MAX_NUMBER)]
@@ -152,3 +157,50 @@ class Environment(Struct, frozen=True):
     threads: Whole | None = None
     data_root: str | None = None
     command: str | None = None
+
+
+class ListedConfig(Struct, frozen=True):
+    data: DataConfig = DataConfig()
+
+
+class ListedData(Struct, frozen=True):
+    fingerprint: str | None = None
+    train: Whole | None = None
+    val: Whole | None = None
+
+
+class ListedTest(Struct, frozen=True):
+    running: Scores | None = None
+
+
+class ListedRun(Struct, frozen=True):
+    """One run. A group that is None was not known when the summary was written."""
+
+    id: str
+    status: Status | Literal["unreadable"]
+    steps: Whole | None = None
+    val: Scores | None = None
+    target: Target | None = None
+    test: ListedTest | None = None
+    written_at: str | None = None
+    config: ListedConfig = ListedConfig()
+    data: ListedData | None = None
+    format: int = 0
+
+    @property
+    def val_loss(self) -> float | None:
+        return self.val.loss if self.val else None
+
+    @property
+    def test_accuracy(self) -> float | None:
+        return self.test.running.accuracy if self.test and self.test.running else None
+
+    @property
+    def reached_step(self) -> int | None:
+        return self.target.reached_step if self.target else None
+
+    @property
+    def same_data(self) -> tuple[Any, ...]:
+        """Runs that agree in this are validated on the same images."""
+        asked = self.config.data
+        return asked.name, asked.val_fraction, asked.subset, asked.split_seed, self.data or ListedData()

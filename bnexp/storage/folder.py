@@ -6,28 +6,25 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from msgspec import structs
 
-from bnexp.base.errors import BnexpError, DataError, UsageError, did_you_mean, short
+from bnexp.base.errors import DataError, UsageError, did_you_mean, short
 from bnexp.base.locks import is_held
-from bnexp.storage.listed import ListedRun
-from bnexp.storage.result import RunResult
+from bnexp.storage.facts import ListedRun
+from bnexp.storage.result import Row, RunResult
 from bnexp.storage.run import Run, is_run_id
 
 
 def list_runs(runs_dir: Path) -> list[Run]:
-    """Every run of the folder, oldest first: folders (no links) with a summary or a config, whether they can be read or not.
-    A folder whose name no run can have is none.
-    """
+    """Every run of the folder, oldest first: folders (no links) that a run can be called, with a summary or a config, readable or not."""
     if not runs_dir.is_dir():
         return []
     found = []
     with os.scandir(runs_dir) as entries:
         for entry in entries:
             if is_run_id(entry.name) and entry.is_dir(follow_symlinks=False):
-                # Paths as text here and below: a folder may have ten thousand runs, and pathlib would take as long as the disk.
+                # Paths as text here and below: with ten thousand runs, pathlib would take as long as the disk.
                 stamp = _modified(f"{entry.path}/summary.json") or _modified(f"{entry.path}/config.yaml")
                 if stamp is not None:
                     found.append((stamp, entry.name))
@@ -35,12 +32,8 @@ def list_runs(runs_dir: Path) -> list[Run]:
 
 
 def find_run(text: str, runs_dir: Path) -> Run:
-    """The run that an id, a unique prefix of one, a path or `last` names; an id wins over a path.
-
-    Raises:
-        UsageError: none, or more than one, or a folder that is not a run.
-    """
-    if _is_there(exact := Run(runs_dir, text)):  # without a look at all the others: a command may name a thousand
+    """The run of an id, a unique prefix of one, a path or `last`; an id wins over a path. Raises UsageError where that is not one run."""
+    if _exists(exact := Run(runs_dir, text)):  # without listing the others: a command may name a thousand
         return exact
     if (at_path := _run_at(text)) is not None:
         return at_path
@@ -61,40 +54,25 @@ def find_run(text: str, runs_dir: Path) -> Run:
     )
 
 
-def _is_there(run: Run) -> bool:
-    """Whether `list_runs` would list it."""
-    if not is_run_id(run.id):
-        return False
-    try:
-        return not run.folder.is_symlink() and (run.summary_json.exists() or run.config_yaml.exists())
-    except (OSError, ValueError):  # a name too long, or with a NUL
-        return False
+def _exists(run: Run) -> bool:
+    return is_run_id(run.id) and not run.folder.is_symlink() and (run.summary_json.exists() or run.config_yaml.exists())
 
 
 def _run_at(text: str) -> Run | None:
-    """The run whose folder is at a path; None where there is no folder. The files in it must name this run."""
-    try:
-        path = Path(text).absolute()
-        if not text or not path.is_dir():
-            return None
-    except (OSError, ValueError):  # a name too long, or with a NUL
+    """The run whose folder is at a path; None where there is no folder."""
+    path = Path(text).absolute()
+    if not text or not os.path.isdir(path):  # noqa: PTH112 (Path's own raises OSError for a name that is too long)
         return None
-    run = Run(path.parent, path.name)
-    if not is_run_id(run.id):
-        raise UsageError(f"{short(text, 300)} is a folder, but not that of a run.")
     if path.is_symlink():
         raise UsageError(f"{short(text, 300)} is a link; name the run itself.")
-    try:
-        is_run = run.result().id == run.id
-    except BnexpError:
-        is_run = False
-    if not is_run:
+    run = Run(path.parent, path.name)
+    if not is_run_id(run.id) or run.status is None:
         raise UsageError(f"{short(text, 300)} is a folder, but not that of a run.")
     return run
 
 
 def results_of(runs: Sequence[Run]) -> dict[str, RunResult]:
-    """What the runs say of themselves, by their ids; those that cannot be read are left out. One whose process is gone is `interrupted`."""
+    """The results of the runs that can be read, by id. One whose process is gone is `interrupted`."""
     found = {}
     for run in runs:
         with suppress(DataError):
@@ -115,9 +93,8 @@ def listed(runs_dir: Path) -> list[ListedRun]:
     return found
 
 
-def rows(runs_dir: Path) -> list[dict[str, Any]]:
-    """One flat row a run of the folder, oldest first: `id`, `status`, `test.running.accuracy`, `config.optim.lr`, ... A run that cannot be
-    read has the status `unreadable`, and nothing else beside its id."""
+def rows(runs_dir: Path) -> list[Row]:
+    """One flat row a run of the folder, oldest first. One that cannot be read has its id and the status `unreadable`."""
     runs = list_runs(runs_dir)
     results = results_of(runs)
     return [results[run.id].row() if run.id in results else {"id": run.id, "status": "unreadable"} for run in runs]

@@ -12,14 +12,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+from msgspec import Struct
+
 from bnexp.base.errors import DataError, UsageError
-from bnexp.base.files import atomic_write, make_folder, null_nonfinite, read_checked_json, write_checked_json, write_json
+from bnexp.base.files import JsonObject, atomic_write, make_folder, null_nonfinite, read_checked_json, write_checked_json, write_json
 from bnexp.base.quoting import command_line
 from bnexp.storage.folder import find_run
 from bnexp.storage.run import Run, hidden_folder, is_run_id
 
 FORMAT = 1
 """Version of members.json and plan.json."""
+
+
+class Members(Struct, frozen=True, omit_defaults=True):
+    """What members.json holds: the runs' ids by part, the command, and the arms of a comparison."""
+
+    parts: dict[str, list[str]]
+    kind: str = ""
+    command: str = ""
+    arms: JsonObject | None = None
 
 
 @dataclass(frozen=True)
@@ -41,57 +53,48 @@ class Group:
     def members_json(self) -> Path:
         return self.folder / "members.json"
 
-    def store_members(self, kind: str, parts: Mapping[str, Sequence[Run]], arms: Mapping[str, Any] | None = None) -> None:
-        """Stores which runs these are: `report` and `tensorboard` find them, while they are trained too.
-
-        Args:
-            kind: `sweep lr`, `compare`.
-            parts: the runs by the budget that was asked for; a run may stand in several.
-            arms: those of a comparison, as plain values.
-        """
+    def store_members(self, kind: str, parts: Mapping[str, Sequence[Run]], arms: JsonObject | None = None) -> None:
+        """Stores which runs these are, for `report` and `tensorboard`. `kind`: `sweep lr`, `compare`; `parts`: the runs by the budget that
+        was requested (a run may be in several); `arms`: those of a comparison, as plain values."""
         make_folder(self.folder)
-        members = {part: [run.id for run in runs] for part, runs in parts.items()}
-        sides = {} if arms is None else {"arms": arms}
-        write_checked_json(self.members_json, {"kind": kind, "command": command_line(), "parts": members, **sides}, FORMAT)
+        members = Members({part: [run.id for run in runs] for part, runs in parts.items()}, kind, command_line(), arms)
+        write_checked_json(self.members_json, msgspec.to_builtins(members), FORMAT)
 
     def members(self) -> list[Run]:
-        """The group's runs that are still there, each once; errors as `parts`."""
+        """The group's existing runs, each once; errors as `parts`."""
         return list(dict.fromkeys(run for runs in self.parts().values() for run in runs))
 
     @property
     def kind(self) -> str:
-        """What was asked for: `sweep lr`, `compare`."""
-        return str(_stored(self.members_json, "kind") or "")
+        return self._members.kind
 
     @property
     def command(self) -> str:
         """The command line that asked for the runs; empty where none is stored."""
-        return str(_stored(self.members_json, "command") or "")
+        return self._members.command
 
-    def arms(self) -> Any:
-        """The arms of a comparison as `store_members` got them; None where none are stored."""
-        return _stored(self.members_json, "arms")
+    def arms(self) -> JsonObject | None:
+        return self._members.arms
 
     def parts(self) -> dict[str, list[Run]]:
-        """The runs that are still there, by part.
+        """The runs that still exist, by part. Raises DataError where members.json cannot be used."""
+        runs = {part: [Run(self.runs_dir, name) for name in names if is_run_id(name)] for part, names in self._members.parts.items()}
+        return {part: [run for run in own if run.folder.is_dir()] for part, own in runs.items()}
 
-        Raises:
-            DataError: nothing readable says which they are.
-        """
+    @property
+    def _members(self) -> Members:
         try:
-            stored = read_checked_json(self.members_json, FORMAT)["parts"]
-            found = {str(part): [Run(self.runs_dir, name) for name in names if is_run_id(name)] for part, names in stored.items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            return msgspec.convert(read_checked_json(self.members_json, FORMAT), Members)
+        except (OSError, ValueError, msgspec.ValidationError) as error:
             raise DataError(f"{self.members_json} does not say which runs the group has ({type(error).__name__}).") from None
-        return {part: [run for run in runs if run.folder.is_dir()] for part, runs in found.items()}
 
     def plan(self) -> list[list[str]]:
-        """The stacks as they were planned the first time, by run id; none that has a run twice, or without a readable plan."""
+        """The stacks as they were planned the first time, by run id; none without a readable plan."""
         try:
-            found = [[str(name) for name in stack] for stack in _stored(self.plan_json, "stacks")]
-        except TypeError:  # there is none, or a damaged one
+            stacks = msgspec.convert(read_checked_json(self.plan_json, FORMAT).get("stacks"), list[list[str]])
+        except (OSError, ValueError, msgspec.ValidationError):
             return []
-        return [stack for stack in found if len(set(stack)) == len(stack)]
+        return [stack for stack in stacks if len(set(stack)) == len(stack)]
 
     def store_plan(self, stacks: Sequence[Sequence[str]]) -> None:
         """Stores what is to be trained now; stacks that were planned before and are done stay, should their runs be removed."""
@@ -101,22 +104,13 @@ class Group:
         write_checked_json(self.plan_json, {"stacks": [*stacks, *before]}, FORMAT)
 
 
-def _stored(path: Path, key: str) -> Any:
-    """A value of members.json or plan.json; None where the file is not there, cannot be used, or lacks it."""
-    try:
-        return read_checked_json(path, FORMAT)[key]
-    except (OSError, ValueError, KeyError):
-        return None
-
-
 def group_of(runs: Sequence[Run]) -> Group:
-    """The group of exactly these runs."""
     text = "\n".join(sorted(run.id for run in runs))
     return Group(runs[0].runs_dir, hashlib.sha256(text.encode()).hexdigest()[:8])
 
 
 def find_group(text: str, runs_dir: Path) -> Group | None:
-    """The sweep or comparison that an id (8 hex digits), or the path of its folder, names; None where it names none."""
+    """The sweep or comparison of an id (8 hex digits) or of its folder's path; None where there is none."""
     if re.fullmatch(r"[0-9a-f]{8}", text) and (group := Group(runs_dir, text)).members_json.is_file():
         return group
     path = Path(text)
@@ -126,11 +120,7 @@ def find_group(text: str, runs_dir: Path) -> Group | None:
 
 
 def find_all(names: Sequence[str], runs_dir: Path) -> list[Run | Group]:
-    """The runs and sweeps that `names` name, each once.
-
-    Raises:
-        UsageError: one names neither.
-    """
+    """The runs and sweeps that `names` name, each once. Raises UsageError where one names neither."""
     found: dict[Run | Group, None] = {}
     for name in names:
         group = find_group(name, runs_dir)

@@ -15,38 +15,25 @@ from __future__ import annotations
 import functools
 import math
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from bnexp.base.errors import UsageError, short
-from bnexp.base.files import null_nonfinite
+from bnexp.base.files import JsonObject, null_nonfinite
 from bnexp.config import USED_WHEN, Config
-from bnexp.storage.facts import (
-    MAX_NUMBER,
-    AuditFacts,
-    Budget,
-    DataFacts,
-    Environment,
-    Number,
-    RunningStatistics,
-    Speed,
-    StackFacts,
-    Target,
-    ThreeWayScores,
-    TrainScores,
-    Validation,
-    Whole,
-)
+from bnexp.storage import facts
+from bnexp.storage.facts import MAX_NUMBER, Number, Status, Whole
 
-Status = Literal["finished", "diverged", "failed", "interrupted", "running"]
 DONE = ("finished", "diverged")
 """The statuses of a run that is not trained again."""
 STATS = ("running", "precise", "batch")
 """The statistics that batch norm is evaluated with."""
 AT_CHANCE = 3.0
 """Standard errors above chance up to which a run counts as untrained."""
+Row = dict[str, str | int | float | bool | list[Any] | None]
+"""The leaves of a result by their dotted keys: `id`, `test.running.accuracy`, `config.optim.lr`, ..."""
 MAX_DEPTH = 8
 """Levels of what is under a key that is not known here. The known ones have three."""
 
@@ -58,37 +45,33 @@ class RunResult(Struct, frozen=True):
     status: Status
     seed: Whole
     config: Config
-    budget: Budget = Budget()
+    budget: facts.Budget = facts.Budget()
     steps: Whole | None = None
     epochs: Number | None = None
     diverged_at_step: Whole | None = None
     parameters: Whole | None = None
-    test: ThreeWayScores = ThreeWayScores()
-    train: TrainScores = TrainScores()
-    val: Validation = Validation()
-    target: Target = Target()
-    audit: AuditFacts | None = None
-    running_statistics: RunningStatistics | None = None
-    speed: Speed = Speed()
-    data: DataFacts | None = None
-    stack: StackFacts = StackFacts()
-    environment: Environment | None = None
+    test: facts.ThreeWayScores = facts.ThreeWayScores()
+    train: facts.TrainScores = facts.TrainScores()
+    val: facts.Validation = facts.Validation()
+    target: facts.Target = facts.Target()
+    audit: facts.AuditFacts | None = None
+    running_statistics: facts.RunningStatistics | None = None
+    speed: facts.Speed = facts.Speed()
+    data: facts.DataFacts | None = None
+    stack: facts.StackFacts = facts.StackFacts()
+    environment: facts.Environment | None = None
     written_at: str | None = None
     files: dict[str, str] | None = None
     """SHA-256 of the files that hold the run's results beside its summary, by name."""
     error: str | None = None
     nonfinite: tuple[str, ...] | None = None
     """Slashed keys of numbers that were not finite and are None."""
-    more: dict[str, Any] | None = None
+    more: JsonObject | None = None
     """The keys that were read and are not known here, in their groups."""
 
     @classmethod
-    def from_tree(cls, tree: dict[str, Any]) -> RunResult:
-        """The result that the object of a summary.json describes.
-
-        Raises:
-            ValueError: a key is missing, or holds what no run has written there.
-        """
+    def from_tree(cls, tree: JsonObject) -> RunResult:
+        """The result that the object of a summary.json describes; raises ValueError where a key is missing, or holds what no run writes."""
         own, more = _split(tree, _known())
         try:
             return msgspec.convert({**own, "config": tree.get("config"), "more": more or None}, cls)
@@ -98,18 +81,16 @@ class RunResult(Struct, frozen=True):
         except UsageError as error:
             raise ValueError(f"its config is wrong: {str(error).rstrip('.')}") from None
 
-    def tree(self) -> dict[str, Any]:
+    def tree(self) -> JsonObject:
         """The object of its summary.json: non-finite numbers are null, and their keys are under `nonfinite`."""
         own = {name: value for name, value in msgspec.to_builtins(self).items() if value is not None or name not in OPTIONAL}
         return null_nonfinite(_merged(own, own.pop("more", {})))
 
-    def row(self) -> dict[str, Any]:
-        """Its leaves by their dotted keys: `id`, `test.running.accuracy`, `config.optim.lr`, ..."""
+    def row(self) -> Row:
         return flatten(self.tree())
 
     @property
     def is_result(self) -> bool:
-        """Whether it counts as a result, and not as missing."""
         return self.status in DONE
 
     @property
@@ -118,14 +99,12 @@ class RunResult(Struct, frozen=True):
 
     @property
     def is_cold(self) -> bool:
-        """Whether the initial (0, 1) still weighs in the running statistics; where that is not recorded, or there are none, it does not.
-        Those of a diverged run are not read."""
+        """Whether the initial (0, 1) still weighs in the running statistics, which those of a diverged run may: they are not read."""
         return not self.is_diverged and self.running_statistics is not None and self.running_statistics.warm is False
 
     @property
     def is_failure(self) -> bool:
-        """Whether a result did not train: it diverged, or ended at chance, in training and in the test under each of the three
-        statistics."""
+        """Whether a result did not train: it diverged, or ended at chance, in training and in the test under all three statistics."""
         tested = [getattr(self.test, stats).accuracy for stats in STATS]
         return self.is_diverged or (self.is_at_chance and self._at_chance(tested, self.data.test if self.data else None))
 
@@ -197,12 +176,10 @@ class RunResult(Struct, frozen=True):
 
     @property
     def until_target(self) -> bool:
-        """Whether the run was to stop at its target."""
         return self.config.train.until_target if self.budget.until_target is None else self.budget.until_target
 
     @property
     def fingerprint(self) -> str | None:
-        """The hash of the user's own data, where it is recorded."""
         return self.data.fingerprint if self.data else None
 
     def reads(self, key: str) -> bool:
@@ -220,23 +197,22 @@ OPTIONAL = frozenset(("running_statistics", "written_at", "files", "error", "non
 
 
 @functools.cache
-def _known() -> dict[str, Any]:
-    """Every key of a summary, in its group."""
+def _known() -> JsonObject:
     every = RunResult(
         *("", "running", 0, Config()),
-        audit=AuditFacts(),
-        running_statistics=RunningStatistics(),
-        data=DataFacts(),
-        environment=Environment(),
+        audit=facts.AuditFacts(),
+        running_statistics=facts.RunningStatistics(),
+        data=facts.DataFacts(),
+        environment=facts.Environment(),
     )
-    known: dict[str, Any] = msgspec.to_builtins(every)
+    known: JsonObject = msgspec.to_builtins(every)
     return {name: value for name, value in known.items() if name != "more"}
 
 
-def _split(tree: dict[str, Any], known: dict[str, Any], path: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
+def _split(tree: JsonObject, known: JsonObject, path: str = "") -> tuple[JsonObject, JsonObject]:
     """What `tree` holds, nulls apart, under the keys of `known`, and what under others, each in its groups."""
-    own: dict[str, Any] = {}
-    more: dict[str, Any] = {}
+    own: JsonObject = {}
+    more: JsonObject = {}
     for name, value in tree.items():
         if name not in known:
             _check(value, path + name)
@@ -261,21 +237,13 @@ def _check(value: Any, name: str, depth: int = 0) -> None:
         raise ValueError(f"its {short(name)} is too large a number")
 
 
-def _merged(own: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+def _merged(own: JsonObject, more: JsonObject) -> JsonObject:
     """`own` with the keys of `more` behind its own, group by group."""
     return {**own, **{name: _merged(own[name], value) if isinstance(own.get(name), dict) else value for name, value in more.items()}}
 
 
-def flatten(tree: dict[str, Any]) -> dict[str, Any]:
-    """The leaves of a tree by their dotted keys."""
-    found: dict[str, Any] = {}
-
-    def fill(branch: dict[str, Any], prefix: str) -> None:
-        for key, value in branch.items():
-            if isinstance(value, dict):
-                fill(value, f"{prefix}{key}.")
-            else:
-                found[prefix + key] = value
-
-    fill(tree, "")
+def flatten(tree: JsonObject, prefix: str = "") -> Row:
+    found: Row = {}
+    for key, value in tree.items():
+        found |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return found

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -17,28 +16,22 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
+from bnexp.base import files
 from bnexp.base.errors import BnexpError, DataError, UnreadableError, UsageError, reason
-from bnexp.base.files import (
-    atomic_write,
-    check_format,
-    decode_json,
-    digest,
-    make_folder,
-    read_checked,
-    read_checked_json,
-    sync_folder,
-    write_checked_json,
-)
 from bnexp.base.locks import holding
 from bnexp.config import Config, from_mapping, to_mapping
-from bnexp.storage.listed import ListedRun
+from bnexp.storage.facts import ListedRun
 from bnexp.storage.result import DONE, RunResult
 
 FORMAT = 1
-"""Version of summary.json and of a stack's plan.json. A newer one is refused, one without a number was written before there were any."""
+"""Version of summary.json and of a stack's plan.json. A newer one is refused; the first versions wrote none."""
 MAX_DIGESTED = 2**34
-"""Bytes of a model.pt or metrics.jsonl that is compared with its digest: larger ones than anybody trains here, and a minute's work."""
+"""Bytes of a model.pt or metrics.jsonl that is compared with its digest: more than any network here has, and a minute's work."""
+
+
+Summary = TypeVar("Summary", RunResult, ListedRun)
 
 
 class InWork(UsageError):
@@ -83,7 +76,7 @@ class Run:
 
     @property
     def status(self) -> str | None:
-        """`finished`, `diverged`, `failed`, `interrupted`, `running`, or None where nothing readable is there."""
+        """That of its result; None where it has no readable one."""
         try:
             return self.result().status
         except BnexpError:
@@ -94,50 +87,37 @@ class Run:
         return self.status in DONE and self.model_pt.is_file()
 
     def result(self) -> RunResult:
-        """What its summary.json holds.
-
-        Raises:
-            DataError: it is not there, cannot be read, or holds what no run writes.
-        """
-        with self._reading():
-            result = RunResult.from_tree(read_checked_json(self.summary_json, FORMAT))
-            if result.id == self.id:
-                return result
-        raise self._another
+        """What its summary.json holds; raises DataError where it is missing, cannot be read, or holds what no run writes."""
+        return self._decoded(lambda: RunResult.from_tree(files.read_checked_json(self.summary_json, FORMAT)))
 
     def listed(self) -> ListedRun:
         """What a list shows of it: the rest of its summary.json is not decoded. Errors as `result`."""
-        with self._reading():
-            data = read_checked(self.summary_json)
-            found: ListedRun = decode_json(data, ListedRun)
-            check_format(found.format, data, FORMAT)
-            if found.id == self.id:
-                return found
-        raise self._another
 
-    @property
-    def _another(self) -> DataError:
-        return DataError(f"{self.summary_json} does not hold the summary of {self.id}.")
+        def decode() -> ListedRun:
+            data = files.read_checked(self.summary_json)
+            found: ListedRun = files.decode_json(data, ListedRun)
+            files.check_format(found.format, data, FORMAT)
+            return found
 
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        """Raises DataError where reading the summary fails."""
+        return self._decoded(decode)
+
+    def _decoded(self, decode: Callable[[], Summary]) -> Summary:
+        """What `decode` makes of the summary; raises DataError where it fails."""
         try:
-            yield
+            found = decode()
         except (FileNotFoundError, NotADirectoryError):
             raise DataError(f"Run {self.id} has no summary.json; it was not started properly.") from None
         except OSError as error:
             raise UnreadableError(f"{self.summary_json} cannot be read: {reason(error)}.") from None
         except ValueError as error:
             raise DataError(f"{self.summary_json} cannot be read: {reason(error)}.") from None
+        if found.id != self.id:
+            raise DataError(f"{self.summary_json} does not hold the summary of {self.id}.")
+        return found
 
     def config(self) -> Config:
-        """The run's own config, read back without Hydra.
-
-        Raises:
-            DataError: config.yaml is missing or not one of ours.
-        """
-        import yaml  # here and below: who lists runs reads no YAML, and importing it takes as long as reading their summaries
+        """The run's own config, read back without Hydra; raises DataError where config.yaml is missing or holds no config."""
+        import yaml  # here and below: a list of runs needs no YAML, and importing it takes as long as reading their summaries
 
         from bnexp.config import plain_yaml
 
@@ -147,37 +127,31 @@ class Run:
             raise DataError(f"{self.config_yaml} cannot be used: {' '.join(reason(error).split())[:300]}") from None
 
     def trained_config(self) -> Config:
-        """Its own config, where that is the one its summary is of: what a stored config is computed with.
-
-        Raises:
-            DataError: one of the two files is missing, damaged, or another run's.
-        """
+        """Its own config; raises DataError where that is not the config of its summary, or one of the two cannot be read."""
         config, recorded = self.config(), self.result().config
         if recorded != replace(config, name=config.run_name):
             raise DataError(f"{self.folder}: config.yaml is not the config of summary.json; one of them was changed or damaged.")
         return config
 
     def start(self, config: Config) -> None:
-        """Makes the folder with its config."""
-        make_folder(self.folder)
-        with atomic_write(self.config_yaml) as file:
+        files.make_folder(self.folder)
+        with files.atomic_write(self.config_yaml) as file:
             file.write(to_yaml(config).encode())
 
     def digests(self) -> dict[str, str]:
-        """SHA-256 of the files that hold the run's results beside its summary, which has them under `files`."""
-        return {path.name: digest(path) for path in (self.model_pt, self.metrics_jsonl)}
+        """SHA-256 of the files beside the summary that hold the run's results; the summary has them under `files`."""
+        return {path.name: files.digest(path) for path in (self.model_pt, self.metrics_jsonl)}
 
     def is_whole(self, path: Path) -> bool:
-        """Whether one of them is still what the run wrote. Of a run that is not finished, or from before there were digests, nobody knows:
-        True."""
+        """Whether one of them is still what the run wrote; True where no digest is recorded."""
         try:
             expected = (self.result().files or {}).get(path.name)
-            return expected is None or digest(path, MAX_DIGESTED) == expected
+            return expected is None or files.digest(path, MAX_DIGESTED) == expected
         except (DataError, OSError):
             return False
 
     def write_result(self, result: RunResult) -> None:
-        write_checked_json(self.summary_json, result.tree(), FORMAT)
+        files.write_checked_json(self.summary_json, result.tree(), FORMAT)
 
     def promote(self) -> Run:
         """Puts a complete fresh run in the place of its predecessor."""
@@ -186,7 +160,7 @@ class Run:
         if final.folder.exists():
             final.folder.replace(self._replaced)
         self.folder.replace(final.folder)
-        sync_folder(self.runs_dir)
+        files.sync_folder(self.runs_dir)
         shutil.rmtree(self._replaced, ignore_errors=True)
         return final
 
@@ -197,12 +171,10 @@ class Run:
 
     @property
     def successor(self) -> Run:
-        """The run that `--fresh` trains to replace this one."""
         return Run(self.runs_dir, self.id, fresh=True)
 
     def settle(self) -> None:
-        """Puts a successor that was complete, but not yet in place, into its place, and deletes what is left of a predecessor. Call it with
-        the run's lock held."""
+        """Ends a replacement that was interrupted: the complete successor moves into place, the predecessor goes. Needs the lock."""
         if self.successor.done:
             self.successor.promote()
         elif self.folder.exists():
@@ -223,16 +195,13 @@ class Run:
 
 
 def is_run_id(text: object) -> bool:
-    """Whether `text` can be a folder of ours: letters, digits, underscores, hyphens and dots, of which the last two do not come first."""
+    """Whether `text` can name a run's folder: letters, digits, underscores, hyphens and dots, and no hyphen or dot first."""
     return isinstance(text, str) and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}", text) is not None
 
 
 def hidden_folder(runs_dir: Path, *names: str) -> Path:
     """The path of a folder that bnexp keeps to itself inside a runs folder, such as RUNS/.groups/<group id>. All paths in one begin here.
-
-    Raises:
-        UsageError: it is a link, or below one: what is written or deleted there could be anybody's.
-    """
+    Raises UsageError where it is a link, or below one, which may lead to any folder."""
     path = runs_dir
     for name in names:
         path = refuse_symlink(path / name)
@@ -240,11 +209,6 @@ def hidden_folder(runs_dir: Path, *names: str) -> Path:
 
 
 def refuse_symlink(path: Path) -> Path:
-    """`path`, which is no link.
-
-    Raises:
-        UsageError: it is one.
-    """
     if path.is_symlink():
         raise UsageError(f"{path} is a link, and bnexp follows none inside a runs folder; remove it, or use another --runs-dir.")
     return path
@@ -252,41 +216,32 @@ def refuse_symlink(path: Path) -> Path:
 
 @contextmanager
 def locked(runs: Sequence[Run], waiting: Callable[[str], None] | None, stop: Callable[[], bool] = lambda: False) -> Iterator[None]:
-    """Holds the locks of `runs`. A dead process holds none.
-
-    Args:
-        waiting: called once with a run that another process holds, before the wait for it; None: do not wait.
-        stop: polled while waiting.
-
-    Raises:
-        InWork: another process holds a lock, and there is no waiting.
-        UsageError: a lock, or the folder of the locks, is a link.
-        InterruptedError: `stop` said so.
-    """
-    told: set[str] = set()
+    """Holds the locks of `runs`; a dead process holds none. `waiting` is called once with a run that another process holds, before the wait
+    for it; `stop` is polled meanwhile. Raises InWork for a lock that is held where `waiting` is None, UsageError where a lock is a link,
+    and InterruptedError where `stop` returns True."""
+    reported: set[str] = set()
 
     def wait(run_id: str) -> None:
         if waiting is None:
             raise InWork(f"Another process is working on {run_id}; stop it first.")
-        if run_id not in told:
+        if run_id not in reported:
             waiting(run_id)
-            told.add(run_id)
+            reported.add(run_id)
         if stop():
             raise InterruptedError
 
     with ExitStack() as held:
-        for run_id, path in sorted({(run.id, run.lock) for run in runs}):  # one order for everybody: no deadlock
+        for run_id, path in sorted({(run.id, run.lock) for run in runs}):  # one order in all processes: no deadlock
             try:
                 held.enter_context(holding(path, partial(wait, run_id)))
             except OSError as error:
-                if error.errno != errno.ELOOP:
+                if error.errno not in files.NOT_PLAIN:
                     raise
                 raise UsageError(f"{path} is a link, or no file, and bnexp follows none inside a runs folder; remove it.") from None
         yield
 
 
 def to_yaml(config: Config) -> str:
-    """The whole config as YAML."""
     import yaml
 
     return yaml.safe_dump(to_mapping(config), sort_keys=False, default_flow_style=None, allow_unicode=True)

@@ -1,4 +1,4 @@
-"""Values out of a checkpoint, which may be somebody else's: each is checked before it takes the place of one that works.
+"""Values out of a checkpoint, which may be of another program: each is checked before it replaces one that works.
 
 All raise ValueError, which `checkpoint.load_checkpoint` takes for a checkpoint that does not fit.
 """
@@ -26,14 +26,12 @@ def group(value: Any, what: str) -> dict[Any, Any]:
 
 
 def whole(value: Any, least: int, most: int, what: str) -> int:
-    """A whole number in a range, both ends inclusive."""
     if type(value) is not int or not least <= value <= most:
         raise ValueError(f"{what} is no whole number from {least} to {most}")
     return value
 
 
 def seconds(value: Any, what: str) -> float:
-    """A time that a program may have run."""
     if type(value) not in (int, float) or not 0 <= value <= MAX_SECONDS:
         raise ValueError(f"{what} is no time")
     return float(value)

@@ -44,11 +44,7 @@ class StackFolder:
             write_checked_json(self.plan_json, {"members": plan}, FORMAT)
 
     def members(self) -> list[tuple[Run, Config]]:
-        """The stack's runs and configs in their order, or none where no plan is stored, or one that is damaged or has a run twice.
-
-        Raises:
-            UnreadableError: a plan is stored, and the operating system did not let it be read.
-        """
+        """The stack's runs and configs in order; none without a usable plan. UnreadableError where the system does not let it be read."""
         try:
             plan = read_checked_json(self.plan_json, FORMAT)["members"]
             found = [(Run(self.runs_dir, member["id"], bool(member["fresh"])), from_mapping(member["config"])) for member in plan]
@@ -64,7 +60,7 @@ class StackFolder:
         return run.summary_json.exists() and not run.done and stack_id_of(run) in (self.id, None)
 
     def remove(self) -> None:
-        """Deletes the folder as far as the disk allows; the plan last, so that `drop_spent` knows whose the rest is."""
+        """Deletes the folder as far as the disk allows; the plan last, so that `drop_spent` finds the rest."""
         with suppress(OSError):
             for path in sorted(self.folder.iterdir(), key=self.plan_json.__eq__):
                 path.unlink()
@@ -78,19 +74,14 @@ def stack_of(runs: Sequence[Run]) -> StackFolder:
 
 
 def planned_with(run: Run) -> list[tuple[Run, Config]]:
-    """The runs (and configs) that an unfinished run was started with, itself among them, in their stack's order; none without a plan.
-
-    Raises:
-        UnreadableError: the operating system did not let its summary or the plan be read.
-    """
+    """The runs and configs of the stack that an unfinished run was started in, in order; none without a plan. Errors as `members`."""
     stack_id = stack_id_of(run)
     planned = StackFolder(run.runs_dir, stack_id).members() if stack_id is not None and is_run_id(stack_id) else []
     return planned if run in [member for member, _ in planned] else []
 
 
 def recover(runs: Sequence[Run]) -> None:
-    """Ends what a killed process left half done about the runs, and about any stack beside them; does nothing about what another process
-    works on, which will do so itself, or on a disk that cannot be written."""
+    """Ends what a killed process left half done about the runs and any stack beside them, unless another process works on it."""
     for run in runs:
         if run.folder.exists() or run.successor.folder.exists():
             with suppress(UsageError, OSError), locked([run], waiting=None):
@@ -100,9 +91,8 @@ def recover(runs: Sequence[Run]) -> None:
 
 
 def drop_spent(runs_dir: Path) -> None:
-    """Deletes each stack's folder that no unfinished run goes back to (all are done, or removed, or were started anew), or that has no
-    plan: a kill came before it was stored, or after it was deleted. What another process works on stays, and what the disk does not let go.
-    Each plan takes a tenth of a millisecond a member to read."""
+    """Deletes each stack's folder that no unfinished run needs, or that has no plan: a process was killed before it was stored, or after it
+    was deleted. Each plan takes a tenth of a millisecond a member to read."""
 
     def busy() -> NoReturn:
         raise BlockingIOError
@@ -122,11 +112,7 @@ def drop_spent(runs_dir: Path) -> None:
 
 
 def stack_id_of(run: Run) -> str | None:
-    """The stack that the run's summary names, if it has one that is not damaged.
-
-    Raises:
-        UnreadableError: the operating system did not let it be read.
-    """
+    """The stack that the run's summary names; None where it is damaged. Raises UnreadableError where the system does not let it be read."""
     try:
         return run.result().stack.id
     except UnreadableError:

@@ -12,8 +12,7 @@ from rich.text import Text
 
 from bnexp.base.sparkline import LOST, sparkline
 from bnexp.norms import has_batch_statistics
-from bnexp.storage.facts import Target
-from bnexp.storage.listed import ListedRun
+from bnexp.storage.facts import ListedRun, Target
 from bnexp.storage.result import DONE, RunResult
 from bnexp.tables.listing import Column, Listing
 from bnexp.tables.marks import MARK, STYLE, lowest

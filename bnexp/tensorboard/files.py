@@ -24,7 +24,6 @@ MAX_EVENT = 2**26
 
 
 def write_events(path: Path, events: Iterable[Event]) -> None:
-    """The whole file, atomically."""
     with atomic_write(path) as file:
         writer = RecordWriter(file)
         writer.write(Event(wall_time=0, file_version="brain.Event:2").SerializeToString())
@@ -33,10 +32,7 @@ def write_events(path: Path, events: Iterable[Event]) -> None:
 
 
 def cut_after(folder: Path, step: int) -> None:
-    """Cuts every event file of a run's folder where the events after `step` begin, or those of its end: test scores and what follows.
-
-    A torn last record goes too.
-    """
+    """Cuts a run's event files before the first event after `step`, test score or torn record."""
     for path in folder.glob(PATTERN):
         with open_plain(path) as file:
             size, at = file.seek(0, os.SEEK_END), 0
@@ -47,7 +43,7 @@ def cut_after(folder: Path, step: int) -> None:
 
 
 def _end_of_record(file: IO[bytes], at: int, size: int) -> int | None:
-    """Where the record that begins at `at` ends, with the file at its event; None where no whole record of ours is."""
+    """Where the record that begins at `at` ends, with the file at its event; None where there is no whole record."""
     file.seek(at)
     header = file.read(HEADER)
     if len(header) < HEADER:

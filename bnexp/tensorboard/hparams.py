@@ -16,13 +16,13 @@ from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from bnexp.config import Config
 from bnexp.config.fields import leaves
 
-# As in `tensorboard.plugins.hparams.metadata`, whose import takes longer than all else of the logs: it brings TensorFlow's stand-in along.
+# As in `tensorboard.plugins.hparams.metadata`, which takes longer to import than all else of the logs: it imports TensorFlow's stand-in.
 PLUGIN, VERSION = "hparams", 0
 EXPERIMENT_TAG, START_TAG, END_TAG = (f"_hparams_/{name}" for name in ("experiment", "session_start_info", "session_end_info"))
 NO_TENSOR = TensorProto(dtype=DT_FLOAT, tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=0)]))
 
 VARIED = ("model.norm", "train.batch_size", "optim.lr", "seed", "data.name")
-"""The keys that are shown from the first: TensorBoard begins with five columns, those that are said to differ before others."""
+"""The keys of the five columns that TensorBoard shows at first: those that are marked to differ."""
 KEYS = (
     *VARIED,
     *("data.subset", "data.augment", "model.name", "model.widths", "model.placement", "model.bn_momentum"),
@@ -47,14 +47,13 @@ METRICS = {
 
 def opening(config: Config) -> list[Summary.Value]:
     """What the experiment is, the same in every run, and this run's config values. Lists are texts: `[16, 32, 64]`."""
-    values = dict(leaves(config))
     infos = [api_pb2.HParamInfo(name=key, type=KINDS.get(key, api_pb2.DATA_TYPE_FLOAT64), differs=key in VARIED) for key in KEYS]
     metrics = [
         api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag), display_name=name, description=text) for tag, (name, text) in METRICS.items()
     ]
     experiment = api_pb2.Experiment(hparam_infos=infos, metric_infos=metrics)
     start = plugin_data_pb2.SessionStartInfo()
-    for key, value in values.items():
+    for key, value in leaves(config):
         if key in KEYS and value is not None:
             _set(start.hparams[key], value)
     return [
@@ -64,10 +63,8 @@ def opening(config: Config) -> list[Summary.Value]:
 
 
 def closing(steps_to_target: int | None, diverged: bool) -> list[Summary.Value]:
-    """How a run ended that came to its end: a diverged one as a failure. One that did not has no end, so that it can have one later.
-
-    A missed target (None) has no value: the tab sorts runs without one behind all others, and cannot draw an infinite one.
-    """
+    """How a run ended: a diverged one as a failure. A missed target (None) has no value: the tab sorts runs without one behind all others,
+    and cannot draw an infinite one."""
     status = api_pb2.STATUS_FAILURE if diverged else api_pb2.STATUS_SUCCESS
     end = plugin_data_pb2.SessionEndInfo(status=status)
     values = [
@@ -80,7 +77,6 @@ def closing(steps_to_target: int | None, diverged: bool) -> list[Summary.Value]:
 
 
 def _set(field: Any, value: Any) -> None:
-    """Sets a protobuf Value."""
     if isinstance(value, bool):
         field.bool_value = value
     elif isinstance(value, (int, float)):

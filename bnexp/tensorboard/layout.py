@@ -25,7 +25,7 @@ OVERLAYS = {
     "Inside the network": {
         "gradient norms": "^gradients/.*/gradient_norm$",
         "effective learning rates": "^gradients/.*/effective_lr$",
-        "drift of pre-activations since the last look (w1)": "^drift/.*/last/w1$",
+        "drift of pre-activations since the last measurement (w1)": "^drift/.*/last/w1$",
         "dead channels": "^relu_balance/.*/dead$",
     },
     "Cost": {"images a second": "^speed/images_per_s$"},
@@ -39,9 +39,11 @@ def margin_tag(curve: str, which: str) -> str:
 
 
 def layout() -> Summary.Value:
-    """The layout as TensorBoard's plugin reads it."""
-    margins = [layout_pb2.MarginChartContent(series=[_series(curve)]) for curve in CURVES]
-    charts = [layout_pb2.Chart(title=title, margin=margin) for title, margin in zip(CURVES.values(), margins, strict=True)]
+    charts = []
+    for curve, title in CURVES.items():
+        value, lower, upper = (margin_tag(curve, which) for which in MARGIN)
+        series = layout_pb2.MarginChartContent.Series(value=value, lower=lower, upper=upper)
+        charts.append(layout_pb2.Chart(title=title, margin=layout_pb2.MarginChartContent(series=[series])))
     categories = [layout_pb2.Category(title="Mean over seeds, ± standard deviation", chart=charts)]
     for title, overlays in OVERLAYS.items():
         lines = [layout_pb2.Chart(title=name, multiline=layout_pb2.MultilineChartContent(tag=[tag])) for name, tag in overlays.items()]
@@ -53,8 +55,3 @@ def layout() -> Summary.Value:
         metadata=data,
         tensor=TensorProto(dtype=DT_STRING, tensor_shape=TensorShapeProto(), string_val=[text]),
     )
-
-
-def _series(curve: str) -> layout_pb2.MarginChartContent.Series:
-    value, lower, upper = (margin_tag(curve, which) for which in MARGIN)
-    return layout_pb2.MarginChartContent.Series(value=value, lower=lower, upper=upper)

@@ -6,18 +6,17 @@ import.
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from tensorboard.compat.proto.summary_pb2 import Summary
 
-from bnexp.tensorboard import letters
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from bnexp.data.arrays import Array
 
 SIDE = 48
 """Pixels that a tile has at least; small maps are enlarged to it, each value a square."""
@@ -31,6 +30,12 @@ SHORT = 9
 """A series of so few values is a strip of squares, a longer one a curve."""
 GAP, CAPTION, CURVE_HEIGHT = 4, 17, 40
 COLORS = ((31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189), (140, 86, 75), (227, 119, 194), (127, 127, 127))
+NOWHERE = "\U0010ffff"
+"""No letter, so that a font draws what it draws for those that it lacks."""
+LIKELY = ("cjk", "dejavusans.ttf", "wqy", "hei", "song", "gothic", "hiragino", "pingfang", "yahei", "malgun", "unicode", "noto")
+"""Parts of the names of font files that have many letters, which are opened before others."""
+BOXES = "lastresort"
+"""Part of the name of a font that has a box for each letter of the world."""
 
 
 def value(tag: str, picture: Array) -> Summary.Value:
@@ -44,26 +49,20 @@ def value(tag: str, picture: Array) -> Summary.Value:
 
 def examples(x_NC: Array, y: Sequence[int], classes: Sequence[str]) -> Array:
     """Examples x_[N, C, *map] as they are stored, each over the name of its class y_[N]: series as curves, volumes by their middle slice.
-
-    All share one scale: from 0 (uint8) or the least value to the largest. Three channels of an image are its colours; other
-    channels stand side by side.
-    """
+    All share one scale: from 0 (uint8) or the least value to the largest. Three channels are colours; others are side by side."""
     x = x_NC.astype(np.float32)
-    low, high = _range(x)
-    low = 0.0 if x_NC.dtype == np.uint8 else low
+    finite = x[np.isfinite(x)] if np.isfinite(x).any() else np.array([0.0, 1.0])
+    low, high = 0.0 if x_NC.dtype == np.uint8 else float(finite.min()), float(finite.max())
     x = np.nan_to_num((x - low) / ((high - low) or 1.0), posinf=1, neginf=0).clip(0, 1)
     if x.ndim == 5:
         x = x[:, :, x.shape[2] // 2]
-    file, names = letters.labels(classes)
+    file, names = labels_of(classes)
     return _grid([_tile(one, curves=True) for one in x], [names[label] for label in y], file=file)
 
 
 def filters(weight_OI: Array) -> Array | None:
-    """The first filters of the first layer [O, I, *kernel]: gray is 0, white and black are plus and minus a filter's largest weight.
-
-    The slices of a 3d kernel stand side by side, as channels do where they are not colours; of a larger volume (that an mlp looks at) the
-    middle one is shown. None where a weight is not finite.
-    """
+    """The first filters of the first layer [O, I, *kernel]: gray is 0, white and black are plus and minus a filter's largest weight. The
+    slices of a 3d kernel are side by side; of a larger volume (an mlp's input) the middle one is shown. None where one is not finite."""
     weight = weight_OI[:FILTERS].astype(np.float32)
     if not np.isfinite(weight).all():
         return None
@@ -76,15 +75,12 @@ def filters(weight_OI: Array) -> Array | None:
 
 
 def confusion(counts_KK: Sequence[Sequence[int]], classes: Sequence[str]) -> Array:
-    """Counts by true class (rows) and predicted class (columns). A cell is the darker, the larger the root of its share of the
-    row: rare errors are to be seen.
-
-    Up to 20 classes the counts stand in the cells, and the labels beside them; more have neither.
-    """
+    """Counts by true class (rows) and predicted class (columns). A cell is the darker, the larger the root of its share of the row: rare
+    errors are to be visible. Up to 20 classes have counts in the cells and labels beside them."""
     counts = np.asarray(counts_KK)
     written = len(counts) <= 20
-    file, readable = letters.labels(classes) if written else (None, [])
-    font, names = letters.font(file, 12), [name if len(name) <= 10 else name[:9] + "…" for name in readable]
+    file, readable = labels_of(classes) if written else (None, [])
+    font, names = font_of(file, 12), [name if len(name) <= 10 else name[:9] + "…" for name in readable]
     legend = "No font here has the letters of some classes: they have numbers." if readable != list(classes)[: len(readable)] else ""
     cell = max(30, 8 + max(_width(font, str(count)) for count in counts.ravel())) if written else max(1, 480 // len(counts))
     labels = max(_width(font, name) for name in names) + 8 if written else 0
@@ -159,10 +155,7 @@ def _enlarged(x: Array) -> Array:
 
 
 def _grid(
-    tiles: Sequence[Array],
-    labels: Sequence[str] | None = None,
-    background: tuple[int, int, int] = (255, 255, 255),
-    file: str | None = None,
+    tiles: Sequence[Array], labels: Sequence[str] | None = None, background: tuple[int, int, int] = (255, 255, 255), file: str | None = None
 ) -> Array:
     """Tiles of one size in rows, somewhat wider than high, with a label under each: a large one, as TensorBoard shows 350 pixels."""
     height, width = tiles[0].shape[:2]
@@ -172,7 +165,7 @@ def _grid(
     columns = min(nearby, key=lambda count: (-len(tiles) % count, abs(count - wanted)))  # as few empty places as can be
     rows = math.ceil(len(tiles) / columns)
     image = Image.new("RGB", (columns * (width + GAP) + GAP, rows * (height + caption + GAP) + GAP), background)
-    draw, font = ImageDraw.Draw(image), letters.font(file, 14)
+    draw, font = ImageDraw.Draw(image), font_of(file, 14)
     for index, tile in enumerate(tiles):
         x, y = GAP + index % columns * (width + GAP), GAP + index // columns * (height + caption + GAP)
         image.paste(Image.fromarray(tile), (x, y))
@@ -202,6 +195,40 @@ def _width(font: Any, text: str) -> int:
     return math.ceil(width)
 
 
-def _range(x: Array) -> tuple[float, float]:
-    finite = x[np.isfinite(x)]
-    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+def labels_of(names: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The file of a font that has the letters of `names` (None: PIL's own, which has Latin letters), and the names, or `class 3` for one
+    whose letters no installed font has: a box in the place of a letter is of no use."""
+    path, whole = _font_file("".join(sorted(set("".join(names)))))
+    if whole:
+        return path, list(names)
+    return path, [name if _has(font_of(path, 12), name) else f"class {index}" for index, name in enumerate(names)]
+
+
+def font_of(path: str | None, size: int) -> Any:
+    return ImageFont.load_default(size) if path is None else ImageFont.truetype(path, size)
+
+
+@functools.cache
+def _font_file(letters: str) -> tuple[str | None, bool]:
+    """The first font that has all letters, as in `labels`, and true; where none has, DejaVu and false."""
+    if letters.isascii() or _has(ImageFont.load_default(12), letters):
+        return None, True
+    from matplotlib import font_manager  # half a second, for those who need it
+
+    def likely(path: str) -> int:
+        name = path.lower()
+        return next((place for place, part in enumerate(LIKELY) if part in name), len(LIKELY))
+
+    known = {str(entry.fname) for entry in font_manager.fontManager.ttflist if BOXES not in entry.fname.lower()}
+    for path in sorted(known, key=lambda path: (likely(path), path)):
+        try:
+            if _has(ImageFont.truetype(path, 12), letters):
+                return path, True
+        except OSError:  # a bitmap font, or one that was removed since the list was made
+            continue
+    return str(font_manager.findfont("DejaVu Sans")), False
+
+
+def _has(font: Any, letters: str) -> bool:
+    missing = bytes(font.getmask(NOWHERE))
+    return all(letter.isspace() or bytes(font.getmask(letter)) != missing for letter in set(letters))

@@ -12,7 +12,7 @@ from contextlib import contextmanager, redirect_stderr, suppress
 from fnmatch import fnmatch
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bnexp.base.dead_processes import drop_flags, flag_name
 from bnexp.base.errors import BnexpError, UsageError, short
@@ -23,6 +23,9 @@ from bnexp.storage.group import Group
 from bnexp.storage.run import Run, hidden_folder
 from bnexp.tensorboard.files import PATTERN
 
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
 HOST = "127.0.0.1"
 PREFIX = "bnexp-tensorboard"
 FIRST_PORT = 6006
@@ -32,14 +35,13 @@ TICKED = 40
 
 
 def serve(runs_dir: Path, shown: Sequence[Run | Group], host: str, port: int | None, announce: Callable[[str], None]) -> None:
-    """Serves until a signal, such as Ctrl-C; `announce` gets the URL once it answers. Without `shown` the whole folder.
-
-    Raises:
-        UsageError: this machine has no such host, or the port is taken.
-    """
+    """Serves the runs shown, or all, until a signal; `announce` gets the URL. UsageError where the host or the port cannot be used."""
     done = threading.Event()
     handle(lambda number, frame: done.set())  # before there is anything to clean up
-    _check_host(host)
+    try:
+        _listen(host, 0)
+    except (OSError, UnicodeError):
+        raise UsageError(f"--host {short(host)} is no address of this machine; 0.0.0.0 is all of them.") from None
     import logging
     import warnings
 
@@ -60,11 +62,8 @@ def count(runs_dir: Path, shown: Sequence[Run | Group]) -> int:
 
 @contextmanager
 def _linked(runs_dir: Path, shown: Sequence[Run | Group]) -> Iterator[tuple[Path, Callable[[], None]]]:
-    """A temporary folder that has, of each run and each mean over seeds, a link to every event file, in folders of the names they have in
-    the runs folder; `refresh` brings it up to date.
-
-    TensorBoard follows links, and lists whatever it finds: somebody else's run may hold links that lead anywhere.
-    """
+    """A temporary folder with a link to every event file of each run and each mean over seeds, in folders of the names they have in the
+    runs folder; `refresh` brings it up to date. TensorBoard itself would follow the links inside a run, which may lead anywhere."""
     drop_flags(Path(tempfile.gettempdir()), PREFIX)
     folder = Path(tempfile.gettempdir(), flag_name(PREFIX))
     folder.mkdir(0o700)
@@ -104,7 +103,6 @@ def _places(runs_dir: Path, shown: Sequence[Run | Group]) -> Iterator[tuple[str,
 
 
 def _means(group: Group) -> list[tuple[str, Path]]:
-    """A group's means over seeds, as `_places`."""
     return [(f".groups/{group.id}/{path.name}", path) for path in _folders(group.folder) if "-mean" in path.name]
 
 
@@ -125,8 +123,7 @@ def _event_files(folder: Path) -> list[Path]:
 
 
 def _plugins() -> list[Any]:
-    """TensorBoard's plugins for what runs write. Others have no business here: the projector serves any file that a run's
-    `projector_config.pbtxt` names, and plugins that other packages bring run what they like."""
+    """TensorBoard's plugins for what runs write, without the projector, which serves any file that a run names."""
     from tensorboard.plugins.core.core_plugin import CorePluginLoader
     from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
     from tensorboard.plugins.distribution.distributions_plugin import DistributionsPlugin
@@ -154,16 +151,16 @@ def _launch(folder: Path, host: str, port: int | None) -> str:
         options = ["--logdir", str(folder), "--host", host, "--port", str(candidate), "--reload_interval", str(RELOAD_S)]
         board.configure(argv=["tensorboard", *options])
         with suppress(program.TensorBoardPortInUseError), redirect_stderr(StringIO()):  # an advertisement; what fails is raised
-            return str(board.launch())  # somebody may have taken the port since it was free
+            return str(board.launch())  # another process may have taken the port since it was free
     raise UsageError(f"Port {port} is taken; leave out --port for the first free one." if port else "No port from 6006 to 6105 is free.")
 
 
 def _server(app: Any, flags: Any) -> Any:
-    """TensorBoard's server, which refuses requests for hosts that are not its own: a foreign page, open in the user's browser, could
-    have its own name lead to this machine, and read the runs (DNS rebinding)."""
+    """TensorBoard's server, which refuses requests for hosts that are not its own: a page that is open in the user's browser could have its
+    own name resolve to this machine, and read the runs (DNS rebinding)."""
     from tensorboard.program import WerkzeugServer
 
-    def checked(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def checked(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if is_own_name(environ.get("HTTP_HOST", ""), flags.host):
             return app(environ, start_response)  # type: ignore[no-any-return]
         start_response("403 Forbidden", [("Content-Type", "text/plain; charset=utf-8")])
@@ -172,30 +169,15 @@ def _server(app: Any, flags: Any) -> Any:
     return WerkzeugServer(checked, flags)
 
 
-def _check_host(host: str) -> None:
-    try:
-        with _bound(host, 0):
-            pass
-    except (OSError, UnicodeError):
-        raise UsageError(f"--host {short(host)} is no address of this machine; 0.0.0.0 is all of them.") from None
-
-
 def _is_free(host: str, port: int) -> bool:
     try:
-        with _bound(host, port):
-            return True
+        _listen(host, port)
     except OSError:
         return False
+    return True
 
 
-def _bound(host: str, port: int) -> socket.socket:
-    """A socket that is bound there, as TensorBoard's will be."""
-    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    trial = socket.socket(family)
-    try:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        trial.bind(address)
-    except OSError:
-        trial.close()
-        raise
-    return trial
+def _listen(host: str, port: int) -> None:
+    """Listens there for a moment, as TensorBoard will; raises OSError, or UnicodeError for some names, where that is not possible."""
+    family, *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    socket.create_server((host, port), family=family).close()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from msgspec import structs
 
 from bnexp.base import hardware
 from bnexp.base.hardware import computes_bf16, cpu_model, machine, on_gpu, torch_build, visible_gpus
@@ -86,8 +87,8 @@ def test_a_machine_is_told_by_its_gpus_name_where_it_has_one(tmp_path: Path, mon
     driver(tmp_path, monkeypatch, "NVIDIA H100 80GB HBM3", "NVIDIA H100 80GB HBM3")
     on_cpu, with_gpu = machine(False), machine(True)
     assert on_cpu is not None
-    assert with_gpu == {**on_cpu, "gpu": "NVIDIA H100 80GB HBM3"}
-    assert on_cpu["cpu"] == cpu_model()
+    assert with_gpu == structs.replace(on_cpu, gpu="NVIDIA H100 80GB HBM3")
+    assert on_cpu.cpu == cpu_model()
     (tmp_path / "0000:01:00.0" / "information").write_text("Model: T4\n")
     assert machine(True) is None  # a worker gets the one or the other
     for gpu in tmp_path.iterdir():

@@ -13,10 +13,11 @@ import psutil
 import pytest
 
 from bnexp.base.errors import UsageError, one_line
-from bnexp.config import MAX_WIDTHS, Config
+from bnexp.config import Config
 from bnexp.config.compose import compose, expand
 from bnexp.config.cost import least_bytes
 from bnexp.config.overrides import MAX_LETTERS
+from bnexp.config.tree import MAX_WIDTHS
 from bnexp.data import arrays
 
 SEED = 20_150_211

@@ -11,7 +11,8 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from bnexp.base.errors import UsageError, one_of
-from bnexp.config import DATASETS, MODELS, OPTIMIZERS, Config, keys
+from bnexp.config import DATASETS, KEYS, MODELS, Config
+from bnexp.config.choices import OPTIMIZERS
 from bnexp.config.compose import completions, compose, expand
 from bnexp.config.group_files import builtin_configs, group_choices
 from bnexp.norms import NORMS
@@ -109,7 +110,7 @@ def test_overrides(overrides: list[str], changes: dict[str, object]) -> None:
         ("model.name=mlp", "'model.name=mlp' is refused: write model=mlp."),  # it left out the widths of model=mlp
         ("++model.name=", "write model=NAME"),
         ("data.root=", "data.root is empty text"),
-        ("name=-x", "name='-x' is not usable: a name does not begin with a hyphen"),
+        ("name=-x", "name='-x' is not usable: a name has 1 to 80 letters"),
         ("model.widths=" + "[" * 3000 + "]" * 3000, "cannot be read: its brackets are nested too deeply"),
         ("seed=" + "9" * 5000, "cannot be read as key=value"),  # Python reads whole numbers up to 4300 digits
     ],
@@ -394,6 +395,6 @@ def test_completions() -> None:
     assert completions("model.bn_affine=t") == ["model.bn_affine=true"]
     assert completions("train.eval_every=a") == ["train.eval_every=auto"]
     assert completions("data.subset=n") == ["data.subset=null"]
-    assert {f"{key}=" for key in keys()} - {"data.name=", "model.name="} <= set(completions(""))
+    assert {f"{key}=" for key in KEYS} - {"data.name=", "model.name="} <= set(completions(""))
     assert "model.name=mlp" not in completions("model.name=")
     assert completions("zzz") == completions("zzz=") == completions("=") == []

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bnexp import config as c
-from bnexp.config import DATASETS, METRICS, Config, MetricsConfig, from_mapping, keys, to_mapping
+from bnexp.config import DATASETS, METRICS, Config, MetricsConfig, choices, from_mapping, to_mapping
 from bnexp.norms import NORMS
 from bnexp.storage.run import to_yaml
 
@@ -44,7 +44,7 @@ NEEDS: dict[str, dict[str, Any]] = {
 NOT_HASHED = {"name", "device", "threads", "data.root", "data.follow_links", "train.checkpoint_every"}
 
 
-@pytest.mark.parametrize("key", keys())
+@pytest.mark.parametrize("key", c.KEYS)
 def test_the_id_changes_with_what_can_change_results(key: str) -> None:
     base = Config().replace(**NEEDS.get(key, {}))
     changes = {"train.epochs": None} if key == "train.steps" else {}
@@ -66,7 +66,7 @@ def test_keys_without_effect_are_not_hashed(beside: dict[str, Any]) -> None:
 
 def test_what_a_norm_reads_is_known_of_every_norm() -> None:
     assert {f"model.{key}" for norm in NORMS.values() for key in norm.keys} == {key for key in c.USED_WHEN if key.startswith("model.")}
-    assert set(c.USED_WHEN) | c.NOT_HASHED <= set(keys())
+    assert set(c.USED_WHEN) | c.NOT_HASHED <= set(c.KEYS)
 
 
 DEFAULTS: dict[int, dict[str, Any]] = {
@@ -165,11 +165,11 @@ def configs(draw: st.DrawFn) -> Config:
             "name": "mlp" if mlp else "blocknet",
             "widths": draw(st.lists(st.integers(1, 4096), min_size=1, max_size=5)),
             "norm": draw(st.sampled_from(tuple(NORMS))),
-            "placement": draw(st.sampled_from(c.PLACEMENTS)),
-            "activation": draw(st.sampled_from(c.ACTIVATIONS)) if mlp else "relu",
+            "placement": draw(st.sampled_from(choices.PLACEMENTS)),
+            "activation": draw(st.sampled_from(choices.ACTIVATIONS)) if mlp else "relu",
             "bn_momentum": draw(st.floats(0, 1)),
         },
-        "optim": {"lr": draw(st.floats(1e-30, 1e30)), "schedule": draw(st.sampled_from(c.SCHEDULES))},
+        "optim": {"lr": draw(st.floats(1e-30, 1e30)), "schedule": draw(st.sampled_from(choices.SCHEDULES))},
         "train": {
             "batch_size": draw(st.integers(2, 500)),
             **draw(st.sampled_from([{}, {"steps": 7}, {"epochs": 3}])),

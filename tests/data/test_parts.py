@@ -15,8 +15,7 @@ from bnexp.analysis import analyse
 from bnexp.base.errors import DataError
 from bnexp.config import PROBED, DataConfig, from_mapping
 from bnexp.data import Dataset, header, load
-from bnexp.data.parts import part_of
-from bnexp.data.tree import Left, left_in_words
+from bnexp.data.parts import Left, left_in_words, part_of
 from bnexp.execution.grid import prepare, train_all
 from bnexp.execution.launch import launch
 from bnexp.report.show import shown

@@ -1,4 +1,4 @@
-"""bnexp.data.splits: exact sizes, class shares, determinism; and bnexp.data.augment against a slow twin."""
+"""bnexp.data.dataset.split_off: exact sizes, class shares, determinism; and bnexp.data.augment against a slow twin."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from bnexp.config import val_size
 from bnexp.data import crop_flip, draw_crop_flip
-from bnexp.data.splits import SUBSET, TEST, VAL, split_off
+from bnexp.data.dataset import SUBSET, TEST, VAL, split_off
 
 Y = {
     "even": np.arange(1000) % 10,

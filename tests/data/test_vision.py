@@ -24,8 +24,7 @@ import torch
 from bnexp.base.errors import DataError, UsageError
 from bnexp.config import DATASETS, DataConfig
 from bnexp.data import load
-from bnexp.data.torchvision_guard import torchvision_datasets
-from bnexp.data.vision import CLASSES
+from bnexp.data.vision import CLASSES, torchvision_datasets
 
 N_TRAIN, N_TEST = 60, 20
 CLOSED = "http://127.0.0.1:9/"
@@ -238,7 +237,7 @@ try:
     broken = False
 except RuntimeError:
     broken = True
-from bnexp.data import torchvision_guard as guard
+from bnexp.data import vision as guard
 datasets = guard.torchvision_datasets()
 assert bool(guard._kept) is broken
 kept = list(guard._kept)

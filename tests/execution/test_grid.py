@@ -18,7 +18,7 @@ from bnexp.execution.grid import prepare, train_all
 from bnexp.execution.live import Live, label
 from bnexp.execution.stack_events import DONE, Event
 from bnexp.models import build
-from bnexp.planning.estimate import START_S, estimate
+from bnexp.planning.plan import START_S, estimate
 from bnexp.storage.group import find_group, group_of, store, to_csv
 from bnexp.storage.run import Run
 

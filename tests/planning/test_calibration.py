@@ -66,7 +66,7 @@ class Known:
         return self.found
 
 
-def entry(ms: dict[int, float], tried: int = 8) -> dict[str, Any]:
+def stored(ms: dict[int, float], tried: int = 8) -> dict[str, Any]:
     return {"ms": {str(width): one for width, one in ms.items()}, "tried": tried}
 
 
@@ -185,7 +185,7 @@ def test_a_file_that_is_none_of_ours_counts_as_not_measured(content: bytes) -> N
 
 def test_links_folders_and_other_things_in_its_place(tmp_path: Path, cache: Path) -> None:
     target = tmp_path / "target"
-    save(target, "x", entry({1: 1.0}))
+    save(target, "x", StepTimes({1: 1.0}, 8))
     before = target.read_bytes()
     for make in (lambda path: path.symlink_to(target), lambda path: path.mkdir(), os.mkfifo):
         path = calibration_json()
@@ -201,7 +201,7 @@ def test_links_folders_and_other_things_in_its_place(tmp_path: Path, cache: Path
     lock.unlink()
     lock.symlink_to(target)
     with pytest.raises(OSError, match="link"):
-        save(calibration_json(), "x", entry({1: 2.0}))
+        save(calibration_json(), "x", StepTimes({1: 2.0}, 8))
     assert target.read_bytes() == before
 
 
@@ -229,7 +229,7 @@ def test_an_entry_that_says_something_else_says_nothing(value: object) -> None:
 
 
 def test_a_width_that_is_never_tried_is_none_of_a_tables() -> None:
-    assert times_in(entry({1: 2.0, 2: 3.0, 128: 0.1, 3: 0.1})) == StepTimes({1: 2.0, 2: 3.0}, 8)
+    assert times_in(stored({1: 2.0, 2: 3.0, 128: 0.1, 3: 0.1})) == StepTimes({1: 2.0, 2: 3.0}, 8)
 
 
 @pytest.mark.parametrize("home", ["", "relative/cache"])
@@ -255,9 +255,9 @@ def test_where_nothing_can_be_saved_this_command_goes_by_it_all_the_same(home: s
 def test_the_oldest_entries_go() -> None:
     path = calibration_json()
     path.parent.mkdir(parents=True)
-    write_checked_json(path, {"entries": {f"{index}": entry({1: 1.0}) for index in range(MAX_ENTRIES)}}, FORMAT)
+    write_checked_json(path, {"entries": {f"{index}": stored({1: 1.0}) for index in range(MAX_ENTRIES)}}, FORMAT)
     for index in range(MAX_ENTRIES, MAX_ENTRIES + 3):
-        save(path, f"{index}", entry({1: 1.0}))
+        save(path, f"{index}", StepTimes({1: 1.0}, 8))
     assert list(read(path)) == [f"{index}" for index in range(3, MAX_ENTRIES + 3)]
     assert path.stat().st_size < MAX_BYTES
     longest = step_of([Config().replace(**{"model.widths": [4096] * 64})], DIGITS)
@@ -266,11 +266,11 @@ def test_the_oldest_entries_go() -> None:
 
 def test_what_was_saved_first_holds_unless_it_tried_less() -> None:
     path = calibration_json()
-    save(path, "x", entry({1: 1.0, 2: 1.0}, 2))
-    assert save(path, "x", entry({1: 9.0, 2: 9.0}, 2))["x"]["ms"]["1"] == 1.0
-    assert save(path, "x", entry({1: 5.0, 8: 9.0}, 8))["x"]["ms"]["1"] == 5.0
-    assert save(path, "x", entry({1: 1.0, 2: 1.0}, 2))["x"]["ms"]["1"] == 5.0
-    assert read(path)["x"]["ms"]["1"] == 5.0
+    save(path, "x", StepTimes({1: 1.0, 2: 1.0}, 2))
+    assert save(path, "x", StepTimes({1: 9.0, 2: 9.0}, 2))["x"].ms[1] == 1.0
+    assert save(path, "x", StepTimes({1: 5.0, 8: 9.0}, 8))["x"].ms[1] == 5.0
+    assert save(path, "x", StepTimes({1: 1.0, 2: 1.0}, 2))["x"].ms[1] == 5.0
+    assert read(path)["x"].ms[1] == 5.0
 
 
 def test_a_command_goes_by_what_another_measured_meanwhile() -> None:
@@ -287,7 +287,7 @@ def test_a_command_goes_by_what_another_measured_meanwhile() -> None:
 def test_processes_that_save_at_once_lose_nothing() -> None:
     code = (
         "import sys; from bnexp.planning.calibration import *\n"
-        "for index in range(20): save(calibration_json(), f'{sys.argv[1]}-{index}', {'ms': {'1': 1.0}, 'tried': 8})"
+        "for index in range(20): save(calibration_json(), f'{sys.argv[1]}-{index}', StepTimes({1: 1.0}, 8))"
     )
     processes = [subprocess.Popen([sys.executable, "-c", code, name]) for name in ("a", "b")]
     assert [process.wait(timeout=60) for process in processes] == [0, 0]
@@ -304,7 +304,7 @@ def remember(ms: dict[int, float], *overrides: str) -> None:
     step = step_of(expand([*GRID[2:], *overrides]), DIGITS)
     measured = Calibrated(lambda line: None, Known(ms))
     assert measured([config.replace(seed=seed) for config in expand([*GRID[2:], *overrides]) for seed in range(8)], DIGITS) == choose(ms)
-    assert step in [entry["step"] for entry in read(calibration_json()).values()]
+    assert step in [entry.step for entry in read(calibration_json()).values()]
 
 
 def dry_run(runs_dir: Path, *args: str) -> dict[str, Any]:
@@ -340,8 +340,8 @@ def test_measured_in_the_first_sweep_and_not_in_the_second(tmp_path: Path, capsy
     first = trained(0, 1)
     assert capsys.readouterr().err == "Measuring stack widths for digits, batch 32, norm batch ...\n"
     (known,) = read(calibration_json()).values()
-    assert list(known["ms"]) == ["1", "2"]
-    assert first == [choose({int(width): ms for width, ms in known["ms"].items()})] * 2
+    assert list(known.ms) == [1, 2]
+    assert first == [choose(known.ms)] * 2
     calibration_json().unlink()
     remember({1: 1.0, 2: 1.2, 4: 4.0, 8: 8.0})
     assert trained(10, 11, 12) == [1, 2, 2]

@@ -387,5 +387,5 @@ def test_a_bool_is_no_step(tmp_path: Path) -> None:
     """`resume` once ended in a traceback over it."""
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": true, "val/loss": 1.0}\n{"step": 1, "val/loss": 2.0}\n')
-    assert [record["step"] for _, record in records.read(path)] == [1]
+    assert [step for _, step, _ in records.read(path)] == [1]
     assert records.curve(path, "val/loss") == records.curves(path)["val/loss"] == [(1, 2.0)]

@@ -21,14 +21,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bnexp.config import Config, ModelConfig
 from bnexp.execution.logs import RunLog
 from bnexp.models import build, layer_map
+from bnexp.storage.facts import Status
 from bnexp.storage.group import Group
-from bnexp.storage.result import RunResult, Status
+from bnexp.storage.result import RunResult
 from bnexp.storage.run import Run
-from bnexp.tensorboard import letters, means, pictures
+from bnexp.tensorboard import means, pictures
 from bnexp.tensorboard.files import cut_after
-from bnexp.tensorboard.graph import graph
 from bnexp.tensorboard.histograms import BINS, histogram, named_tensors
 from bnexp.tensorboard.hparams import KEYS, METRICS, closing, opening
+from bnexp.tensorboard.run_events import graph
 
 
 @pytest.fixture
@@ -177,7 +178,7 @@ def test_confusion_is_dark_where_all_of_a_class_are(count: int) -> None:
 
 
 def test_long_labels_keep_what_tells_them_apart() -> None:
-    font = letters.font(None, 14)
+    font = pictures.font_of(None, 14)
     short = {pictures._fitting(f"a rather long label {index}", font, SIDE) for index in range(12)}
     assert len(short) == 12
     assert all(font.getlength(label) <= SIDE for label in short)
@@ -190,8 +191,8 @@ def drawn(font: Any, letter: str) -> bytes:
 @pytest.mark.parametrize("names", [("Bär", "naïve"), ("кошка", "σκύλος"), ("猫", "止血钳"), ("cat", "猫"), ("Bär", "猫")])
 def test_no_label_has_boxes_for_letters(names: tuple[str, ...]) -> None:
     """Chinese class names were rows of boxes. Which fonts are here differs: a name is drawn in full or has its class's number."""
-    file, shown = letters.labels(names)
-    font = letters.font(file, 14)
+    file, shown = pictures.labels_of(names)
+    font = pictures.font_of(file, 14)
     assert not {drawn(font, letter) for letter in "".join(shown)} & {drawn(font, "\U0010ffff")}
     assert len({drawn(font, letter) for letter in "".join(shown)}) > 2  # not one sign for all
     assert all(name in (names[index], f"class {index}") for index, name in enumerate(shown))
@@ -201,7 +202,7 @@ def test_no_label_has_boxes_for_letters(names: tuple[str, ...]) -> None:
 def test_numbers_in_the_place_of_names_are_explained() -> None:
     unknown = "\U0010fffd"  # no font has it
     plain, numbered = (pictures.confusion([[5, 1], [2, 7]], ["cat", name]) for name in ("dog", unknown))
-    assert letters.labels(["cat", unknown])[1] == ["cat", "class 1"]
+    assert pictures.labels_of(["cat", unknown])[1] == ["cat", "class 1"]
     below = numbered[plain.shape[0] :]
     assert (below < 128).any()  # a line of text below the matrix
 

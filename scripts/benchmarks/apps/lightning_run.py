@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.apps.plain import EVALUATED, initialize, options, plain_network, read, warm_rate
-from bnexp.data.torchvision_guard import torchvision_datasets
+from bnexp.data.vision import torchvision_datasets
 
 torchvision_datasets()  # Lightning imports torchvision, which does not always come in a build that matches torch
 
