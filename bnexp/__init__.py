@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,7 +32,7 @@ def load(run: str | Path, runs_dir: str | Path = "runs") -> nn.Sequential:
     return load_network(find_run(str(run), Path(runs_dir)))
 
 
-def runs(folder: str | Path = "runs") -> list[dict[str, Any]]:
+def runs(folder: str | Path = "runs") -> list[dict[str, object]]:
     """One flat row a run, oldest first: `id`, `status`, `test.running.accuracy`, `config.optim.lr`, ..."""
     from bnexp.storage.folder import rows
 

@@ -8,12 +8,14 @@ import contextlib
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import asdict
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from msgspec import convert
 
 from bnexp.base.dead_processes import drop_flags
 from bnexp.base.errors import BnexpError, UsageError, failure
@@ -91,8 +93,8 @@ def distribute(
     alone_since: float | None = time.perf_counter()
     events: SimpleQueue[Event] = SimpleQueue()
 
-    async def heard(event: tuple[float, dict[str, Any]]) -> None:
-        events.put(Event(**event[1]["event"]))
+    async def heard(event: tuple[float, Mapping[str, object]]) -> None:
+        events.put(convert(event[1]["event"], Event))
 
     client.subscribe_topic(topic, heard)
     waiting = deque((planned, 1, False) for planned in stacks)

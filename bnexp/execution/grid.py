@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from bnexp.analysis import Arms
 from bnexp.base.errors import refused_as_usage
@@ -29,6 +29,37 @@ from bnexp.storage.run import Run
 if TYPE_CHECKING:
     from bnexp.execution.step_times import Measurer
     from bnexp.execution.terminal import Display
+
+
+class PlannedStack(TypedDict):
+    """A stack of a `PlanDocument`; `steps` is None where they are not known before the data are read."""
+
+    norm: str
+    batch_size: int
+    data: str
+    width: int
+    steps: int | None
+    runs: list[str]
+
+
+class PlanEstimate(TypedDict):
+    """What a plan will take; `calibrated_on_runs` counts the finished runs that say so."""
+
+    minutes: float
+    bytes: float
+    calibrated_on_runs: int
+
+
+class PlanDocument(TypedDict):
+    """What `--dry-run --json` prints; `parts` has the number of runs of each part of the request, by its name."""
+
+    runs: int
+    reused: int
+    parts: dict[str, int]
+    stacks: list[PlannedStack]
+    steps: int
+    unmeasured: list[dict[str, str | int]]
+    estimate: PlanEstimate
 
 
 @dataclass(frozen=True)
@@ -54,10 +85,10 @@ class GridPlan:
         count = 1 if workers == 0 else workers or local_workers(self.configs[0].device)
         return estimate(self.stacks, count, [run for run in list_runs(self.runs[0].runs_dir) if run.done])
 
-    def plain(self, workers: int | None, parts: Mapping[str, int]) -> dict[str, Any]:
-        """The plan as values that JSON takes; `parts` are the runs of each part of the request."""
+    def plain(self, workers: int | None, parts: Mapping[str, int]) -> PlanDocument:
+        """The plan as values that JSON takes."""
         found = self.estimate(workers)
-        stacks = [
+        stacks: list[PlannedStack] = [
             {
                 "norm": stack.configs[0].model.norm,
                 "batch_size": stack.configs[0].train.batch_size,

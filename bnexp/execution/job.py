@@ -72,8 +72,8 @@ def _restored(planned: StackPlan, written: list[Run | None], session: Session, t
     """The stack at its newest checkpoint up to which no member has lost its logs; a new one where there is none."""
     stack = Stack(planned.configs, session.data, session.device)
 
-    def use(state: dict[str, Any]) -> None:
-        had = state.get("records", {})  # not there: it was written before records were counted
+    def use(state: Any) -> None:
+        had = state.get("records", {})  # early checkpoints do not say
         for run in written:
             if run is not None:
                 check_records(run, state["step"], had.get(run.id, 0))
@@ -148,7 +148,7 @@ class StackTraining:
                 if stack.step:
                     log.say(f"resumes at step {stack.step} of {stack.total}")
                 else:
-                    log.say(f"begins: {stack.total} steps, {self.results.environment}")
+                    log.say(f"begins: {stack.total} steps, {structs.asdict(self.results.environment)}")
                     own = run_events.opening(stack.configs[index], stack.own_state(index), stack.observer.layer_map, self.data.shape)
                     log.board(0, [*shared, *own], graph)
         self.progress.begin()

@@ -6,7 +6,6 @@ import ctypes
 import os
 import platform
 from contextlib import suppress
-from typing import Any
 
 import torch
 
@@ -16,6 +15,7 @@ from bnexp.base.hardware import cores
 from bnexp.base.quoting import command_line
 from bnexp.config import Config
 from bnexp.config.cost import activation_bytes
+from bnexp.storage.facts import Environment
 
 SMALL_STEP_BYTES = 2**20
 """`threads=auto`: a step whose first-layer activations fit into this is computed by one thread."""
@@ -70,17 +70,17 @@ def set_threads(config: Config, shape: tuple[int, ...], runs: int, auto: int | N
     return threads
 
 
-def environment(device: torch.device, threads: int, config: Config) -> dict[str, Any]:
-    """What computed the numbers: it is recorded, not hashed."""
-    return {
-        "bnexp": __version__,
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "platform": platform.platform(),
-        "device": device_name(device),
-        "device_type": device.type,
-        "cpu_kernels": torch.backends.cpu.get_cpu_capability(),
-        "threads": threads,
-        "data_root": config.data.root,
-        "command": command_line(),
-    }
+def environment(device: torch.device, threads: int, config: Config) -> Environment:
+    """What computes the numbers."""
+    return Environment(
+        bnexp=__version__,
+        python=platform.python_version(),
+        torch=str(torch.__version__),
+        platform=platform.platform(),
+        device=device_name(device),
+        device_type=device.type,
+        cpu_kernels=torch.backends.cpu.get_cpu_capability(),
+        threads=threads,
+        data_root=config.data.root,
+        command=command_line(),
+    )

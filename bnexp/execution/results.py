@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from msgspec import convert, structs
+from msgspec import structs
 
 from bnexp.data import Dataset, fingerprint
 from bnexp.evaluate import STATS, evaluate, norm_layers, precise_statistics, train_part
@@ -18,11 +18,9 @@ from bnexp.execution.session import Session
 from bnexp.metrics import Measured, against_precise
 from bnexp.norms.modules import batches_tracked
 from bnexp.storage.facts import (
-    AuditFacts,
     BatchScores,
     Budget,
     DataFacts,
-    Environment,
     RunningStatistics,
     Scores,
     Speed,
@@ -92,7 +90,7 @@ class StackResults:
             train=TrainScores() if scores is None else _trained(index, scores.train),
             val=Validation(track.val_loss, track.val_accuracy, track.best_accuracy, track.best_step),
             target=Target(config.train.target, track.reached_step, track.previous_step, track.reached_train_s if stack.runs == 1 else None),
-            audit=convert(self.audit[index], AuditFacts),
+            audit=self.audit[index],
             running_statistics=RunningStatistics(left, left <= COLD_EMA),
             speed=Speed(**speed(stack)),
             data=DataFacts(
@@ -107,7 +105,7 @@ class StackResults:
                 std=tuple(self.data.std.tolist()),
             ),
             stack=StackFacts(self.stack_id, stack.runs),
-            environment=Environment(**self.environment),
+            environment=self.environment,
             written_at=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         )
 

@@ -20,6 +20,9 @@ from bnexp.metrics.declaration import Keys, Metric
 from bnexp.metrics.probe import QUANTILES, ProbePass
 from bnexp.storage.saved_state import group, tensor
 
+Snapshots = dict[str, dict[str, Tensor]]
+"""The fields of the snapshots `init` and `last`, as a checkpoint has them; empty before the first measurement."""
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -56,14 +59,14 @@ class Drift:
         self.snapshots = {"init": self.snapshots.get("init", now), "last": now}
         return found
 
-    def state_dict(self) -> dict[str, dict[str, Tensor]]:
+    def state_dict(self) -> Snapshots:
         return {name: dict(vars(snapshot)) for name, snapshot in self.snapshots.items()}
 
-    def load_state_dict(self, state: dict[str, dict[str, Tensor]], device: torch.device) -> None:
+    def load_state_dict(self, state: Snapshots, device: torch.device) -> None:
         self.snapshots = {name: Snapshot(**{key: value.to(device) for key, value in snapshot.items()}) for name, snapshot in state.items()}
 
 
-def check_snapshots(state: dict[str, dict[str, Tensor]], shape_RT: tuple[int, int], dtype: torch.dtype) -> None:
+def check_snapshots(state: Snapshots, shape_RT: tuple[int, int], dtype: torch.dtype) -> None:
     """Raises ValueError, TypeError, KeyError or AttributeError where `Drift.load_state_dict` should not take this."""
     if group(state, "drift").keys() and state.keys() != {"init", "last"}:
         raise ValueError("it remembers other measurements")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from bnexp.data import Dataset
 from bnexp.evaluate import shared_inputs
 from bnexp.metrics import batch_noise, percentiles, relu_balance, test_curve
 from bnexp.metrics.declaration import Metric, ProbeMetric, SampledMetric
-from bnexp.metrics.drift import Drift, check_snapshots
+from bnexp.metrics.drift import Drift, Snapshots, check_snapshots
 from bnexp.metrics.network_copy import NetworkCopy
 from bnexp.metrics.probe import ProbePass, look
 from bnexp.metrics.sample import Sample
@@ -50,6 +50,13 @@ class Measured:
             return []
         table = torch.stack(list(self.values.values()), 1).tolist()
         return [{key: float(f"{value:.7g}") for key, value in zip(self.values, row, strict=True)} for row in table]
+
+
+class ObserverState(TypedDict):
+    """What earlier measurements are needed for later ones: drift's snapshots, and the step of the last probe pass."""
+
+    drift: Snapshots
+    looked_at: int
 
 
 class Observer:
@@ -167,16 +174,15 @@ class Observer:
         index = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[: self.metrics.probe].to(train.x.device)
         return shared_inputs(self.network, self.data, train.x[index]), train.y[index].expand(self.runs, -1)
 
-    def state_dict(self) -> dict[str, Any]:
-        """What earlier measurements are needed for later ones."""
+    def state_dict(self) -> ObserverState:
         return {"drift": self.drift.state_dict(), "looked_at": self.looked_at}
 
-    def check_state(self, state: dict[str, Any], step: int) -> None:
+    def check_state(self, state: ObserverState, step: int) -> None:
         """Raises ValueError, TypeError, KeyError or AttributeError where no observer gave this after `step` steps."""
         whole(group(state, "metrics")["looked_at"], -1, step, "looked_at")
         channels = sum(len(self.layer_map.weight(layer)) for layer in self.layer_map.hidden) // self.runs
         check_snapshots(state["drift"], (self.runs, channels), next(self.network.parameters()).dtype)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: ObserverState) -> None:
         self.drift.load_state_dict(state["drift"], self.data.train.x.device)
         self.looked_at = state["looked_at"]

@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
+from msgspec import structs
 from torch import Tensor, nn
 
 from bnexp.base.errors import DataError, UsageError
@@ -96,7 +97,7 @@ def _result(
             "slope_up_to": None if mode == "frozen" else len(data.train) // 2,
             "layers": [asdict(one) for one in laws],
             "config": {**to_mapping(config), "name": config.run_name},
-            "environment": session.environment,
+            "environment": structs.asdict(session.environment),
         }
     )
 

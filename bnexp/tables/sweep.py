@@ -18,6 +18,7 @@ from bnexp.tables.marks import LOWEST, MARK, lowest, marked
 from bnexp.tables.text import FASTER, LOST, Whole, difference, mean_std, picks, quartiles, times_faster
 
 if TYPE_CHECKING:
+    from bnexp.execution.grid import PlanDocument, PlannedStack
     from bnexp.studies.sweep import Result  # data sets and numpy, which a list of runs need not wait for
 
 SAME_IMAGES = ("config.data.augment", "config.data.root", "config.data.follow_links")
@@ -43,12 +44,12 @@ def sweep_tables(results: Sequence[Result]) -> RenderableType:
     return Group(*parts[:-1])
 
 
-def plan_table(plan: dict[str, Any]) -> RenderableType:
+def plan_table(plan: PlanDocument) -> RenderableType:
     """What `--dry-run` prints: the stacks, alike ones in one row, and what they will take."""
     table = Table(title=Text(f"{plan['runs']} runs, {plan['reused']} of them finished", style="bold"), title_justify="left")
     for name in ("data", "norm", "batch", "stacks", "runs a stack", "steps"):
         table.add_column(name, justify="left" if name in ("data", "norm") else "right")
-    alike: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    alike: dict[tuple[str, str, int, int | None], list[PlannedStack]] = {}
     for stack in plan["stacks"]:
         alike.setdefault((stack["data"], stack["norm"], stack["batch_size"], stack["steps"]), []).append(stack)
     for (data, norm, batch, steps), stacks in alike.items():

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bnexp.config import OptimConfig
 from bnexp.storage.saved_state import MAX_STEPS, group, tensor, whole
+
+OptimizerState = dict[str, list[Tensor] | int]
+"""Averages of the gradients by name, a tensor a parameter, [R, ...]; `steps` is how many updates Adam has made."""
 
 
 class StackedOptimizer:
@@ -84,18 +86,18 @@ class StackedOptimizer:
         """Updates the weights from their gradients; `prepare` comes before each."""
         raise TypeError("use SGD, Adam or AdamW")
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> OptimizerState:
         return {name: list(tensors) for name, tensors in self.state.items()}
 
-    def check_state(self, state: dict[str, Any]) -> None:
+    def check_state(self, state: OptimizerState) -> None:
         """Raises ValueError, TypeError or KeyError where `load_state_dict` could not take this."""
         for name, tensors in self.state.items():
             for own, saved in zip(tensors, group(state, "optimizer")[name], strict=True):
                 tensor(saved, tuple(own.shape), own.dtype, name)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: OptimizerState) -> None:
         for name, tensors in self.state.items():
-            for own, saved in zip(tensors, state[name], strict=True):
+            for own, saved in zip(tensors, group(state, "optimizer")[name], strict=True):
                 own.copy_(saved)
 
 
@@ -165,16 +167,16 @@ class Adam(StackedOptimizer):
         update = torch._foreach_div(mean, denominator)
         torch._foreach_addcmul_(self.views, update, self._corrected_lrs, value=-1)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> OptimizerState:
         return {**super().state_dict(), "steps": self.steps}
 
-    def check_state(self, state: dict[str, Any]) -> None:
+    def check_state(self, state: OptimizerState) -> None:
         super().check_state(state)
         whole(state["steps"], 0, MAX_STEPS, "the optimizer's steps")
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: OptimizerState) -> None:
         super().load_state_dict(state)
-        self.steps = state["steps"]
+        self.steps = whole(state["steps"], 0, MAX_STEPS, "the optimizer's steps")
 
 
 class AdamW(Adam):
