@@ -97,6 +97,8 @@ def against_precise(network: nn.Sequential, placement: str, precise: Mapping[str
 
 
 METRIC = ProbeMetric(
+    summary="normalized activations, noise of batch statistics, bias of running ones",
+    on=True,
     measure=measure,
     keys=(
         Keys(

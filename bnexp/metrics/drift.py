@@ -88,6 +88,9 @@ def wasserstein(a: Tensor, b: Tensor) -> Tensor:
 
 
 METRIC = Metric(
+    summary="how far the distribution of each layer's pre-activations moves",
+    on=True,
+    kind="probed",
     keys=(
         Keys(
             "<layer>/{init,last}/{mean,std,w1}",
@@ -96,5 +99,5 @@ METRIC = Metric(
             "standard deviations at initialization",
             "the idea: Ioffe and Szegedy 2015, section 1",
         ),
-    )
+    ),
 )

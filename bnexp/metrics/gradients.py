@@ -39,6 +39,8 @@ def squared(gradient: Tensor, runs: int) -> Tensor:
 
 
 METRIC = ProbeMetric(
+    summary="gradient and weight norms, effective learning rate, growth of the gradient",
+    on=True,
     measure=measure,
     keys=(
         Keys(

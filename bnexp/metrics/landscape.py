@@ -59,14 +59,10 @@ def along(twin: NetworkCopy, x: Tensor, y_RB: Tensor, gradient: list[Tensor], si
     return torch.stack(losses), torch.stack(distances)
 
 
-def cost(layers: int) -> float:
-    """In training steps."""
-    return 1.2 * len(STEPS)
-
-
 METRIC = SampledMetric(
+    summary="loss range, gradient predictiveness and smoothness along the gradient",
     measure=measure,
-    cost=cost,
+    cost=lambda layers: 1.2 * len(STEPS),
     keys=(
         Keys(
             "{loss_min,loss_max,loss_range}",

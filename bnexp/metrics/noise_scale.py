@@ -51,14 +51,10 @@ def two_sizes(twin: NetworkCopy, x: Tensor, y_RN: Tensor, ghost: int, groups: in
     return (big * large - ghost * small) / (big - ghost), (small - large) / (1 / ghost - 1 / big)
 
 
-def cost(layers: int) -> float:
-    """In training steps: four passes of half a batch, or eight of less."""
-    return 4.0
-
-
 METRIC = SampledMetric(
+    summary="gradient noise scale, over ghost groups",
     measure=measure,
-    cost=cost,
+    cost=lambda layers: 4.0,  # four passes of half a batch, or eight of less
     keys=(
         Keys(
             "{gradient,trace}",

@@ -50,6 +50,8 @@ def distributions(seen: ProbePass) -> dict[str, Tensor]:
 
 
 METRIC = ProbeMetric(
+    summary="15th, 50th and 85th percentiles of each layer's pre-activations",
+    on=True,
     measure=measure,
     keys=(
         Keys(

@@ -65,6 +65,8 @@ def predicted(seen: ProbePass) -> Tensor | None:
 
 
 METRIC = ProbeMetric(
+    summary="positive share into each ReLU against Phi(beta/|gamma|), dead channels",
+    on=True,
     measure=measure,
     keys=(
         Keys("<layer>/{positive,dead}", "share of positive values into the ReLU, mean over channels; share of channels without any"),

@@ -106,14 +106,10 @@ def start(twin: NetworkCopy) -> Tensor:
     return own.to(twin.params[0]).expand(twin.runs, -1)
 
 
-def cost(layers: int) -> float:
-    """In training steps: some ten products a mode, at three to five steps each."""
-    return 80.0
-
-
 METRIC = SampledMetric(
+    summary="largest eigenvalue of the Hessian, in train and in eval mode",
     measure=measure,
-    cost=cost,
+    cost=lambda layers: 80.0,  # some ten products a mode, at three to five steps each
     keys=(
         Keys(
             "{train,eval}/lambda_max",
