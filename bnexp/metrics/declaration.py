@@ -12,8 +12,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from bnexp.metrics.network_copy import Sample
 from bnexp.metrics.probe import ProbePass
-from bnexp.metrics.sample import Sample
 
 
 @dataclass(frozen=True)

@@ -41,10 +41,10 @@ class Drift:
     channels: dict[str, Tensor] = field(default_factory=dict)
     """Of the last measurement: `drift/<layer>/init/w1` -> [R, C], channel by channel."""
 
-    def measure(self, seen: ProbePass) -> dict[str, Tensor]:
+    def measure(self, probe: ProbePass) -> dict[str, Tensor]:
         """`drift/<layer>/{init,last}/{mean,std,w1}` -> [R]; nothing the first time, when there is nothing to compare with."""
         self.channels = {}
-        now = Snapshot(seen.moments.mean_RT, seen.moments.var_RT.sqrt(), seen.quantiles_RTQ)
+        now = Snapshot(probe.moments.mean_RT, probe.moments.var_RT.sqrt(), probe.quantiles_RTQ)
         found: dict[str, Tensor] = {}
         if self.snapshots:
             std = self.snapshots["init"].std
@@ -53,8 +53,8 @@ class Drift:
                 for name, before in self.snapshots.items()
                 for what, moved_RT in zip(("mean", "std", "w1"), moved(before, now), strict=True)
             }
-            found = seen.layout.named("drift", seen.layout.means(relative, std > 0))
-            parts = zip(seen.layers, seen.layout.split(relative["init/w1"]), strict=True)
+            found = probe.layout.named("drift", probe.layout.means(relative, std > 0))
+            parts = zip(probe.layers, probe.layout.split(relative["init/w1"]), strict=True)
             self.channels = {f"drift/{layer.name}/init/w1": part for layer, part in parts}
         self.snapshots = {"init": self.snapshots.get("init", now), "last": now}
         return found

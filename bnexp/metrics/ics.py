@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from bnexp.metrics.declaration import Keys, SampledMetric
-from bnexp.metrics.network_copy import dots
-from bnexp.metrics.sample import Sample
+from bnexp.metrics.network_copy import Sample, dots
 
 
 def measure(sample: Sample) -> dict[str, Tensor]:

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from bnexp.metrics.declaration import Keys, SampledMetric
-from bnexp.metrics.network_copy import NetworkCopy, norms
-from bnexp.metrics.sample import Sample
+from bnexp.metrics.network_copy import NetworkCopy, Sample, norms
 
 STEPS = tuple(2 ** (-1 + 3 * k / 7) for k in range(8))
 """c: from 1/2 to 4."""

@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from bnexp.metrics.declaration import Keys, SampledMetric
-from bnexp.metrics.network_copy import NetworkCopy, dots
-from bnexp.metrics.sample import Sample
+from bnexp.metrics.network_copy import NetworkCopy, Sample, dots
 
 GHOST = 16
 MAX_GROUPS = 8

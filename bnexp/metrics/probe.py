@@ -113,7 +113,7 @@ class ProbePass:
     batch_size: int
     """Of the training."""
     batches: int
-    """That the running statistics have seen."""
+    """That are in the running statistics."""
     layers: tuple[Layer, ...]
     sites: list[Tensor]
     """What each norm normalizes, or would: [N, R*C, *map]."""
@@ -167,9 +167,9 @@ class ProbePass:
         return torch.cat([quantiles(rows).unflatten(0, (self.runs, -1)) for rows in self.sorted_rows], dim=1)
 
 
-def look(
+def probe_pass(
     twin: NetworkCopy,
-    probe: tuple[Tensor, Tensor],
+    images: tuple[Tensor, Tensor],
     *,
     step: int,
     lr_R: Tensor,
@@ -178,18 +178,18 @@ def look(
     step_gradients: list[Tensor] | None,
     back: bool,
 ) -> ProbePass:
-    """The probe x_[N, R*C, *map], y_[R, N] through the twin in train mode, and with `back` also back to the pre-activations."""
+    """The images x_[N, R*C, *map], y_[R, N] through the twin in train mode, and with `back` also back to the pre-activations."""
     hidden = twin.layer_map.hidden
     with torch.set_grad_enabled(back):
-        inputs = twin.trace(probe[0])
+        inputs = twin.trace(images[0])
     entering = [layer.activation for layer in hidden if layer.activation is not None]
     gradients = None
     if back:
-        losses_R = twin.losses(inputs[-1], probe[1], start=len(twin.layer_map.chain))
+        losses_R = twin.losses(inputs[-1], images[1], start=len(twin.layer_map.chain))
         gradients = list(torch.autograd.grad(losses_R.sum(), [inputs[place] for place in entering]))
     known: dict[int, Tensor] = {}
 
-    def seen(place: int) -> Tensor:
+    def entered(place: int) -> Tensor:
         return known.setdefault(place, inputs[place].detach().to(twin.params[0].dtype))  # bf16 is measured in fp32
 
     norm = NORMS[twin.config.model.norm]
@@ -201,9 +201,9 @@ def look(
         batch_size,
         batches,
         hidden,
-        sites=[seen(layer.site) for layer in hidden],
-        preactivations=[seen(place) for place in entering],
-        outputs=[seen(layer.norm + 1) for layer in hidden if layer.norm is not None] if readable else None,
+        sites=[entered(layer.site) for layer in hidden],
+        preactivations=[entered(place) for place in entering],
+        outputs=[entered(layer.norm + 1) for layer in hidden if layer.norm is not None] if readable else None,
         step_gradients=step_gradients,
         preactivation_gradients=gradients,
     )

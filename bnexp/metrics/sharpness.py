@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from bnexp.base.seeds import derive
 from bnexp.evaluate import norm_layers
 from bnexp.metrics.declaration import Keys, SampledMetric
-from bnexp.metrics.network_copy import NetworkCopy
-from bnexp.metrics.sample import Sample
+from bnexp.metrics.network_copy import NetworkCopy, Sample
 
 ITERATIONS, TOLERANCE, AT_REST = 20, 0.002, 2
 IMAGES = 32

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bnexp.config import ModelConfig
-from bnexp.models.blocks import block, unit
-from bnexp.models.layers import Linear
+from bnexp.models.blocks import Linear, block, unit
 
 WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 """The modules that `init` draws weights for: what the arms of a comparison have in common."""

@@ -216,7 +216,7 @@ def _evaluated(stack: Stack, run: int, loss: float, accuracy: float) -> None:
 def _measure(stack: Stack, alive: list[int], evaluated: bool) -> Measurement:
     """What the metrics say of the network as it is now."""
     factor = lr_factor(stack.config.optim, max(0, stack.step - 1), stack.total)
-    return _measurement(stack.observer.look(stack.step, factor * stack.optimizer.base_lr, evaluated), alive)
+    return _measurement(stack.observer.measure(stack.step, factor * stack.optimizer.base_lr, evaluated), alive)
 
 
 def _sample(stack: Stack, alive: list[int]) -> Measurement:
