@@ -217,10 +217,7 @@ def power(pool: Sequence[RunResult], n: int, arm: str, resamples: int) -> list[P
     accuracies, steps = [], []
     for _ in range(resamples):
         one, two = drawn(pool, arm, n, generator)
-        rows = [
-            *named(one, "model.norm", "batch"),
-            *named(with_loss(slower(two, FACTOR), GAIN, generator), "model.norm", "none"),
-        ]
+        rows = [*named(one, "model.norm", "batch"), *named(with_loss(slower(two, FACTOR), GAIN, generator), "model.norm", "none")]
         versus = compare_arms(rows, "none").headline.versus["batch"]
         accuracies.append(
             (versus.accuracy["running"].difference or 0.0, versus.accuracy["running"].se or 0.0, versus.accuracy["running"].shown)

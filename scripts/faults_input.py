@@ -121,13 +121,7 @@ def try_inputs(count: int, seed_: int) -> Found:
     found = Found()
 
     @seed(seed_)
-    @settings(
-        max_examples=count,
-        deadline=None,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
+    @settings(max_examples=count, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
     @given(lines())
     def each(args: list[str]) -> None:
         found.tried += 1

@@ -18,16 +18,7 @@ from bnexp.config import Config
 from bnexp.data import Dataset
 from bnexp.metrics import Observer
 from bnexp.metrics.observer import ObserverState
-from bnexp.models import (
-    build,
-    init,
-    memory_format,
-    parameter_counts,
-    restack,
-    unstack,
-    weight_digests,
-    work_in_place,
-)
+from bnexp.models import build, init, memory_format, parameter_counts, restack, unstack, weight_digests, work_in_place
 from bnexp.norms.modules import set_up_norms
 from bnexp.storage.facts import AuditFacts, ParameterCounts
 from bnexp.storage.saved_state import group, tensor, tensors, whole

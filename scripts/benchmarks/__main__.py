@@ -46,9 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     titles = {name: module.__doc__ or "" for name, module in found.items()}
     listed = "\n".join(f"  {name:10} {text.strip().splitlines()[0]}" for name, text in titles.items())
     parser = argparse.ArgumentParser(
-        prog="scripts/bench",
-        description=(__doc__ or "").replace("{groups}", listed),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="scripts/bench", description=(__doc__ or "").replace("{groups}", listed), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"{', '.join(found)}, all; default: {', '.join(USUAL)}")
     parser.add_argument("--repetitions", type=int, metavar="N", help="how often to measure; default: a number of each group's own")
