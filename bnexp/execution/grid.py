@@ -189,7 +189,7 @@ def train_all(
     stop = Stop()
     with Live(stacks, reused=len(ids) - len(missing), quiet=quiet) as live:
         read_once(prepared.configs, live)
-        report = run_stacks(stacks, stop, live.tell, live.ended, workers=workers, scheduler=scheduler)
+        report = run_stacks(stacks, stop, live.on_event, live.ended, workers=workers, scheduler=scheduler)
     gone = {run.id: "it was removed, or its files were damaged, meanwhile" for run in prepared.runs if not run.done}
     return Outcome(list(prepared.runs), frozenset(ids) - report.trained - gone.keys(), {**gone, **report.failed})
 

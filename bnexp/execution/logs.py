@@ -26,21 +26,16 @@ from bnexp.tensorboard.files import PATTERN, cut_after
 from bnexp.tensorboard.histograms import histogram
 
 FLUSH_S = 5
-"""Seconds after which a running TensorBoard can see what was logged: as often as it looks."""
+"""Seconds after which a running TensorBoard can see what was logged: as often as it polls."""
 
 
-def _hook(then: Callable[[threading.ExceptHookArgs], object]) -> Callable[[threading.ExceptHookArgs], object]:
-    """`threading.excepthook` without the traceback of TensorBoard's writer when the disk is full: its next write or flush raises the error
-    to us, who say it in a sentence."""
-
-    def hook(args: threading.ExceptHookArgs) -> None:
-        if not (type(args.thread).__name__ == "_AsyncWriterThread" and isinstance(args.exc_value, OSError)):
-            then(args)
-
-    return hook
+def _excepthook(args: threading.ExceptHookArgs, usual: Callable[[threading.ExceptHookArgs], object] = threading.excepthook) -> None:
+    """The usual one, without the traceback of TensorBoard's writer when the disk is full: its next write or flush raises the error here."""
+    if not (type(args.thread).__name__ == "_AsyncWriterThread" and isinstance(args.exc_value, OSError)):
+        usual(args)
 
 
-threading.excepthook = _hook(threading.excepthook)
+threading.excepthook = _excepthook
 
 
 class RunLog:
@@ -59,8 +54,8 @@ class RunLog:
                     old.unlink()
             else:
                 cut_after(run.folder, from_step)
-            # A training need not wait for the disk (max_queue).
-            # purge_step tells a TensorBoard that is running to forget what an interrupted process wrote past the checkpoint.
+            # With max_queue a training need not wait for the disk. purge_step has a running TensorBoard forget what an interrupted process
+            # wrote past the checkpoint.
             purge_step = from_step + 1 if from_step else None
             self._board = SummaryWriter(str(run.folder), purge_step=purge_step, max_queue=1000, flush_secs=FLUSH_S)
             files.callback(self._board.close)
@@ -72,10 +67,8 @@ class RunLog:
 
     def record(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
         """One line of metrics.jsonl and one point of each TensorBoard scalar. A non-finite number is null in the one, NaN in the other."""
-        line = json.dumps(
-            null_nonfinite({"step": step, "epoch": round(epoch, 6), **values}), allow_nan=False
-        )  # several times as fast as dump
-        self._metrics.write(line + "\n")
+        numbers = null_nonfinite({"step": step, "epoch": round(epoch, 6), **values})
+        self._metrics.write(json.dumps(numbers, allow_nan=False) + "\n")  # several times as fast as `json.dump`
         self._metrics.flush()
         self.records += 1
         # One event for all: hundreds of add_scalar calls would cost more than what they log.
@@ -120,7 +113,7 @@ class RunLog:
 
 def check_records(run: Run, step: int, had: int) -> None:
     """Raises DataError where a run's metrics.jsonl has lost some of the `had` records that it had at a checkpoint of that step: the machine
-    went down before they were on disk, or somebody cut it short. A run that is resumed at step 0 begins anew."""
+    went down before they were on disk, or the file was cut. A run that is resumed at step 0 begins anew."""
     if step and (has := len(_lines_until(run.metrics_jsonl, step))) < had:
         raise DataError(f"{run.metrics_jsonl} has {has} of the {had} records that it had then.")
 

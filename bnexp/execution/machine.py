@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import resource
 from contextlib import suppress
 
 import torch
@@ -51,10 +52,6 @@ def device_name(device: torch.device) -> str:
 
 def allow_open_files(runs: int) -> None:
     """Each run keeps three files open; the soft limit is raised as far as it may have to be, and can be."""
-    try:
-        import resource
-    except ImportError:  # not a Unix
-        return
     needed = 4 * runs + 200
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < needed:
