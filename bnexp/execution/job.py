@@ -11,10 +11,9 @@ from msgspec import structs
 from bnexp.base.errors import BnexpError, Interrupted, UsageError, failure, more_files
 from bnexp.base.signals import Stop
 from bnexp.evaluate import STATS
-from bnexp.execution.logs import check_records
+from bnexp.execution.logs import RunLogs, check_records
 from bnexp.execution.progress import StackProgress
 from bnexp.execution.results import StackResults, final_scores
-from bnexp.execution.run_logs import RunLogs
 from bnexp.execution.session import Session, memory_in_one_sentence
 from bnexp.execution.terminal import Display
 from bnexp.planning.plan import StackPlan

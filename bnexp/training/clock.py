@@ -17,7 +17,7 @@ from bnexp.storage.saved_state import MAX_SECONDS, MAX_STEPS, group, seconds, te
 WARMUP_STEPS = 10
 """Steps left out of the speed figures: the first ones fill caches and choose kernels."""
 KEPT_LAPS = 2**14
-"""Steps whose times are all kept, for the median. Of more, every other one goes, again and again: a run may make 10^9 steps."""
+"""Steps whose times are all kept, for the median. Of more, every other one is dropped, repeatedly: a run may make 10^9 steps."""
 
 ClockState = dict[str, float | Tensor]
 """The fields of a `Clock` by name, its laps as a tensor."""

@@ -38,8 +38,8 @@ class StackedOptimizer:
         self._momenta = self._broadcast(self.momentum)
         # Weights decay, norm parameters and biases do not: they are the parameters with one axis.
         self._decayed = [i for i, param in enumerate(self.params) if param.dim() > 1]
-        decay = self._per_run([config.weight_decay for config in configs])
-        self._decays = self._broadcast(decay)
+        self._decayed_views = self._pick(self.views)
+        self._decays = self._pick(self._broadcast(self._per_run([config.weight_decay for config in configs])))
         self._has_decay = any(config.weight_decay > 0 for config in configs)
         self.state: dict[str, list[Tensor]] = {}
 
@@ -65,7 +65,7 @@ class StackedOptimizer:
 
     def _add_decay(self, grads: list[Tensor]) -> None:
         """g + d w in the list; the parameters' own gradients stay the loss's, which metrics read."""
-        decayed = torch._foreach_addcmul(self._pick(grads), self._pick(self.views), self._pick(self._decays))
+        decayed = torch._foreach_addcmul(self._pick(grads), self._decayed_views, self._decays)
         for place, grad in zip(self._decayed, decayed, strict=True):
             grads[place] = grad
 
@@ -84,7 +84,7 @@ class StackedOptimizer:
 
     def step(self) -> None:
         """Updates the weights from their gradients; `prepare` comes before each."""
-        raise TypeError("use SGD, Adam or AdamW")
+        raise NotImplementedError
 
     def state_dict(self) -> OptimizerState:
         return {name: list(tensors) for name, tensors in self.state.items()}
@@ -152,8 +152,8 @@ class Adam(StackedOptimizer):
     def step(self) -> None:
         config, grads = self.config, self._grads()
         if self._has_decay and self.decoupled:  # w <- w - lr d w
-            scaled = torch._foreach_mul(self._pick(self.views), self._pick(self._decays))
-            torch._foreach_addcmul_(self._pick(self.views), scaled, self._pick(self._lrs), value=-1)
+            scaled = torch._foreach_mul(self._decayed_views, self._decays)
+            torch._foreach_addcmul_(self._decayed_views, scaled, self._pick(self._lrs), value=-1)
         elif self._has_decay:
             self._add_decay(grads)
         mean, square = self.state["mean"], self.state["square"]

@@ -1,6 +1,6 @@
 """A stack: R runs in lock-step, one program. A single run is a stack of one.
 
-A diverged run stays inside its own channels: a loss that is not finite makes its own gradients so, and nobody else's.
+A diverged run stays inside its own channels: a loss that is not finite makes its own gradients so, and those of no other run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from bnexp.training.schedule import Timeline
 from bnexp.training.update import Mark, make_update, own_compiler_cache
 
 AUDIT_EPOCHS = 10
-"""The audit hashes the order of so many epochs at most. All follow from the seed in the same way, so that later ones tell no more."""
+"""The audit hashes the order of so many epochs at most. All follow from the seed in the same way, so that later ones add nothing."""
 
 
 class StackState(TypedDict):
@@ -78,7 +78,7 @@ class Stack:
         self.blocks: list[tuple[Tensor, Tensor]] = []  # losses_SR and correct_SR of the steps before these, since the last record
 
     def warm_up(self) -> None:
-        """What `compile` asks for, before the first step, if there is one; on a clock of its own."""
+        """Compiles the step where the config says so and there is one to make; on a clock of its own."""
         if self.config.compile and self.step < self.total and self.alive:
             own_compiler_cache()
             with self.clock.on("compile_s"):
@@ -211,7 +211,7 @@ def train_step(stack: Stack, mark: Mark = lambda part: None) -> None:
     """One update of every run: data, forward, loss, backward, step, log. `mark` is called with the name of each part as it ends."""
     x, y_RB = stack.batches[stack.step]
     stack.optimizer.prepare(lr_factor(stack.config.optim, stack.step, stack.total))
-    losses_R, correct_R = stack.update(x, y_RB, mark)  # forward, loss, backward, step: see `step.Update`
+    losses_R, correct_R = stack.update(x, y_RB, mark)  # forward, loss, backward, step: see `update.Update`
     stack.losses.append(losses_R)
     stack.correct.append(correct_R)
     stack.step += 1
