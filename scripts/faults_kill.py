@@ -18,13 +18,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from faults_child import PHASES
 from faults_same import contents, difference
+from faults_tried import Tried, silent
 
 from bnexp.storage.run import Run
 
@@ -43,6 +44,8 @@ BEFORE = {"train --fresh": "trained", "runs rm": "trained", "resume": "interrupt
 BY_TOUCH = ("promotion", "removal")
 """Phases that are over in milliseconds: a moment in them is a touch of a file."""
 LIMIT_S = 300
+TOO_LATE = "too late"
+"""The process had ended before the moment came; nothing was killed."""
 
 
 @dataclass(frozen=True)
@@ -75,20 +78,6 @@ class Whole:
     result: dict[str, Any]
 
 
-@dataclass
-class Tried:
-    """What became of the moments: how many fell into each phase, and what was lost."""
-
-    moments: dict[str, int] = field(default_factory=dict)
-    too_late: int = 0
-    """The process had ended before the moment came; nothing was killed."""
-    lost: list[str] = field(default_factory=list)
-
-    @property
-    def count(self) -> int:
-        return sum(self.moments.values())
-
-
 def moments(count: int, seed: int) -> Iterator[Moment]:
     """`count` moments, the same for the same seed; commands and phases take turns, in an order of their own for each seed."""
     chance = random.Random(seed)
@@ -106,8 +95,8 @@ def moments(count: int, seed: int) -> Iterator[Moment]:
         yield Moment(command, phase, chance.random(), chance.random(), chance.random() < 0.5, chance.random() < 0.25)
 
 
-def try_kills(count: int, seed: int, say: Any = lambda line: None) -> Tried:
-    """Kills at `count` moments; see the module."""
+def try_kills(count: int, seed: int, say: Callable[[str], None] = silent) -> Tried:
+    """Kills at `count` moments, which are counted by their phase; see the module."""
     tried, wholes = Tried(), dict[str, Whole]()
     with tempfile.TemporaryDirectory(prefix="bnexp-faults-") as name:
         folders = Path(name)
@@ -117,10 +106,10 @@ def try_kills(count: int, seed: int, say: Any = lambda line: None) -> Tried:
                 wholes[moment.command] = _uninterrupted(moment.command, whole)
             _prepare(moment.command, folders, folder := folders / f"moment-{number}")
             problem, killed = _try(moment, wholes[moment.command], folder)
-            tried.moments[moment.phase] = tried.moments.get(moment.phase, 0) + 1
-            tried.too_late += not killed
+            tried.counts[moment.phase] += 1
+            tried.counts[TOO_LATE] += not killed
             if problem:
-                tried.lost.append(f"{moment}: {problem}")
+                tried.problems.append(f"{moment}: {problem}")
             say(f"{number + 1:3} of {count}  {moment}{'' if killed else ' (ended before)'}{f'  LOST: {problem}' if problem else ''}")
             shutil.rmtree(folder, ignore_errors=True)
     return tried

@@ -15,17 +15,16 @@ import shutil
 import signal
 import sys
 import tempfile
-import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import matplotlib.backends.backend_agg
 import matplotlib.backends.backend_svg  # noqa: F401 (here and below: so that the copies need not)
 from faults_same import contents, difference
+from faults_tried import Tried, forked, silent
 
 import bnexp.execution.job
 import bnexp.report
@@ -57,25 +56,12 @@ LOOKING = ("runs", "runs show", "evaluate", "stats", "report")
 """Commands that leave the runs as they are: only their exit codes are compared."""
 READS = ("read", "open r", "os.listdir", "os.scandir")
 CALLS = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink", "os.listdir", "os.scandir")
-LIMIT_S = 120
+KILLED = "killed"
 DEPTH = 5
 """Lines of bnexp that tell one site from another: a write of a summary from one of a checkpoint, and from one after a resume."""
 
 
-@dataclass
-class Tried:
-    """How many touches were visited, how many of them killed the process, and what was wrong."""
-
-    touches: dict[str, int] = field(default_factory=dict)
-    killed: int = 0
-    problems: list[str] = field(default_factory=list)
-
-    @property
-    def count(self) -> int:
-        return sum(self.touches.values())
-
-
-def try_touches(seed: int = 0, say: Callable[[str], None] = lambda line: None, commands: Sequence[str] = (), every: int = 1) -> Tried:
+def try_touches(seed: int = 0, say: Callable[[str], None] = silent, commands: Sequence[str] = (), every: int = 1) -> Tried:
     """Visits each kind of touch at each site in the code once (of these every `every`-th, from the seed's on), by the first of the commands
     that has it. The seed also says at which touches the process is killed, and which fail."""
     tried, visited = Tried(), set[str]()
@@ -95,12 +81,12 @@ def try_touches(seed: int = 0, say: Callable[[str], None] = lambda line: None, c
                 touch = said.touches[at]
                 kill = not touch.startswith(READS) and (turn + seed) % 2 == 0
                 problem = _try(command, before, whole, place / "scene", at, kill)
-                tried.touches[command] = tried.touches.get(command, 0) + 1
-                tried.killed += kill
+                tried.counts[command] += 1
+                tried.counts[KILLED] += kill
                 if problem:
                     tried.problems.append(f"{command}: {'killed at' if kill else 'failing'} touch {at}, {touch}: {problem}")
                     say(tried.problems[-1])
-            say(f"{command}: {tried.touches.get(command, 0)} of {len(distinct)} new kinds and sites, {len(said.touches)} touches")
+            say(f"{command}: {tried.counts[command]} of {len(distinct)} new kinds and sites, {len(said.touches)} touches")
     return tried
 
 
@@ -123,7 +109,7 @@ def _befores(place: Path) -> dict[str, Path]:
     nothing.mkdir()
     assert _run("train", finished).code == 0
     with tempfile.TemporaryFile("w+") as out:
-        assert _forked(lambda: _stopped_at(4, interrupted), out.fileno()) == 130
+        assert forked(lambda: _stopped_at(4, interrupted), out.fileno())[0] == 130
     return {"nothing": nothing, "finished": finished, "interrupted": interrupted}
 
 
@@ -159,42 +145,11 @@ def _run(command: str, folder: Path, at: int = -1, kill: bool = False) -> Said:
             with _watched(str(folder), at, kill, told.fileno()):
                 main([*COMMANDS[command], "--runs-dir", str(folder)])
 
-        code = _forked(work, out.fileno())
+        code, _ = forked(work, out.fileno())
         out.seek(0)
         told.seek(0)
         lines = [line.split("\t") for line in told.read().splitlines()]
         return Said(code, out.read(), [touch for touch, _ in lines], [f"{touch.rpartition(' ')[0]}{site}" for touch, site in lines])
-
-
-def _forked(work: Callable[[], None], out: int) -> int:
-    """The exit code of a copy of this process that does `work`, and writes to `out`."""
-    child = os.fork()
-    if child == 0:
-        _be(work, out)
-    timer = threading.Timer(LIMIT_S, os.kill, (child, signal.SIGKILL))
-    timer.start()
-    _, status = os.waitpid(child, 0)
-    timer.cancel()
-    timer.join()
-    return os.waitstatus_to_exitcode(status)
-
-
-def _be(work: Callable[[], None], out: int) -> NoReturn:
-    code: Any = 70
-    try:
-        os.dup2(out, 1)
-        os.dup2(out, 2)
-        try:
-            work()
-            code = 0
-        except SystemExit as end:
-            code = end.code or 0
-        except BaseException:
-            traceback.print_exc()
-        sys.stdout.flush()
-        sys.stderr.flush()
-    finally:
-        os._exit(code)
 
 
 def _site() -> str:
@@ -276,4 +231,4 @@ def _watched(folder: str, at: int, kill: bool, told: int) -> Iterator[None]:
 
 if __name__ == "__main__":
     found = try_touches(say=lambda line: print(line, flush=True), commands=sys.argv[2:], every=int(sys.argv[1]) if len(sys.argv) > 1 else 1)
-    print(f"{found.count} touches visited, {found.killed} kills, problems: {len(found.problems)}")
+    print(f"{dict(found.counts)}, problems: {len(found.problems)}")
