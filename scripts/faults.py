@@ -9,7 +9,6 @@ Exit code 1 if anything was lost, executed, or broke a promise. docs/reliability
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import os
 import platform
@@ -62,7 +61,7 @@ def main() -> None:
     for name in options.groups or GROUPS:
         begun = time.monotonic()
         tried = GROUPS[name](options)
-        found[name] = {**dataclasses.asdict(tried), "minutes": round((time.monotonic() - begun) / 60, 1)}
+        found[name] = {**vars(tried), "minutes": round((time.monotonic() - begun) / 60, 1)}
     if options.json:
         machine = {"torch": torch.__version__, "cores": os.cpu_count(), "platform": platform.platform()}
         print(json.dumps({"machine": machine, **found}, indent=2))
