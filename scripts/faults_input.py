@@ -106,7 +106,7 @@ class TooLong(BaseException):
 
 
 def try_inputs(count: int, seed_: int) -> Tried:
-    """Tries about `count` generated inputs; the same seed gives the same inputs. How many were refused, accepted and really run is counted."""
+    """Tries about `count` generated inputs, the same for the same seed. Counts how many were refused, accepted and really run."""
     found = Tried()
 
     @seed(seed_)

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from benchmarks.children import Worker, bnexp_worker, scratch
 from benchmarks.group import Asked, budget, noise
-from benchmarks.machine import Watch
 from benchmarks.rows import Row, Target, at_least, figure, measured, not_measured, ratio
-from benchmarks.turns import take_turns
+from benchmarks.sides import Sides
 
 NAME, REPETITIONS = "gpu", 3
 RUNS, SECONDS = 64, 2.0
@@ -52,29 +51,20 @@ def _stacked(asked: Asked, own: Worker, name: str, overrides: list[str], target:
     def ms(width: int) -> float:
         return float(own.ask("benchmarks.library:step_ms", overrides=overrides, width=width, seconds=SECONDS)["ms"])
 
-    watch = Watch()
-    found, failed = take_turns({"separate": lambda: ms(1), "stack": lambda: ms(RUNS)}, asked.repetitions)
-    if failed:
-        return not_measured(NAME, name, "; ".join(failed.values()), target)
-    figures = [figure(side, "ms a run and step", values) for side, values in found.items()]
-    judged = ratio("separate / stack", found["separate"], found["stack"])
-    return measured(NAME, name, figures, judged, target, load=watch.load, remark=gpu)
+    taken = Sides.measure(NAME, {"separate": lambda: ms(1), "stack": lambda: ms(RUNS)}, asked.repetitions)
+    shown = {"separate": "separate", "stack": "stack"}
+    return taken.row(name, "ms a run and step", shown, ("separate / stack", "separate", "stack"), target, remark=gpu)
 
 
 def _share(asked: Asked, own: Worker, name: str, overrides: list[str], target: Target | None, gpu: str) -> Row:
-    watch = Watch()
-
-    def share() -> dict[str, float]:
-        found: dict[str, float] = own.ask("benchmarks.library:share_of_matmul", overrides=overrides, seconds=SECONDS)
-        return found
-
-    found, failed = take_turns({"step": share}, asked.repetitions)
-    if failed:
-        return not_measured(NAME, name, failed["step"], target)
-    each = {key: [one[key] for one in found["step"]] for key in ("images_per_s", "tflops", "matmul")}
+    share = {"step": lambda: own.ask("benchmarks.library:share_of_matmul", overrides=overrides, seconds=SECONDS)}
+    taken = Sides.measure(NAME, share, asked.repetitions)
+    if taken.failed:
+        return not_measured(NAME, name, taken.failed["step"], target)
+    each = {key: [one[key] for one in taken.found["step"]] for key in ("images_per_s", "tflops", "matmul")}
     figures = [
         figure("training", "images/s", each["images_per_s"]),
         figure("training", "TFLOP/s", each["tflops"]),
         figure("matmul", "TFLOP/s", each["matmul"]),
     ]
-    return measured(NAME, name, figures, ratio("training / matmul", each["tflops"], each["matmul"]), target, load=watch.load, remark=gpu)
+    return measured(NAME, name, figures, ratio("training / matmul", each["tflops"], each["matmul"]), target, load=taken.load, remark=gpu)

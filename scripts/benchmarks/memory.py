@@ -9,10 +9,9 @@ from collections.abc import Iterator
 
 from benchmarks.children import app, bnexp_worker, scratch
 from benchmarks.group import Asked, noise
-from benchmarks.machine import Watch
 from benchmarks.peers import sides
-from benchmarks.rows import Row, figure, measured, not_measured, ratio
-from benchmarks.turns import take_turns
+from benchmarks.rows import Row
+from benchmarks.sides import Sides
 
 NAME, REPETITIONS = "memory", 2
 FLOOR = "floor script"
@@ -32,14 +31,8 @@ def rows(asked: Asked) -> Iterator[Row]:
             def alone(floor: list[object] = floor) -> object:
                 return app(folder, "floor_loop", *floor, threads=1)
 
-            watch = Watch()
-            found, failed = take_turns({FLOOR: alone, **sides(folder, overrides, batch, 1)}, repetitions, warmup=0)
-            load = watch.load
-            weighed = {name: [done.most_bytes / 2**20 for done in held] for name, held in found.items()}
-            for name in sides(folder, overrides, batch, 1):
-                case = f"{data}, batch {batch}, 1 epoch, 1 thread: {name}"
-                if name in failed or FLOOR in failed:
-                    yield not_measured(NAME, case, failed.get(name) or failed[FLOOR])
-                    continue
-                figures = [figure(FLOOR, "MiB", weighed[FLOOR]), figure("peak", "MiB", weighed[name])]
-                yield measured(NAME, case, figures, ratio(f"/ {FLOOR}", weighed[name], weighed[FLOOR]), load=load)
+            others = sides(folder, overrides, batch, 1)
+            taken = Sides.measure(NAME, {FLOOR: alone, **others}, repetitions, warmup=0)
+            for name in others:
+                case, of = f"{data}, batch {batch}, 1 epoch, 1 thread: {name}", (f"/ {FLOOR}", name, FLOOR)
+                yield taken.row(case, "MiB", {FLOOR: FLOOR, "peak": name}, of, value=lambda done: done.most_bytes / 2**20)

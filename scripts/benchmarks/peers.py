@@ -14,13 +14,16 @@ import math
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks.children import Done, app, bnexp, bnexp_worker, scratch
-from benchmarks.group import LRS, Asked, arm, cores, noise
-from benchmarks.machine import Watch
-from benchmarks.rows import Row, figure, measured, not_measured, ratio
-from benchmarks.turns import NotMeasured, take_turns
+from benchmarks.group import LRS, Asked, arm, noise
+from benchmarks.rows import Row
+from benchmarks.sides import Sides
+from benchmarks.turns import NotMeasured
+from bnexp.base.hardware import cores
 
+T = TypeVar("T")
 NAME, REPETITIONS = "peers", 2
 NEEDED = {
     "Lightning": "lightning",
@@ -58,10 +61,10 @@ def lacking(name: str) -> str | None:
     return None if there else f"{package} is not installed; {INSTALL}"
 
 
-def needing(name: str, side: Callable[[], Done]) -> Callable[[], Done]:
-    """The side of a peer that may not be there."""
+def needing(name: str, side: Callable[[], T]) -> Callable[[], T]:
+    """The side of a peer whose package may be missing."""
 
-    def checked() -> Done:
+    def checked() -> T:
         if why := lacking(name):
             raise NotMeasured(why)
         return side()
@@ -83,28 +86,12 @@ def sides(folder: Path, overrides: list[str], batch: int, epochs: int) -> dict[s
 
 
 def _single(repetitions: int, folder: Path, data: str, overrides: list[str], batch: int, epochs: int) -> Iterator[Row]:
-    watch = Watch()
-    found, failed = take_turns(sides(folder, overrides, batch, epochs), repetitions, warmup=0)
-    load = watch.load
+    taken = Sides.measure(NAME, sides(folder, overrides, batch, epochs), repetitions, warmup=0)
     case = f"{data}, batch {batch}, {epochs} epochs, 1 thread"
     for own, peer in itertools.product(("bnexp, metrics off", "bnexp, as it comes"), APPS):
-        whole, training = f"{case}: {own}, against {peer}: whole command", f"{case}: {own}, against {peer}: training"
-        if own in failed or peer in failed:
-            why = failed.get(own) or failed[peer]
-            yield from (not_measured(NAME, name, why) for name in (training, whole))
-            continue
-        rates = {name: [_rate(done) for done in found[name]] for name in (own, peer)}
-        seconds = {name: [done.seconds for done in found[name]] for name in (own, peer)}
-        yield measured(
-            *(NAME, training, [figure("bnexp", "images/s", rates[own]), figure("peer", "images/s", rates[peer])]),
-            *(ratio("bnexp / peer", rates[own], rates[peer]),),
-            load=load,
-        )
-        yield measured(
-            *(NAME, whole, [figure("bnexp", "s", seconds[own]), figure("peer", "s", seconds[peer])]),
-            *(ratio("peer / bnexp", seconds[peer], seconds[own]),),
-            load=load,
-        )
+        name, shown = f"{case}: {own}, against {peer}", {"bnexp": own, "peer": peer}
+        yield taken.row(f"{name}: training", "images/s", shown, ("bnexp / peer", own, peer), value=_rate)
+        yield taken.row(f"{name}: whole command", "s", shown, ("peer / bnexp", peer, own), value=lambda done: done.seconds)
 
 
 def _rate(done: Done) -> float:
@@ -133,24 +120,16 @@ def _sweep(asked: Asked, folder: Path) -> Iterator[Row]:
 
     def swept(name: str) -> Callable[[], float]:
         def seconds() -> float:
-            if why := lacking(name):
-                raise NotMeasured(why)
             arguments = json.dumps({"workers": workers, "batch": BATCH, "epochs": SWEPT_EPOCHS})
             done = app(folder, SWEEPS[name], arguments, threads=1)
             if (trained := done.json["runs"]) != len(GRID):
                 raise NotMeasured(f"it trained {trained} of {len(GRID)} runs")
             return done.seconds
 
-        return seconds
+        return needing(name, seconds)
 
     theirs = {f"{PLAIN}, one after the other": one_by_one} | {name: swept(name) for name in SWEEPS}
-    watch = Watch()
-    found, failed = take_turns({"bnexp sweep": ours} | theirs, max(1, asked.repetitions // 2), warmup=0)
-    load = watch.load
+    taken = Sides.measure(NAME, {"bnexp sweep": ours} | theirs, max(1, asked.repetitions // 2), warmup=0)
     for name in theirs:
         case = f"{len(GRID)} runs, digits, batch {BATCH}, {SWEPT_EPOCHS} epochs, {workers} workers: bnexp sweep against {name}"
-        if name in failed or "bnexp sweep" in failed:
-            yield not_measured(NAME, case, failed.get(name) or failed["bnexp sweep"])
-            continue
-        figures = [figure("bnexp", "s", found["bnexp sweep"]), figure("peer", "s", found[name])]
-        yield measured(NAME, case, figures, ratio("peer / bnexp", found[name], found["bnexp sweep"]), load=load)
+        yield taken.row(case, "s", {"bnexp": "bnexp sweep", "peer": name}, ("peer / bnexp", name, "bnexp sweep"))

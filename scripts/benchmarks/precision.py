@@ -9,15 +9,17 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.children import Worker, bnexp_worker, floor_worker, scratch
-from benchmarks.group import FORMATS, SHAPES, Asked, arm, budget, cores, noise
+from benchmarks.group import FORMATS, SHAPES, Asked, arm, budget, noise, trained_rate
 from benchmarks.machine import Watch
-from benchmarks.rows import MET, MISSED, Figure, Row, Target, figure, measured, not_measured, ratio
-from benchmarks.turns import NotMeasured, take_turns
+from benchmarks.rows import MET, MISSED, Figure, Row, Target, figure, measured, not_measured
+from benchmarks.sides import Sides
+from benchmarks.turns import NotMeasured
+from bnexp.base.hardware import cores
 
 NAME, REPETITIONS = "precision", 3
 FASTER = Target("about 2", least=1.9)
@@ -51,19 +53,9 @@ def rows(asked: Asked) -> Iterator[Row]:
         yield from _formats(asked, folder)
 
 
-def _rate(own: Worker, overrides: list[str]) -> Callable[[], float]:
-    case = [*overrides, "metrics=off", f"train.eval_every={STEPS}", *budget(STEPS)]
-    return lambda: float(own.ask("benchmarks.library:train", overrides=case)["speed"]["images_per_s"])
-
-
 def _faster(asked: Asked, own: Worker, name: str, case: list[str], change: str, what: str, target: Target | None) -> Row:
-    new, old = what.split(" / ")
-    watch = Watch()
-    found, failed = take_turns({old: _rate(own, case), new: _rate(own, [*case, change])}, asked.repetitions)
-    if failed:
-        return not_measured(NAME, name, "; ".join(failed.values()), target)
-    figures = [figure("without", "images/s", found[old]), figure("with", "images/s", found[new])]
-    return measured(NAME, name, figures, ratio(what, found[new], found[old]), target, load=watch.load)
+    taken = Sides.measure(NAME, {"without": trained_rate(own, *case), "with": trained_rate(own, *case, change)}, asked.repetitions)
+    return taken.row(name, "images/s", {"without": "without", "with": "with"}, (what, "with", "without"), target)
 
 
 def _compiled(asked: Asked, own: Worker, name: str, case: list[str]) -> Iterator[Row]:
@@ -114,12 +106,6 @@ def _formats(asked: Asked, folder: Path) -> Iterator[Row]:
                 case = {"shape": SHAPES[data], "batch": batch, "norm": norm, "kind": kind, "threads": 1}
                 return float(plain.ask("benchmarks.floor:rate", **case)["images_per_s"])
 
-            watch = Watch()
-            found, failed = take_turns({kind: (lambda kind=kind: rate(kind)) for kind in FORMATS}, asked.repetitions)
-            if failed:
-                yield not_measured(NAME, name, "; ".join(failed.values()))
-                continue
-            figures = [figure(kind, "images/s", values) for kind, values in found.items()]
-            yield measured(
-                NAME, name, figures, ratio(" / ".join(reversed(FORMATS)), *(found[kind] for kind in reversed(FORMATS))), load=watch.load
-            )
+            taken = Sides.measure(NAME, {kind: (lambda kind=kind: rate(kind)) for kind in FORMATS}, asked.repetitions)
+            first, last = FORMATS
+            yield taken.row(name, "images/s", {first: first, last: last}, (f"{last} / {first}", last, first))

@@ -13,9 +13,8 @@ from pathlib import Path
 
 from benchmarks.children import BNEXP, app, bnexp, bnexp_worker, run, scratch
 from benchmarks.group import Asked, budget
-from benchmarks.machine import Watch
-from benchmarks.rows import Row, Target, at_most, figure, measured, not_measured, ratio
-from benchmarks.turns import take_turns
+from benchmarks.rows import Row, Target, at_most
+from benchmarks.sides import Sides
 
 NAME, REPETITIONS = "startup", 5
 IMPORTED, ENDED = "import torch, ended right after", "bnexp train to its first step, beside an import without its exit"
@@ -71,15 +70,9 @@ def rows(asked: Asked) -> Iterator[Row]:
 
 
 def _rows(sides: dict[str, Callable[[], float]], repetitions: int, wanted: Container[str], warmup: int = 1) -> Iterator[Row]:
-    watch = Watch()
-    found, failed = take_turns(sides, repetitions, warmup)
-    load = watch.load
+    taken = Sides.measure(NAME, sides, repetitions, warmup)
     for name in sides:
         if name in (PASS, IMPORTED) or name not in wanted:
             continue
         base, target = TARGETS.get(name, (PASS if name == TORCH else IMPORTED if name == ENDED else TORCH, None))
-        if name in failed or base in failed:
-            yield not_measured(NAME, name, failed.get(name) or failed[base], target)
-            continue
-        figures = [figure("reference", "s", found[base]), figure("command", "s", found[name])]
-        yield measured(NAME, name, figures, ratio(f"/ {base}", found[name], found[base]), target, load=load)
+        yield taken.row(name, "s", {"reference": base, "command": name}, (f"/ {base}", name, base), target)

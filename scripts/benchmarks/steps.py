@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.children import Worker, bnexp_worker, floor_worker, scratch
-from benchmarks.group import FORMATS, SHAPES, Asked, arm, budget, cores, noise
+from benchmarks.group import FORMATS, SHAPES, Asked, arm, budget, noise
 from benchmarks.machine import Watch
 from benchmarks.rows import Row, at_least, figure, measured, not_measured, ratio
 from benchmarks.turns import take_turns
+from bnexp.base.hardware import cores
 
 NAME, REPETITIONS = "steps", 3
 BATCHES, NORMS = (4, 32, 256), ("batch", "none")

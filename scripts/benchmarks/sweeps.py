@@ -19,9 +19,9 @@ from pathlib import Path
 
 from benchmarks.children import Worker, app, bnexp, scratch
 from benchmarks.group import Asked
-from benchmarks.machine import Watch
-from benchmarks.rows import Row, at_least, figure, measured, not_measured, ratio
-from benchmarks.turns import NotMeasured, take_turns
+from benchmarks.rows import Row, at_least
+from benchmarks.sides import Sides
+from benchmarks.turns import NotMeasured
 
 NAME, REPETITIONS = "sweeps", 3
 WORKERS, PER_EPOCH = 2, 1293
@@ -57,20 +57,15 @@ def rows(asked: Asked) -> Iterator[Row]:
     for case in CASES:
         name = f"{len(GRID)} runs, batch {case.batch}, {case.epochs} epochs: bnexp sweep against {case.baseline}"
         target = at_least(case.asked)
-        watch = Watch()
         sides = {"bnexp": lambda case=case: ours(case), "plain": lambda case=case: plain(case)}
-        found, failed = take_turns(sides, asked.repetitions, warmup=0)
-        if failed:
-            yield not_measured(NAME, name, "; ".join(failed.values()), target)
-            continue
-        seconds = {side: [one.wall_s for one in held] for side, held in found.items()}
-        accuracy = {side: statistics.mean(one.accuracy for one in held) for side, held in found.items()}
-        startup = statistics.median(one.startup_s for one in found["bnexp"])
-        remark = f"bnexp's start-up {startup:.1f} s; test accuracy {accuracy['bnexp']:.3f}, plain {accuracy['plain']:.3f}"
-        remark += f"; {found['bnexp'][0].diverged} runs of bnexp's diverged"
-        figures = [figure(side, "s", values) for side, values in seconds.items()]
-        judged = ratio("plain / bnexp", seconds["plain"], seconds["bnexp"])
-        yield measured(NAME, name, figures, judged, target, load=watch.load, remark=remark)
+        taken, remark = Sides.measure(NAME, sides, asked.repetitions, warmup=0), ""
+        if not taken.failed:
+            accuracy = {side: statistics.mean(one.accuracy for one in held) for side, held in taken.found.items()}
+            startup = statistics.median(one.startup_s for one in taken.found["bnexp"])
+            remark = f"bnexp's start-up {startup:.1f} s; test accuracy {accuracy['bnexp']:.3f}, plain {accuracy['plain']:.3f}"
+            remark += f"; {taken.found['bnexp'][0].diverged} runs of bnexp's diverged"
+        shown, of = {"bnexp": "bnexp", "plain": "plain"}, ("plain / bnexp", "plain", "bnexp")
+        yield taken.row(name, "s", shown, of, target, value=lambda one: one.wall_s, remark=remark)
 
 
 def ours(case: Case) -> Timed:
