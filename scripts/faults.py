@@ -1,4 +1,4 @@
-"""Faults and strangers, tried by the dozen: `kill` at random moments (faults_kill.py), each kind of touch of a file at each site in the
+"""Faults and hostile files, tried by the dozen: `kill` at random moments (faults_kill.py), each kind of touch of a file at each site in the
 code once (`touches`, faults_touches.py; a quarter of an hour), what happens to processes (`process`, faults_process.py), `hostile` files
 and run folders (faults_hostile.py, faults_hostile_run.py), generated `input` (faults_input.py). No group means all; it takes about half an
 hour on two idle cores.

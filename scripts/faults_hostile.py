@@ -1,4 +1,4 @@
-"""Hostile files of strangers, tried one by one through the real console entry: was anything executed, read from outside, or left hanging?
+"""Hostile files, tried one by one through the real console entry: was anything executed, read from outside, or left hanging?
 
 `faults_hostile_config.py` and `faults_hostile_data.py` have the payloads; this module writes each into a folder of its own and calls
 `bnexp` on it, with bounded memory and time. What a payload would execute makes a marker file, and what it would read from outside its

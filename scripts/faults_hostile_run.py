@@ -1,4 +1,4 @@
-"""Run folders as a stranger may hand them on, opened with every command that takes one.
+"""Hostile run folders, opened with every command that takes one.
 
 Each case spoils a copy of a runs folder that holds two finished runs, an interrupted one and their comparison, in such a way that code
 would run, a file outside would be read or written, the terminal or a page would obey, or memory or time would run out
@@ -24,7 +24,7 @@ import faults_hostile_names
 import faults_hostile_tensors
 import faults_hostile_texts
 from faults_hostile_scene import SECRET, Case, Folder
-from faults_tried import Tried, forked, silent
+from faults_tried import STOPPED, Tried, forked, silent
 
 import bnexp.execution.job  # noqa: F401 (so that the copies need not)
 from bnexp.cli import main
@@ -96,18 +96,13 @@ def _make(folder: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "bnexp", *sweep, *TINY, FINISHED, "--runs-dir", "runs"], cwd=folder, check=True, capture_output=True
     )
-    code = (
-        "import bnexp.base.signals as stop\nfrom bnexp.cli import main\nleft = [5]\n"
-        "def call(self):\n    left[0] -= 1\n    return left[0] < 0\n"
-        "stop.Stop.__call__ = call\n"
-        f"main(['train', *{TINY!r}, '{INTERRUPTED}', '--runs-dir', 'runs'])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    train = ["train", *TINY, INTERRUPTED, "--runs-dir", "runs"]
+    done = subprocess.run([sys.executable, "-c", STOPPED, "5", *train], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 130, done.stderr
 
 
 @dataclass
-class Came:
+class Outcome:
     """What came of one command."""
 
     code: int
@@ -117,7 +112,7 @@ class Came:
     problems: list[str]
 
 
-def _try(original: Path, scene: Path, case: Case, command: str) -> Came:
+def _try(original: Path, scene: Path, case: Case, command: str) -> Outcome:
     shutil.copytree(original, scene, symlinks=True)
     runs = list_runs(scene / "runs")
     interrupted = next(run for run in runs if run.status == "interrupted")
@@ -154,7 +149,7 @@ def _try(original: Path, scene: Path, case: Case, command: str) -> Came:
         found.append(f"{len(text)} letters of output")
     if peak > MAX_BYTES:
         found.append(f"{peak / 1e9:.1f} GB of memory")
-    return Came(code, text, opened or any(os.path.relpath(path, scene) in text for path in spoiled), found)
+    return Outcome(code, text, opened or any(os.path.relpath(path, scene) in text for path in spoiled), found)
 
 
 def _run(words: Sequence[str], folder: Path, spoiled: set[str]) -> tuple[int, str, int, bool]:

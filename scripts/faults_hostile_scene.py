@@ -41,7 +41,7 @@ class Folder:
 
     @property
     def events(self) -> Path:
-        """The event file of the run that goes on."""
+        """The event file of the unfinished run."""
         return next(self.interrupted.folder.glob("events*"))
 
     def lock(self, run: Run) -> Path:
@@ -51,7 +51,7 @@ class Folder:
         return self.outside / "secret.txt"
 
     def change(self, run: Run, change: Callable[[dict[str, Any]], None]) -> None:
-        """A change of a summary, whose checksum a stranger can compute, too."""
+        """A change of a summary, with a new checksum."""
         summary = run.result().tree()
         change(summary)
         write_checked_json(run.summary_json, summary, 1)
@@ -61,7 +61,7 @@ class Folder:
             self.change(run, change)
 
     def put_model(self, data: bytes) -> None:
-        """A model.pt with its digest, which a stranger can compute as well."""
+        """A model.pt with its digest."""
         self.finished.model_pt.write_bytes(data)
         self.change(self.finished, lambda summary: summary["files"].update({"model.pt": hashlib.sha256(data).hexdigest()}))
 
@@ -96,7 +96,7 @@ def second_name(path: Path, target: Path) -> None:
 
 
 def pipe(path: Path, target: Path | None = None) -> None:
-    """A pipe that nobody writes to, in the place of whatever is there."""
+    """A pipe without a writer, in the place of what is there."""
     clear(path)
     os.mkfifo(path)
 

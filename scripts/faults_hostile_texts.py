@@ -13,7 +13,7 @@ from bnexp.base.files import dump_json, write_checked_json
 CONFIG = ("runs show ID", "evaluate ID", "stats ID", "resume ID")
 SUMMARY = ("runs", "runs show ID", "report", "evaluate ID", "resume ID")
 SHOWN = ("runs", "runs --json", "runs show ID", "report", "compare ID OTHER", "evaluate ID", "resume ID")
-"""What prints texts of a stranger."""
+"""What prints texts of a run folder."""
 CURVES = ("runs", "runs show ID", "report", "resume ID")
 LOGS = ("resume ID", "train")
 GROUP = ("report GROUP", "compare ID OTHER")

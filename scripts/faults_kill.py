@@ -1,6 +1,5 @@
-"""`kill`: SIGKILL at seeded random moments of a small training (a first one, one that goes on, one that replaces finished runs), of a
-removal, and of a small sweep. Each time the same command is given again, and must end with the bits of one that nobody killed, and with the
-same files.
+"""`kill`: SIGKILL at seeded random moments of a small training (a first one, a resumed one, one that replaces finished runs), of a removal,
+and of a small sweep. Each time the same command is given again, and must end with the bits and the files of one that was not killed.
 
 A moment falls into a phase (planning, training, evaluation, checkpoint, the last summaries, the replacing of runs, their removal, results,
 report), into a touch of a file, or anywhere at all; one in four times the second try is killed, too. What is compared: the bytes of
@@ -25,7 +24,7 @@ from typing import Any
 
 from faults_child import PHASES
 from faults_same import contents, difference
-from faults_tried import Tried, silent
+from faults_tried import STOPPED, Tried, silent
 
 from bnexp.storage.run import Run
 
@@ -68,7 +67,7 @@ class Moment:
 
 @dataclass
 class Whole:
-    """What a command gave that nobody killed, and how long its phases took."""
+    """What a command gave that was not killed, and how long its phases took."""
 
     seconds: float
     files: int
@@ -121,10 +120,8 @@ def _prepare(command: str, folders: Path, folder: Path) -> None:
         return
     made = folders / BEFORE[command]
     if not made.exists():
-        code = "from bnexp.cli import main\nimport sys\n"
-        if made.name == "interrupted":
-            code += "from bnexp.base.signals import Stop\npolled = iter([False] * 50)\nStop.__call__ = lambda self: next(polled, True)\n"
-        line = [sys.executable, "-c", f"{code}main(sys.argv[1:])", *TRAIN, "--runs-dir", str(made), "--quiet"]
+        bnexp = ["-c", STOPPED, "50"] if made.name == "interrupted" else ["-m", "bnexp"]
+        line = [sys.executable, *bnexp, *TRAIN, "--runs-dir", str(made), "--quiet"]
         done = subprocess.run(line, capture_output=True, text=True, timeout=LIMIT_S)
         if done.returncode != (130 if made.name == "interrupted" else 0):
             raise RuntimeError(f"{command} cannot be prepared: {done.stderr}")

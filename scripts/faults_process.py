@@ -45,7 +45,7 @@ time.time = lambda: real() + ({jump} if next(calls) > 3 else 0)
 main(sys.argv[1:])"""
 KNOCK = """import asyncio, os, socket, sys
 from distributed.core import connect, send_recv
-if os.geteuid() == 0:  # only now: the interpreter may lie where nobody else can read
+if os.geteuid() == 0:  # only now: other users may not be able to read the interpreter
     os.setuid(65534)
 async def ask():
     comm = await connect(sys.argv[1], timeout=4)
@@ -61,7 +61,7 @@ with socket.create_connection(("127.0.0.1", int(sys.argv[1].rpartition(":")[2]))
         print("answers as a web server" if plain.recv(5) == b"HTTP/" else "")
     except OSError:
         pass"""
-"""Whoever is answered can have code run."""
+"""What gets an answer can run code."""
 
 
 def try_processes(kinds: tuple[str, ...] = (), say: Callable[[str], None] = silent) -> Tried:
@@ -148,7 +148,7 @@ def limits(place: Path) -> Iterator[tuple[str, str | None]]:
 
 
 def ports(place: Path) -> Iterator[tuple[str, str | None]]:
-    """Whoever connects to a port of a sweep, without its keys, gets no answer."""
+    """A connection to a port of a sweep, without its keys, gets no answer."""
     folder = _empty(place)
     process = _start(SWEEP, folder)
     _wait_for(process, lambda: _workers(process.pid)[1:])

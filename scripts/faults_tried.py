@@ -13,6 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 LIMIT_S = 120
+STOPPED = """import sys
+from bnexp.base.signals import Stop
+from bnexp.cli import main
+polled = iter([False] * int(sys.argv.pop(1)))
+Stop.__call__ = lambda self: next(polled, True)
+main(sys.argv[1:])"""
+"""`bnexp` that is stopped when it polls for the N-th time: `python -c STOPPED N ARGUMENTS`."""
 
 
 @dataclass

@@ -7,10 +7,9 @@ two 8192x8192 matrices, with the operations of forward and backward as PyTorch c
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from benchmarks.children import Worker, bnexp_worker, scratch
-from benchmarks.group import Asked, budget, noise
+from benchmarks.group import Request, budget, noise
 from benchmarks.rows import Row, Target, at_least, figure, measured, not_measured, ratio
 from benchmarks.sides import Sides
 
@@ -26,7 +25,7 @@ MNIST = "28x28, batch 256, bf16"
 NO_GPU = "no CUDA GPU"
 
 
-def rows(asked: Asked) -> Iterator[Row]:
+def rows(request: Request) -> Iterator[Row]:
     with scratch() as folder, bnexp_worker(folder, threads=1) as own:
         name = own.ask("benchmarks.library:cuda")
         if name is None:
@@ -35,30 +34,27 @@ def rows(asked: Asked) -> Iterator[Row]:
             yield not_measured(NAME, WIDE, NO_GPU, SHARE)
             yield not_measured(NAME, MNIST, NO_GPU)
             return
-        yield _stacked(asked, own, STACKED, ON, FASTER, name)
-        yield _stacked(asked, own, STACKED_28, [*noise(own, folder, 6_000, 200), *ON], None, name)
-        yield _share(asked, own, WIDE, _wide(own, folder), SHARE, name)
+        yield _stacked(request, own, STACKED, ON, FASTER, name)
+        yield _stacked(request, own, STACKED_28, [*noise(own, folder, 6_000, 200), *ON], None, name)
+        images = noise(own, folder, 20_000, 200, shape=(3, 32, 32))
+        wide = [*images, "train.batch_size=512", "model.widths=[64,128,256]", "precision=bf16", *ON]
+        yield _share(request, own, WIDE, wide, SHARE, name)
         images = [*noise(own, folder, 60_000, 200), "train.batch_size=256", "precision=bf16", *ON]
-        yield _share(asked, own, MNIST, images, None, name)
+        yield _share(request, own, MNIST, images, None, name)
 
 
-def _wide(own: Worker, folder: Path) -> list[str]:
-    images = noise(own, folder, 20_000, 200, shape=(3, 32, 32))
-    return [*images, "train.batch_size=512", "model.widths=[64,128,256]", "precision=bf16", *ON]
-
-
-def _stacked(asked: Asked, own: Worker, name: str, overrides: list[str], target: Target | None, gpu: str) -> Row:
+def _stacked(request: Request, own: Worker, name: str, overrides: list[str], target: Target | None, gpu: str) -> Row:
     def ms(width: int) -> float:
         return float(own.ask("benchmarks.library:step_ms", overrides=overrides, width=width, seconds=SECONDS)["ms"])
 
-    taken = Sides.measure(NAME, {"separate": lambda: ms(1), "stack": lambda: ms(RUNS)}, asked.repetitions)
+    taken = Sides.measure(NAME, {"separate": lambda: ms(1), "stack": lambda: ms(RUNS)}, request.repetitions)
     shown = {"separate": "separate", "stack": "stack"}
     return taken.row(name, "ms a run and step", shown, ("separate / stack", "separate", "stack"), target, remark=gpu)
 
 
-def _share(asked: Asked, own: Worker, name: str, overrides: list[str], target: Target | None, gpu: str) -> Row:
+def _share(request: Request, own: Worker, name: str, overrides: list[str], target: Target | None, gpu: str) -> Row:
     share = {"step": lambda: own.ask("benchmarks.library:share_of_matmul", overrides=overrides, seconds=SECONDS)}
-    taken = Sides.measure(NAME, share, asked.repetitions)
+    taken = Sides.measure(NAME, share, request.repetitions)
     if taken.failed:
         return not_measured(NAME, name, taken.failed["step"], target)
     each = {key: [one[key] for one in taken.found["step"]] for key in ("images_per_s", "tflops", "matmul")}

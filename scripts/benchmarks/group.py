@@ -1,4 +1,4 @@
-"""What a group of rows is asked, and the data that several groups share."""
+"""What a group of rows is requested to measure, and the data that several groups share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LRS = {"batch": 0.1, "none": 0.01}
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """How often to measure (each group says what else it makes of it), and the folder that holds MNIST/raw, if there is one."""
 
     repetitions: int

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from benchmarks.children import app, bnexp_worker, scratch
-from benchmarks.group import Asked, noise
+from benchmarks.group import Request, noise
 from benchmarks.peers import sides
 from benchmarks.rows import Row
 from benchmarks.sides import Sides
@@ -19,12 +19,12 @@ IMAGES = 3_000
 """Of 28x28 noise."""
 
 
-def rows(asked: Asked) -> Iterator[Row]:
+def rows(request: Request) -> Iterator[Row]:
     with scratch() as folder:
         with bnexp_worker(folder, threads=1) as worker:
             larger = noise(worker, folder, IMAGES, 200)
-        few = max(1, asked.repetitions // 2)
-        for data, overrides, batch, repetitions in (("digits", [], 32, asked.repetitions), ("28x28", larger, 256, few)):
+        few = max(1, request.repetitions // 2)
+        for data, overrides, batch, repetitions in (("digits", [], 32, request.repetitions), ("28x28", larger, 256, few)):
             file = overrides[-1].partition("=")[2] if overrides else "digits"
             floor = ["--data", file, "--batch", batch, "--epochs", 1, "--threads", 1]
 

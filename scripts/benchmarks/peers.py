@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from benchmarks.children import Done, app, bnexp, bnexp_worker, scratch
-from benchmarks.group import LRS, Asked, arm, noise
+from benchmarks.group import LRS, Request, arm, noise
 from benchmarks.rows import Row
 from benchmarks.sides import Sides
 from benchmarks.turns import NotMeasured
@@ -42,13 +42,13 @@ IMAGES = 2_000
 """Of 28x28 noise; a tenth of them is for validation."""
 
 
-def rows(asked: Asked) -> Iterator[Row]:
+def rows(request: Request) -> Iterator[Row]:
     with scratch() as folder:
         with bnexp_worker(folder, threads=1) as worker:
             small = noise(worker, folder, IMAGES, 200)
-        yield from _single(asked.repetitions, folder, "digits", [], 32, 10)
-        yield from _single(max(1, asked.repetitions // 2), folder, "28x28", small, 64, 2)
-        yield from _sweep(asked, folder)
+        yield from _single(request.repetitions, folder, "digits", [], 32, 10)
+        yield from _single(max(1, request.repetitions // 2), folder, "28x28", small, 64, 2)
+        yield from _sweep(request, folder)
 
 
 def lacking(name: str) -> str | None:
@@ -96,16 +96,16 @@ def _single(repetitions: int, folder: Path, data: str, overrides: list[str], bat
 
 def _rate(done: Done) -> float:
     """Images a second of training; bnexp's metrics are part of it."""
-    told = done.json
-    if "speed" not in told:
-        return float(told["images_per_s"])
-    speed = told["speed"]
+    result = done.json
+    if "speed" not in result:
+        return float(result["images_per_s"])
+    speed = result["speed"]
     if not speed["metrics_s"]:
         return float(speed["images_per_s"])
-    return float(told["config"]["train"]["batch_size"] * told["steps"] / (speed["train_s"] + speed["metrics_s"]))
+    return float(result["config"]["train"]["batch_size"] * result["steps"] / (speed["train_s"] + speed["metrics_s"]))
 
 
-def _sweep(asked: Asked, folder: Path) -> Iterator[Row]:
+def _sweep(request: Request, folder: Path) -> Iterator[Row]:
     workers = cores()
     values = [["--norm", norm, "--lr", lr, "--seed", seed] for norm, lr, seed in GRID]
 
@@ -129,7 +129,7 @@ def _sweep(asked: Asked, folder: Path) -> Iterator[Row]:
         return needing(name, seconds)
 
     theirs = {f"{PLAIN}, one after the other": one_by_one} | {name: swept(name) for name in SWEEPS}
-    taken = Sides.measure(NAME, {"bnexp sweep": ours} | theirs, max(1, asked.repetitions // 2), warmup=0)
+    taken = Sides.measure(NAME, {"bnexp sweep": ours} | theirs, max(1, request.repetitions // 2), warmup=0)
     for name in theirs:
         case = f"{len(GRID)} runs, digits, batch {BATCH}, {SWEPT_EPOCHS} epochs, {workers} workers: bnexp sweep against {name}"
         yield taken.row(case, "s", {"bnexp": "bnexp sweep", "peer": name}, ("peer / bnexp", name, "bnexp sweep"))

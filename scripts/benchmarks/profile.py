@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.children import bnexp_worker, floor_worker, scratch
-from benchmarks.group import FORMATS, SHAPES, Asked, arm, budget, noise
+from benchmarks.group import FORMATS, SHAPES, Request, arm, budget, noise
 from benchmarks.machine import Watch
 from benchmarks.rows import Row, figure, measured, not_measured, ratio
 from benchmarks.turns import take_turns
@@ -23,7 +23,7 @@ LISTED = 14
 ALL, OTHERS = "all operators", "all others"
 
 
-def rows(asked: Asked) -> Iterator[Row]:
+def rows(request: Request) -> Iterator[Row]:
     with scratch() as folder, floor_worker(folder, 1) as plain, bnexp_worker(folder, threads=1) as own:
         for data, batch in (("digits", 32), ("28x28", 64)):
             source = [] if data == "digits" else noise(own, folder, 6_000, 200)
@@ -34,7 +34,7 @@ def rows(asked: Asked) -> Iterator[Row]:
                 "bnexp": lambda case=case: own.ask("benchmarks.library:profile", overrides=case, steps=STEPS),
                 "floor": lambda floor=floor: plain.ask("benchmarks.floor:profile", **floor, steps=STEPS),
             }
-            found, failed = take_turns(sides, asked.repetitions)
+            found, failed = take_turns(sides, request.repetitions)
             name = f"{data}, batch {batch}, norm batch"
             if failed:
                 yield not_measured(NAME, name, "; ".join(failed.values()))

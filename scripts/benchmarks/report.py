@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.children import bnexp, scratch
-from benchmarks.group import Asked, budget
+from benchmarks.group import Request, budget
 from benchmarks.machine import Watch
 from benchmarks.rows import Row, at_most, figure, measured, not_measured
 from benchmarks.turns import NotMeasured, take_turns
@@ -20,7 +20,7 @@ SECONDS, SIZE = at_most(20, "s"), at_most(10, "MB")
 SWEEP = ("sweep", "batch-size", "--values", "16,32,64,128,256", "--seeds", 5, *budget(60), "device=cpu", "--quiet", "--json")
 
 
-def rows(asked: Asked) -> Iterator[Row]:
+def rows(request: Request) -> Iterator[Row]:
     with scratch() as folder:
         try:
             runs = len(bnexp(folder, *SWEEP).json["runs"])
@@ -30,7 +30,7 @@ def rows(asked: Asked) -> Iterator[Row]:
             return
         (group,) = [path.parent.name for path in Path(folder, "runs").glob(".groups/*/members.json")]
         watch = Watch()
-        found, failed = take_turns({"report": lambda: bnexp(folder, "report", group).seconds}, asked.repetitions, warmup=0)
+        found, failed = take_turns({"report": lambda: bnexp(folder, "report", group).seconds}, request.repetitions, warmup=0)
         load, name = watch.load, f"bnexp report over {runs} runs"
         if failed:
             yield not_measured(NAME, f"{name}: seconds", failed["report"], SECONDS)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.children import Worker, bnexp_worker, scratch
-from benchmarks.group import SHAPES, Asked, arm, budget, noise
+from benchmarks.group import SHAPES, Request, arm, budget, noise
 from benchmarks.rows import BY_CONSTRUCTION, Row, Target, at_least, not_measured
 from benchmarks.sides import Sides
 from benchmarks.turns import NotMeasured
@@ -23,10 +23,10 @@ ASKED_ELSE = 1.0
 SECONDS = 0.6
 
 
-def rows(asked: Asked) -> Iterator[Row]:
+def rows(request: Request) -> Iterator[Row]:
     with scratch() as folder, bnexp_worker(folder, threads=1) as own:
         for data, batch, norm in itertools.product(SHAPES, BATCHES, NORMS):
-            yield _row(asked, folder, own, data, batch, norm)
+            yield _row(request, folder, own, data, batch, norm)
 
 
 def picked_width(own: Worker, overrides: list[str]) -> int:
@@ -34,7 +34,7 @@ def picked_width(own: Worker, overrides: list[str]) -> int:
     return int(own.ask("benchmarks.library:picked_width", overrides=overrides))
 
 
-def _row(asked: Asked, folder: Path, own: Worker, data: str, batch: int, norm: str) -> Row:
+def _row(request: Request, folder: Path, own: Worker, data: str, batch: int, norm: str) -> Row:
     target = at_least(ASKED.get((data, batch), ASKED_ELSE))
     name = f"{data}, batch {batch}, norm {norm}"
     source = [] if data == "digits" else noise(own, folder, 6_000, 200)
@@ -43,7 +43,7 @@ def _row(asked: Asked, folder: Path, own: Worker, data: str, batch: int, norm: s
         width = picked_width(own, overrides)
     except NotMeasured as error:
         return not_measured(NAME, name, str(error), target)
-    return compared(NAME, name, own, overrides, width, asked.repetitions, target)
+    return compared(NAME, name, own, overrides, width, request.repetitions, target)
 
 
 def compared(group: str, name: str, own: Worker, overrides: list[str], width: int, repetitions: int, target: Target | None) -> Row:

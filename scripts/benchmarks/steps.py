@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.children import Worker, bnexp_worker, floor_worker, scratch
-from benchmarks.group import FORMATS, SHAPES, Asked, arm, budget, noise
+from benchmarks.group import FORMATS, SHAPES, Request, arm, budget, noise
 from benchmarks.machine import Watch
 from benchmarks.rows import Row, at_least, figure, measured, not_measured, ratio
 from benchmarks.turns import take_turns
@@ -42,13 +42,13 @@ WHOLE_EPOCHS = ((32, "batch"),)
 """Where the target of light metrics is judged here: an epoch each. The group `metrics` has more of them, more often."""
 
 
-def rows(asked: Asked) -> Iterator[Row]:
+def rows(request: Request) -> Iterator[Row]:
     with scratch() as folder:
         for threads in dict.fromkeys((1, cores())):
             with floor_worker(folder, threads) as plain, bnexp_worker(folder, threads) as own:
                 for data, batch, norm in itertools.product(SHAPES, BATCHES if threads == 1 else BATCHES[-1:], NORMS):
                     if threads == 1 or norm == "batch":
-                        yield from _Cell(asked, folder, plain, own, data, batch, norm, threads).rows()
+                        yield from _Cell(request, folder, plain, own, data, batch, norm, threads).rows()
 
 
 class _Cell:
@@ -56,7 +56,7 @@ class _Cell:
 
     def __init__(
         self,
-        asked: Asked,
+        request: Request,
         folder: Path,
         plain: Worker,
         own: Worker,
@@ -66,7 +66,7 @@ class _Cell:
         threads: int,
         seconds: float = SECONDS,
     ) -> None:
-        self.asked, self.folder, self.plain, self.own, self.seconds = asked, folder, plain, own, seconds
+        self.request, self.folder, self.plain, self.own, self.seconds = request, folder, plain, own, seconds
         self.data, self.batch, self.norm, self.threads = data, batch, norm, threads
         self.name = f"{data}, batch {batch}, norm {norm}, {threads} thread{'s' * (threads > 1)}"
 
@@ -85,11 +85,11 @@ class _Cell:
         if self.threads == 1 and self.data != "digits" and (self.batch, self.norm) in WHOLE_EPOCHS:
             few["light"] = (f"light, an epoch of {epoch:,} steps", ["train.epochs=1"])
         judged = self.batch >= FROM_BATCH and step_s < SHORT_S
-        yield from self.beside_floor({"off": runs.pop("off")}, self.asked.repetitions * (JUDGED if judged else 1))
+        yield from self.beside_floor({"off": runs.pop("off")}, self.request.repetitions * (JUDGED if judged else 1))
         if runs:
-            yield from self.beside_floor(runs, self.asked.repetitions)
+            yield from self.beside_floor(runs, self.request.repetitions)
         if few:
-            yield from self.beside_floor(few, max(1, self.asked.repetitions // 3))
+            yield from self.beside_floor(few, max(1, self.request.repetitions // 3))
 
     def floor(self, kind: str) -> Callable[[], Rate]:
         def rate() -> Rate:
@@ -103,9 +103,9 @@ class _Cell:
         """A run's images a second, the metrics' seconds among them where there are metrics."""
         data: list[str] = []
         if self.data != "digits":
-            real = preset != "off" and self.asked.mnist
+            real = preset != "off" and self.request.mnist
             whole = (60_000, 1_000) if preset != "off" else (1_200, 100)
-            data = ["data=mnist", f"data.root={self.asked.mnist}"] if real else noise(self.own, self.folder, *whole)
+            data = ["data=mnist", f"data.root={self.request.mnist}"] if real else noise(self.own, self.folder, *whole)
 
         def rate() -> Rate:
             case = [*data, *arm(self.norm, self.batch, self.threads), f"metrics={preset}", *overrides]

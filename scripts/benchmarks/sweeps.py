@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.children import Worker, app, bnexp, scratch
-from benchmarks.group import Asked
+from benchmarks.group import Request
 from benchmarks.rows import Row, at_least
 from benchmarks.sides import Sides
 from benchmarks.turns import NotMeasured
@@ -53,12 +53,12 @@ class Timed:
     diverged: int = 0
 
 
-def rows(asked: Asked) -> Iterator[Row]:
+def rows(request: Request) -> Iterator[Row]:
     for case in CASES:
         name = f"{len(GRID)} runs, batch {case.batch}, {case.epochs} epochs: bnexp sweep against {case.baseline}"
         target = at_least(case.asked)
         sides = {"bnexp": lambda case=case: ours(case), "plain": lambda case=case: plain(case)}
-        taken, remark = Sides.measure(NAME, sides, asked.repetitions, warmup=0), ""
+        taken, remark = Sides.measure(NAME, sides, request.repetitions, warmup=0), ""
         if not taken.failed:
             accuracy = {side: statistics.mean(one.accuracy for one in held) for side, held in taken.found.items()}
             startup = statistics.median(one.startup_s for one in taken.found["bnexp"])
@@ -96,8 +96,8 @@ def plain(case: Case) -> Timed:
         if case.baseline == JOBLIB:
             with Worker(folder, threads=1) as worker:
                 worker.ask("benchmarks.warm:up", workers=WORKERS, batch=case.batch)
-                told = worker.ask("benchmarks.warm:trained", runs=GRID, batch=case.batch, epochs=case.epochs)
-            return Timed(told["seconds"], statistics.mean(run["test_accuracy"] for run in told["runs"]))
+                result = worker.ask("benchmarks.warm:trained", runs=GRID, batch=case.batch, epochs=case.epochs)
+            return Timed(result["seconds"], statistics.mean(run["test_accuracy"] for run in result["runs"]))
         options = ["--batch", case.batch, "--epochs", case.epochs, "--threads", 2]
         done = [app(folder, "plain", "--norm", norm, "--lr", lr, "--seed", seed, *options, threads=2) for norm, lr, seed in GRID]
     return Timed(sum(one.seconds for one in done), statistics.mean(one.json["test_accuracy"] for one in done))
