@@ -86,13 +86,12 @@ TINY = (
 
 
 WORK = (
-    *(
-        "bnexp.report.write_report",
-        "bnexp.execution.grid.run_stacks",
-        "bnexp.execution.grid.read_once",
-        "bnexp.execution.step_times.Measurer.__call__",
-    ),
-    *("bnexp.studies.noise_law.law", "bnexp.execution.launch.work"),
+    "bnexp.report.write_report",
+    "bnexp.execution.grid.run_stacks",
+    "bnexp.execution.grid.read_once",
+    "bnexp.execution.step_times.Measurer.__call__",
+    "bnexp.studies.noise_law.law",
+    "bnexp.execution.launch.work",
 )
 """Where a command begins to work."""
 

@@ -170,12 +170,8 @@ class Worker:
     def __enter__(self) -> Worker:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
+    def __exit__(self, *exc: Any) -> None:
+        self.process.__exit__(*exc)  # closes its input, upon which it ends
 
 
 def bnexp_worker(folder: Path, threads: int) -> Worker:

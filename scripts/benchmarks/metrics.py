@@ -13,9 +13,8 @@ from typing import Any
 
 from benchmarks.children import Worker, bnexp_worker, floor_worker, scratch
 from benchmarks.group import FORMATS, SHAPES, Request, arm, noise
-from benchmarks.machine import Watch
 from benchmarks.rows import Row, at_least, at_most, figure, measured, not_measured, ratio
-from benchmarks.turns import take_turns
+from benchmarks.sides import Sides
 
 NAME, REPETITIONS = "metrics", 3
 PRESETS, NORMS, BATCHES = ("light", "full"), ("batch", "none"), (32, 256)
@@ -45,11 +44,10 @@ def _case(request: Request, plain: Worker, own: Worker, data: str, name: str, ba
     def run(preset: str) -> Callable[[], dict[str, Any]]:
         return lambda: own.ask("benchmarks.library:train", overrides=[*overrides, f"metrics={preset}"])
 
-    watch = Watch()
     presets = PRESETS if batch == BATCHES[0] else PRESETS[:1]
     sides = {kind: floor(kind) for kind in FORMATS} | {preset: run(preset) for preset in presets}
-    found, failed = take_turns(sides, request.repetitions, warmup=0 if data != "digits" else 1)
-    load = watch.load
+    taken = Sides.measure(NAME, sides, request.repetitions, warmup=0 if data != "digits" else 1)
+    found, failed, load = taken.found, taken.failed, taken.load
     for preset in presets:
         cost = COSTS.get((data, preset)) if batch == BATCHES[0] else None
         costs, speed = at_most(cost) if cost else None, SPEED if (data, preset) == ("28x28", "light") else None

@@ -18,9 +18,8 @@ from typing import Any
 
 from benchmarks.children import Worker, bnexp_worker, floor_worker, scratch
 from benchmarks.group import FORMATS, SHAPES, Request, arm, budget, noise
-from benchmarks.machine import Watch
 from benchmarks.rows import Row, at_least, figure, measured, not_measured, ratio
-from benchmarks.turns import take_turns
+from benchmarks.sides import Sides
 from bnexp.base.hardware import cores
 
 NAME, REPETITIONS = "steps", 3
@@ -118,12 +117,10 @@ class _Cell:
         return rate
 
     def beside_floor(self, runs: dict[str, Run], repetitions: int) -> Iterator[Row]:
-        watch = Watch()
         sides = {f"floor, {kind}": self.floor(kind) for kind in FORMATS}
         sides |= {preset: self.run(preset, overrides) for preset, (_, overrides) in runs.items()}
-        measurements, failed = take_turns(sides, repetitions, warmup=0)  # each measurement has warm-up steps of its own
-        load = watch.load
-        found = {name: [rate for rate, _ in held] for name, held in measurements.items()}
+        taken = Sides.measure(NAME, sides, repetitions, warmup=0)  # each measurement has warm-up steps of its own
+        failed, found = taken.failed, {name: [rate for rate, _ in held] for name, held in taken.found.items()}
         floors = [figure(name, "images/s", found[name]) for name in sides if name in found and name.startswith("floor")]
         for preset, (what, _) in runs.items():
             name = f"{self.name}: metrics {what}"
@@ -138,4 +135,4 @@ class _Cell:
             best = max(floors, key=lambda one: one.median).name
             figures = [*floors, figure("bnexp train", "images/s", found[preset])]
             judged = ratio("bnexp / better floor", found[preset], found[best])
-            yield measured(NAME, name, figures, judged, target, load=load, remark=f"{measurements[preset][0][1]:,} steps")
+            yield measured(NAME, name, figures, judged, target, load=taken.load, remark=f"{taken.found[preset][0][1]:,} steps")
