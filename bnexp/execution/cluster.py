@@ -29,8 +29,7 @@ def connected(device: str, stacks: int, workers: int | None, scheduler: str | No
     """A client of the scheduler, or of a cluster of our own that ends with it: `workers` processes, but no more than `stacks`.
 
     Raises:
-        UsageError: the scheduler does not answer, or not without keys.
-        UsageError: Dask's configuration files cannot be used.
+        UsageError: the scheduler does not answer, or not without keys; or Dask's configuration files cannot be used.
         BnexpError: no workers can be started on this machine.
     """
     _import_dask()

@@ -42,16 +42,9 @@ class PlannedStack(TypedDict):
     runs: list[str]
 
 
-class PlanEstimate(TypedDict):
-    """What a plan will take; `calibrated_on_runs` counts the finished runs that say so."""
-
-    minutes: float
-    bytes: float
-    calibrated_on_runs: int
-
-
 class PlanDocument(TypedDict):
-    """What `--dry-run --json` prints; `parts` has the number of runs of each part of the request, by its name."""
+    """What `--dry-run --json` prints; `parts` has the number of runs of each part of the request, by its name; `estimate` has `minutes`,
+    `bytes` and `calibrated_on_runs`, the number of finished runs that it is based on."""
 
     runs: int
     reused: int
@@ -59,7 +52,7 @@ class PlanDocument(TypedDict):
     stacks: list[PlannedStack]
     steps: int
     unmeasured: list[dict[str, str | int]]
-    estimate: PlanEstimate
+    estimate: dict[str, float]
 
 
 @dataclass(frozen=True)

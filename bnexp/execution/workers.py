@@ -59,7 +59,7 @@ def run_stacks(
             failed.update({run.id: reason for run in planned.runs if not run.done and run.id not in planned.replay_only})
         ended(planned, reason)
 
-    if workers == 0 and scheduler is None:  # the engine listens where it can save; between stacks and while data are read nothing is to be
+    if workers == 0 and scheduler is None:  # signals are handled where the state can be saved
         waiting = deque((planned, False) for planned in stacks)
         while waiting and not stop():
             planned, wait = waiting.popleft()
@@ -70,7 +70,7 @@ def run_stacks(
                 finish(planned, answer)
     else:
         with stop.listening(), connected(stacks[0].configs[0].device, len(stacks), workers, scheduler) as client:
-            # Those of somebody's scheduler, who outlive this process, must find the file when it is gone.
+            # The workers of a given scheduler outlive this process, and must find the file when it is gone.
             name = flag_name("stop") if scheduler is None else f"stop-{uuid.uuid4().hex[:8]}"
             distribute(client, stacks, stop, on_event, finish, name)
     if stop():
