@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import bnexp.metrics
-from bnexp.config import DATASETS, METRICS
+from bnexp.config import DATASETS, METRICS, MODELS
 from bnexp.metrics.declaration import Metric
 from bnexp.norms import NORMS
 
@@ -68,6 +68,8 @@ def files() -> Iterator[tuple[Path, str]]:
         yield path, MARKED.sub(lambda part: part[1] + PARTS[part[2]](), path.read_text())
     for name in DATASETS:
         yield ROOT / f"configs/data/{name}.yaml", f"name: {name}\n"
+    for path in (ROOT / f"configs/model/{name}.yaml" for name in MODELS):  # which may have values of its own
+        yield path, path.read_text() if path.exists() else f"name: {path.stem}\n"
     yield ROOT / "configs/metrics/off.yaml", "".join(f"{name}: false\n" for name, metric in metrics().items() if metric.on)
     full = [name for name, metric in metrics().items() if not metric.on and metric.kind != "evaluated"]
     yield ROOT / "configs/metrics/full.yaml", "".join(f"{name}: true\n" for name in full)

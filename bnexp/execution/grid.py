@@ -107,7 +107,7 @@ class GridPlan:
 
 
 def prepare(configs: Sequence[Config], runs_dir: Path, *, fresh: bool = False, widths: Calibrated | None = None) -> GridPlan:
-    """Identifies the runs of a grid and plans their stacks. Nothing is started; what a killed process left half done is tidied up.
+    """Identifies the runs of a grid and plans their stacks. Nothing is started; what a killed process left half done is repaired.
 
     Args:
         widths: how wide stacks are on this machine, which may be measured here; None: by the fixed rule, as for others' machines.
@@ -119,11 +119,11 @@ def prepare(configs: Sequence[Config], runs_dir: Path, *, fresh: bool = False, w
     found: dict[str, tuple[Run, Config]] = {}
     ids: dict[Config, str] = {}
     for data in dict.fromkeys(config.data for config in configs):
-        asked = [config for config in configs if config.data == data]
-        same = [with_absolute_root(config) for config in asked]
-        for as_asked, config, run in zip(asked, same, identify(same, runs_dir), strict=True):
+        requested = [config for config in configs if config.data == data]
+        located = [with_absolute_root(config) for config in requested]
+        for as_requested, config, run in zip(requested, located, identify(located, runs_dir), strict=True):
             found.setdefault(run.id, (run, config))
-            ids[as_asked] = run.id
+            ids[as_requested] = run.id
     runs, configs = [run for run, _ in found.values()], [config for _, config in found.values()]
     group = group_of(runs)
     if widths is None:
