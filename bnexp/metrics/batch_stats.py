@@ -44,7 +44,7 @@ def _outliers(probe: ProbePass) -> dict[str, Tensor]:
 
 
 def _normalized(probe: ProbePass) -> dict[str, Tensor]:
-    chain, config = probe.twin.layer_map.chain, probe.twin.config.model
+    chain, config = probe.clone.layer_map.chain, probe.clone.config.model
     norms = [norm for layer in probe.layers if layer.norm is not None and isinstance(norm := chain[layer.norm], _BatchNorm)]
     if not norms:
         return {}

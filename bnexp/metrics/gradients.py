@@ -16,7 +16,7 @@ from bnexp.metrics.probe import ProbePass
 
 def measure(probe: ProbePass) -> dict[str, Tensor]:
     """`gradients/<layer>/{weight_norm,effective_lr}` -> [R] for every layer; `gradient_norm` after the first step, `growth` before it."""
-    parts, found = probe.twin.layer_map, {}
+    parts, found = probe.clone.layer_map, {}
     for layer in parts.layers:
         weight_norm = norms([parts.weight(layer).detach()], probe.runs)
         found[f"gradients/{layer.name}/weight_norm"] = weight_norm

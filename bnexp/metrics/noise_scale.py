@@ -37,16 +37,16 @@ def measure(sample: Sample) -> dict[str, Tensor]:
     return {"noise_scale/gradient": gradient, "noise_scale/trace": trace, "noise_scale/simple": trace / gradient}
 
 
-def two_sizes(twin: NetworkCopy, x: Tensor, y_RN: Tensor, ghost: int, groups: int) -> tuple[Tensor, Tensor]:
+def two_sizes(clone: NetworkCopy, x: Tensor, y_RN: Tensor, ghost: int, groups: int) -> tuple[Tensor, Tensor]:
     """|G|^2 and tr(Sigma) of each run, [R], from `groups` ghost groups of `ghost` images each."""
     mean: list[Tensor] = []
-    small = torch.zeros(twin.runs, dtype=torch.float64, device=x.device)
+    small = torch.zeros(clone.runs, dtype=torch.float64, device=x.device)
     for group in range(groups):
         part = slice(group * ghost, (group + 1) * ghost)
-        gradient = twin.gradient(x[part], y_RN[:, part])[1]
-        small += dots(gradient, gradient, twin.runs) / groups
+        gradient = clone.gradient(x[part], y_RN[:, part])[1]
+        small += dots(gradient, gradient, clone.runs) / groups
         mean = [g / groups for g in gradient] if not mean else [m + g / groups for m, g in zip(mean, gradient, strict=True)]
-    large, big = dots(mean, mean, twin.runs), ghost * groups
+    large, big = dots(mean, mean, clone.runs), ghost * groups
     return (big * large - ghost * small) / (big - ghost), (small - large) / (1 / ghost - 1 / big)
 
 

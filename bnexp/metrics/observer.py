@@ -88,7 +88,7 @@ class Observer:
         if probe_due(self.metrics, step, self.total, evaluated):
             last, previous = step == self.total, max(0, self.probed_at)
             probe = probe_pass(
-                self._twins(before=True),
+                self._clone(before=True),
                 self.probe,
                 step=step,
                 lr_R=lr_R,
@@ -103,7 +103,7 @@ class Observer:
             if "drift" in self.on:
                 values |= self.drift.measure(probe)
             if "batch_stats" in self.on and (last or step // batch_noise.MEASURE_EVERY > previous // batch_noise.MEASURE_EVERY):
-                values |= batch_noise.measure(probe.twin, self.data, step)
+                values |= batch_noise.measure(probe.clone, self.data, step)
             if last or step.bit_length() > previous.bit_length() or self.probed_at < 0:
                 distributions = self._distributions(probe)
             self.probed_at = step
@@ -131,21 +131,21 @@ class Observer:
 
     def before_step(self) -> None:
         """Keeps the network as it is before a step that is sampled."""
-        self._twins(before=True)
+        self._clone(before=True)
 
     def after_step(self, step: int, x: Tensor, y_RB: Tensor, lr_R: Tensor) -> Measured:
         """The sampled metrics of the step that was just made (its number from 1), on its batch."""
         before = self._before
         assert before is not None
         fresh = self._images(derive(0, "fresh", step)) if step in self.due_at.get("noise_scale", ()) else self.probe
-        sample = Sample(step, before, self._twins(before=False), x, y_RB, lr_R, self.probe, fresh)
+        sample = Sample(step, before, self._clone(before=False), x, y_RB, lr_R, self.probe, fresh)
         values: dict[str, Tensor] = {}
         for name, steps in self.due_at.items():
             if step in steps:
                 values |= SAMPLED[name].measure(sample)
         return Measured(values, {})
 
-    def _twins(self, *, before: bool) -> NetworkCopy:
+    def _clone(self, *, before: bool) -> NetworkCopy:
         """One of the two copies, made to follow the network: all of it before a step, and after it only the weights, so that both
         copies normalize, and draw noise, alike."""
         if self._before is None:

@@ -108,7 +108,7 @@ class ProbePass:
     """What the network did with the probe batch at one step. Lists have an item for each hidden layer, in order."""
 
     step: int
-    twin: NetworkCopy
+    clone: NetworkCopy
     lr_R: Tensor
     batch_size: int
     """Of the training."""
@@ -128,7 +128,7 @@ class ProbePass:
 
     @property
     def runs(self) -> int:
-        return self.twin.runs
+        return self.clone.runs
 
     @cached_property
     def site_layout(self) -> Layout:
@@ -168,7 +168,7 @@ class ProbePass:
 
 
 def probe_pass(
-    twin: NetworkCopy,
+    clone: NetworkCopy,
     images: tuple[Tensor, Tensor],
     *,
     step: int,
@@ -178,25 +178,25 @@ def probe_pass(
     step_gradients: list[Tensor] | None,
     back: bool,
 ) -> ProbePass:
-    """The images x_[N, R*C, *map], y_[R, N] through the twin in train mode, and with `back` also back to the pre-activations."""
-    hidden = twin.layer_map.hidden
+    """The images x_[N, R*C, *map], y_[R, N] through the copy in train mode, and with `back` also back to the pre-activations."""
+    hidden = clone.layer_map.hidden
     with torch.set_grad_enabled(back):
-        inputs = twin.trace(images[0])
+        inputs = clone.trace(images[0])
     entering = [layer.activation for layer in hidden if layer.activation is not None]
     gradients = None
     if back:
-        losses_R = twin.losses(inputs[-1], images[1], start=len(twin.layer_map.chain))
+        losses_R = clone.losses(inputs[-1], images[1], start=len(clone.layer_map.chain))
         gradients = list(torch.autograd.grad(losses_R.sum(), [inputs[place] for place in entering]))
     known: dict[int, Tensor] = {}
 
     def entered(place: int) -> Tensor:
-        return known.setdefault(place, inputs[place].detach().to(twin.params[0].dtype))  # bf16 is measured in fp32
+        return known.setdefault(place, inputs[place].detach().to(clone.params[0].dtype))  # bf16 is measured in fp32
 
-    norm = NORMS[twin.config.model.norm]
+    norm = NORMS[clone.config.model.norm]
     readable = norm.batch_statistics and not norm.adds_noise
     return ProbePass(
         step,
-        twin,
+        clone,
         lr_R,
         batch_size,
         batches,

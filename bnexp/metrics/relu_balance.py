@@ -35,7 +35,7 @@ def distributions(probe: ProbePass) -> dict[str, Tensor]:
 
 
 def relus(probe: ProbePass) -> bool:
-    chain = probe.twin.layer_map.chain
+    chain = probe.clone.layer_map.chain
     return all(layer.activation is not None and isinstance(chain[layer.activation], nn.ReLU) for layer in probe.layers)
 
 
@@ -50,12 +50,12 @@ def positive_shares(probe: ProbePass) -> Tensor:
 
 def predicted(probe: ProbePass) -> Tensor | None:
     """Phi(beta / |gamma|) of each channel, [R, T]; None where no batch norm stands directly before the ReLUs."""
-    if probe.twin.config.model.placement != "conv-norm-relu" or probe.outputs is None:
+    if probe.clone.config.model.placement != "conv-norm-relu" or probe.outputs is None:
         return None
     shares = []
     for layer, x in zip(probe.layers, probe.preactivations, strict=True):
         assert layer.norm is not None
-        norm = probe.twin.layer_map.chain[layer.norm]
+        norm = probe.clone.layer_map.chain[layer.norm]
         gamma = norm.weight if norm.weight is not None else x.new_ones(x.shape[1])
         beta = norm.bias if norm.bias is not None else x.new_zeros(x.shape[1])
         assert isinstance(gamma, Tensor)
