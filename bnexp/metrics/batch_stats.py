@@ -21,7 +21,7 @@ from bnexp.metrics import batch_law, batch_noise
 from bnexp.metrics.declaration import Keys, ProbeMetric
 from bnexp.metrics.probe import ProbePass
 from bnexp.models import layer_map, runs_in
-from bnexp.norms.modules import is_frozen
+from bnexp.norms.modules import affine, is_frozen
 
 NAME = "batch_stats"
 
@@ -51,7 +51,7 @@ def _normalized(probe: ProbePass) -> dict[str, Tensor]:
     found = {f"{NAME}/ema_initial_weight": torch.full_like(probe.lr_R, (1 - config.bn_momentum) ** probe.batches)}
     if probe.output_moments is None:
         return found
-    gamma_RT, beta_RT = (_side_by_side([_affine(norm, what) for norm in norms], probe.runs) for what in ("weight", "bias"))
+    gamma_RT, beta_RT = (_side_by_side(list(values), probe.runs) for values in zip(*map(affine, norms), strict=True))
     at, layout, s2 = probe.output_moments, probe.site_layout, probe.site_moments.var_RT
     frozen = all(map(is_frozen, norms))
     variance = _side_by_side([norm.running_var for norm in norms if norm.running_var is not None], probe.runs) if frozen else s2
@@ -66,13 +66,6 @@ def _normalized(probe: ProbePass) -> dict[str, Tensor]:
 def _side_by_side(parts: list[Tensor], runs: int) -> Tensor:
     """One tensor a layer, [R*C], as [R, T]."""
     return torch.cat([part.unflatten(0, (runs, -1)) for part in parts], dim=1)
-
-
-def _affine(norm: _BatchNorm, what: str) -> Tensor:
-    """gamma (`weight`) or beta (`bias`), [R*C]; 1 or 0 where there is none."""
-    own: Tensor | None = getattr(norm, what)
-    assert norm.running_mean is not None
-    return torch.full_like(norm.running_mean, float(what == "weight")) if own is None else own.detach()
 
 
 def against_precise(network: nn.Sequential, placement: str, precise: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnexp.metrics.declaration import Keys, ProbeMetric
 from bnexp.metrics.probe import ProbePass
+from bnexp.norms.modules import affine
 
 
 def measure(probe: ProbePass) -> dict[str, Tensor]:
@@ -53,14 +55,12 @@ def predicted(probe: ProbePass) -> Tensor | None:
     if probe.clone.config.model.placement != "conv-norm-relu" or probe.outputs is None:
         return None
     shares = []
-    for layer, x in zip(probe.layers, probe.preactivations, strict=True):
+    for layer in probe.layers:
         assert layer.norm is not None
         norm = probe.clone.layer_map.chain[layer.norm]
-        gamma = norm.weight if norm.weight is not None else x.new_ones(x.shape[1])
-        beta = norm.bias if norm.bias is not None else x.new_zeros(x.shape[1])
-        assert isinstance(gamma, Tensor)
-        assert isinstance(beta, Tensor)
-        shares.append(torch.special.ndtr(beta.detach() / gamma.detach().abs()).unflatten(0, (probe.runs, -1)))
+        assert isinstance(norm, _BatchNorm)
+        gamma, beta = affine(norm)
+        shares.append(torch.special.ndtr(beta / gamma.abs()).unflatten(0, (probe.runs, -1)))
     return torch.cat(shares, dim=1)
 
 

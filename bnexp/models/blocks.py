@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -46,16 +47,16 @@ class Linear(nn.Linear):
 
 
 def unit(
-    config: ModelConfig, dim: int, runs: int, channels_in: int, channels_out: int, weighted: Callable[[bool], nn.Module]
+    config: ModelConfig, dim: int, runs: int, channels_in: int, channels_out: int, weighted: Callable[..., nn.Module]
 ) -> list[nn.Module]:
-    """The modules of one layer in `config.placement`; `weighted(bias)` makes its convolution or linear layer.
+    """The modules of one layer in `config.placement`; `weighted(bias=...)` makes its convolution or linear layer.
 
     Only a norm that comes directly after cancels the bias, so only `conv-norm-relu` drops it. In `norm-conv-relu` the norm has the
     channels that come in.
     """
     activation = ACTIVATIONS[config.activation]()
     bias = not (config.placement == "conv-norm-relu" and NORMS[config.norm].cancels_bias)
-    layer = weighted(bias)
+    layer = weighted(bias=bias)
     if config.placement == "conv-norm-relu":
         parts = [layer, make_norm(config, dim, runs, channels_out), activation]
     elif config.placement == "norm-conv-relu":
@@ -85,9 +86,8 @@ def block(config: ModelConfig, dim: int, runs: int, channels_in: int, channels_o
 
     x_[B, R*C_in, *map] -> [B, R*C_out, *ceil(map / stride)].
     """
-
-    def conv(channels: int, step: int) -> Callable[[bool], nn.Module]:
-        return lambda bias: convolution(dim, runs, channels, channels_out, stride=step, bias=bias)
-
-    first = unit(config, dim, runs, channels_in, channels_out, conv(channels_in, stride))
-    return nn.Sequential(*first, *unit(config, dim, runs, channels_out, channels_out, conv(channels_out, 1)))
+    first, second = (dim, runs, channels_in, channels_out), (dim, runs, channels_out, channels_out)
+    return nn.Sequential(
+        *unit(config, *first, partial(convolution, *first, stride=stride)),
+        *unit(config, *second, partial(convolution, *second)),
+    )

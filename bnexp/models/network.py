@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -42,11 +43,8 @@ def mlp(config: ModelConfig, shape: tuple[int, ...], classes: int, runs: int) ->
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     features = (math.prod(shape), *config.widths)
     for index, (fan_in, fan_out) in enumerate(pairwise(features)):
-
-        def linear(bias: bool, fan_in: int = fan_in, fan_out: int = fan_out) -> nn.Module:
-            return Linear(runs, fan_in, fan_out, bias=bias)
-
-        layers[f"layer{index + 1}"] = nn.Sequential(*unit(config, 0, runs, fan_in, fan_out, linear))
+        layer = unit(config, 0, runs, fan_in, fan_out, partial(Linear, runs, fan_in, fan_out))
+        layers[f"layer{index + 1}"] = nn.Sequential(*layer)
     layers["head"] = Linear(runs, features[-1], classes)
     return nn.Sequential(layers)
 

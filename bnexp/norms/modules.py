@@ -102,6 +102,14 @@ def batches_tracked(network: nn.Module, step: int) -> int:
     return min([step, *(layer.batches for layer in _counted(network) if isinstance(layer, FrozenBatchNorm))])
 
 
+def affine(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+    """gamma and beta, [R*C]; 1 and 0 where the norm has none."""
+    if norm.affine:
+        return norm.weight.detach(), norm.bias.detach()
+    assert norm.running_mean is not None
+    return torch.ones_like(norm.running_mean), torch.zeros_like(norm.running_mean)
+
+
 def is_frozen(layer: nn.Module) -> bool:
     """Whether a norm's statistics stay as they are from here on."""
     return isinstance(layer, FrozenBatchNorm) and layer.frozen

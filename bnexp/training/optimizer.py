@@ -193,22 +193,13 @@ def make_optimizer(network: nn.Module, configs: Sequence[OptimConfig]) -> Stacke
     return OPTIMIZERS[configs[0].name](network, configs)
 
 
-def constant(config: OptimConfig, step: int, total: int) -> float:
-    """The base learning rate throughout."""
-    return 1.0
-
-
-def cosine(config: OptimConfig, step: int, total: int) -> float:
-    """Half a cosine from 1 to 0 over the budget (Loshchilov and Hutter 2017, eq. 5, one cycle). As `CosineAnnealingLR(T_max=total)`."""
-    return (1 + math.cos(math.pi * step / total)) / 2
-
-
-def steps(config: OptimConfig, step: int, total: int) -> float:
-    """Times `gamma` every `step_size` steps (default: a third of the budget). As `StepLR`."""
-    return config.gamma ** (step // (config.step_size or max(1, math.ceil(total / 3))))
-
-
-SCHEDULES: dict[str, Callable[[OptimConfig, int, int], float]] = {"constant": constant, "cosine": cosine, "step": steps}
+SCHEDULES: dict[str, Callable[[OptimConfig, int, int], float]] = {
+    "constant": lambda config, step, total: 1.0,
+    # Half a cosine from 1 to 0 over the budget (Loshchilov and Hutter 2017, eq. 5, one cycle). As `CosineAnnealingLR(T_max=total)`.
+    "cosine": lambda config, step, total: (1 + math.cos(math.pi * step / total)) / 2,
+    # Times `gamma` every `step_size` steps (default: a third of the budget). As `StepLR`.
+    "step": lambda config, step, total: config.gamma ** (step // (config.step_size or max(1, math.ceil(total / 3)))),
+}
 
 
 def lr_factor(config: OptimConfig, step: int, total: int) -> float:
