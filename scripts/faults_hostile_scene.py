@@ -27,9 +27,10 @@ class Folder:
     marker: Path
     """Made by whatever is executed."""
 
-    @property
-    def both(self) -> tuple[Run, Run]:
-        return self.finished, self.interrupted
+    def each(self, spoil: Callable[[Run], object]) -> None:
+        """The same to the finished and to the interrupted run."""
+        for run in (self.finished, self.interrupted):
+            spoil(run)
 
     @property
     def stack(self) -> Path:
@@ -57,8 +58,7 @@ class Folder:
         write_checked_json(run.summary_json, summary, 1)
 
     def change_both(self, change: Callable[[dict[str, Any]], None]) -> None:
-        for run in self.both:
-            self.change(run, change)
+        self.each(lambda run: self.change(run, change))
 
     def put_model(self, data: bytes) -> None:
         """A model.pt with its digest."""
@@ -67,8 +67,7 @@ class Folder:
 
     def write_both(self, name: str, text: str) -> None:
         """One file of both runs."""
-        for run in self.both:
-            (run.folder / name).write_text(text)
+        self.each(lambda run: (run.folder / name).write_text(text))
 
 
 @dataclass(frozen=True)
