@@ -87,7 +87,7 @@ class StackResults:
             diverged_at_step=track.diverged_at_step,
             parameters=sum(parameter_counts(stack.network).values()),
             test=self._tested(index, None if scores is None else scores.test),
-            train=TrainScores() if scores is None else self._trained(index, scores.train),
+            train=TrainScores() if scores is None else _trained(index, scores.train),
             val=Validation(track.val_loss, track.val_accuracy, track.best_accuracy, track.best_step),
             target=Target(config.train.target, track.reached_step, track.previous_step, track.reached_train_s if stack.runs == 1 else None),
             audit=self.audit[index],
@@ -128,5 +128,6 @@ class StackResults:
             correct=base64.b64encode(np.packbits(correct.cpu().numpy()).tobytes()).decode(),
         )
 
-    def _trained(self, index: int, scores: StackScores) -> TrainScores:
-        return TrainScores(float(scores.loss[index]), float(scores.accuracy[index]), int(scores.confusion[index].sum()))
+
+def _trained(index: int, scores: StackScores) -> TrainScores:
+    return TrainScores(float(scores.loss[index]), float(scores.accuracy[index]), int(scores.confusion[index].sum()))
