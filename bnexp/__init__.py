@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from bnexp.storage.result import Row
 
 __all__ = ["__version__", "load", "runs"]
 __version__ = "0.1.0"
@@ -32,7 +34,7 @@ def load(run: str | Path, runs_dir: str | Path = "runs") -> nn.Sequential:
     return load_network(find_run(str(run), Path(runs_dir)))
 
 
-def runs(folder: str | Path = "runs") -> list[dict[str, Any]]:
+def runs(folder: str | Path = "runs") -> list[Row]:
     """One flat row a run, oldest first: `id`, `status`, `test.running.accuracy`, `config.optim.lr`, ..."""
     from bnexp.storage.folder import rows
 

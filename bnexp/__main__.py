@@ -6,13 +6,13 @@ import sys
 
 
 def main() -> None:
-    """Reads and obeys the command line, from the first import on: a Ctrl-C amid those is no traceback either."""
+    """Runs the command line; a Ctrl-C during its imports is no traceback either."""
     try:
-        from bnexp.cli import main as obey
+        from bnexp.cli import main as run
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
-        sys.exit(130)  # stop.INTERRUPTED, which may not be there yet
-    obey()
+        sys.exit(130)  # `signals.INTERRUPTED`, which may not be imported yet
+    run()
 
 
 if __name__ == "__main__":  # worker processes import this file again

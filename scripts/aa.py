@@ -37,19 +37,10 @@ BOUND = 0.06
 ARMS = ("batch", "none")
 GAIN, FACTOR = 0.005, 1.3
 """What is planted to see the power: half a point of test accuracy, 1.3 times the steps to target."""
-RECORDED = (
-    "test.chance",
-    "test.correct",
-    "target.previous_step",
-    "train.accuracy",
-    "train.images",
-    "data.test",
-    "budget.steps",
-    "budget.until_target",
-)
 KEPT = (
     *("id", "status", "seed", "steps", "config.model.norm", "config.optim.lr", "config.train.batch_size", "config.data.name"),
-    *("val.loss", "val.accuracy", "val.best_accuracy", "target.reached_step", "parameters", *RECORDED),
+    *("val.loss", "val.accuracy", "val.best_accuracy", "target.reached_step", "parameters", "test.chance", "test.correct"),
+    *("target.previous_step", "train.accuracy", "train.images", "data.test", "budget.steps", "budget.until_target"),
     *(f"test.{stats}.accuracy" for stats in ("running", "precise", "batch")),
 )
 """The keys of a row that the comparisons read."""
@@ -217,10 +208,7 @@ def power(pool: Sequence[RunResult], n: int, arm: str, resamples: int) -> list[P
     accuracies, steps = [], []
     for _ in range(resamples):
         one, two = drawn(pool, arm, n, generator)
-        rows = [
-            *named(one, "model.norm", "batch"),
-            *named(with_loss(slower(two, FACTOR), GAIN, generator), "model.norm", "none"),
-        ]
+        rows = [*named(one, "model.norm", "batch"), *named(with_loss(slower(two, FACTOR), GAIN, generator), "model.norm", "none")]
         versus = compare_arms(rows, "none").headline.versus["batch"]
         accuracies.append(
             (versus.accuracy["running"].difference or 0.0, versus.accuracy["running"].se or 0.0, versus.accuracy["running"].shown)

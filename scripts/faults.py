@@ -1,4 +1,4 @@
-"""Faults and strangers, tried by the dozen: `kill` at random moments (faults_kill.py), each kind of touch of a file at each site in the
+"""Faults and hostile files, tried by the dozen: `kill` at random moments (faults_kill.py), each kind of touch of a file at each site in the
 code once (`touches`, faults_touches.py; a quarter of an hour), what happens to processes (`process`, faults_process.py), `hostile` files
 and run folders (faults_hostile.py, faults_hostile_run.py), generated `input` (faults_input.py). No group means all; it takes about half an
 hour on two idle cores.
@@ -9,12 +9,12 @@ Exit code 1 if anything was lost, executed, or broke a promise. docs/reliability
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import os
 import platform
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import faults_hostile
@@ -26,8 +26,23 @@ import faults_kill
 import faults_process
 import faults_touches
 import torch
+from faults_tried import Tried
 
-GROUPS = ("kill", "touches", "process", "hostile", "input")
+
+def hostile(options: argparse.Namespace) -> Tried:
+    files = faults_hostile.try_payloads([*faults_hostile_config.payloads(), *faults_hostile_data.payloads()])
+    say(f"hostile configs and data: {files.counts}")
+    folders = faults_hostile_run.try_cases(say=say)
+    return Tried(files.counts + folders.counts, files.problems + folders.problems)
+
+
+GROUPS: dict[str, Callable[[argparse.Namespace], Tried]] = {
+    "kill": lambda options: faults_kill.try_kills(options.moments, options.seed, say),
+    "touches": lambda options: faults_touches.try_touches(options.seed, say),
+    "process": lambda options: faults_process.try_processes(say=say),
+    "hostile": hostile,
+    "input": lambda options: faults_input.try_inputs(options.inputs, options.seed),
+}
 
 
 def main() -> None:
@@ -42,82 +57,22 @@ def main() -> None:
         parser.error(f"there is no {unknown[0]}; choose from {', '.join(GROUPS)}")
     if options.moments < 1 or options.inputs < 1 or options.seed < 0:
         parser.error("--moments and --inputs count from 1, --seed from 0")
-    groups = options.groups or GROUPS
-    found: dict[str, Any] = {"machine": {"torch": torch.__version__, "cores": os.cpu_count(), "platform": platform.platform()}}
-    broken: list[str] = []
-    if "kill" in groups:
+    found: dict[str, Any] = {}
+    for name in options.groups or GROUPS:
         begun = time.monotonic()
-        killed = faults_kill.try_kills(options.moments, options.seed, say)
-        found["kill"] = {**dataclasses.asdict(killed), "tried": killed.count, "minutes": minutes(begun)}
-        broken += killed.lost
-    if "touches" in groups:
-        begun = time.monotonic()
-        touches = faults_touches.try_touches(options.seed, say)
-        found["touches"] = {**dataclasses.asdict(touches), "tried": touches.count, "minutes": minutes(begun)}
-        broken += touches.problems
-    if "process" in groups:
-        begun = time.monotonic()
-        processes = faults_process.try_processes(say=say)
-        found["process"] = {**dataclasses.asdict(processes), "minutes": minutes(begun)}
-        broken += processes.problems
-    if "hostile" in groups:
-        begun = time.monotonic()
-        files = faults_hostile.try_payloads([*faults_hostile_config.payloads(), *faults_hostile_data.payloads()])
-        say(f"hostile configs and data: {files.tried} tried, {files.executed} executed")
-        folders = faults_hostile_run.try_cases(say=say)
-        found["hostile"] = {
-            "files": dataclasses.asdict(files),
-            "folders": dataclasses.asdict(folders),
-            "tried": files.tried + folders.commands,
-            "executed": files.executed + folders.executed,
-            "minutes": minutes(begun),
-        }
-        broken += [*files.violations, *folders.problems]
-    if "input" in groups:
-        begun = time.monotonic()
-        lines = faults_input.try_inputs(options.inputs, options.seed)
-        found["input"] = {**dataclasses.asdict(lines), "minutes": minutes(begun)}
-        broken += lines.violations
+        tried = GROUPS[name](options)
+        found[name] = {**vars(tried), "minutes": round((time.monotonic() - begun) / 60, 1)}
     if options.json:
-        print(json.dumps(found, indent=2))
+        machine = {"torch": torch.__version__, "cores": os.cpu_count(), "platform": platform.platform()}
+        print(json.dumps({"machine": machine, **found}, indent=2))
     else:
-        show(found)
+        for name, group in found.items():
+            counts = ", ".join(f"{count:,} {what}" for what, count in group["counts"].items())
+            print(f"{name}: {counts}; promises broken: {len(group['problems'])} ({group['minutes']} min)")
+    broken = [line for group in found.values() for line in group["problems"]]
     for line in broken:
         say(f"BROKEN  {line}")
     sys.exit(1 if broken else 0)
-
-
-def show(found: dict[str, Any]) -> None:
-    """The figures, a line a group."""
-    if kill := found.get("kill"):
-        phases = ", ".join(f"{count} {phase}" for phase, count in sorted(kill["moments"].items()))
-        late = f"; {kill['too_late']} came after the end" if kill["too_late"] else ""
-        print(f"kill: {kill['tried']} moments tried ({phases}{late}), results lost: {len(kill['lost'])} ({kill['minutes']} min)")
-    if touches := found.get("touches"):
-        commands = ", ".join(f"{count} {command}" for command, count in touches["touches"].items())
-        print(
-            f"touches: {touches['tried']} visited ({commands}), {touches['killed']} with a kill; promises broken: "
-            f"{len(touches['problems'])} ({touches['minutes']} min)"
-        )
-    if process := found.get("process"):
-        kinds = ", ".join(f"{count} {kind}" for kind, count in process["kinds"].items())
-        print(f"process: {kinds}; promises broken: {len(process['problems'])} ({process['minutes']} min)")
-    if hostile := found.get("hostile"):
-        folders = hostile["folders"]
-        print(
-            f"hostile: {hostile['files']['tried']} configs and data files, "
-            f"{folders['cases']} run folders with {folders['commands']} commands; executed: {hostile['executed']}, other promises broken: "
-            f"{len(hostile['files']['violations']) + len(folders['problems'])} ({hostile['minutes']} min)"
-        )
-    if lines := found.get("input"):
-        print(
-            f"input: {lines['tried']} lines tried, {lines['refused']} refused, {lines['accepted']} accepted, {lines['run']} of them run; "
-            f"promises broken: {len(lines['violations'])} ({lines['minutes']} min)"
-        )
-
-
-def minutes(begun: float) -> float:
-    return round((time.monotonic() - begun) / 60, 1)
 
 
 def say(line: str) -> None:

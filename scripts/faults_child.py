@@ -1,8 +1,8 @@
-"""`bnexp`, telling through a pipe where it is, for whoever wants to kill it there: `faults_child.py FD N ARGUMENTS`.
+"""`bnexp`, which reports through a pipe where it is, so that it can be killed there: `faults_child.py FD N ARGUMENTS`.
 
 Each touch of a file inside the folder of --runs-dir, which must be absolute, is counted; at the N-th the process kills itself, before the
-touch. Each call of a `PHASES` function is told as it begins and ends, with the touches until then: `<phase> <begin|end> <count>`. The last
-line says how many touches there were: `files <count>`.
+touch. Each call of a `PHASES` function is reported as it begins and ends, with the touches until then: `<phase> <begin|end> <count>`. The
+last line has the number of touches: `files <count>`.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ def _watch(pipe: int, touches: Callable[[], int]) -> None:
     """Wraps the phases' functions once the modules that hold them are there; the modules are imported when the command needs them."""
 
     def wrap(phase: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def told(*args: Any, **kwargs: Any) -> Any:
+        def reported(*args: Any, **kwargs: Any) -> Any:
             os.write(pipe, f"{phase} begin {touches()}\n".encode())
             try:
                 return function(*args, **kwargs)
             finally:
                 os.write(pipe, f"{phase} end {touches()}\n".encode())
 
-        return told
+        return reported
 
     for phase, places in PHASES.items():
         for place in places:

@@ -1,4 +1,4 @@
-"""Hostile files of strangers, tried one by one through the real console entry: was anything executed, read from outside, or left hanging?
+"""Hostile files, tried one by one through the real console entry: was anything executed, read from outside, or left hanging?
 
 `faults_hostile_config.py` and `faults_hostile_data.py` have the payloads; this module writes each into a folder of its own and calls
 `bnexp` on it, with bounded memory and time. What a payload would execute makes a marker file, and what it would read from outside its
@@ -12,19 +12,22 @@ import os
 import resource
 import signal
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from unittest import mock
 
 import faults_input
+from faults_tried import Tried
 
 MAX_BYTES = 2**30
 """Of address space that one payload may take beyond what the process has."""
 MAX_S = 30
 SECRET = "WHAT-LIES-OUTSIDE-73190"
 MARKER = "EXECUTED"
+FILES = "configs and data files"
 DEVICE = ("device=cpu", "threads=1", "metrics=off", "train.steps=1")
 
 
@@ -66,25 +69,16 @@ class Payload:
     says: str = ""
 
 
-@dataclass
-class Found:
-    """How many payloads were tried, how many executed something or read what lies outside, and what else broke the promise."""
-
-    tried: int = 0
-    executed: int = 0
-    violations: list[str] = field(default_factory=list)
-
-
-def try_payloads(payloads: Sequence[Payload]) -> Found:
-    """Tries each payload. Nothing is raised; all that is wrong is in the violations."""
-    found = Found()
+def try_payloads(payloads: Sequence[Payload]) -> Tried:
+    """Tries each payload. Nothing is raised; what executed something or read what lies outside is counted, too."""
+    tried = Tried(Counter({FILES: 0, "executed": 0}))
     for payload in payloads:
         with tempfile.TemporaryDirectory() as folder:
             broken, executed = try_one(payload, Place(Path(folder)))
-        found.tried += 1
-        found.executed += executed
-        found.violations += [f"{payload.name}: {what}" for what in broken]
-    return found
+        tried.counts[FILES] += 1
+        tried.counts["executed"] += executed
+        tried.problems += [f"{payload.name}: {what}" for what in broken]
+    return tried
 
 
 def try_one(payload: Payload, place: Place) -> tuple[list[str], bool]:

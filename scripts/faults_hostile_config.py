@@ -1,4 +1,4 @@
-"""Config folders from strangers: what could execute code, lead out of the folder, or take all memory."""
+"""Hostile config folders: what could execute code, lead out of the folder, or take all memory."""
 
 from __future__ import annotations
 

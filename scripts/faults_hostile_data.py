@@ -1,4 +1,4 @@
-"""Data files from strangers: pickles, bombs, headers that lie, links that lead out, files that are none."""
+"""Hostile data files: pickles, bombs, headers that lie, links that lead out, files that are none."""
 
 from __future__ import annotations
 

@@ -41,19 +41,11 @@ def cases() -> dict[str, Case]:
 
 
 def _in_both(name: str, put: Put) -> Callable[[Folder], None]:
-    def spoil(f: Folder) -> None:
-        for run in f.both:
-            put(run.folder / name, f.secret())
-
-    return spoil
+    return lambda f: f.each(lambda run: put(run.folder / name, f.secret()))
 
 
 def _locks(put: Put) -> Callable[[Folder], None]:
-    def spoil(f: Folder) -> None:
-        for run in f.both:
-            put(f.lock(run), f.secret())
-
-    return spoil
+    return lambda f: f.each(lambda run: put(f.lock(run), f.secret()))
 
 
 def _one(path: Callable[[Folder], Path], put: Put) -> Callable[[Folder], None]:

@@ -1,4 +1,4 @@
-"""Run folders as a stranger may hand them on, opened with every command that takes one.
+"""Hostile run folders, opened with every command that takes one.
 
 Each case spoils a copy of a runs folder that holds two finished runs, an interrupted one and their comparison, in such a way that code
 would run, a file outside would be read or written, the terminal or a page would obey, or memory or time would run out
@@ -11,21 +11,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
-import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import faults_hostile_names
 import faults_hostile_tensors
 import faults_hostile_texts
 from faults_hostile_scene import SECRET, Case, Folder
+from faults_tried import STOPPED, Tried, forked, silent
 
 import bnexp.execution.job  # noqa: F401 (so that the copies need not)
 from bnexp.cli import main
@@ -35,7 +34,6 @@ TINY = ("data.subset=100", "train.batch_size=16", "model.widths=[4]", "train.che
 FINISHED, INTERRUPTED = "train.steps=8", "train.steps=9"
 MAX_BYTES = 1_500_000_000
 """Of memory at the peak; a process that trains takes about a third of it."""
-LIMIT_S = 120
 COMMANDS = (
     "runs",
     "runs --json",
@@ -60,20 +58,10 @@ def cases() -> dict[str, Case]:
     return {**faults_hostile_tensors.cases(), **faults_hostile_texts.cases(), **faults_hostile_names.cases()}
 
 
-@dataclass
-class Tried:
-    """What became of the cases."""
-
-    commands: int = 0
-    cases: int = 0
-    executed: int = 0
-    problems: list[str] = field(default_factory=list)
-
-
-def try_cases(names: Sequence[str] | None = None, say: Callable[[str], None] = lambda line: None, every: bool = True) -> Tried:
+def try_cases(names: Sequence[str] | None = None, say: Callable[[str], None] = silent, every: bool = True) -> Tried:
     """Opens each case with each command (or, unless `every`, with those that have to do with it) and collects what should not have come of
     it. First each command is given where nothing is spoiled: one that does not work there proves nothing."""
-    tried = Tried()
+    tried = Tried(Counter({"run folders": 0, "commands": 0, "executed": 0}))
     chosen = {name: case for name, case in cases().items() if names is None or name in names}
     with tempfile.TemporaryDirectory(prefix="bnexp-hostile-") as place:
         original, scene = Path(place).resolve() / "original", Path(place).resolve() / "scene"
@@ -87,11 +75,11 @@ def try_cases(names: Sequence[str] | None = None, say: Callable[[str], None] = l
                 if name == NOTHING:
                     found.problems += [f"exit {found.code}: {found.text[-300:]}"] if found.code else []
                 for problem in found.problems:
-                    tried.executed += problem.startswith("executed")
+                    tried.counts["executed"] += problem.startswith("executed")
                     tried.problems.append(f"{name}: {command}: {problem}")
                     say(tried.problems[-1])
-                tried.commands += name != NOTHING
-            tried.cases += name != NOTHING
+                tried.counts["commands"] += name != NOTHING
+            tried.counts["run folders"] += name != NOTHING
             if name != NOTHING and reached == case.ignored:
                 tried.problems.append(f"{name}: {'a' if reached else 'no'} command opened or named what is spoiled")
                 say(tried.problems[-1])
@@ -108,18 +96,13 @@ def _make(folder: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "bnexp", *sweep, *TINY, FINISHED, "--runs-dir", "runs"], cwd=folder, check=True, capture_output=True
     )
-    code = (
-        "import bnexp.base.signals as stop\nfrom bnexp.cli import main\nleft = [5]\n"
-        "def call(self):\n    left[0] -= 1\n    return left[0] < 0\n"
-        "stop.Stop.__call__ = call\n"
-        f"main(['train', *{TINY!r}, '{INTERRUPTED}', '--runs-dir', 'runs'])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    train = ["train", *TINY, INTERRUPTED, "--runs-dir", "runs"]
+    done = subprocess.run([sys.executable, "-c", STOPPED, "5", *train], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 130, done.stderr
 
 
 @dataclass
-class Came:
+class Outcome:
     """What came of one command."""
 
     code: int
@@ -129,7 +112,7 @@ class Came:
     problems: list[str]
 
 
-def _try(original: Path, scene: Path, case: Case, command: str) -> Came:
+def _try(original: Path, scene: Path, case: Case, command: str) -> Outcome:
     shutil.copytree(original, scene, symlinks=True)
     runs = list_runs(scene / "runs")
     interrupted = next(run for run in runs if run.status == "interrupted")
@@ -166,52 +149,29 @@ def _try(original: Path, scene: Path, case: Case, command: str) -> Came:
         found.append(f"{len(text)} letters of output")
     if peak > MAX_BYTES:
         found.append(f"{peak / 1e9:.1f} GB of memory")
-    return Came(code, text, opened or any(os.path.relpath(path, scene) in text for path in spoiled), found)
+    return Outcome(code, text, opened or any(os.path.relpath(path, scene) in text for path in spoiled), found)
 
 
 def _run(words: Sequence[str], folder: Path, spoiled: set[str]) -> tuple[int, str, int, bool]:
-    """Exit code, what was said, bytes at the peak, and whether something spoiled was opened. A copy of this process does it, which has
-    imported everything already."""
+    """Exit code, output, peak bytes, and whether something spoiled was opened."""
     with tempfile.TemporaryFile("w+", errors="replace") as out, tempfile.TemporaryFile("w+") as opened:
-        child = os.fork()
-        if child == 0:
-            _be_bnexp(words, folder, out.fileno(), spoiled, opened.fileno())
-        timer = threading.Timer(LIMIT_S, os.kill, (child, signal.SIGKILL))
-        timer.start()
-        _, status, usage = os.wait4(child, 0)
-        timer.cancel()
-        timer.join()
-        out.seek(0)
-        return os.waitstatus_to_exitcode(status), out.read(), usage.ru_maxrss * 1024, os.fstat(opened.fileno()).st_size > 0
-
-
-def _be_bnexp(words: Sequence[str], folder: Path, out: int, spoiled: set[str], opened: int) -> NoReturn:
-    code: Any = 70
-    try:
-        os.dup2(out, 1)
-        os.dup2(out, 2)
-        os.chdir(folder)
 
         def hook(event: str, args: tuple[Any, ...]) -> None:
             if (event == "open" or event.startswith(("os.", "shutil."))) and args and isinstance(args[0], (str, bytes, os.PathLike)):
                 path = os.path.abspath(os.fsdecode(args[0]))  # noqa: PTH100 (a Path's own way raises events, too)
                 if any(path == one or path.startswith(f"{one}/") for one in spoiled):
-                    os.write(opened, b"x")
+                    os.write(opened.fileno(), b"x")
             if event in NETWORK:
                 print(f"{REACHED} {event} {args[1:]}", file=sys.stderr, flush=True)
 
-        sys.addaudithook(hook)
-        try:
+        def work() -> None:
+            os.chdir(folder)
+            sys.addaudithook(hook)
             main(list(words))
-            code = 0
-        except SystemExit as end:
-            code = end.code or 0
-        except BaseException:
-            traceback.print_exc()
-        sys.stdout.flush()
-        sys.stderr.flush()
-    finally:
-        os._exit(code)
+
+        code, peak = forked(work, out.fileno())
+        out.seek(0)
+        return code, out.read(), peak, os.fstat(opened.fileno()).st_size > 0
 
 
 def _entries(folder: Path) -> Mapping[str, tuple[int, ...]]:
@@ -230,4 +190,4 @@ def _tree(folder: Path) -> dict[str, bytes]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(try_cases(sys.argv[1:] or None, lambda line: print(line, flush=True)).__dict__, indent=2))
+    print(json.dumps(vars(try_cases(sys.argv[1:] or None, lambda line: print(line, flush=True))), indent=2))

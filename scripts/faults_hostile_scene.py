@@ -27,9 +27,10 @@ class Folder:
     marker: Path
     """Made by whatever is executed."""
 
-    @property
-    def both(self) -> tuple[Run, Run]:
-        return self.finished, self.interrupted
+    def each(self, spoil: Callable[[Run], object]) -> None:
+        """The same to the finished and to the interrupted run."""
+        for run in (self.finished, self.interrupted):
+            spoil(run)
 
     @property
     def stack(self) -> Path:
@@ -41,7 +42,7 @@ class Folder:
 
     @property
     def events(self) -> Path:
-        """The event file of the run that goes on."""
+        """The event file of the unfinished run."""
         return next(self.interrupted.folder.glob("events*"))
 
     def lock(self, run: Run) -> Path:
@@ -51,24 +52,22 @@ class Folder:
         return self.outside / "secret.txt"
 
     def change(self, run: Run, change: Callable[[dict[str, Any]], None]) -> None:
-        """A change of a summary, whose checksum a stranger can compute, too."""
+        """A change of a summary, with a new checksum."""
         summary = run.result().tree()
         change(summary)
         write_checked_json(run.summary_json, summary, 1)
 
     def change_both(self, change: Callable[[dict[str, Any]], None]) -> None:
-        for run in self.both:
-            self.change(run, change)
+        self.each(lambda run: self.change(run, change))
 
     def put_model(self, data: bytes) -> None:
-        """A model.pt with its digest, which a stranger can compute as well."""
+        """A model.pt with its digest."""
         self.finished.model_pt.write_bytes(data)
         self.change(self.finished, lambda summary: summary["files"].update({"model.pt": hashlib.sha256(data).hexdigest()}))
 
     def write_both(self, name: str, text: str) -> None:
         """One file of both runs."""
-        for run in self.both:
-            (run.folder / name).write_text(text)
+        self.each(lambda run: (run.folder / name).write_text(text))
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def second_name(path: Path, target: Path) -> None:
 
 
 def pipe(path: Path, target: Path | None = None) -> None:
-    """A pipe that nobody writes to, in the place of whatever is there."""
+    """A pipe without a writer, in the place of what is there."""
     clear(path)
     os.mkfifo(path)
 

@@ -9,11 +9,12 @@ import yaml
 from faults_hostile_scene import Case, Folder
 
 from bnexp.base.files import dump_json, write_checked_json
+from bnexp.storage.run import Run
 
 CONFIG = ("runs show ID", "evaluate ID", "stats ID", "resume ID")
 SUMMARY = ("runs", "runs show ID", "report", "evaluate ID", "resume ID")
 SHOWN = ("runs", "runs --json", "runs show ID", "report", "compare ID OTHER", "evaluate ID", "resume ID")
-"""What prints texts of a stranger."""
+"""What prints texts of a run folder."""
 CURVES = ("runs", "runs show ID", "report", "resume ID")
 LOGS = ("resume ID", "train")
 GROUP = ("report GROUP", "compare ID OTHER")
@@ -47,7 +48,7 @@ def cases() -> dict[str, Case]:
             lambda f: f.write_both("metrics.jsonl", '{"step": 1, "val/loss": ' + "1" * 50_000_000 + "}\n"), CURVES
         ),
         "metrics.jsonl with keys that are markup": Case(_keys_of_markup, CURVES),
-        "an event file that claims a record of 10^18 bytes": Case(_huge_record, LOGS),
+        "an event file that claims a record of 10^18 bytes": Case(lambda f: f.events.write_bytes(b"\xff" * 7 + b"\x00" * 101), LOGS),
         "a sweep of runs outside": Case(_members_outside, GROUP),
         "figures that an earlier report is said to have, outside": Case(_figures_outside, GROUP),
         "a plan that names runs outside": Case(_plan_outside, (*LOGS, "runs rm ID")),
@@ -61,10 +62,13 @@ def _terabytes(f: Folder) -> None:
 
 def _other_data(f: Folder, data: dict[str, Any]) -> None:
     """Other data in config.yaml and summary.json of both runs."""
-    for run in f.both:
+
+    def change(run: Run) -> None:
         tree = yaml.safe_load(run.config_yaml.read_text())
         tree["data"].update(data)
         run.config_yaml.write_text(yaml.safe_dump(tree))
+
+    f.each(change)
     f.change_both(lambda summary: summary["config"]["data"].update(data))
 
 
@@ -89,10 +93,6 @@ def _everywhere(summary: dict[str, Any], text: str) -> None:
 def _keys_of_markup(f: Folder) -> None:
     keys = '"drift/</text><script>alert(1)</script>/x": 1, "drift/\\u001b[2J/x": 2'
     f.write_both("metrics.jsonl", f'{{"step": 1, "val/loss": 1, {keys}}}\n')
-
-
-def _huge_record(f: Folder) -> None:
-    f.events.write_bytes(b"\xff" * 7 + b"\x00" + b"\x00" * 100)
 
 
 def _members_outside(f: Folder) -> None:

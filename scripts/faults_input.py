@@ -17,10 +17,10 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
+from faults_tried import Tried
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
@@ -85,25 +85,13 @@ TINY = (
 """Comes last in a line that is really trained: whatever was asked for before, it takes a moment."""
 
 
-@dataclass
-class Found:
-    """What came of the inputs: how many were tried, refused and accepted, how many were really run, and what broke the promise."""
-
-    tried: int = 0
-    refused: int = 0
-    accepted: int = 0
-    run: int = 0
-    violations: list[str] = field(default_factory=list)
-
-
 WORK = (
-    *(
-        "bnexp.report.write_report",
-        "bnexp.execution.grid.run_stacks",
-        "bnexp.execution.grid.read_once",
-        "bnexp.execution.step_times.Measurer.__call__",
-    ),
-    *("bnexp.studies.noise_law.law", "bnexp.execution.launch.work"),
+    "bnexp.report.write_report",
+    "bnexp.execution.grid.run_stacks",
+    "bnexp.execution.grid.read_once",
+    "bnexp.execution.step_times.Measurer.__call__",
+    "bnexp.studies.noise_law.law",
+    "bnexp.execution.launch.work",
 )
 """Where a command begins to work."""
 
@@ -116,21 +104,15 @@ class TooLong(BaseException):
     """A command was still at it after the time that it may take."""
 
 
-def try_inputs(count: int, seed_: int) -> Found:
-    """Tries about `count` generated inputs; the same seed gives the same inputs. Violations are counted, not raised."""
-    found = Found()
+def try_inputs(count: int, seed_: int) -> Tried:
+    """Tries about `count` generated inputs, the same for the same seed. Counts how many were refused, accepted and really run."""
+    found = Tried()
 
     @seed(seed_)
-    @settings(
-        max_examples=count,
-        deadline=None,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
+    @settings(max_examples=count, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
     @given(lines())
     def each(args: list[str]) -> None:
-        found.tried += 1
+        found.counts["tried"] += 1
         if not list(runs.glob("runs/*/summary.json")):  # a line has removed it
             shutil.copytree(runs / "kept", runs / "runs", dirs_exist_ok=True)
         _try(args, found, runs)
@@ -301,7 +283,7 @@ def call(args: Sequence[str]) -> tuple[int | None, str, str, str]:
     return code, texts[0], texts[1], error
 
 
-def _try(args: list[str], found: Found, folder: Path) -> None:
+def _try(args: list[str], found: Tried, folder: Path) -> None:
     """One input, and what is wrong with what came of it."""
     before, start = _listing(folder), time.perf_counter()
     with _before_it_works():
@@ -311,20 +293,20 @@ def _try(args: list[str], found: Found, folder: Path) -> None:
     if error:
         broken.append(f"a traceback: {error}")
     elif code == 2:
-        found.refused += 1
+        found.counts["refused"] += 1
         broken += _wrong_refusal(out, err)
         broken += [f"left behind: {name}" for name in sorted(_listing(folder) - before)]
     elif code == 0:
-        found.accepted += 1
+        found.counts["accepted"] += 1
         if (line := in_earnest(args)) is not None:
-            found.run += 1
+            found.counts["run"] += 1
             broken += _wrong_end(*call(line))
     else:
         broken.append(f"exit code {code}: {err[:200]}")
     if seconds > SLOW_S:
         broken.append(f"it took {seconds:.0f} s")
     if broken:
-        found.violations.append(f"{shlex.join(['bnexp', *(arg[:120] for arg in args)])!r}: {'; '.join(broken)}")
+        found.problems.append(f"{shlex.join(['bnexp', *(arg[:120] for arg in args)])!r}: {'; '.join(broken)}")
 
 
 def _wrong_end(code: int | None, out: str, err: str, error: str) -> list[str]:
@@ -360,5 +342,4 @@ def _listing(folder: Path) -> set[str]:
 
 if __name__ == "__main__":
     result = try_inputs(int(sys.argv[1]) if len(sys.argv) > 1 else 150, int(sys.argv[2]) if len(sys.argv) > 2 else 0)
-    print(f"tried {result.tried}, refused {result.refused}, accepted {result.accepted}, run {result.run}")
-    print("\n".join(result.violations))
+    print(dict(result.counts), *result.problems, sep="\n")

@@ -1,6 +1,5 @@
-"""`kill`: SIGKILL at seeded random moments of a small training (a first one, one that goes on, one that replaces finished runs), of a
-removal, and of a small sweep. Each time the same command is given again, and must end with the bits of one that nobody killed, and with the
-same files.
+"""`kill`: SIGKILL at seeded random moments of a small training (a first one, a resumed one, one that replaces finished runs), of a removal,
+and of a small sweep. Each time the same command is given again, and must end with the bits and the files of one that was not killed.
 
 A moment falls into a phase (planning, training, evaluation, checkpoint, the last summaries, the replacing of runs, their removal, results,
 report), into a touch of a file, or anywhere at all; one in four times the second try is killed, too. What is compared: the bytes of
@@ -18,13 +17,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from faults_child import PHASES
 from faults_same import contents, difference
+from faults_tried import STOPPED, Tried, silent
 
 from bnexp.storage.run import Run
 
@@ -43,6 +43,8 @@ BEFORE = {"train --fresh": "trained", "runs rm": "trained", "resume": "interrupt
 BY_TOUCH = ("promotion", "removal")
 """Phases that are over in milliseconds: a moment in them is a touch of a file."""
 LIMIT_S = 300
+TOO_LATE = "too late"
+"""The process had ended before the moment came; nothing was killed."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Moment:
 
 @dataclass
 class Whole:
-    """What a command gave that nobody killed, and how long its phases took."""
+    """What a command gave that was not killed, and how long its phases took."""
 
     seconds: float
     files: int
@@ -73,20 +75,6 @@ class Whole:
     touches: dict[str, tuple[int, int]]
     """The first and the last touch of a file in each phase."""
     result: dict[str, Any]
-
-
-@dataclass
-class Tried:
-    """What became of the moments: how many fell into each phase, and what was lost."""
-
-    moments: dict[str, int] = field(default_factory=dict)
-    too_late: int = 0
-    """The process had ended before the moment came; nothing was killed."""
-    lost: list[str] = field(default_factory=list)
-
-    @property
-    def count(self) -> int:
-        return sum(self.moments.values())
 
 
 def moments(count: int, seed: int) -> Iterator[Moment]:
@@ -106,8 +94,8 @@ def moments(count: int, seed: int) -> Iterator[Moment]:
         yield Moment(command, phase, chance.random(), chance.random(), chance.random() < 0.5, chance.random() < 0.25)
 
 
-def try_kills(count: int, seed: int, say: Any = lambda line: None) -> Tried:
-    """Kills at `count` moments; see the module."""
+def try_kills(count: int, seed: int, say: Callable[[str], None] = silent) -> Tried:
+    """Kills at `count` moments, which are counted by their phase; see the module."""
     tried, wholes = Tried(), dict[str, Whole]()
     with tempfile.TemporaryDirectory(prefix="bnexp-faults-") as name:
         folders = Path(name)
@@ -117,10 +105,10 @@ def try_kills(count: int, seed: int, say: Any = lambda line: None) -> Tried:
                 wholes[moment.command] = _uninterrupted(moment.command, whole)
             _prepare(moment.command, folders, folder := folders / f"moment-{number}")
             problem, killed = _try(moment, wholes[moment.command], folder)
-            tried.moments[moment.phase] = tried.moments.get(moment.phase, 0) + 1
-            tried.too_late += not killed
+            tried.counts[moment.phase] += 1
+            tried.counts[TOO_LATE] += not killed
             if problem:
-                tried.lost.append(f"{moment}: {problem}")
+                tried.problems.append(f"{moment}: {problem}")
             say(f"{number + 1:3} of {count}  {moment}{'' if killed else ' (ended before)'}{f'  LOST: {problem}' if problem else ''}")
             shutil.rmtree(folder, ignore_errors=True)
     return tried
@@ -132,10 +120,8 @@ def _prepare(command: str, folders: Path, folder: Path) -> None:
         return
     made = folders / BEFORE[command]
     if not made.exists():
-        code = "from bnexp.cli import main\nimport sys\n"
-        if made.name == "interrupted":
-            code += "from bnexp.base.signals import Stop\npolled = iter([False] * 50)\nStop.__call__ = lambda self: next(polled, True)\n"
-        line = [sys.executable, "-c", f"{code}main(sys.argv[1:])", *TRAIN, "--runs-dir", str(made), "--quiet"]
+        bnexp = ["-c", STOPPED, "50"] if made.name == "interrupted" else ["-m", "bnexp"]
+        line = [sys.executable, *bnexp, *TRAIN, "--runs-dir", str(made), "--quiet"]
         done = subprocess.run(line, capture_output=True, text=True, timeout=LIMIT_S)
         if done.returncode != (130 if made.name == "interrupted" else 0):
             raise RuntimeError(f"{command} cannot be prepared: {done.stderr}")

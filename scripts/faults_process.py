@@ -18,11 +18,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 from faults_same import contents, difference
+from faults_tried import Tried, silent
 
 SMALL = ("data.subset=500", "train.batch_size=32", "train.eval_every=20", "train.checkpoint_every=10", "metrics=off", "device=cpu")
 TRAIN = ("train", *SMALL, "train.steps=100")
@@ -45,7 +45,7 @@ time.time = lambda: real() + ({jump} if next(calls) > 3 else 0)
 main(sys.argv[1:])"""
 KNOCK = """import asyncio, os, socket, sys
 from distributed.core import connect, send_recv
-if os.geteuid() == 0:  # only now: the interpreter may lie where nobody else can read
+if os.geteuid() == 0:  # only now: other users may not be able to read the interpreter
     os.setuid(65534)
 async def ask():
     comm = await connect(sys.argv[1], timeout=4)
@@ -61,22 +61,10 @@ with socket.create_connection(("127.0.0.1", int(sys.argv[1].rpartition(":")[2]))
         print("answers as a web server" if plain.recv(5) == b"HTTP/" else "")
     except OSError:
         pass"""
-"""Whoever is answered can have code run."""
+"""What gets an answer can run code."""
 
 
-@dataclass
-class Tried:
-    """How many faults of each kind were tried, and what was wrong."""
-
-    kinds: dict[str, int] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-
-    def add(self, kind: str, name: str, problem: str | None) -> None:
-        self.kinds[kind] = self.kinds.get(kind, 0) + 1
-        self.problems += [f"{kind}: {name}: {problem}"] if problem else []
-
-
-def try_processes(kinds: tuple[str, ...] = (), say: Callable[[str], None] = lambda line: None) -> Tried:
+def try_processes(kinds: tuple[str, ...] = (), say: Callable[[str], None] = silent) -> Tried:
     """Tries the kinds of `KINDS` (all, where none is named)."""
     tried = Tried()
     with tempfile.TemporaryDirectory(prefix="bnexp-process-") as place:
@@ -85,7 +73,8 @@ def try_processes(kinds: tuple[str, ...] = (), say: Callable[[str], None] = lamb
             if kinds and kind not in kinds:
                 continue
             for name, problem in each(Path(place)):
-                tried.add(kind, name, problem)
+                tried.counts[kind] += 1
+                tried.problems += [f"{kind}: {name}: {problem}"] if problem else []
                 say(f"{kind}: {name}{f'  BROKEN: {problem}' if problem else ''}")
     return tried
 
@@ -159,7 +148,7 @@ def limits(place: Path) -> Iterator[tuple[str, str | None]]:
 
 
 def ports(place: Path) -> Iterator[tuple[str, str | None]]:
-    """Whoever connects to a port of a sweep, without its keys, gets no answer."""
+    """A connection to a port of a sweep, without its keys, gets no answer."""
     folder = _empty(place)
     process = _start(SWEEP, folder)
     _wait_for(process, lambda: _workers(process.pid)[1:])
@@ -251,4 +240,4 @@ def _ports(parent: int) -> list[int]:
 
 if __name__ == "__main__":
     found = try_processes(tuple(sys.argv[1:]), lambda line: print(line, flush=True))
-    print(f"{sum(found.kinds.values())} tried, problems: {len(found.problems)}")
+    print(f"{dict(found.counts)}, problems: {len(found.problems)}")

@@ -13,19 +13,19 @@ import io
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
-import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import matplotlib.backends.backend_agg
 import matplotlib.backends.backend_svg  # noqa: F401 (here and below: so that the copies need not)
 from faults_same import contents, difference
+from faults_tried import STOPPED, Tried, forked, silent
 
 import bnexp.execution.job
 import bnexp.report
@@ -53,29 +53,16 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 }
 BEFORE = dict.fromkeys(("train", "sweep"), "nothing") | {"resume": "interrupted"}
 """What is there before; else two finished runs."""
-LOOKING = ("runs", "runs show", "evaluate", "stats", "report")
+READING = ("runs", "runs show", "evaluate", "stats", "report")
 """Commands that leave the runs as they are: only their exit codes are compared."""
 READS = ("read", "open r", "os.listdir", "os.scandir")
 CALLS = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink", "os.listdir", "os.scandir")
-LIMIT_S = 120
+KILLED = "killed"
 DEPTH = 5
 """Lines of bnexp that tell one site from another: a write of a summary from one of a checkpoint, and from one after a resume."""
 
 
-@dataclass
-class Tried:
-    """How many touches were visited, how many of them killed the process, and what was wrong."""
-
-    touches: dict[str, int] = field(default_factory=dict)
-    killed: int = 0
-    problems: list[str] = field(default_factory=list)
-
-    @property
-    def count(self) -> int:
-        return sum(self.touches.values())
-
-
-def try_touches(seed: int = 0, say: Callable[[str], None] = lambda line: None, commands: Sequence[str] = (), every: int = 1) -> Tried:
+def try_touches(seed: int = 0, say: Callable[[str], None] = silent, commands: Sequence[str] = (), every: int = 1) -> Tried:
     """Visits each kind of touch at each site in the code once (of these every `every`-th, from the seed's on), by the first of the commands
     that has it. The seed also says at which touches the process is killed, and which fail."""
     tried, visited = Tried(), set[str]()
@@ -85,36 +72,36 @@ def try_touches(seed: int = 0, say: Callable[[str], None] = lambda line: None, c
         for command in commands or COMMANDS:
             before = befores[BEFORE.get(command, "finished")]
             whole = _copy(before, place / "whole")
-            said = _run(command, whole)
-            if said.code != 0:
-                tried.problems.append(f"{command}, undisturbed: exit {said.code}: {said.text[-500:]}")
+            outcome = _run(command, whole)
+            if outcome.code != 0:
+                tried.problems.append(f"{command}, undisturbed: exit {outcome.code}: {outcome.text[-500:]}")
                 continue
-            distinct = sorted({site: at for at, site in enumerate(said.sites) if site not in visited}.values())  # of a loop the last
-            visited.update(said.sites)
+            distinct = sorted({site: at for at, site in enumerate(outcome.sites) if site not in visited}.values())  # of a loop the last
+            visited.update(outcome.sites)
             for turn, at in enumerate(distinct[seed % every :: every]):
-                touch = said.touches[at]
+                touch = outcome.touches[at]
                 kill = not touch.startswith(READS) and (turn + seed) % 2 == 0
                 problem = _try(command, before, whole, place / "scene", at, kill)
-                tried.touches[command] = tried.touches.get(command, 0) + 1
-                tried.killed += kill
+                tried.counts[command] += 1
+                tried.counts[KILLED] += kill
                 if problem:
                     tried.problems.append(f"{command}: {'killed at' if kill else 'failing'} touch {at}, {touch}: {problem}")
                     say(tried.problems[-1])
-            say(f"{command}: {tried.touches.get(command, 0)} of {len(distinct)} new kinds and sites, {len(said.touches)} touches")
+            say(f"{command}: {tried.counts[command]} of {len(distinct)} new kinds and sites, {len(outcome.touches)} touches")
     return tried
 
 
 def _try(command: str, before: Path, whole: Path, scene: Path, at: int, kill: bool) -> str | None:
     """What is wrong with what came of one fault and of the same command after it."""
     _copy(before, scene)
-    said = _run(command, scene, at, kill)
-    if "Traceback" in said.text or said.code not in (0, 1, 2, 3, *[-signal.SIGKILL] * kill):
-        return f"exit {said.code}: {said.text[-500:]}"
+    outcome = _run(command, scene, at, kill)
+    if "Traceback" in outcome.text or outcome.code not in (0, 1, 2, 3, *[-signal.SIGKILL] * kill):
+        return f"exit {outcome.code}: {outcome.text[-500:]}"
     again = _run(command, scene)
     removed = command == "runs rm" and again.code == 2 and "There is no run" in again.text
     if (again.code != 0 and not removed) or "Traceback" in again.text:
         return f"the same command again: exit {again.code}: {again.text[-500:]}"
-    return None if command in LOOKING else difference(contents(whole), contents(scene))
+    return None if command in READING else difference(contents(whole), contents(scene))
 
 
 def _befores(place: Path) -> dict[str, Path]:
@@ -122,17 +109,9 @@ def _befores(place: Path) -> dict[str, Path]:
     nothing, finished, interrupted = (place / name for name in ("nothing", "finished", "interrupted"))
     nothing.mkdir()
     assert _run("train", finished).code == 0
-    with tempfile.TemporaryFile("w+") as out:
-        assert _forked(lambda: _stopped_at(4, interrupted), out.fileno()) == 130
+    train = [*TRAIN, "--runs-dir", str(interrupted)]
+    assert subprocess.run([sys.executable, "-c", STOPPED, "4", *train], capture_output=True).returncode == 130
     return {"nothing": nothing, "finished": finished, "interrupted": interrupted}
-
-
-def _stopped_at(step: int, folder: Path) -> None:
-    import bnexp.base.signals
-
-    polled = iter([False] * step)
-    bnexp.base.signals.Stop.__call__ = lambda self: next(polled, True)  # type: ignore[method-assign]
-    main([*TRAIN, "--runs-dir", str(folder)])
 
 
 def _copy(folder: Path, to: Path) -> Path:
@@ -141,7 +120,7 @@ def _copy(folder: Path, to: Path) -> Path:
 
 
 @dataclass
-class Said:
+class Outcome:
     """What came of a command."""
 
     code: int
@@ -151,50 +130,19 @@ class Said:
     """Of each touch its kind and the innermost lines of bnexp that it was called through."""
 
 
-def _run(command: str, folder: Path, at: int = -1, kill: bool = False) -> Said:
+def _run(command: str, folder: Path, at: int = -1, kill: bool = False) -> Outcome:
     """The command on a runs folder, with a fault at the touch number `at`."""
-    with tempfile.TemporaryFile("w+", errors="replace") as out, tempfile.TemporaryFile("w+") as told:
+    with tempfile.TemporaryFile("w+", errors="replace") as out, tempfile.TemporaryFile("w+") as log:
 
         def work() -> None:
-            with _watched(str(folder), at, kill, told.fileno()):
+            with _watched(str(folder), at, kill, log.fileno()):
                 main([*COMMANDS[command], "--runs-dir", str(folder)])
 
-        code = _forked(work, out.fileno())
+        code, _ = forked(work, out.fileno())
         out.seek(0)
-        told.seek(0)
-        lines = [line.split("\t") for line in told.read().splitlines()]
-        return Said(code, out.read(), [touch for touch, _ in lines], [f"{touch.rpartition(' ')[0]}{site}" for touch, site in lines])
-
-
-def _forked(work: Callable[[], None], out: int) -> int:
-    """The exit code of a copy of this process that does `work`, and writes to `out`."""
-    child = os.fork()
-    if child == 0:
-        _be(work, out)
-    timer = threading.Timer(LIMIT_S, os.kill, (child, signal.SIGKILL))
-    timer.start()
-    _, status = os.waitpid(child, 0)
-    timer.cancel()
-    timer.join()
-    return os.waitstatus_to_exitcode(status)
-
-
-def _be(work: Callable[[], None], out: int) -> NoReturn:
-    code: Any = 70
-    try:
-        os.dup2(out, 1)
-        os.dup2(out, 2)
-        try:
-            work()
-            code = 0
-        except SystemExit as end:
-            code = end.code or 0
-        except BaseException:
-            traceback.print_exc()
-        sys.stdout.flush()
-        sys.stderr.flush()
-    finally:
-        os._exit(code)
+        log.seek(0)
+        lines = [line.split("\t") for line in log.read().splitlines()]
+        return Outcome(code, out.read(), [touch for touch, _ in lines], [f"{touch.rpartition(' ')[0]}{site}" for touch, site in lines])
 
 
 def _site() -> str:
@@ -209,8 +157,8 @@ def _site() -> str:
 
 
 @contextmanager
-def _watched(folder: str, at: int, kill: bool, told: int) -> Iterator[None]:
-    """Counts the touches of what is below `folder`, a line each in `told`; at the number `at` the call fails, or the process is killed."""
+def _watched(folder: str, at: int, kill: bool, log: int) -> Iterator[None]:
+    """Counts the touches of what is below `folder`, a line each in `log`; at the number `at` the call fails, or the process is killed."""
     count = 0
 
     def touch(kind: str, path: Any) -> None:
@@ -220,7 +168,7 @@ def _watched(folder: str, at: int, kill: bool, told: int) -> Iterator[None]:
         if not os.fsdecode(path).startswith(f"{folder}/"):
             return
         count += 1
-        os.write(told, f"{kind} {os.fsdecode(path)[len(folder) + 1 :]}\t{_site()}\n".encode())
+        os.write(log, f"{kind} {os.fsdecode(path)[len(folder) + 1 :]}\t{_site()}\n".encode())
         if count == at + 1:
             if kill:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -276,4 +224,4 @@ def _watched(folder: str, at: int, kill: bool, told: int) -> Iterator[None]:
 
 if __name__ == "__main__":
     found = try_touches(say=lambda line: print(line, flush=True), commands=sys.argv[2:], every=int(sys.argv[1]) if len(sys.argv) > 1 else 1)
-    print(f"{found.count} touches visited, {found.killed} kills, problems: {len(found.problems)}")
+    print(f"{dict(found.counts)}, problems: {len(found.problems)}")

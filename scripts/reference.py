@@ -1,12 +1,17 @@
-"""Tables and presets that follow from the declarations of norms, metrics and data sets."""
+"""Tables, presets and switches that follow from the declarations of norms, metrics and data sets."""
 
 from __future__ import annotations
 
+import importlib
+import json
+import pkgutil
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from bnexp.config import DATASETS, PROBED, SAMPLED, MetricsConfig
-from bnexp.metrics import METRICS
+import bnexp.metrics
+from bnexp.config import DATASETS, METRICS, MODELS
+from bnexp.metrics.declaration import Metric
 from bnexp.norms import NORMS
 
 ROOT = Path(__file__).parent.parent
@@ -31,26 +36,43 @@ def data_sets() -> str:
     return table(("`data=`", "what", "maps", "training + test"), rows)
 
 
+def metrics() -> dict[str, Metric]:
+    """Every metric by the name of its file: in the order of the config, with new ones as the last of their kind."""
+    files = [module.name for module in pkgutil.iter_modules(bnexp.metrics.__path__)]
+    modules = {name: importlib.import_module(f"bnexp.metrics.{name}") for name in [*METRICS, *files]}
+    found = [(name, module.METRIC) for name, module in modules.items() if hasattr(module, "METRIC")]
+    return dict(sorted(found, key=lambda item: ("probed", "sampled", "evaluated").index(item[1].kind)))
+
+
+def kinds() -> str:
+    return "".join(f'    "{name}": "{metric.kind}",\n' for name, metric in metrics().items())
+
+
+def switches() -> str:
+    return "".join(f"    {name}: bool = key({json.dumps(metric.summary)}, {metric.on})\n" for name, metric in metrics().items())
+
+
 def metric_keys() -> str:
-    rows = ((f"`{name}/{keys.pattern}`", keys.meaning, keys.unit, keys.source) for name, metric in METRICS.items() for keys in metric.keys)
+    named = [(name, keys) for name, metric in metrics().items() for keys in metric.keys]
+    rows = ((f"`{name}/{keys.pattern}`", keys.meaning, keys.unit, keys.source) for name, keys in named)
     return table(("keys", "what", "unit", "source"), rows)
 
 
-TABLES = {"norms": norms, "data sets": data_sets, "metrics": metric_keys}
+PARTS = {"norms": norms, "data sets": data_sets, "metrics": metric_keys, "kinds of metrics": kinds, "switches of metrics": switches}
+MARKED = re.compile(r"^( *(?:<!--|#) scripts/reference: ([\w ]+?)(?: -->)?\n).*?(?=^ *(?:<!--|#) end)", re.MULTILINE | re.DOTALL)
 
 
 def files() -> Iterator[tuple[Path, str]]:
     """Every file with what it should hold."""
-    for path in (ROOT / "README.md", ROOT / "docs/metrics.md"):
-        before, *parts = path.read_text().split("<!-- scripts/reference: ")
-        named = (part.split(" -->\n", 1) for part in parts)
-        tables = (f"<!-- scripts/reference: {name} -->\n{TABLES[name]()}<!-- end{rest.split('<!-- end', 1)[1]}" for name, rest in named)
-        yield path, before + "".join(tables)
+    for path in (ROOT / "README.md", ROOT / "docs/metrics.md", ROOT / "bnexp/config/metrics.py"):
+        yield path, MARKED.sub(lambda part: part[1] + PARTS[part[2]](), path.read_text())
     for name in DATASETS:
         yield ROOT / f"configs/data/{name}.yaml", f"name: {name}\n"
-    on = MetricsConfig().on
-    yield ROOT / "configs/metrics/off.yaml", "".join(f"{name}: false\n" for name in on)
-    yield ROOT / "configs/metrics/full.yaml", "".join(f"{name}: true\n" for name in (*PROBED, *SAMPLED) if name not in on)
+    for path in (ROOT / f"configs/model/{name}.yaml" for name in MODELS):  # which may have values of its own
+        yield path, path.read_text() if path.exists() else f"name: {path.stem}\n"
+    yield ROOT / "configs/metrics/off.yaml", "".join(f"{name}: false\n" for name, metric in metrics().items() if metric.on)
+    full = [name for name, metric in metrics().items() if not metric.on and metric.kind != "evaluated"]
+    yield ROOT / "configs/metrics/full.yaml", "".join(f"{name}: true\n" for name in full)
 
 
 if __name__ == "__main__":

@@ -186,7 +186,7 @@ def test_a_peer_that_is_not_installed_says_so(monkeypatch: pytest.MonkeyPatch, t
 
 
 def test_a_group_that_cannot_go_on_keeps_what_it_has(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def half(asked: group.Asked) -> Iterator[Row]:
+    def half(request: group.Request) -> Iterator[Row]:
         yield ROWS[0]
         raise NotMeasured("the disk is full")
 

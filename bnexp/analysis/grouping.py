@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from bnexp.base.errors import UsageError
 from bnexp.config import KEYS
-from bnexp.storage.result import RunResult
+from bnexp.storage.result import Row, RunResult
 
 ArmOf = Callable[[RunResult], str]
 CellKey = TypeVar("CellKey", bound=tuple[Any, ...])
@@ -139,14 +139,14 @@ def _varying(runs: Sequence[RunResult], ignored: Iterable[str]) -> list[str]:
     return [key for key in found if not (same_budget and key in BUDGET)]
 
 
-def to_table(runs: Iterable[RunResult]) -> list[dict[str, Any]]:
+def to_table(runs: Iterable[RunResult]) -> list[Row]:
     """One flat row a run for a CSV file: scalars only, the same columns in the same order in every row, sorted by id.
 
     Lists in the config are joined by commas; other lists (the confusion matrix) and `test.correct` are left out. `steps_to_target` is
     added: `inf` for a result that missed, empty (None) for a run that is no result. All other values are as recorded: see `status` for
     diverged runs.
     """
-    found: list[dict[str, Any]] = []
+    found: list[Row] = []
     for run in runs:
         shown = {key: value for key, value in run.row().items() if not isinstance(value, list) or key.startswith("config.")}
         flat = {

@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import to_builtins
 
+from bnexp.base.files import JsonObject
 from bnexp.config import Config, to_mapping
 from bnexp.storage.facts import Environment
 
@@ -76,7 +77,7 @@ class NoiseLaw:
     config: Config
     environment: Environment
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """As values that JSON takes; numbers that are not finite stay."""
         plain = {key: value for key, value in vars(self).items() if key not in ("layers", "config", "environment")}
         config = {**to_mapping(self.config), "name": self.config.run_name}

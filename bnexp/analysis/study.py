@@ -18,6 +18,7 @@ from bnexp.analysis.rates import largest_stable_lr, select_lr
 from bnexp.analysis.results import Part, StepTime, Study, Tried
 from bnexp.analysis.seconds import seconds_to_target
 from bnexp.base.errors import UsageError
+from bnexp.base.files import JsonObject
 from bnexp.norms import has_batch_statistics
 from bnexp.storage.result import RunResult
 from bnexp.storage.run import Run
@@ -111,15 +112,15 @@ def _concluded(found: Study) -> Study:
     return replace(found, parts=tuple(parts))
 
 
-def to_json(found: Study) -> dict[str, Any]:
+def to_json(found: Study) -> JsonObject:
     """The study as values that JSON takes, without its runs. A comparison's own part stands at the top; a sweep's are under `results`."""
     parts = [_plain(part) for part in found.parts]
     return {**parts[0]} if found.kind == "compare" else {"kind": found.kind.removeprefix("sweep "), "results": parts}
 
 
-def _plain(part: Part) -> dict[str, Any]:
+def _plain(part: Part) -> JsonObject:
     """Only what the part has."""
-    plain: dict[str, Any] = {"part": part.name, "setting": dict(part.setting), "question": part.question}
+    plain: JsonObject = {"part": part.name, "setting": dict(part.setting), "question": part.question}
     plain |= {"answers": list(part.answers), "notes": list(part.notes)}
     if part.comparison is not None:
         plain["comparison"] = {**asdict(part.comparison), "verdict": list(part.answers)}

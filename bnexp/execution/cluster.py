@@ -1,4 +1,4 @@
-"""Where workers come from: a Dask cluster of our own on this machine, or somebody's scheduler, whose workers are checked."""
+"""Where workers come from: a Dask cluster of our own on this machine, or a given scheduler, whose workers are checked."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ def connected(device: str, stacks: int, workers: int | None, scheduler: str | No
     """A client of the scheduler, or of a cluster of our own that ends with it: `workers` processes, but no more than `stacks`.
 
     Raises:
-        UsageError: the scheduler does not answer, or not without keys.
-        UsageError: Dask's configuration files cannot be used.
+        UsageError: the scheduler does not answer, or not without keys; or Dask's configuration files cannot be used.
         BnexpError: no workers can be started on this machine.
     """
     _import_dask()
@@ -44,7 +43,7 @@ def connected(device: str, stacks: int, workers: int | None, scheduler: str | No
             client = Client(address_of(scheduler), timeout=CONNECT_S)
         except (OSError, ValueError) as error:
             raise UsageError(f"The scheduler {scheduler} does not answer within {CONNECT_S} s ({type(error).__name__}).") from None
-        except TypeError:  # Dask's words for a tls:// address while there are no keys in its configuration
+        except TypeError:  # how Dask reports a tls:// address without keys in its configuration
             raise UsageError(
                 f"The scheduler {scheduler} asks for keys (TLS); the README says how to make them, and where to name them."
             ) from None
@@ -61,7 +60,7 @@ def connected(device: str, stacks: int, workers: int | None, scheduler: str | No
         with cluster, Client(cluster) as client:
             try:
                 yield client
-            except KeyboardInterrupt:  # at once: asked to leave, workers would first look after their stacks for seconds
+            except KeyboardInterrupt:  # kills them: workers that are asked to end first save their stacks, for seconds
                 for nanny in cluster.workers.values():
                     nanny.auto_restart = False
                     with contextlib.suppress(OSError, TypeError):  # it is gone, or was never there
@@ -70,14 +69,13 @@ def connected(device: str, stacks: int, workers: int | None, scheduler: str | No
 
 
 def _why(error: BaseException) -> str:
-    """What began a chain of errors: memory or threads that were not there, which others often hide; else the first cause."""
-    chain = [error]
+    """What began a chain of errors: a shortage of memory or threads, which others often hide; else the first cause."""
+    chain, cause = [error], error
     while (before := chain[-1].__cause__ or chain[-1].__context__) is not None:
         chain.append(before)
-    cause = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
-    return next((said for one in chain if (said := shortage(one))), None) or short(reason(cause), 200)
+    return next(filter(None, map(shortage, chain)), None) or short(reason(cause), 200)
 
 
 def _import_dask() -> None:
@@ -91,9 +89,9 @@ def _import_dask() -> None:
     except (ImportError, MemoryError):
         raise
     except Exception as error:  # of any kind, as the value has it
-        said = short(" ".join(reason(error).split()), 300)
+        why = short(" ".join(reason(error).split()), 300)
         raise UsageError(
-            f"Dask's configuration cannot be used ({said}). Mend its files, in ~/.config/dask unless DASK_CONFIG names others."
+            f"Dask's configuration cannot be used ({why}). Mend its files, in ~/.config/dask unless DASK_CONFIG names others."
         ) from None
 
 

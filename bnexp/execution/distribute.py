@@ -1,6 +1,6 @@
-"""Stacks on Dask workers: one is submitted per free worker, so that a worker that dies takes nothing innocent with it; its stack is tried
-once more from its checkpoint, then its runs count as failed. A stop is a file that the workers poll, because it must reach them wherever
-they are."""
+"""Stacks on Dask workers: one is submitted per free worker, so that a worker that dies affects no other stack; its own is tried once
+more from its checkpoint, then its runs count as failed. A stop is a file that the workers poll, because it must reach them on any machine.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ import contextlib
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import asdict
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from msgspec import convert
 
 from bnexp.base.dead_processes import drop_flags
 from bnexp.base.errors import BnexpError, UsageError, failure
 from bnexp.base.signals import Stop
 from bnexp.execution.cluster import check_workers
-from bnexp.execution.stack_events import DONE, HELD, Answer, Event, EventTerminal, Tell, train
+from bnexp.execution.stack_events import DONE, HELD, Answer, Event, EventTerminal, OnEvent, train
 from bnexp.planning.plan import StackPlan
 from bnexp.storage.run import Run, hidden_folder
 
@@ -34,15 +36,15 @@ TRIES = 2
 
 
 class _FileStop(Stop):
-    """Raised when a file appears; looked for twice a second, since it may lie on a network."""
+    """Raised when a file appears, for which it polls twice a second: it may lie on a network."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self._path, self._looked_at = path, 0.0
+        self._path, self._polled_at = path, 0.0
 
     def __call__(self) -> bool:
-        if not self.raised and time.perf_counter() - self._looked_at > 0.5:
-            self._looked_at = time.perf_counter()
+        if not self.raised and time.perf_counter() - self._polled_at > 0.5:
+            self._polled_at = time.perf_counter()
             self.raised = self._path.exists()
         return self.raised
 
@@ -56,27 +58,27 @@ def _task(planned: StackPlan, stop_file: str, topic: str, wait: bool) -> Answer:
     if torch.cuda.is_available() and isinstance(worker.name, int):  # a local worker: 0, 1, ...
         torch.cuda.set_device(worker.name % torch.cuda.device_count())
     # The event lies one level down, because distributed adds keys of its own to what is logged.
-    told = EventTerminal(planned, lambda event: worker.log_event(topic, {"event": asdict(event)}))
-    return train(planned, told, _FileStop(Path(stop_file)), wait)
+    terminal = EventTerminal(planned, lambda event: worker.log_event(topic, {"event": asdict(event)}))
+    return train(planned, terminal, _FileStop(Path(stop_file)), wait)
 
 
-class _Busy:
+class _Running:
     """A stack that a worker trains."""
 
     def __init__(self, client: Client, planned: StackPlan, tries: int, wait: bool, address: str, stop_file: Path, topic: str) -> None:
-        self.planned, self.tries, self.wait, self.seen_at = planned, tries, wait, time.perf_counter()
+        self.planned, self.tries, self.wait, self.known_at = planned, tries, wait, time.perf_counter()
         key = f"stack-{planned.folder.id}-{uuid.uuid4().hex[:8]}"
         self.future: Future[Answer] = client.submit(_task, planned, str(stop_file), topic, wait, workers=[address], key=key, pure=False)
 
     def lost(self, there: bool) -> bool:
-        """Whether the worker has not been `there` for long, while its task, bound to it, knows of nothing."""
+        """Whether the scheduler has not known the worker for long, while its task is still pending; `there`: it knows it now."""
         if there:
-            self.seen_at = time.perf_counter()
-        return time.perf_counter() - self.seen_at > LOST_S
+            self.known_at = time.perf_counter()
+        return time.perf_counter() - self.known_at > LOST_S
 
 
 def distribute(
-    client: Client, stacks: Sequence[StackPlan], stop: Stop, tell: Tell, finish: Callable[[StackPlan, Answer], None], stop_name: str
+    client: Client, stacks: Sequence[StackPlan], stop: Stop, on_event: OnEvent, finish: Callable[[StackPlan, Answer], None], stop_name: str
 ) -> None:
     """Keeps every worker busy with one stack until none is left. A file of the name `stop_name` stops them."""
     from distributed.comm.core import CommClosedError
@@ -85,46 +87,46 @@ def distribute(
     runs_dir, topic = stacks[0].runs[0].runs_dir, f"bnexp-{uuid.uuid4().hex[:8]}"
     stop_file = hidden_folder(runs_dir, ".stacks") / stop_name
     stop_file.parent.mkdir(parents=True, exist_ok=True)
-    hurried = False
+    interrupted = False
     fit: set[str] = set()
     unfit: set[str] = set()
     alone_since: float | None = time.perf_counter()
     events: SimpleQueue[Event] = SimpleQueue()
 
-    async def heard(event: tuple[float, dict[str, Any]]) -> None:
-        events.put(Event(**event[1]["event"]))
+    async def receive(event: tuple[float, Mapping[str, object]]) -> None:
+        events.put(convert(event[1]["event"], Event))
 
-    client.subscribe_topic(topic, heard)
+    client.subscribe_topic(topic, receive)
     waiting = deque((planned, 1, False) for planned in stacks)
-    busy: dict[str, _Busy] = {}
+    running: dict[str, _Running] = {}
     try:
-        while busy or (waiting and not stop()):
-            addresses = set(client.nthreads())  # asks the scheduler; scheduler_info() may answer with a cache that names no workers
+        while running or (waiting and not stop()):
+            addresses = set(client.nthreads())  # scheduler_info() may answer with a cache that names no workers
             for address, problem in check_workers(client, runs_dir, sorted(addresses - fit - unfit)).items():
                 if problem is not None and not fit:
                     raise UsageError(problem)  # nothing was started yet
                 (fit if problem is None else unfit).add(address)
                 if problem is not None:
-                    tell(Event("", 0, 0, message=f"{problem} It is left out."))
+                    on_event(Event("", 0, 0, message=f"{problem} It is left out."))
             if addresses:
                 alone_since = None
             elif alone_since is not None and time.perf_counter() - alone_since > LOST_S:
-                tell(Event("", 0, 0, message="Waiting for the scheduler to have workers ..."))
+                on_event(Event("", 0, 0, message="Waiting for the scheduler to have workers ..."))
                 alone_since = None
-            for address in sorted((addresses & fit) - set(busy)):
+            for address in sorted((addresses & fit) - set(running)):
                 if waiting and not stop():
-                    busy[address] = _Busy(client, *waiting.popleft(), address, stop_file, topic)
+                    running[address] = _Running(client, *waiting.popleft(), address, stop_file, topic)
             if stop() and not stop_file.exists():
                 stop_file.touch()
-            for address, one in list(busy.items()):
+            for address, one in list(running.items()):
                 lost = one.lost(address in addresses)
                 if not one.future.done() and not lost:
                     continue
-                del busy[address]
+                del running[address]
                 if one.future.status == "finished" and one.future.result()[0] == HELD:
                     waiting.append((one.planned, one.tries, True))
                 elif one.future.status == "finished":
-                    finish(one.planned, _seen_from_here(one.planned, one.future.result()))
+                    finish(one.planned, _visible_here(one.planned, one.future.result()))
                 elif one.future.status == "pending" or isinstance(one.future.exception(), KilledWorker):
                     one.future.cancel()
                     if one.tries < TRIES:
@@ -135,10 +137,10 @@ def distribute(
                     finish(one.planned, (failure(one.future.exception()), frozenset()))
             with contextlib.suppress(Empty):
                 while True:
-                    tell(events.get_nowait())
-            _rest([one.future for one in busy.values()])
-    except KeyboardInterrupt:  # workers of another machine look for the file in their own time
-        hurried = True
+                    on_event(events.get_nowait())
+            _rest([one.future for one in running.values()])
+    except KeyboardInterrupt:  # workers of another machine poll for the file
+        interrupted = True
         stop_file.touch()
         raise
     except (CommClosedError, CancelledError, OSError) as error:  # cancelled: the client has lost its scheduler
@@ -146,7 +148,7 @@ def distribute(
             raise
         raise BnexpError("The Dask scheduler went away; what is finished is kept, and the same command resumes the rest.") from None
     finally:
-        if not hurried:
+        if not interrupted:
             stop_file.unlink(missing_ok=True)
 
 
@@ -163,7 +165,7 @@ def drop_left(runs_dir: Path) -> None:
 
 
 def _rest(futures: Sequence[Future[Answer]]) -> None:
-    """Until a stack ends, but not for long: there may be progress to show, a signal, a new worker."""
+    """Waits until a stack ends, but not for long: there may be progress to show, a signal, a new worker."""
     from distributed import wait
 
     if futures:
@@ -173,11 +175,11 @@ def _rest(futures: Sequence[Future[Answer]]) -> None:
         time.sleep(POLL_S / 5)
 
 
-def _seen_from_here(planned: StackPlan, answer: Answer) -> Answer:
-    """`answer`, unless a stack is said to be done and this process does not see its runs, even after a network's file system had time."""
+def _visible_here(planned: StackPlan, answer: Answer) -> Answer:
+    """`answer`; a failure where a stack is done and its runs do not appear here within the time that a network's file system takes."""
     end = time.perf_counter() + LOST_S
     while answer[0] == DONE and not all(Run(run.runs_dir, run.id).summary_json.exists() for run in planned.runs if run.id in answer[1]):
         if time.perf_counter() > end:
-            return "a worker says that it is done, and its runs are not in the runs folder, which all machines must share", frozenset()
+            return "a worker finished it, but its runs are not in the runs folder, which all machines must share", frozenset()
         time.sleep(0.1)
     return answer

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from bnexp.analysis import Arms
 from bnexp.base.errors import refused_as_usage
@@ -28,6 +28,30 @@ from bnexp.storage.run import Run
 if TYPE_CHECKING:
     from bnexp.execution.step_times import Measurer
     from bnexp.execution.terminal import Display
+
+
+class PlannedStack(TypedDict):
+    """A stack of a `PlanDocument`; `steps` is None where they are not known before the data are read."""
+
+    norm: str
+    batch_size: int
+    data: str
+    width: int
+    steps: int | None
+    runs: list[str]
+
+
+class PlanDocument(TypedDict):
+    """What `--dry-run --json` prints; `parts` has the number of runs of each part of the request, by its name; `estimate` has `minutes`,
+    `bytes` and `calibrated_on_runs`, the number of finished runs that it is based on."""
+
+    runs: int
+    reused: int
+    parts: dict[str, int]
+    stacks: list[PlannedStack]
+    steps: int
+    unmeasured: list[dict[str, str | int]]
+    estimate: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -53,10 +77,10 @@ class GridPlan:
         count = 1 if workers == 0 else workers or local_workers(self.configs[0].device)
         return estimate(self.stacks, count, [run for run in list_runs(self.runs[0].runs_dir) if run.done])
 
-    def plain(self, workers: int | None, parts: Mapping[str, int]) -> dict[str, Any]:
-        """The plan as values that JSON takes; `parts` are the runs of each part of the request."""
+    def plain(self, workers: int | None, parts: Mapping[str, int]) -> PlanDocument:
+        """The plan as values that JSON takes."""
         found = self.estimate(workers)
-        stacks = [
+        stacks: list[PlannedStack] = [
             {
                 "norm": stack.configs[0].model.norm,
                 "batch_size": stack.configs[0].train.batch_size,
@@ -82,7 +106,7 @@ class GridPlan:
 
 
 def prepare(configs: Sequence[Config], runs_dir: Path, *, fresh: bool = False, widths: Calibrated | None = None) -> GridPlan:
-    """Identifies the runs of a grid and plans their stacks. Nothing is started; what a killed process left half done is tidied up.
+    """Identifies the runs of a grid and plans their stacks. Nothing is started; what a killed process left half done is repaired.
 
     Args:
         widths: how wide stacks are on this machine, which may be measured here; None: by the fixed rule, as for others' machines.
@@ -94,11 +118,11 @@ def prepare(configs: Sequence[Config], runs_dir: Path, *, fresh: bool = False, w
     found: dict[str, tuple[Run, Config]] = {}
     ids: dict[Config, str] = {}
     for data in dict.fromkeys(config.data for config in configs):
-        asked = [config for config in configs if config.data == data]
-        same = [with_absolute_root(config) for config in asked]
-        for as_asked, config, run in zip(asked, same, identify(same, runs_dir), strict=True):
+        requested = [config for config in configs if config.data == data]
+        located = [with_absolute_root(config) for config in requested]
+        for as_requested, config, run in zip(requested, located, identify(located, runs_dir), strict=True):
             found.setdefault(run.id, (run, config))
-            ids[as_asked] = run.id
+            ids[as_requested] = run.id
     runs, configs = [run for run, _ in found.values()], [config for _, config in found.values()]
     group = group_of(runs)
     if widths is None:
@@ -157,7 +181,7 @@ def train_all(
     stop = Stop()
     with Live(stacks, reused=len(ids) - len(missing), quiet=quiet) as live:
         read_once(prepared.configs, live)
-        report = run_stacks(stacks, stop, live.tell, live.ended, workers=workers, scheduler=scheduler)
+        report = run_stacks(stacks, stop, live.on_event, live.ended, workers=workers, scheduler=scheduler)
     gone = {run.id: "it was removed, or its files were damaged, meanwhile" for run in prepared.runs if not run.done}
     return Outcome(list(prepared.runs), frozenset(ids) - report.trained - gone.keys(), {**gone, **report.failed})
 

@@ -64,7 +64,7 @@ def with_absolute_root(config: Config) -> Config:
 
 
 def _recorded_fingerprint(run: Run) -> str | None:
-    """What the run's summary says of its data's content; None where there is no summary, or it says nothing."""
+    """The fingerprint of the data in the run's summary; None where there is no summary, or it has none."""
     try:
         return run.result().fingerprint
     except BnexpError:

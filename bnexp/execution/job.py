@@ -11,10 +11,9 @@ from msgspec import structs
 from bnexp.base.errors import BnexpError, Interrupted, UsageError, failure, more_files
 from bnexp.base.signals import Stop
 from bnexp.evaluate import STATS
-from bnexp.execution.logs import check_records
+from bnexp.execution.logs import RunLogs, check_records
 from bnexp.execution.progress import StackProgress
 from bnexp.execution.results import StackResults, final_scores
-from bnexp.execution.run_logs import RunLogs
 from bnexp.execution.session import Session, memory_in_one_sentence
 from bnexp.execution.terminal import Display
 from bnexp.planning.plan import StackPlan
@@ -72,8 +71,8 @@ def _restored(planned: StackPlan, written: list[Run | None], session: Session, t
     """The stack at its newest checkpoint up to which no member has lost its logs; a new one where there is none."""
     stack = Stack(planned.configs, session.data, session.device)
 
-    def use(state: dict[str, Any]) -> None:
-        had = state.get("records", {})  # not there: it was written before records were counted
+    def use(state: Any) -> None:
+        had = state.get("records", {})  # early checkpoints do not say
         for run in written:
             if run is not None:
                 check_records(run, state["step"], had.get(run.id, 0))
@@ -148,7 +147,7 @@ class StackTraining:
                 if stack.step:
                     log.say(f"resumes at step {stack.step} of {stack.total}")
                 else:
-                    log.say(f"begins: {stack.total} steps, {self.results.environment}")
+                    log.say(f"begins: {stack.total} steps, {structs.asdict(self.results.environment)}")
                     own = run_events.opening(stack.configs[index], stack.own_state(index), stack.observer.layer_map, self.data.shape)
                     log.board(0, [*shared, *own], graph)
         self.progress.begin()

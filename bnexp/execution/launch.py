@@ -100,11 +100,11 @@ def work(
     wait: bool = True,
     download: bool = True,
 ) -> set[str]:
-    """Trains one stack, after a wait for whoever is training one of its runs already; the ids of the runs that it trained.
+    """Trains one stack, after a wait for a process that is training one of its runs already; the ids of the runs that it trained.
 
     Raises:
-        InWork: somebody is, and `wait` is false.
-        Interrupted: `stop` said so.
+        InWork: there is such a process, and `wait` is false.
+        Interrupted: `stop` was raised.
     """
 
     def waiting(run_id: str) -> None:
@@ -128,7 +128,7 @@ def work(
 
 
 def resume(run: Run, terminal: Display | None = None, *, quiet: bool = False, place: Mapping[str, Any] = MappingProxyType({})) -> Outcome:
-    """Goes on with an unfinished run, or the unfinished successor of a finished one, and all that were started in one stack with it.
+    """Resumes an unfinished run, or the unfinished successor of a finished one, and all that were started in one stack with it.
 
     A member that was removed since is trained along, for the sake of the others' bits, and leaves nothing. `place` says where the data are
     now (`compose.PLACE`), if they moved.
@@ -148,7 +148,7 @@ def resume(run: Run, terminal: Display | None = None, *, quiet: bool = False, pl
     members = members or [(run, run.trained_config())]
     configs = identify_saved(members, place)
     removed = frozenset(member.id for member, _ in members if not member.folder.exists())
-    check_memory(configs[0], header(configs[0].data), len(members))  # it may be somebody else's, or from a larger machine
+    check_memory(configs[0], header(configs[0].data), len(members))  # it may come from a larger machine
     planned = StackPlan(tuple(member for member, _ in members), tuple(configs), removed)
     trained = work(planned, terminal, Stop(), quiet=quiet, threads=_threads_before(run), download=False)
     runs = [Run(member.runs_dir, member.id) for member, _ in members if member.id not in removed]
@@ -163,7 +163,7 @@ def _threads_before(run: Run) -> int | None:
 
 
 def remove(runs: Sequence[Run]) -> None:
-    """Deletes runs with all their files, and what their stacks keep once no unfinished member goes back to it.
+    """Deletes runs with all their files, and what their stacks keep once no unfinished member needs it.
 
     Raises:
         UsageError: a process is working on one of them; none is deleted.

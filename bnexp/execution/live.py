@@ -32,7 +32,7 @@ class _Stack:
 
     planned: StackPlan
     seconds: float
-    """What it was planned to take; kept, since it is asked for at every event of every stack."""
+    """What it was planned to take; kept, since every event of every stack needs it."""
     share: float = 0.0
     """Of its steps that are done."""
     best: float | None = None
@@ -44,7 +44,7 @@ class _Stack:
     ended: bool = False
 
     @property
-    def said_best(self) -> str:
+    def best_text(self) -> str:
         return "" if self.best is None else f"best {100 * self.best:.1f} %"
 
 
@@ -75,7 +75,7 @@ class Live:
     def say(self, message: str) -> None:
         self.console.print(one_line(message), soft_wrap=True, markup=False)
 
-    def tell(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Shows what a worker sent."""
         stack = self._stacks.get(event.stack)
         if stack is None:  # of all stacks
@@ -102,13 +102,13 @@ class Live:
         """Takes an ended stack off the screen, and says why it failed if it did."""
         stack = self._stacks[planned.folder.id]
         self._ended, stack.ended, stack.share = self._ended + 1, True, 1.0
-        stack.curve.clear()  # nobody looks at it any more, and there may be a thousand
+        stack.curve.clear()  # it is not drawn any more, and there may be a thousand
         if stack.bar is not None:
             self._progress.remove_task(stack.bar)
         self._advance_total()
         if self._live is None:
             seconds = time.perf_counter() - self._began
-            how = stack.said_best or "done" if reason == DONE else reason
+            how = stack.best_text or "done" if reason == DONE else reason
             self.say(f"{self._ended}/{len(self._stacks)}  {label(planned)}: {how}  ({seconds:.0f} s)")
         elif reason != DONE:
             self.say(f"{label(planned)}: {reason}")
@@ -124,11 +124,11 @@ class Live:
         share = self._progress.tasks[0]
         bar = ProgressBar(total=share.total, completed=share.completed)
         total.add_row("total", bar, f"{self._ended}/{len(stacks)} stacks", self._left(self._total))
-        in_work = [stack for stack in stacks if stack.bar is not None and not stack.ended]
+        running = [stack for stack in stacks if stack.bar is not None and not stack.ended]
         begun = any(stack.bar is not None or stack.ended for stack in stacks)
-        lines = [fitted(counts, width) if begun else "starting workers"]
-        more = [f"and {_count(len(in_work) - SHOWN, 'stack')} more"] if len(in_work) > SHOWN else []
-        return Group(total, Text(lines[0], no_wrap=True), *self._rows(in_work[:SHOWN], width), *map(Text, more))
+        line = fitted(counts, width) if begun else "starting workers"
+        more = [f"and {_count(len(running) - SHOWN, 'stack')} more"] if len(running) > SHOWN else []
+        return Group(total, Text(line, no_wrap=True), *self._rows(running[:SHOWN], width), *map(Text, more))
 
     def _rows(self, stacks: Sequence[_Stack], width: int) -> list[RenderableType]:
         """A line a stack: what it is, the bar, the time left, and of the rest what fits, the same for all."""
@@ -139,18 +139,18 @@ class Live:
         stacks = [stack for stack, _ in known]
         names, lefts = [label(stack.planned) for stack in stacks], [self._left(task.id) for _, task in known]
         wanted = [
-            [stack.said_best for stack in stacks],
+            [stack.best_text for stack in stacks],
             [sparkline(list(stack.curve)) if self._drawable else "" for stack in stacks],
             [f"{stack.reached}/{len(stack.planned.runs)} at target" for stack in stacks],
             [f"{stack.diverged} diverged" if stack.diverged else "" for stack in stacks],
             ["" if stack.rate is None else f"{stack.rate:,.0f} img/s" for stack in stacks],
             [f"{task.completed:,.0f}/{task.total:,.0f}" for _, task in known],
         ]
-        room = width - LEAST_BAR - 1 - _widest(names) - _widest(lefts) - 1
+        space = width - LEAST_BAR - 1 - _widest(names) - _widest(lefts) - 1
         shown = []
         for cells in wanted:
-            if any(cells) and _widest(cells) + 1 <= room:
-                room -= _widest(cells) + 1
+            if any(cells) and _widest(cells) + 1 <= space:
+                space -= _widest(cells) + 1
                 shown.append(cells)
         table = Table.grid(padding=(0, 1), expand=True)
         table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(8, width // 2))
@@ -166,7 +166,7 @@ class Live:
         return sum(len(stack.planned.runs) for stack in self._stacks.values())
 
     def _left(self, bar: TaskID) -> str:
-        """`0:12:30`, or nothing as long as nobody can know."""
+        """`0:12:30`, or nothing as long as it is not known."""
         seconds = next((task.time_remaining for task in self._progress.tasks if task.id == bar), None)
         if seconds is None:
             return ""

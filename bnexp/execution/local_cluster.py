@@ -1,6 +1,6 @@
 """A Dask cluster on this machine that only this process and its workers can talk to: TLS with keys made for it, and no HTTP servers.
 
-Whoever talks to a scheduler, a nanny or a worker can run code as its owner, and every user of a machine can connect to its loopback ports.
+What connects to a scheduler, a nanny or a worker can run code as its owner, and every user of a machine can reach its loopback ports.
 The keys are made when the cluster starts, reach the workers through the pipes that start them, and are stored nowhere.
 """
 
@@ -105,8 +105,8 @@ def _check_threads(count: int) -> None:
 
 @contextlib.contextmanager
 def _without_stderr() -> Iterator[None]:
-    """Processes that are started inside write no errors: a worker that cannot even be imported would print tracebacks, and what becomes of
-    workers is said in our own words."""
+    """Processes that are started inside write no errors: a worker that cannot be imported would print tracebacks, and what becomes of
+    workers is reported by this process."""
     if sys.stderr is None:  # closed; its number may be another file's by now
         yield
         return

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,27 +20,25 @@ from torch.utils.tensorboard import SummaryWriter
 from bnexp.base.errors import DataError
 from bnexp.base.files import atomic_write, null_nonfinite, open_log, sync, sync_folder
 from bnexp.config import Config, to_mapping
+from bnexp.models import unstack
 from bnexp.storage.curves import read
 from bnexp.storage.run import Run
 from bnexp.tensorboard.files import PATTERN, cut_after
-from bnexp.tensorboard.histograms import histogram
+from bnexp.tensorboard.histograms import histogram, named_tensors
+from bnexp.training.fit import Evaluation, Measurement, NearTargetEvaluation
+from bnexp.training.stack import Stack
 
 FLUSH_S = 5
-"""Seconds after which a running TensorBoard can see what was logged: as often as it looks."""
+"""Seconds after which a running TensorBoard can see what was logged: as often as it polls."""
 
 
-def _hook(then: Callable[[threading.ExceptHookArgs], object]) -> Callable[[threading.ExceptHookArgs], object]:
-    """`threading.excepthook` without the traceback of TensorBoard's writer when the disk is full: its next write or flush raises the error
-    to us, who say it in a sentence."""
-
-    def hook(args: threading.ExceptHookArgs) -> None:
-        if not (type(args.thread).__name__ == "_AsyncWriterThread" and isinstance(args.exc_value, OSError)):
-            then(args)
-
-    return hook
+def _excepthook(args: threading.ExceptHookArgs, usual: Callable[[threading.ExceptHookArgs], object] = threading.excepthook) -> None:
+    """The usual one, without the traceback of TensorBoard's writer when the disk is full: its next write or flush raises the error here."""
+    if not (type(args.thread).__name__ == "_AsyncWriterThread" and isinstance(args.exc_value, OSError)):
+        usual(args)
 
 
-threading.excepthook = _hook(threading.excepthook)
+threading.excepthook = _excepthook
 
 
 class RunLog:
@@ -59,8 +57,8 @@ class RunLog:
                     old.unlink()
             else:
                 cut_after(run.folder, from_step)
-            # A training need not wait for the disk (max_queue).
-            # purge_step tells a TensorBoard that is running to forget what an interrupted process wrote past the checkpoint.
+            # With max_queue a training need not wait for the disk. purge_step has a running TensorBoard forget what an interrupted process
+            # wrote past the checkpoint.
             purge_step = from_step + 1 if from_step else None
             self._board = SummaryWriter(str(run.folder), purge_step=purge_step, max_queue=1000, flush_secs=FLUSH_S)
             files.callback(self._board.close)
@@ -72,10 +70,8 @@ class RunLog:
 
     def record(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
         """One line of metrics.jsonl and one point of each TensorBoard scalar. A non-finite number is null in the one, NaN in the other."""
-        line = json.dumps(
-            null_nonfinite({"step": step, "epoch": round(epoch, 6), **values}), allow_nan=False
-        )  # several times as fast as dump
-        self._metrics.write(line + "\n")
+        numbers = null_nonfinite({"step": step, "epoch": round(epoch, 6), **values})
+        self._metrics.write(json.dumps(numbers, allow_nan=False) + "\n")  # several times as fast as `json.dump`
         self._metrics.flush()
         self.records += 1
         # One event for all: hundreds of add_scalar calls would cost more than what they log.
@@ -118,9 +114,72 @@ class RunLog:
         self._files.close()
 
 
+class RunLogs:
+    """The logs of a stack's members by their index in the stack; one that is trained along unwritten has none."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.logs: dict[int, RunLog] = {}
+
+    def open(self, index: int, run: Run) -> RunLog:
+        self.logs[index] = RunLog(run, self.stack.configs[index], self.stack.step)
+        return self.logs[index]
+
+    @property
+    def records(self) -> dict[str, int]:
+        """How many records each run has, by its id."""
+        return {log.run.id: log.records for log in self.logs.values()}
+
+    def evaluation(self, event: Evaluation) -> None:
+        """A record of each run that was alive; and histograms of its parameters at the first evaluation of each doubling of the steps, and
+        at the last: at every evaluation they took 15 % of a small training's time."""
+        stack = self.stack
+        doubled = stack.step.bit_length() > (stack.step - event.steps).bit_length()
+        for index, log in self.logs.items():
+            if index in event.values:
+                self._record(log, event.values[index])
+                if doubled or stack.step == stack.total:
+                    own = unstack(stack.network.state_dict(), stack.runs, index)
+                    log.histograms(stack.step, named_tensors(stack.observer.layer_map, own))
+                if stack.tracks[index].diverged_at_step is not None:
+                    log.say(f"diverged at step {stack.tracks[index].diverged_at_step}")
+                self._say_if_stopped(index, log)
+
+    def near_target(self, event: NearTargetEvaluation) -> None:
+        """A record of the run that was evaluated."""
+        if event.run in self.logs:
+            self._record(self.logs[event.run], event.values)
+            self._say_if_stopped(event.run, self.logs[event.run])
+
+    def measurement(self, event: Measurement) -> None:
+        """A record of each run that was alive, with histograms where there are any."""
+        for index, log in self.logs.items():
+            if index in event.values:
+                self._record(log, event.values[index])
+                log.histograms(self.stack.step, {name: tensor[index] for name, tensor in event.distributions.items()})
+
+    def _record(self, log: RunLog, values: dict[str, float]) -> None:
+        log.record(self.stack.step, self.stack.step / self.stack.batches.per_epoch, values)
+
+    def _say_if_stopped(self, index: int, log: RunLog) -> None:
+        if index in self.stack.stopped:
+            log.say(f"reached the target at step {self.stack.step} and stops")
+
+    def sync(self) -> None:
+        """Brings to disk what was logged."""
+        for log in self.logs.values():
+            log.sync()
+
+    def close(self) -> None:
+        """Closes every log that is still open, whatever becomes of the others."""
+        for log in self.logs.values():
+            with suppress(OSError):
+                log.close()
+
+
 def check_records(run: Run, step: int, had: int) -> None:
     """Raises DataError where a run's metrics.jsonl has lost some of the `had` records that it had at a checkpoint of that step: the machine
-    went down before they were on disk, or somebody cut it short. A run that is resumed at step 0 begins anew."""
+    went down before they were on disk, or the file was cut. A run that is resumed at step 0 begins anew."""
     if step and (has := len(_lines_until(run.metrics_jsonl, step))) < had:
         raise DataError(f"{run.metrics_jsonl} has {has} of the {had} records that it had then.")
 

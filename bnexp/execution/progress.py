@@ -50,12 +50,13 @@ class StackProgress:
     def _stack_evaluation(self, event: Evaluation) -> StackEvaluation:
         stack = self.stack
         tracks = [track for track, run in zip(stack.tracks, self.runs, strict=True) if run is not None]
-        seen = []
+        evaluations = []
         for index, values in event.values.items():
             if self.runs[index] is not None:
                 track, scores = stack.tracks[index], (values["val/loss"], values["val/accuracy"])
-                seen.append(RunEvaluation(index, stack.configs[index].seed, *scores, track.reached_step, track.diverged_at_step))
-        losses = [run.val_loss for run in seen if math.isfinite(run.val_loss)]
-        lost = sum(track.diverged_at_step is not None for track in tracks)
+                evaluations.append(RunEvaluation(index, stack.configs[index].seed, *scores, track.reached_step, track.diverged_at_step))
+        losses = [run.val_loss for run in evaluations if math.isfinite(run.val_loss)]
+        diverged = sum(track.diverged_at_step is not None for track in tracks)
         reached = sum(track.reached_step is not None and track.diverged_at_step is None for track in tracks)
-        return StackEvaluation(stack.step, sum(losses) / len(losses) if losses else math.nan, seen, len(tracks), reached, lost)
+        loss = sum(losses) / len(losses) if losses else math.nan
+        return StackEvaluation(stack.step, loss, evaluations, len(tracks), reached, diverged)

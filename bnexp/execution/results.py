@@ -1,4 +1,4 @@
-"""From a stack to its runs' results: the evaluations at the end of its training, and what each run says of itself."""
+"""From a stack to its runs' results: the evaluations at the end of its training, and the content of each summary.json."""
 
 from __future__ import annotations
 
@@ -9,23 +9,21 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from msgspec import convert, structs
+from msgspec import structs
 
 from bnexp.data import Dataset, fingerprint
 from bnexp.evaluate import STATS, evaluate, norm_layers, precise_statistics, train_part
 from bnexp.evaluate import Scores as StackScores
 from bnexp.execution.session import Session
 from bnexp.metrics import Measured, against_precise
+from bnexp.models import parameter_counts
 from bnexp.norms.modules import batches_tracked
 from bnexp.storage.facts import (
-    AuditFacts,
     BatchScores,
     Budget,
     DataFacts,
-    Environment,
     RunningStatistics,
     Scores,
-    Speed,
     StackFacts,
     Status,
     Target,
@@ -34,7 +32,7 @@ from bnexp.storage.facts import (
     Validation,
 )
 from bnexp.storage.result import RunResult
-from bnexp.training.fit import parameters_a_run, speed
+from bnexp.training.fit import speed
 from bnexp.training.stack import Stack
 
 COLD_EMA = 0.01
@@ -75,7 +73,7 @@ class StackResults:
         self.audit = stack.audit()
 
     def of(self, run_id: str, index: int, status: Status, scores: FinalScores | None = None) -> RunResult:
-        """What summary.json says of the stack's run `index`, non-finite numbers still in it."""
+        """The result of the stack's run `index`, non-finite numbers still in it."""
         stack, config, track = self.stack, self.stack.configs[index], self.stack.tracks[index]
         steps = track.diverged_at_step or track.stopped_at_step or stack.step
         left = (1 - config.model.bn_momentum) ** batches_tracked(stack.network, steps) if norm_layers(stack.network) else 0.0
@@ -88,14 +86,14 @@ class StackResults:
             steps=steps,
             epochs=round(steps / stack.batches.per_epoch, 4),
             diverged_at_step=track.diverged_at_step,
-            parameters=parameters_a_run(stack.network, stack.runs),
+            parameters=sum(parameter_counts(stack.network).values()),
             test=self._tested(index, None if scores is None else scores.test),
             train=TrainScores() if scores is None else _trained(index, scores.train),
             val=Validation(track.val_loss, track.val_accuracy, track.best_accuracy, track.best_step),
             target=Target(config.train.target, track.reached_step, track.previous_step, track.reached_train_s if stack.runs == 1 else None),
-            audit=convert(self.audit[index], AuditFacts),
+            audit=self.audit[index],
             running_statistics=RunningStatistics(left, left <= COLD_EMA),
-            speed=Speed(**speed(stack)),
+            speed=speed(stack),
             data=DataFacts(
                 name=self.data.name,
                 fingerprint=self.fingerprint,
@@ -108,12 +106,12 @@ class StackResults:
                 std=tuple(self.data.std.tolist()),
             ),
             stack=StackFacts(self.stack_id, stack.runs),
-            environment=Environment(**self.environment),
+            environment=self.environment,
             written_at=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         )
 
     def _tested(self, index: int, test: dict[str, StackScores] | None) -> ThreeWayScores:
-        """What summary.json says under `test`. The argmax of outputs that are not numbers is the first class: a diverged run has neither a
+        """The scores on the test data. The argmax of outputs that are not numbers is the first class: a diverged run has neither a
         confusion matrix nor right answers."""
         chance = int(self.data.test.y.bincount().max()) / len(self.data.test)
         if test is None:

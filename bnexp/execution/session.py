@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import nn
@@ -17,6 +17,7 @@ from bnexp.execution.machine import allow_open_files, environment, keep_memory, 
 from bnexp.execution.terminal import Display
 from bnexp.models import memory_format
 from bnexp.planning.plan import check_memory
+from bnexp.storage.facts import Environment
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,7 @@ class Session:
         network.to(device=self.device, memory_format=memory_format(len(self.data.shape) - 1, self.device))  # type: ignore[call-overload]
 
     @property
-    def environment(self) -> dict[str, Any]:
-        """What computes the numbers."""
+    def environment(self) -> Environment:
         return environment(self.device, self.threads, self.config)
 
 

@@ -1,4 +1,4 @@
-"""One stack as a worker trains it: how it ended is an answer, and its progress is passed on as events to whoever shows it."""
+"""One stack as a worker trains it: how it ended is an answer, and its progress is sent as events to the process that shows it."""
 
 from __future__ import annotations
 
@@ -35,60 +35,60 @@ class Event:
     """How many runs have reached the target, or diverged."""
 
 
-Tell = Callable[[Event], None]
+OnEvent = Callable[[Event], None]
 Answer = tuple[str, frozenset[str]]
 """How a stack ended, and the ids of the runs that were trained."""
 
 
 class EventTerminal:
-    """The terminal of a stack that somebody else shows: it passes its progress on."""
+    """The display of a stack in a worker: it sends the progress to the process that shows it."""
 
-    def __init__(self, planned: StackPlan, tell: Tell) -> None:
-        self._stack, self._tell = planned.folder.id, tell
-        self._total, self._done, self._told_at = 0, 0, 0.0
+    def __init__(self, planned: StackPlan, send: OnEvent) -> None:
+        self._stack, self._send = planned.folder.id, send
+        self._total, self._done, self._sent_at = 0, 0, 0.0
         self._best: float | None = None
-        self._look: StackEvaluation | None = None
+        self._evaluation: StackEvaluation | None = None
 
     def say(self, message: str) -> None:
-        self._tell(Event(self._stack, self._done, self._total, message=message))
+        self._send(Event(self._stack, self._done, self._total, message=message))
 
     def note(self, message: str) -> None:
-        """The main process read the same data, and said it."""
+        """Nothing: the main process reads the same data, and prints its notes."""
 
     def begin(self, title: str, total: int, done: int = 0) -> None:
         self._total, self._done = total, done
 
     def due(self) -> bool:
-        return time.perf_counter() - self._told_at > 0.5
+        return time.perf_counter() - self._sent_at > 0.5
 
     def advance(self, done: int, info: str, best_accuracy: float | None = None, images_per_s: float | None = None) -> None:
-        self._done, self._told_at, self._best = done, time.perf_counter(), best_accuracy
-        look, self._look = self._look, None
+        self._done, self._sent_at, self._best = done, time.perf_counter(), best_accuracy
+        evaluation, self._evaluation = self._evaluation, None
         found = Event(self._stack, done, self._total, best_accuracy, images_per_s)
-        if look is not None:
-            loss = look.val_loss if math.isfinite(look.val_loss) else None
-            found = replace(found, val_loss=loss, reached=look.reached, diverged=look.diverged)
-        self._tell(found)
+        if evaluation is not None:
+            loss = evaluation.val_loss if math.isfinite(evaluation.val_loss) else None
+            found = replace(found, val_loss=loss, reached=evaluation.reached, diverged=evaluation.diverged)
+        self._send(found)
 
-    def evaluated(self, look: StackEvaluation) -> None:
-        """Kept until there is something to tell anyway: evaluations come often, and the main process hears of many stacks."""
-        self._look = look
-        known = [run.val_accuracy for run in look.runs if run.diverged_at_step is None]
+    def evaluated(self, evaluation: StackEvaluation) -> None:
+        """Kept until the next event: evaluations come often, and the main process receives those of many stacks."""
+        self._evaluation = evaluation
+        known = [run.val_accuracy for run in evaluation.runs if run.diverged_at_step is None]
         self._best = max([*known, *([] if self._best is None else [self._best])], default=None)
 
     def line(self, message: str) -> None:
-        """What is said at each evaluation is too much for many stacks."""
+        """Nothing: a line at each evaluation would be too much for many stacks."""
 
     def end(self) -> None:
-        """Tells what the last evaluation found; the main process sees the end of the task."""
-        if self._look is not None:
-            self.advance(self._look.step, "", self._best)
+        """Sends what the last evaluation found; the main process sees the end of the task."""
+        if self._evaluation is not None:
+            self.advance(self._evaluation.step, "", self._best)
 
 
 def train(planned: StackPlan, terminal: EventTerminal, stop: Stop, wait: bool) -> Answer:
     """Trains a stack. A failure is an answer here: the other stacks are trained all the same.
 
-    One thread wherever it runs, so that the bits do not depend on the number of workers, and nobody waits for a busy core.
+    One thread wherever it runs, so that the bits do not depend on the number of workers, and no thread waits for a busy core.
     """
     try:
         return DONE, frozenset(work(planned, terminal, stop, quiet=True, threads=1, wait=wait))

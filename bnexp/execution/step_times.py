@@ -229,8 +229,8 @@ def _round(stacks: Mapping[int, Stack], ms: dict[int, float], budget: Budget) ->
 def _steps_ms(stack: Stack, steps: int, budget: Budget) -> float:
     """Makes so many steps, fewer, but one, when the time is over. Milliseconds of each, in the mean.
 
-    On a CPU they are those that this process computes, on its one thread: how long it waits for its turn beside others says nothing about
-    the width, and a long step waits more often than a short one.
+    On a CPU they are those that this process computes, on its one thread: how long it waits beside other processes depends on
+    them, not on the width, and a long step waits more often than a short one.
     """
     now = stack.clock.now if stack.device.type == "cuda" else time.process_time
     made, begun = 0, now()

@@ -1,4 +1,4 @@
-"""What was typed, and what a training shows on stderr while it runs. No torch."""
+"""What a training shows on stderr while it runs. No torch."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ DRAWS_PER_S = 5
 SHOWN = 8
 """Runs of a stack that have a line of their own, or stacks of a sweep; the rest is counted."""
 POINTS = 128
-"""Of a curve that is drawn again and again: when there are more, every other one goes."""
+"""Of a curve that is drawn repeatedly: when there are more, every other one is dropped."""
 
 
 class LastingConsole(Console):
-    """A console that falls silent when nobody reads it any more, instead of ending a training that may run for hours."""
+    """A console that becomes quiet when its reader is gone, instead of ending a training that may run for hours."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -72,7 +72,7 @@ class Display(Protocol):
     def begin(self, title: str, total: int, done: int = 0) -> None: ...
     def due(self) -> bool: ...
     def advance(self, done: int, info: str, best_accuracy: float | None = None, images_per_s: float | None = None) -> None: ...
-    def evaluated(self, look: StackEvaluation) -> None: ...
+    def evaluated(self, evaluation: StackEvaluation) -> None: ...
     def line(self, message: str) -> None: ...
     def end(self) -> None: ...
 
@@ -90,7 +90,7 @@ class Terminal:
         self.console.print(one_line(message), soft_wrap=True, markup=False)
 
     def note(self, message: str) -> None:
-        """Says what a command says once, however many stacks it trains."""
+        """A message that a command prints once, however many stacks it trains."""
         self.say(message)
 
     def begin(self, title: str, total: int, done: int = 0) -> None:
@@ -102,7 +102,7 @@ class Terminal:
         self._live.start()
 
     def due(self) -> bool:
-        """Whether the view should hear of progress again: as often as it is drawn."""
+        """Whether the view should be updated: as often as it is drawn."""
         return self._view is not None and time.perf_counter() - self._drawn_at > 1 / DRAWS_PER_S
 
     def advance(self, done: int, info: str, best_accuracy: float | None = None, images_per_s: float | None = None) -> None:
@@ -111,10 +111,10 @@ class Terminal:
             self._view.advance(done, info, best_accuracy, images_per_s)
             self._drawn_at = time.perf_counter()
 
-    def evaluated(self, look: StackEvaluation) -> None:
+    def evaluated(self, evaluation: StackEvaluation) -> None:
         """Takes an evaluation into the view."""
         if self._view is not None:
-            self._view.evaluated(look)
+            self._view.evaluated(evaluation)
 
     def line(self, message: str) -> None:
         """A plain line where there is no view."""
@@ -142,7 +142,7 @@ class _View:
         self.task: TaskID = self.progress.add_task(title, total=total, completed=done)
         self.console, self.drawable = console, drawable(console.encoding)
         self.info, self.best, self.rate = "", "", ""
-        self.look: StackEvaluation | None = None
+        self.evaluation: StackEvaluation | None = None
         self.curve: list[tuple[int, float]] = []
         self.rows: dict[int, _Row] = {}
 
@@ -152,33 +152,34 @@ class _View:
         self.rate = "" if images_per_s is None else f"{images_per_s:,.0f} img/s"
         self.progress.update(self.task, completed=done)
 
-    def evaluated(self, look: StackEvaluation) -> None:
-        self.look = look
-        extend(self.curve, look.step, look.val_loss)
-        for run in look.runs if look.members > 1 else ():
+    def evaluated(self, evaluation: StackEvaluation) -> None:
+        self.evaluation = evaluation
+        extend(self.curve, evaluation.step, evaluation.val_loss)
+        for run in evaluation.runs if evaluation.members > 1 else ():
             if run.index in self.rows or len(self.rows) < SHOWN:
                 row = self.rows.setdefault(run.index, _Row(run))
-                row.seen = run
-                extend(row.curve, look.step, run.val_loss)
+                row.last = run
+                extend(row.curve, evaluation.step, run.val_loss)
 
     def draw(self) -> Group:
-        width, look = self.console.width, self.look
-        loss = "" if look is None else self._loss(self.curve, look.val_loss)
+        width, evaluation = self.console.width, self.evaluation
+        loss = "" if evaluation is None else self._loss(self.curve, evaluation.val_loss)
         lines = [fitted([self.info, self.best, loss, self.rate], width)]
-        if look is not None and look.members > 1:
-            lines.append(fitted([f"{look.reached} of {look.members} runs at the target", f"{look.diverged} diverged"], width))
-            rows = sorted(self.rows.values(), key=lambda row: row.seen.index)
+        if evaluation is not None and evaluation.members > 1:
+            counts = [f"{evaluation.reached} of {evaluation.members} runs at the target", f"{evaluation.diverged} diverged"]
+            lines.append(fitted(counts, width))
+            rows = sorted(self.rows.values(), key=lambda row: row.last.index)
             lines += [fitted(self._row(row), width) for row in rows]
-            if len(rows) < look.members:
-                lines.append(fitted([f"and {look.members - len(rows)} more"], width))
+            if len(rows) < evaluation.members:
+                lines.append(fitted([f"and {evaluation.members - len(rows)} more"], width))
         return Group(self.progress, *(Text(line, no_wrap=True) for line in lines if line))
 
     def _row(self, row: _Row) -> list[str]:
-        seen = row.seen
-        how = "" if seen.reached_step is None else f"target at {seen.reached_step:,}"
-        if seen.diverged_at_step is not None:
-            how = f"diverged at {seen.diverged_at_step:,}"
-        return [f"seed {seen.seed}", f"acc {100 * seen.val_accuracy:.1f} %", self._loss(row.curve, seen.val_loss), how]
+        last = row.last
+        how = "" if last.reached_step is None else f"target at {last.reached_step:,}"
+        if last.diverged_at_step is not None:
+            how = f"diverged at {last.diverged_at_step:,}"
+        return [f"seed {last.seed}", f"acc {100 * last.val_accuracy:.1f} %", self._loss(row.curve, last.val_loss), how]
 
     def _loss(self, curve: list[tuple[int, float]], last: float) -> str:
         return f"val loss {sparkline(list(curve)) + ' ' if self.drawable else ''}{last:.3f}"
@@ -188,12 +189,12 @@ class _View:
 class _Row:
     """The line of a run."""
 
-    seen: RunEvaluation
+    last: RunEvaluation
     curve: list[tuple[int, float]] = field(default_factory=list)
 
 
 def watched(console: Console) -> bool:
-    """Whether somebody may watch: a terminal that can be drawn on again, whatever FORCE_COLOR says of pipes."""
+    """Whether this is a terminal that can be redrawn, whatever FORCE_COLOR says of pipes."""
     redrawn = console.is_terminal and not console.is_dumb_terminal and console.file.isatty() and not in_notebook()
     return redrawn and not console.quiet
 

@@ -16,7 +16,7 @@ from bnexp.base.errors import BnexpError, Interrupted
 from bnexp.base.signals import Stop
 from bnexp.execution.cluster import connected
 from bnexp.execution.distribute import distribute
-from bnexp.execution.stack_events import DONE, HELD, INTERRUPTED, Answer, EventTerminal, Tell, train
+from bnexp.execution.stack_events import DONE, HELD, INTERRUPTED, Answer, EventTerminal, OnEvent, train
 from bnexp.planning.plan import StackPlan
 from bnexp.storage.facts import StackFacts
 from bnexp.storage.result import RunResult
@@ -33,12 +33,12 @@ class Report:
 
 
 def run_stacks(
-    stacks: Sequence[StackPlan], stop: Stop, tell: Tell, ended: Ended, *, workers: int | None = None, scheduler: str | None = None
+    stacks: Sequence[StackPlan], stop: Stop, on_event: OnEvent, ended: Ended, *, workers: int | None = None, scheduler: str | None = None
 ) -> Report:
     """Trains every stack. A stack that another process works on is put off, and in the end waited for. Signals raise `stop` meanwhile.
 
     Args:
-        tell: gets the progress of each stack.
+        on_event: gets the progress of each stack.
         ended: called as each stack ends, with `done`, `interrupted` or the reason why it failed.
         workers: processes on this machine; 0 trains in this one, None starts one a core or GPU (but no more than there are stacks).
         scheduler: address of a Dask scheduler (tcp://...), or the path of its scheduler file.
@@ -59,20 +59,20 @@ def run_stacks(
             failed.update({run.id: reason for run in planned.runs if not run.done and run.id not in planned.replay_only})
         ended(planned, reason)
 
-    if workers == 0 and scheduler is None:  # the engine listens where it can save; between stacks and while data are read nothing is to be
+    if workers == 0 and scheduler is None:  # signals are handled where the state can be saved
         waiting = deque((planned, False) for planned in stacks)
         while waiting and not stop():
             planned, wait = waiting.popleft()
-            answer = train(planned, EventTerminal(planned, tell), stop, wait)
+            answer = train(planned, EventTerminal(planned, on_event), stop, wait)
             if answer[0] == HELD:
                 waiting.append((planned, True))
             else:
                 finish(planned, answer)
     else:
         with stop.listening(), connected(stacks[0].configs[0].device, len(stacks), workers, scheduler) as client:
-            # Those of somebody's scheduler, who outlive this process, must find the file when it is gone.
+            # The workers of a given scheduler outlive this process, and must find the file when it is gone.
             name = flag_name("stop") if scheduler is None else f"stop-{uuid.uuid4().hex[:8]}"
-            distribute(client, stacks, stop, tell, finish, name)
+            distribute(client, stacks, stop, on_event, finish, name)
     if stop():
         raise Interrupted("Interrupted: the state of every stack is saved; the same command resumes from it.")
     return Report(frozenset(trained), failed)

@@ -88,28 +88,28 @@ class Draws:
 
 
 @torch.inference_mode()
-def draw(twin: NetworkCopy, data: Dataset, size: int, count: int, seed: int) -> Draws:
-    """`count` batches of `size` training images through the twin in train mode. Each is a subset of its own: batches of one epoch exclude
+def draw(clone: NetworkCopy, data: Dataset, size: int, count: int, seed: int) -> Draws:
+    """`count` batches of `size` training images through the copy in train mode. Each is a subset of its own: batches of one epoch exclude
     each other's images, so that the variance among them is not that of a batch."""
     generator = torch.Generator().manual_seed(seed)
-    places, dtype = [layer.site for layer in twin.layer_map.hidden], twin.params[0].dtype
+    places, dtype = [layer.site for layer in clone.layer_map.hidden], clone.params[0].dtype
     found = []
     for _ in range(count):
         index = torch.randperm(len(data.train), generator=generator)[:size]
-        inputs = twin.trace(training_inputs(twin.network, data, twin.config, index, generator), end=places[-1])
+        inputs = clone.trace(training_inputs(clone.network, data, clone.config, index, generator), end=places[-1])
         sites = [inputs[place].to(dtype) for place in places]  # bf16 is measured in fp32
-        at = image_moments(sites, twin.runs)
+        at = image_moments(sites, clone.runs)
         from_mean_NRT = at.image_mean_NRT - at.mean_RT
         found.append((at.mean_RT, at.var_RT, from_mean_NRT.square().mean(0), from_mean_NRT.abs().amax(0)))
-        draw_noise_anew(twin.network)
-    return Draws(layout_of(twin.layer_map.hidden, sites, twin.runs), size, *(torch.stack(parts) for parts in zip(*found, strict=True)))
+        draw_noise_anew(clone.network)
+    return Draws(layout_of(clone.layer_map.hidden, sites, clone.runs), size, *(torch.stack(parts) for parts in zip(*found, strict=True)))
 
 
-def measure(twin: NetworkCopy, data: Dataset, step: int) -> dict[str, Tensor]:
+def measure(clone: NetworkCopy, data: Dataset, step: int) -> dict[str, Tensor]:
     """`batch_stats/<layer>/<what>` -> [R], from batches of this step's own."""
-    if not NORMS[twin.config.model.norm].batch_statistics:
+    if not NORMS[clone.config.model.norm].batch_statistics:
         return {}
-    draws = draw(twin, data, twin.config.train.batch_size, BATCHES, derive(0, "batch noise", step))
+    draws = draw(clone, data, clone.config.train.batch_size, BATCHES, derive(0, "batch noise", step))
     layout, s2_RT = draws.layout, draws.s2_RT
     n_T = draws.batch * layout.pixels_T
     found = _named(draws, layout.names, "", draws.mean_DRT.var(0) / s2_RT, n_T / (n_T - 1) * draws.var_DRT.mean(0) / s2_RT)

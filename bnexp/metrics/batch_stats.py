@@ -21,20 +21,20 @@ from bnexp.metrics import batch_law, batch_noise
 from bnexp.metrics.declaration import Keys, ProbeMetric
 from bnexp.metrics.probe import ProbePass
 from bnexp.models import layer_map, runs_in
-from bnexp.norms.modules import is_frozen
+from bnexp.norms.modules import affine, is_frozen
 
 NAME = "batch_stats"
 
 
-def measure(seen: ProbePass) -> dict[str, Tensor]:
+def measure(probe: ProbePass) -> dict[str, Tensor]:
     """`batch_stats/<layer>/<what>` -> [R]."""
-    return {**_outliers(seen), **_normalized(seen)}
+    return {**_outliers(probe), **_normalized(probe)}
 
 
-def _outliers(seen: ProbePass) -> dict[str, Tensor]:
-    at, layout = seen.site_moments, seen.site_layout
+def _outliers(probe: ProbePass) -> dict[str, Tensor]:
+    at, layout = probe.site_moments, probe.site_layout
     images = len(at.image_mean_NRT)
-    group = min(seen.batch_size, images)
+    group = min(probe.batch_size, images)
     if group == 1:
         return {}
     s2 = at.var_RT + (at.image_mean_NRT - at.mean_RT).square().sum(0) / (images - 1) / images
@@ -43,18 +43,18 @@ def _outliers(seen: ProbePass) -> dict[str, Tensor]:
     return layout.named(NAME, layout.means(values, s2 > 0))  # which NaN is not either
 
 
-def _normalized(seen: ProbePass) -> dict[str, Tensor]:
-    chain, config = seen.twin.layer_map.chain, seen.twin.config.model
-    norms = [norm for layer in seen.layers if layer.norm is not None and isinstance(norm := chain[layer.norm], _BatchNorm)]
+def _normalized(probe: ProbePass) -> dict[str, Tensor]:
+    chain, config = probe.clone.layer_map.chain, probe.clone.config.model
+    norms = [norm for layer in probe.layers if layer.norm is not None and isinstance(norm := chain[layer.norm], _BatchNorm)]
     if not norms:
         return {}
-    found = {f"{NAME}/ema_initial_weight": torch.full_like(seen.lr_R, (1 - config.bn_momentum) ** seen.batches)}
-    if seen.output_moments is None:
+    found = {f"{NAME}/ema_initial_weight": torch.full_like(probe.lr_R, (1 - config.bn_momentum) ** probe.batches)}
+    if probe.output_moments is None:
         return found
-    gamma_RT, beta_RT = (_side_by_side([_affine(norm, what) for norm in norms], seen.runs) for what in ("weight", "bias"))
-    at, layout, s2 = seen.output_moments, seen.site_layout, seen.site_moments.var_RT
+    gamma_RT, beta_RT = (_side_by_side(list(values), probe.runs) for values in zip(*map(affine, norms), strict=True))
+    at, layout, s2 = probe.output_moments, probe.site_layout, probe.site_moments.var_RT
     frozen = all(map(is_frozen, norms))
-    variance = _side_by_side([norm.running_var for norm in norms if norm.running_var is not None], seen.runs) if frozen else s2
+    variance = _side_by_side([norm.running_var for norm in norms if norm.running_var is not None], probe.runs) if frozen else s2
     values = {
         "xhat_mean": ((at.mean_RT - beta_RT) / gamma_RT).abs(),
         "xhat_var": at.var_RT / gamma_RT.square(),
@@ -66,13 +66,6 @@ def _normalized(seen: ProbePass) -> dict[str, Tensor]:
 def _side_by_side(parts: list[Tensor], runs: int) -> Tensor:
     """One tensor a layer, [R*C], as [R, T]."""
     return torch.cat([part.unflatten(0, (runs, -1)) for part in parts], dim=1)
-
-
-def _affine(norm: _BatchNorm, what: str) -> Tensor:
-    """gamma (`weight`) or beta (`bias`), [R*C]; 1 or 0 where there is none."""
-    own: Tensor | None = getattr(norm, what)
-    assert norm.running_mean is not None
-    return torch.full_like(norm.running_mean, float(what == "weight")) if own is None else own.detach()
 
 
 def against_precise(network: nn.Sequential, placement: str, precise: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
@@ -97,6 +90,8 @@ def against_precise(network: nn.Sequential, placement: str, precise: Mapping[str
 
 
 METRIC = ProbeMetric(
+    summary="normalized activations, noise of batch statistics, bias of running ones",
+    on=True,
     measure=measure,
     keys=(
         Keys(

@@ -20,6 +20,9 @@ from bnexp.metrics.declaration import Keys, Metric
 from bnexp.metrics.probe import QUANTILES, ProbePass
 from bnexp.storage.saved_state import group, tensor
 
+Snapshots = dict[str, dict[str, Tensor]]
+"""The fields of the snapshots `init` and `last`, as a checkpoint has them; empty before the first measurement."""
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -38,10 +41,10 @@ class Drift:
     channels: dict[str, Tensor] = field(default_factory=dict)
     """Of the last measurement: `drift/<layer>/init/w1` -> [R, C], channel by channel."""
 
-    def measure(self, seen: ProbePass) -> dict[str, Tensor]:
+    def measure(self, probe: ProbePass) -> dict[str, Tensor]:
         """`drift/<layer>/{init,last}/{mean,std,w1}` -> [R]; nothing the first time, when there is nothing to compare with."""
         self.channels = {}
-        now = Snapshot(seen.moments.mean_RT, seen.moments.var_RT.sqrt(), seen.quantiles_RTQ)
+        now = Snapshot(probe.moments.mean_RT, probe.moments.var_RT.sqrt(), probe.quantiles_RTQ)
         found: dict[str, Tensor] = {}
         if self.snapshots:
             std = self.snapshots["init"].std
@@ -50,20 +53,20 @@ class Drift:
                 for name, before in self.snapshots.items()
                 for what, moved_RT in zip(("mean", "std", "w1"), moved(before, now), strict=True)
             }
-            found = seen.layout.named("drift", seen.layout.means(relative, std > 0))
-            parts = zip(seen.layers, seen.layout.split(relative["init/w1"]), strict=True)
+            found = probe.layout.named("drift", probe.layout.means(relative, std > 0))
+            parts = zip(probe.layers, probe.layout.split(relative["init/w1"]), strict=True)
             self.channels = {f"drift/{layer.name}/init/w1": part for layer, part in parts}
         self.snapshots = {"init": self.snapshots.get("init", now), "last": now}
         return found
 
-    def state_dict(self) -> dict[str, dict[str, Tensor]]:
+    def state_dict(self) -> Snapshots:
         return {name: dict(vars(snapshot)) for name, snapshot in self.snapshots.items()}
 
-    def load_state_dict(self, state: dict[str, dict[str, Tensor]], device: torch.device) -> None:
+    def load_state_dict(self, state: Snapshots, device: torch.device) -> None:
         self.snapshots = {name: Snapshot(**{key: value.to(device) for key, value in snapshot.items()}) for name, snapshot in state.items()}
 
 
-def check_snapshots(state: dict[str, dict[str, Tensor]], shape_RT: tuple[int, int], dtype: torch.dtype) -> None:
+def check_snapshots(state: Snapshots, shape_RT: tuple[int, int], dtype: torch.dtype) -> None:
     """Raises ValueError, TypeError, KeyError or AttributeError where `Drift.load_state_dict` should not take this."""
     if group(state, "drift").keys() and state.keys() != {"init", "last"}:
         raise ValueError("it remembers other measurements")
@@ -85,6 +88,9 @@ def wasserstein(a: Tensor, b: Tensor) -> Tensor:
 
 
 METRIC = Metric(
+    summary="how far the distribution of each layer's pre-activations moves",
+    on=True,
+    kind="probed",
     keys=(
         Keys(
             "<layer>/{init,last}/{mean,std,w1}",
@@ -93,5 +99,5 @@ METRIC = Metric(
             "standard deviations at initialization",
             "the idea: Ioffe and Szegedy 2015, section 1",
         ),
-    )
+    ),
 )

@@ -14,19 +14,19 @@ from bnexp.metrics.network_copy import norms
 from bnexp.metrics.probe import ProbePass
 
 
-def measure(seen: ProbePass) -> dict[str, Tensor]:
+def measure(probe: ProbePass) -> dict[str, Tensor]:
     """`gradients/<layer>/{weight_norm,effective_lr}` -> [R] for every layer; `gradient_norm` after the first step, `growth` before it."""
-    parts, found = seen.twin.layer_map, {}
+    parts, found = probe.clone.layer_map, {}
     for layer in parts.layers:
-        weight_norm = norms([parts.weight(layer).detach()], seen.runs)
+        weight_norm = norms([parts.weight(layer).detach()], probe.runs)
         found[f"gradients/{layer.name}/weight_norm"] = weight_norm
-        found[f"gradients/{layer.name}/effective_lr"] = seen.lr_R / weight_norm.square()
-    if seen.step_gradients is not None:
-        for layer, gradient in zip(parts.layers, seen.step_gradients, strict=True):
-            found[f"gradients/{layer.name}/gradient_norm"] = norms([gradient], seen.runs)
-    if seen.preactivation_gradients is not None:
-        squares = [squared(gradient, seen.runs) for gradient in seen.preactivation_gradients]
-        for layer, here, above in zip(seen.layers, squares, squares[1:], strict=False):
+        found[f"gradients/{layer.name}/effective_lr"] = probe.lr_R / weight_norm.square()
+    if probe.step_gradients is not None:
+        for layer, gradient in zip(parts.layers, probe.step_gradients, strict=True):
+            found[f"gradients/{layer.name}/gradient_norm"] = norms([gradient], probe.runs)
+    if probe.preactivation_gradients is not None:
+        squares = [squared(gradient, probe.runs) for gradient in probe.preactivation_gradients]
+        for layer, here, above in zip(probe.layers, squares, squares[1:], strict=False):
             found[f"gradients/{layer.name}/growth"] = here / above
     return found
 
@@ -39,6 +39,8 @@ def squared(gradient: Tensor, runs: int) -> Tensor:
 
 
 METRIC = ProbeMetric(
+    summary="gradient and weight norms, effective learning rate, growth of the gradient",
+    on=True,
     measure=measure,
     keys=(
         Keys(

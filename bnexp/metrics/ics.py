@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from bnexp.metrics.declaration import Keys, SampledMetric
-from bnexp.metrics.network_copy import dots
-from bnexp.metrics.sample import Sample
+from bnexp.metrics.network_copy import Sample, dots
 
 
 def measure(sample: Sample) -> dict[str, Tensor]:
@@ -42,14 +41,10 @@ def measure(sample: Sample) -> dict[str, Tensor]:
     return found
 
 
-def cost(layers: int) -> float:
-    """In training steps."""
-    return 1 + layers / 2
-
-
 METRIC = SampledMetric(
+    summary="internal covariate shift by gradients (Santurkar 2018, Def. 2.1)",
     measure=measure,
-    cost=cost,
+    cost=lambda layers: 1 + layers / 2,
     keys=(
         Keys(
             "<layer>/l2",

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from bnexp.metrics.declaration import Keys, SampledMetric
-from bnexp.metrics.network_copy import NetworkCopy, norms
-from bnexp.metrics.sample import Sample
+from bnexp.metrics.network_copy import NetworkCopy, Sample, norms
 
 STEPS = tuple(2 ** (-1 + 3 * k / 7) for k in range(8))
 """c: from 1/2 to 4."""
@@ -42,31 +41,27 @@ def measure(sample: Sample) -> dict[str, Tensor]:
     }
 
 
-def along(twin: NetworkCopy, x: Tensor, y_RB: Tensor, gradient: list[Tensor], sizes: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Losses_[S, R] and distances ||grad L(theta - s g) - g||_[S, R] at the step sizes s_[R]; the twin's weights are put back."""
-    start, own = [view.clone() for view in twin.views], [g.unflatten(0, (twin.runs, -1)) for g in gradient]
+def along(clone: NetworkCopy, x: Tensor, y_RB: Tensor, gradient: list[Tensor], sizes: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Losses_[S, R] and distances ||grad L(theta - s g) - g||_[S, R] at the step sizes s_[R]; the copy's weights are put back."""
+    start, own = [view.clone() for view in clone.views], [g.unflatten(0, (clone.runs, -1)) for g in gradient]
     losses, distances = [], []
     try:
         for size_R in sizes:
-            torch._foreach_copy_(twin.views, start)
-            wide = [size_R.to(view.dtype).view(-1, *[1] * (view.dim() - 1)) for view in twin.views]
-            torch._foreach_addcmul_(twin.views, own, wide, value=-1)
-            losses_R, there = twin.gradient(x, y_RB)
+            torch._foreach_copy_(clone.views, start)
+            wide = [size_R.to(view.dtype).view(-1, *[1] * (view.dim() - 1)) for view in clone.views]
+            torch._foreach_addcmul_(clone.views, own, wide, value=-1)
+            losses_R, there = clone.gradient(x, y_RB)
             losses.append(losses_R)
-            distances.append(norms(torch._foreach_sub(there, gradient), twin.runs))
+            distances.append(norms(torch._foreach_sub(there, gradient), clone.runs))
     finally:
-        torch._foreach_copy_(twin.views, start)
+        torch._foreach_copy_(clone.views, start)
     return torch.stack(losses), torch.stack(distances)
 
 
-def cost(layers: int) -> float:
-    """In training steps."""
-    return 1.2 * len(STEPS)
-
-
 METRIC = SampledMetric(
+    summary="loss range, gradient predictiveness and smoothness along the gradient",
     measure=measure,
-    cost=cost,
+    cost=lambda layers: 1.2 * len(STEPS),
     keys=(
         Keys(
             "{loss_min,loss_max,loss_range}",

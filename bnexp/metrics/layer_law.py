@@ -95,7 +95,7 @@ def layer_law(name: str, pixels: int, sizes: Sequence[Batches], source: Source, 
     alive_C = torch.stack([batches.alive_C for batches in sizes]).all(0)
     kept = [batches.only(alive_C) for batches in sizes] if alive_C.any() else []
     source = source.only(alive_C) if source is not None else None
-    largest = max(kept, key=lambda batches: batches.size, default=None)  # it has seen the most images: v and s2 of the law are its
+    largest = max(kept, key=lambda batches: batches.size, default=None)  # it has the most images: v and s2 of the law are taken from it
     lines = tuple(_line(batches, pixels, largest, source) for batches in kept if largest is not None)
     fitted = [line for line in lines if line.batch <= most]
     theory = [(line.batch, line.mean_variance_theory) for line in fitted if line.mean_variance_theory is not None]

@@ -1,10 +1,12 @@
-"""A copy of a stack's network to measure on, so that nothing of the run is touched: weights, gradients, buffers, generators, mode."""
+"""Copies of a stack's network to measure on, so that nothing of the run is touched: weights, gradients, buffers, generators, mode."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +71,35 @@ class NetworkCopy:
         """The losses [R] in train mode and their gradients with respect to `of` (all parameters by default); each run has its own."""
         losses_R = self.losses(x, y_RB, start)
         return losses_R.detach(), list(torch.autograd.grad(losses_R.sum(), list(of) if of is not None else self.params))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A step from W^t to W^{t+1} by the run's own optimizer, on x_[B, R*C, *map] with y_[R, B]."""
+
+    step: int
+    """t + 1: the number of updates made."""
+    before: NetworkCopy
+    """The network with W^t."""
+    after: NetworkCopy
+    """The same with W^{t+1}."""
+    x: Tensor
+    y_RB: Tensor
+    lr_R: Tensor
+    """The learning rate in force at this step."""
+    probe: tuple[Tensor, Tensor]
+    """The fixed probe images, x_[N, R*C, *map] and y_[R, N]."""
+    fresh: tuple[Tensor, Tensor]
+    """For the noise scale: as many training images, drawn anew at each of its steps (at others the probe)."""
+
+    @property
+    def runs(self) -> int:
+        return self.before.runs
+
+    @cached_property
+    def own(self) -> tuple[Tensor, list[Tensor]]:
+        """The losses [R] on the step's batch and their gradients, one for each parameter, at W^t."""
+        return self.before.gradient(self.x, self.y_RB)
 
 
 def dots(a: Sequence[Tensor], b: Sequence[Tensor], runs: int) -> Tensor:

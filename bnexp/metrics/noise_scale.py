@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from bnexp.metrics.declaration import Keys, SampledMetric
-from bnexp.metrics.network_copy import NetworkCopy, dots
-from bnexp.metrics.sample import Sample
+from bnexp.metrics.network_copy import NetworkCopy, Sample, dots
 
 GHOST = 16
 MAX_GROUPS = 8
@@ -38,27 +37,23 @@ def measure(sample: Sample) -> dict[str, Tensor]:
     return {"noise_scale/gradient": gradient, "noise_scale/trace": trace, "noise_scale/simple": trace / gradient}
 
 
-def two_sizes(twin: NetworkCopy, x: Tensor, y_RN: Tensor, ghost: int, groups: int) -> tuple[Tensor, Tensor]:
+def two_sizes(clone: NetworkCopy, x: Tensor, y_RN: Tensor, ghost: int, groups: int) -> tuple[Tensor, Tensor]:
     """|G|^2 and tr(Sigma) of each run, [R], from `groups` ghost groups of `ghost` images each."""
     mean: list[Tensor] = []
-    small = torch.zeros(twin.runs, dtype=torch.float64, device=x.device)
+    small = torch.zeros(clone.runs, dtype=torch.float64, device=x.device)
     for group in range(groups):
         part = slice(group * ghost, (group + 1) * ghost)
-        gradient = twin.gradient(x[part], y_RN[:, part])[1]
-        small += dots(gradient, gradient, twin.runs) / groups
+        gradient = clone.gradient(x[part], y_RN[:, part])[1]
+        small += dots(gradient, gradient, clone.runs) / groups
         mean = [g / groups for g in gradient] if not mean else [m + g / groups for m, g in zip(mean, gradient, strict=True)]
-    large, big = dots(mean, mean, twin.runs), ghost * groups
+    large, big = dots(mean, mean, clone.runs), ghost * groups
     return (big * large - ghost * small) / (big - ghost), (small - large) / (1 / ghost - 1 / big)
 
 
-def cost(layers: int) -> float:
-    """In training steps: four passes of half a batch, or eight of less."""
-    return 4.0
-
-
 METRIC = SampledMetric(
+    summary="gradient noise scale, over ghost groups",
     measure=measure,
-    cost=cost,
+    cost=lambda layers: 4.0,  # four passes of half a batch, or eight of less
     keys=(
         Keys(
             "{gradient,trace}",

@@ -1,7 +1,7 @@
 """The values of the metrics that are due. `training.fit` asks for them; nothing here touches the run.
 
-Metrics of activations and gradients are *looked* at: one pass of the probe batch feeds all. Those that ask for several passes are
-*sampled*: at a training step, from the network before and after it.
+Metrics of activations and gradients are *probed*: one pass of the probe batch feeds all. Those that take several passes are *sampled*: at a
+training step, from the network before and after it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -21,10 +21,9 @@ from bnexp.data import Dataset
 from bnexp.evaluate import shared_inputs
 from bnexp.metrics import batch_noise, percentiles, relu_balance, test_curve
 from bnexp.metrics.declaration import Metric, ProbeMetric, SampledMetric
-from bnexp.metrics.drift import Drift, check_snapshots
-from bnexp.metrics.network_copy import NetworkCopy
-from bnexp.metrics.probe import ProbePass, look
-from bnexp.metrics.sample import Sample
+from bnexp.metrics.drift import Drift, Snapshots, check_snapshots
+from bnexp.metrics.network_copy import NetworkCopy, Sample
+from bnexp.metrics.probe import ProbePass, probe_pass
 from bnexp.metrics.schedule import curve_due, probe_due, sampled_steps
 from bnexp.models import layer_map, runs_in
 from bnexp.norms.modules import batches_tracked
@@ -52,6 +51,13 @@ class Measured:
         return [{key: float(f"{value:.7g}") for key, value in zip(self.values, row, strict=True)} for row in table]
 
 
+class ObserverState(TypedDict):
+    """What later measurements need of earlier ones: drift's snapshots, and the step of the last probe pass."""
+
+    drift: Snapshots
+    looked_at: int
+
+
 class Observer:
     """The metrics of one stack."""
 
@@ -68,24 +74,21 @@ class Observer:
         }
         self.sampled = frozenset[int]().union(*self.due_at.values())
         self.drift = Drift()
-        self.looked_at = -1
+        self.probed_at = -1
         self._before: NetworkCopy | None = None
         self._after: NetworkCopy | None = None
         self._probe: tuple[Tensor, Tensor] | None = None
 
-    def _noise_due(self, step: int) -> bool:
-        """At the end, and at the first look of every `MEASURE_EVERY` steps."""
-        return step == self.total or step // batch_noise.MEASURE_EVERY > max(0, self.looked_at) // batch_noise.MEASURE_EVERY
-
-    def look(self, step: int, lr_R: Tensor, evaluated: bool) -> Measured:
+    def measure(self, step: int, lr_R: Tensor, evaluated: bool) -> Measured:
         """The metrics of activations and gradients, now; `test_curve` where the network was evaluated or has just begun."""
         values: dict[str, Tensor] = {}
         distributions: dict[str, Tensor] = {}
         if step == 0:  # a run that was interrupted here begins anew
-            self.drift, self.looked_at = Drift(), -1
+            self.drift, self.probed_at = Drift(), -1
         if probe_due(self.metrics, step, self.total, evaluated):
-            seen = look(
-                self._twins(before=True),
+            last, previous = step == self.total, max(0, self.probed_at)
+            probe = probe_pass(
+                self._clone(before=True),
                 self.probe,
                 step=step,
                 lr_R=lr_R,
@@ -96,49 +99,53 @@ class Observer:
             )
             for name, metric in PROBE_METRICS.items():
                 if name in self.on:
-                    values |= metric.measure(seen)
+                    values |= metric.measure(probe)
             if "drift" in self.on:
-                values |= self.drift.measure(seen)
-            if "batch_stats" in self.on and self._noise_due(step):
-                values |= batch_noise.measure(seen.twin, self.data, step)
-            if step.bit_length() > max(0, self.looked_at).bit_length() or self.looked_at < 0 or step == self.total:
-                distributions = self._distributions(seen)
-            self.looked_at = step
+                values |= self.drift.measure(probe)
+            if "batch_stats" in self.on and (last or step // batch_noise.MEASURE_EVERY > previous // batch_noise.MEASURE_EVERY):
+                values |= batch_noise.measure(probe.clone, self.data, step)
+            if last or step.bit_length() > previous.bit_length() or self.probed_at < 0:
+                distributions = self._distributions(probe)
+            self.probed_at = step
         if curve_due(self.metrics, step, evaluated):
             values |= test_curve.measure(self.network, self.data, self.config)
         return Measured(values, distributions)
 
     def _step_gradients(self) -> list[Tensor] | None:
         """Of each layer's weights, as the last training step left them."""
-        found = [self.layer_map.weight(layer).grad for layer in self.layer_map.layers]
-        return None if any(gradient is None for gradient in found) else [gradient for gradient in found if gradient is not None]
+        weights = [self.layer_map.weight(layer) for layer in self.layer_map.layers]
+        found = [weight.grad for weight in weights if weight.grad is not None]
+        return found if len(found) == len(weights) else None
 
-    def _distributions(self, seen: ProbePass) -> dict[str, Tensor]:
-        """For histograms, at the first look of each doubling of the steps and at the last: pre-activations; at the last also what is known
+    def _distributions(self, probe: ProbePass) -> dict[str, Tensor]:
+        """For histograms, at the first pass of each doubling of the steps and at the last: pre-activations; at the last also what is known
         of single channels."""
         found: dict[str, Tensor] = {}
         if "percentiles" in self.on:
-            found |= percentiles.distributions(seen)
-        if seen.step == self.total:
-            found |= {**self.drift.channels, **(relu_balance.distributions(seen) if "relu_balance" in self.on else {})}
+            found |= percentiles.distributions(probe)
+        if probe.step == self.total:
+            found |= self.drift.channels
+            if "relu_balance" in self.on:
+                found |= relu_balance.distributions(probe)
         return found
 
     def before_step(self) -> None:
         """Keeps the network as it is before a step that is sampled."""
-        self._twins(before=True)
+        self._clone(before=True)
 
     def after_step(self, step: int, x: Tensor, y_RB: Tensor, lr_R: Tensor) -> Measured:
         """The sampled metrics of the step that was just made (its number from 1), on its batch."""
         before = self._before
         assert before is not None
-        sample = Sample(step, before, self._twins(before=False), x, y_RB, lr_R, self.probe, self._fresh(step))
+        fresh = self._images(derive(0, "fresh", step)) if step in self.due_at.get("noise_scale", ()) else self.probe
+        sample = Sample(step, before, self._clone(before=False), x, y_RB, lr_R, self.probe, fresh)
         values: dict[str, Tensor] = {}
         for name, steps in self.due_at.items():
             if step in steps:
                 values |= SAMPLED[name].measure(sample)
         return Measured(values, {})
 
-    def _twins(self, *, before: bool) -> NetworkCopy:
+    def _clone(self, *, before: bool) -> NetworkCopy:
         """One of the two copies, made to follow the network: all of it before a step, and after it only the weights, so that both
         copies normalize, and draw noise, alike."""
         if self._before is None:
@@ -159,24 +166,20 @@ class Observer:
             self._probe = self._images(derive(0, "probe"))
         return self._probe
 
-    def _fresh(self, step: int) -> tuple[Tensor, Tensor]:
-        return self._images(derive(0, "fresh", step)) if step in self.due_at.get("noise_scale", ()) else self.probe
-
     def _images(self, seed: int) -> tuple[Tensor, Tensor]:
         train = self.data.train
         index = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[: self.metrics.probe].to(train.x.device)
         return shared_inputs(self.network, self.data, train.x[index]), train.y[index].expand(self.runs, -1)
 
-    def state_dict(self) -> dict[str, Any]:
-        """What earlier measurements are needed for later ones."""
-        return {"drift": self.drift.state_dict(), "looked_at": self.looked_at}
+    def state_dict(self) -> ObserverState:
+        return {"drift": self.drift.state_dict(), "looked_at": self.probed_at}
 
-    def check_state(self, state: dict[str, Any], step: int) -> None:
+    def check_state(self, state: ObserverState, step: int) -> None:
         """Raises ValueError, TypeError, KeyError or AttributeError where no observer gave this after `step` steps."""
         whole(group(state, "metrics")["looked_at"], -1, step, "looked_at")
         channels = sum(len(self.layer_map.weight(layer)) for layer in self.layer_map.hidden) // self.runs
         check_snapshots(state["drift"], (self.runs, channels), next(self.network.parameters()).dtype)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: ObserverState) -> None:
         self.drift.load_state_dict(state["drift"], self.data.train.x.device)
-        self.looked_at = state["looked_at"]
+        self.probed_at = state["looked_at"]

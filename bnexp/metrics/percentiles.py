@@ -17,13 +17,13 @@ from bnexp.metrics.probe import ProbePass
 PERCENTS = (15, 50, 85)
 
 
-def measure(seen: ProbePass) -> dict[str, Tensor]:
+def measure(probe: ProbePass) -> dict[str, Tensor]:
     """`percentiles/<layer>/{unit,mean}/{p15,p50,p85}` -> [R]."""
-    values_RTp = torch.cat([percentiles(rows).unflatten(0, (seen.runs, -1)) for rows in seen.sorted_rows], dim=1)
+    values_RTp = torch.cat([percentiles(rows).unflatten(0, (probe.runs, -1)) for rows in probe.sorted_rows], dim=1)
     names = [f"p{percent}" for percent in PERCENTS]
-    means = seen.layout.means(dict(zip(names, values_RTp.unbind(2), strict=True)))
-    firsts = dict(zip(names, torch.stack([part[:, 0] for part in seen.layout.split(values_RTp)]).unbind(2), strict=True))
-    return seen.layout.named(
+    means = probe.layout.means(dict(zip(names, values_RTp.unbind(2), strict=True)))
+    firsts = dict(zip(names, torch.stack([part[:, 0] for part in probe.layout.split(values_RTp)]).unbind(2), strict=True))
+    return probe.layout.named(
         "percentiles", {f"{which}/{name}": values for which, found in (("unit", firsts), ("mean", means)) for name, values in found.items()}
     )
 
@@ -43,13 +43,15 @@ def _places(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.cat([low, (low + 1).clamp(max=count - 1)]).to(device), (place - low).to(device)
 
 
-def distributions(seen: ProbePass) -> dict[str, Tensor]:
+def distributions(probe: ProbePass) -> dict[str, Tensor]:
     """`percentiles/<layer>` -> [R, C*Q/4]: every fourth quantile of all channels, for a histogram of the pre-activations."""
-    parts = seen.layout.split(seen.quantiles_RTQ[:, :, 2::4])
-    return {f"percentiles/{layer.name}": values.flatten(1) for layer, values in zip(seen.layers, parts, strict=True)}
+    parts = probe.layout.split(probe.quantiles_RTQ[:, :, 2::4])
+    return {f"percentiles/{layer.name}": values.flatten(1) for layer, values in zip(probe.layers, parts, strict=True)}
 
 
 METRIC = ProbeMetric(
+    summary="15th, 50th and 85th percentiles of each layer's pre-activations",
+    on=True,
     measure=measure,
     keys=(
         Keys(

@@ -108,12 +108,12 @@ class ProbePass:
     """What the network did with the probe batch at one step. Lists have an item for each hidden layer, in order."""
 
     step: int
-    twin: NetworkCopy
+    clone: NetworkCopy
     lr_R: Tensor
     batch_size: int
     """Of the training."""
     batches: int
-    """That the running statistics have seen."""
+    """That are in the running statistics."""
     layers: tuple[Layer, ...]
     sites: list[Tensor]
     """What each norm normalizes, or would: [N, R*C, *map]."""
@@ -128,7 +128,7 @@ class ProbePass:
 
     @property
     def runs(self) -> int:
-        return self.twin.runs
+        return self.clone.runs
 
     @cached_property
     def site_layout(self) -> Layout:
@@ -167,9 +167,9 @@ class ProbePass:
         return torch.cat([quantiles(rows).unflatten(0, (self.runs, -1)) for rows in self.sorted_rows], dim=1)
 
 
-def look(
-    twin: NetworkCopy,
-    probe: tuple[Tensor, Tensor],
+def probe_pass(
+    clone: NetworkCopy,
+    images: tuple[Tensor, Tensor],
     *,
     step: int,
     lr_R: Tensor,
@@ -178,32 +178,32 @@ def look(
     step_gradients: list[Tensor] | None,
     back: bool,
 ) -> ProbePass:
-    """The probe x_[N, R*C, *map], y_[R, N] through the twin in train mode, and with `back` also back to the pre-activations."""
-    hidden = twin.layer_map.hidden
+    """The images x_[N, R*C, *map], y_[R, N] through the copy in train mode, and with `back` also back to the pre-activations."""
+    hidden = clone.layer_map.hidden
     with torch.set_grad_enabled(back):
-        inputs = twin.trace(probe[0])
+        inputs = clone.trace(images[0])
     entering = [layer.activation for layer in hidden if layer.activation is not None]
     gradients = None
     if back:
-        losses_R = twin.losses(inputs[-1], probe[1], start=len(twin.layer_map.chain))
+        losses_R = clone.losses(inputs[-1], images[1], start=len(clone.layer_map.chain))
         gradients = list(torch.autograd.grad(losses_R.sum(), [inputs[place] for place in entering]))
     known: dict[int, Tensor] = {}
 
-    def seen(place: int) -> Tensor:
-        return known.setdefault(place, inputs[place].detach().to(twin.params[0].dtype))  # bf16 is measured in fp32
+    def entered(place: int) -> Tensor:
+        return known.setdefault(place, inputs[place].detach().to(clone.params[0].dtype))  # bf16 is measured in fp32
 
-    norm = NORMS[twin.config.model.norm]
+    norm = NORMS[clone.config.model.norm]
     readable = norm.batch_statistics and not norm.adds_noise
     return ProbePass(
         step,
-        twin,
+        clone,
         lr_R,
         batch_size,
         batches,
         hidden,
-        sites=[seen(layer.site) for layer in hidden],
-        preactivations=[seen(place) for place in entering],
-        outputs=[seen(layer.norm + 1) for layer in hidden if layer.norm is not None] if readable else None,
+        sites=[entered(layer.site) for layer in hidden],
+        preactivations=[entered(place) for place in entering],
+        outputs=[entered(layer.norm + 1) for layer in hidden if layer.norm is not None] if readable else None,
         step_gradients=step_gradients,
         preactivation_gradients=gradients,
     )

@@ -10,61 +10,63 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnexp.metrics.declaration import Keys, ProbeMetric
 from bnexp.metrics.probe import ProbePass
+from bnexp.norms.modules import affine
 
 
-def measure(seen: ProbePass) -> dict[str, Tensor]:
+def measure(probe: ProbePass) -> dict[str, Tensor]:
     """`relu_balance/<layer>/{positive,dead}` -> [R], and `{predicted,error}` where there is a prediction."""
-    if not relus(seen):
+    if not relus(probe):
         return {}
-    observed_RT, predicted_RT = positive_shares(seen), predicted(seen)
+    observed_RT, predicted_RT = positive_shares(probe), predicted(probe)
     values = {"positive": observed_RT, "dead": (observed_RT == 0).to(observed_RT)}
     if predicted_RT is not None:
         values |= {"predicted": predicted_RT, "error": (observed_RT - predicted_RT).abs()}
-    return seen.layout.named("relu_balance", seen.layout.means(values))
+    return probe.layout.named("relu_balance", probe.layout.means(values))
 
 
-def distributions(seen: ProbePass) -> dict[str, Tensor]:
+def distributions(probe: ProbePass) -> dict[str, Tensor]:
     """`relu_balance/<layer>/positive` -> [R, C]."""
-    if not relus(seen):
+    if not relus(probe):
         return {}
-    parts = zip(seen.layers, seen.layout.split(positive_shares(seen)), strict=True)
+    parts = zip(probe.layers, probe.layout.split(positive_shares(probe)), strict=True)
     return {f"relu_balance/{layer.name}/positive": part for layer, part in parts}
 
 
-def relus(seen: ProbePass) -> bool:
-    chain = seen.twin.layer_map.chain
-    return all(layer.activation is not None and isinstance(chain[layer.activation], nn.ReLU) for layer in seen.layers)
+def relus(probe: ProbePass) -> bool:
+    chain = probe.clone.layer_map.chain
+    return all(layer.activation is not None and isinstance(chain[layer.activation], nn.ReLU) for layer in probe.layers)
 
 
-def positive_shares(seen: ProbePass) -> Tensor:
+def positive_shares(probe: ProbePass) -> Tensor:
     """Observed positive share of each channel, [R, T]; NaN in a channel with a NaN."""
     shares = []
-    for rows in seen.sorted_rows:
+    for rows in probe.sorted_rows:
         first = torch.searchsorted(rows, rows.new_zeros(len(rows), 1), right=True).squeeze(1)
-        shares.append((1 - first / rows.shape[1]).unflatten(0, (seen.runs, -1)))
-    return torch.cat(shares, dim=1).where(seen.moments.mean_RT.isfinite(), torch.nan)
+        shares.append((1 - first / rows.shape[1]).unflatten(0, (probe.runs, -1)))
+    return torch.cat(shares, dim=1).where(probe.moments.mean_RT.isfinite(), torch.nan)
 
 
-def predicted(seen: ProbePass) -> Tensor | None:
+def predicted(probe: ProbePass) -> Tensor | None:
     """Phi(beta / |gamma|) of each channel, [R, T]; None where no batch norm stands directly before the ReLUs."""
-    if seen.twin.config.model.placement != "conv-norm-relu" or seen.outputs is None:
+    if probe.clone.config.model.placement != "conv-norm-relu" or probe.outputs is None:
         return None
     shares = []
-    for layer, x in zip(seen.layers, seen.preactivations, strict=True):
+    for layer in probe.layers:
         assert layer.norm is not None
-        norm = seen.twin.layer_map.chain[layer.norm]
-        gamma = norm.weight if norm.weight is not None else x.new_ones(x.shape[1])
-        beta = norm.bias if norm.bias is not None else x.new_zeros(x.shape[1])
-        assert isinstance(gamma, Tensor)
-        assert isinstance(beta, Tensor)
-        shares.append(torch.special.ndtr(beta.detach() / gamma.detach().abs()).unflatten(0, (seen.runs, -1)))
+        norm = probe.clone.layer_map.chain[layer.norm]
+        assert isinstance(norm, _BatchNorm)
+        gamma, beta = affine(norm)
+        shares.append(torch.special.ndtr(beta / gamma.abs()).unflatten(0, (probe.runs, -1)))
     return torch.cat(shares, dim=1)
 
 
 METRIC = ProbeMetric(
+    summary="positive share into each ReLU against Phi(beta/|gamma|), dead channels",
+    on=True,
     measure=measure,
     keys=(
         Keys("<layer>/{positive,dead}", "share of positive values into the ReLU, mean over channels; share of channels without any"),

@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from bnexp.base.seeds import derive
 from bnexp.evaluate import norm_layers
 from bnexp.metrics.declaration import Keys, SampledMetric
-from bnexp.metrics.network_copy import NetworkCopy
-from bnexp.metrics.sample import Sample
+from bnexp.metrics.network_copy import NetworkCopy, Sample
 
 ITERATIONS, TOLERANCE, AT_REST = 20, 0.002, 2
 IMAGES = 32
@@ -34,26 +33,26 @@ Product = Callable[[Tensor], Tensor]
 
 def measure(sample: Sample) -> dict[str, Tensor]:
     """`sharpness/{train,eval}/{lambda_max,over_edge}` -> [R]."""
-    (x, y_RN), twin, found = sample.probe, sample.before, {}
+    (x, y_RN), clone, found = sample.probe, sample.before, {}
     largest_R = None
     for mode in ("train", "eval"):
-        if largest_R is None or norm_layers(twin.network):
-            product = hessian(twin, x[:IMAGES], y_RN[:, :IMAGES], training=mode == "train")
-            largest_R = lambda_max(product, start(twin))
+        if largest_R is None or norm_layers(clone.network):
+            product = hessian(clone, x[:IMAGES], y_RN[:, :IMAGES], training=mode == "train")
+            largest_R = lambda_max(product, start(clone))
         found[f"sharpness/{mode}/lambda_max"] = largest_R
         found[f"sharpness/{mode}/over_edge"] = largest_R * sample.lr_R / 2
     return found
 
 
-def hessian(twin: NetworkCopy, x: Tensor, y_RN: Tensor, training: bool) -> Product:
+def hessian(clone: NetworkCopy, x: Tensor, y_RN: Tensor, training: bool) -> Product:
     """v_[R, D] -> H v_[R, D] for each run's own Hessian, where D counts a run's parameters in the order of the network. The graph of the
     gradient is built once, and gone through at every product."""
-    losses_R = twin.losses(x, y_RN, training=training, full=True)
-    gradient_RD = _flat(torch.autograd.grad(losses_R.sum(), twin.params, create_graph=True), twin.runs)
+    losses_R = clone.losses(x, y_RN, training=training, full=True)
+    gradient_RD = _flat(torch.autograd.grad(losses_R.sum(), clone.params, create_graph=True), clone.runs)
 
     def product(vectors_RD: Tensor) -> Tensor:
         # The gradient of a number: `grad_outputs` would make PyTorch import its symbolic shapes, a quarter of a second.
-        return _flat(torch.autograd.grad((gradient_RD * vectors_RD).sum(), twin.params, retain_graph=True), twin.runs)
+        return _flat(torch.autograd.grad((gradient_RD * vectors_RD).sum(), clone.params, retain_graph=True), clone.runs)
 
     return product
 
@@ -100,20 +99,16 @@ def _largest(symmetric_RKK: Tensor) -> Tensor:
     return values.where(finite_R, torch.nan)
 
 
-def start(twin: NetworkCopy) -> Tensor:
+def start(clone: NetworkCopy) -> Tensor:
     """The same random vector for every run, whatever stack it is in, [R, D]."""
-    own = torch.randn(sum(view[0].numel() for view in twin.views), generator=torch.Generator().manual_seed(derive(0, "sharpness")))
-    return own.to(twin.params[0]).expand(twin.runs, -1)
-
-
-def cost(layers: int) -> float:
-    """In training steps: some ten products a mode, at three to five steps each."""
-    return 80.0
+    own = torch.randn(sum(view[0].numel() for view in clone.views), generator=torch.Generator().manual_seed(derive(0, "sharpness")))
+    return own.to(clone.params[0]).expand(clone.runs, -1)
 
 
 METRIC = SampledMetric(
+    summary="largest eigenvalue of the Hessian, in train and in eval mode",
     measure=measure,
-    cost=cost,
+    cost=lambda layers: 80.0,  # some ten products a mode, at three to five steps each
     keys=(
         Keys(
             "{train,eval}/lambda_max",

@@ -20,8 +20,9 @@ def measure(network: nn.Sequential, data: Dataset, config: Config) -> dict[str, 
 
 
 METRIC = Metric(
+    summary="test loss and accuracy at each evaluation; nothing is chosen by them",
     keys=(
         Keys("loss", "mean cross-entropy on the test data at each evaluation (`metrics.test_curve=true`); nothing is chosen by it", "nats"),
         Keys("accuracy", "the share of test images that are predicted right, likewise"),
-    )
+    ),
 )

@@ -6,36 +6,18 @@ R independent batch norms exactly. Every parameter and buffer but `num_batches_t
 rule takes a stack apart: `tensor.unflatten(0, (R, -1))[r]`.
 """
 
-from bnexp.models.blocks import block, make_norm, work_in_place
+from bnexp.models.blocks import work_in_place
 from bnexp.models.layer_map import Layer, LayerMap, layer_map
-from bnexp.models.layers import Linear, convolution
-from bnexp.models.network import (
-    MODELS,
-    build,
-    init,
-    logits,
-    losses,
-    memory_format,
-    parameter_counts,
-    restack,
-    runs_in,
-    unstack,
-    weight_digests,
-)
+from bnexp.models.network import build, init, logits, losses, memory_format, parameter_counts, restack, runs_in, unstack, weight_digests
 
 __all__ = [
-    "MODELS",
     "Layer",
     "LayerMap",
-    "Linear",
-    "block",
     "build",
-    "convolution",
     "init",
     "layer_map",
     "logits",
     "losses",
-    "make_norm",
     "memory_format",
     "parameter_counts",
     "restack",

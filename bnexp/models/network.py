@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -13,8 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bnexp.config import ModelConfig
-from bnexp.models.blocks import block, unit
-from bnexp.models.layers import Linear
+from bnexp.models.blocks import Linear, block, unit
 
 WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 """The modules that `init` draws weights for: what the arms of a comparison have in common."""
@@ -43,11 +43,8 @@ def mlp(config: ModelConfig, shape: tuple[int, ...], classes: int, runs: int) ->
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     features = (math.prod(shape), *config.widths)
     for index, (fan_in, fan_out) in enumerate(pairwise(features)):
-
-        def linear(bias: bool, fan_in: int = fan_in, fan_out: int = fan_out) -> nn.Module:
-            return Linear(runs, fan_in, fan_out, bias=bias)
-
-        layers[f"layer{index + 1}"] = nn.Sequential(*unit(config, 0, runs, fan_in, fan_out, linear))
+        layer = unit(config, 0, runs, fan_in, fan_out, partial(Linear, runs, fan_in, fan_out))
+        layers[f"layer{index + 1}"] = nn.Sequential(*layer)
     layers["head"] = Linear(runs, features[-1], classes)
     return nn.Sequential(layers)
 

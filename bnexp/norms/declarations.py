@@ -73,7 +73,7 @@ def noisy(dim: int, runs: int, channels: int, *, bn_momentum: float, bn_eps: flo
 def frozen(
     dim: int, runs: int, channels: int, *, bn_momentum: float, bn_eps: float, bn_affine: bool, bn_freeze_at: int | None
 ) -> nn.Module:
-    """A training says with `set_up_norms` from which step it is frozen: where `bn_freeze_at` is None, only it knows its budget."""
+    """`set_up_norms` sets from which step it is frozen: where `bn_freeze_at` is None, only a training knows its budget."""
     from bnexp.norms.modules import FrozenBatchNorm
 
     return FrozenBatchNorm(dim, runs * channels, eps=bn_eps, momentum=bn_momentum, affine=bn_affine)

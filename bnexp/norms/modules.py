@@ -1,6 +1,6 @@
-"""Batch norms that change from step to step, which PyTorch lacks, and what a training or a copy of the network says to them.
+"""Batch norms that change from step to step, which PyTorch lacks, and what a training or a copy of the network sets in them.
 
-A norm whose layers are none of these ignores all of it.
+None of it has an effect on other norms.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bnexp.base.seeds import derive
 
 
 class CountedBatchNorm(_BatchNorm):
-    """Batch norm of any dimension that knows how many batches its running statistics have seen, without asking the device."""
+    """Batch norm of any dimension that counts the batches in its running statistics on the host, so that no step waits for the device."""
 
     def __init__(self, dim: int, channels: int, **options: Any) -> None:
         super().__init__(channels, **options)
@@ -98,8 +98,16 @@ def set_up_norms(network: nn.Module, seeds: Sequence[int], freeze_at: int) -> No
 
 
 def batches_tracked(network: nn.Module, step: int) -> int:
-    """How many batches a run's running statistics had seen after its `step`: all, unless they were frozen before."""
+    """How many batches are in a run's running statistics after its `step`: all, unless they were frozen before."""
     return min([step, *(layer.batches for layer in _counted(network) if isinstance(layer, FrozenBatchNorm))])
+
+
+def affine(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+    """gamma and beta, [R*C]; 1 and 0 where the norm has none."""
+    if norm.affine:
+        return norm.weight.detach(), norm.bias.detach()
+    assert norm.running_mean is not None
+    return torch.ones_like(norm.running_mean), torch.zeros_like(norm.running_mean)
 
 
 def is_frozen(layer: nn.Module) -> bool:
@@ -108,7 +116,7 @@ def is_frozen(layer: nn.Module) -> bool:
 
 
 def copy_counts(network: nn.Module, copy: nn.Module) -> None:
-    """Lets the norms of a copy be as many batches old as those of the network."""
+    """Gives the norms of a copy the batch counts of those of the network."""
     for layer, copied in zip(_counted(network), _counted(copy), strict=True):
         copied.batches = layer.batches
 

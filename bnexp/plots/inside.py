@@ -146,7 +146,9 @@ def noise_law(name: str, law: NoiseLaw, measure: str, y: str, title: str, captio
         for index, layer in enumerate(layers):
             lines = [line for line in layer.lines if _positive(getattr(line, measure))]
             colour = OTHERS[index % len(OTHERS)]
-            theory = [(line.batch, getattr(line, f"{measure}_theory")) for line in lines if _positive(getattr(line, f"{measure}_theory", None))]
+            theory = [
+                (line.batch, getattr(line, f"{measure}_theory")) for line in lines if _positive(getattr(line, f"{measure}_theory", None))
+            ]
             if theory:
                 axes.plot(*zip(*theory, strict=True), color=colour, linewidth=1.1)
             x, y_ = [line.batch for line in lines], [getattr(line, measure) for line in lines]

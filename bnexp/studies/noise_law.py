@@ -34,7 +34,6 @@ from bnexp.metrics.layer_law import Batches, WithoutReplacement, WithReplacement
 from bnexp.metrics.network_copy import NetworkCopy
 from bnexp.models import build, init, layer_map
 from bnexp.norms import NORMS
-from bnexp.storage.facts import Environment
 from bnexp.storage.run import Run
 from bnexp.studies.re_evaluation import load_saved
 
@@ -93,7 +92,7 @@ def _result(session: Session, network: nn.Sequential, sizes: Sequence[int] | Non
         slope_up_to=None if mode == "frozen" else len(data.train) // 2,
         layers=tuple(laws),
         config=config,
-        environment=Environment(**session.environment),
+        environment=session.environment,
     )
 
 

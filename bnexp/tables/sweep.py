@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
@@ -17,16 +17,19 @@ from bnexp.tables.marks import LOWEST, MARK, lowest, mark
 from bnexp.tables.table import Table
 from bnexp.tables.text import LOST, Whole, difference, picks, quartiles, times_faster
 
+if TYPE_CHECKING:
+    from bnexp.execution.grid import PlanDocument, PlannedStack
+
 SAME_IMAGES = ("config.data.augment", "config.data.root", "config.data.follow_links")
 """What of the data does not change the validation images."""
 
 
-def plan_table(plan: dict[str, Any]) -> RenderableType:
+def plan_table(plan: PlanDocument) -> RenderableType:
     """What `--dry-run` prints: the stacks, alike ones in one row, and what they will take."""
     table = RichTable(title=Text(f"{plan['runs']} runs, {plan['reused']} of them finished", style="bold"), title_justify="left")
     for name in ("data", "norm", "batch", "stacks", "runs a stack", "steps"):
         table.add_column(name, justify="left" if name in ("data", "norm") else "right")
-    alike: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    alike: dict[tuple[str, str, int, int | None], list[PlannedStack]] = {}
     for stack in plan["stacks"]:
         alike.setdefault((stack["data"], stack["norm"], stack["batch_size"], stack["steps"]), []).append(stack)
     for (data, norm, batch, steps), stacks in alike.items():

@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 import time
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
+from torch import Tensor
 
 from bnexp.storage.saved_state import MAX_SECONDS, MAX_STEPS, group, seconds, tensor, whole
 
 WARMUP_STEPS = 10
 """Steps left out of the speed figures: the first ones fill caches and choose kernels."""
 KEPT_LAPS = 2**14
-"""Steps whose times are all kept, for the median. Of more, every other one goes, again and again: a run may make 10^9 steps."""
+"""Steps whose times are all kept, for the median. Of more, every other one is dropped, repeatedly: a run may make 10^9 steps."""
+
+ClockState = dict[str, float | Tensor]
+"""The fields of a `Clock` by name, its laps as a tensor."""
 
 
 @dataclass
@@ -79,26 +82,27 @@ class Clock:
             return len(warm), sum(warm), median
         return self.steps - WARMUP_STEPS, self.train_s - self.warmup_s, median
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> ClockState:
         kept = {name: value for name, value in vars(self).items() if name != "device"}
         return {**kept, "laps": torch.tensor(self.laps, dtype=torch.float64)}
 
     @classmethod
-    def restored(cls, device: torch.device, state: Mapping[str, Any]) -> Clock:
+    def restored(cls, device: torch.device, state: ClockState) -> Clock:
         """The clock that `state_dict` gave.
 
         Raises:
             ValueError, TypeError, KeyError: no clock has these times; it would divide by them.
         """
-        laps = tensor(group(state, "clock")["laps"], (None,), torch.float64, "laps")
+        saved = group(state, "clock")
+        laps = tensor(saved["laps"], (None,), torch.float64, "laps")
         if not ((laps >= 0) & (laps <= MAX_SECONDS)).all() or len(laps) >= KEPT_LAPS:
             raise ValueError("laps are no times")
-        clock = cls(device, **{**state, "laps": array("d", laps.tolist())})
+        clock = cls(device, **{**saved, "laps": array("d", laps.tolist())})
         for name in ("train_s", "eval_s", "metrics_s", "compile_s", "warmup_s", "recorded_s"):
             seconds(getattr(clock, name), name)
         whole(clock.every, 1, MAX_STEPS, "every")
         whole(clock.steps, 0, MAX_STEPS, "steps")
-        if "steps" in state and len(laps) != -(-clock.steps // clock.every):
+        if "steps" in saved and len(laps) != -(-clock.steps // clock.every):
             raise ValueError("steps and laps do not agree")
         if clock.recorded_s > clock.train_s or (clock.every > 1 and (clock.steps <= WARMUP_STEPS or clock.warmup_s >= clock.train_s)):
             raise ValueError("its times do not add up")

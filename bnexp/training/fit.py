@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bnexp.evaluate import evaluate
 from bnexp.metrics import Measured
+from bnexp.storage.facts import Speed
 from bnexp.training.optimizer import lr_factor
 from bnexp.training.schedule import near_target_step, schedule
 from bnexp.training.stack import Stack, train_step
@@ -216,7 +217,7 @@ def _evaluated(stack: Stack, run: int, loss: float, accuracy: float) -> None:
 def _measure(stack: Stack, alive: list[int], evaluated: bool) -> Measurement:
     """What the metrics say of the network as it is now."""
     factor = lr_factor(stack.config.optim, max(0, stack.step - 1), stack.total)
-    return _measurement(stack.observer.look(stack.step, factor * stack.optimizer.base_lr, evaluated), alive)
+    return _measurement(stack.observer.measure(stack.step, factor * stack.optimizer.base_lr, evaluated), alive)
 
 
 def _sample(stack: Stack, alive: list[int]) -> Measurement:
@@ -244,21 +245,9 @@ def _find_diverged(stack: Stack, losses_SR: Tensor, val_loss: list[float]) -> No
             stack.tracks[run].diverged_at_step = stack.step
 
 
-def speed(stack: Stack) -> dict[str, float]:
-    """Seconds of training, compilation, evaluation and metrics; images a second of a run and median milliseconds a step, after warm-up."""
+def speed(stack: Stack) -> Speed:
+    """The speed of a run of the stack so far; images a second and the median step after warm-up."""
     clock = stack.clock
     steps, seconds, median = clock.after_warmup()
     rate = stack.config.train.batch_size * steps / seconds if steps else math.nan
-    return {
-        "train_s": clock.train_s,
-        "compile_s": clock.compile_s,
-        "eval_s": clock.eval_s,
-        "metrics_s": clock.metrics_s,
-        "images_per_s": rate,
-        "step_ms_median": 1e3 * median,
-    }
-
-
-def parameters_a_run(network: nn.Module, runs: int) -> int:
-    """Learnable parameters of one run."""
-    return sum(param.numel() for param in network.parameters()) // runs
+    return Speed(clock.train_s, clock.compile_s, clock.eval_s, clock.metrics_s, rate, 1e3 * median)

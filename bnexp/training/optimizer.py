@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bnexp.config import OptimConfig
 from bnexp.storage.saved_state import MAX_STEPS, group, tensor, whole
+
+OptimizerState = dict[str, list[Tensor] | int]
+"""Averages of the gradients by name, a tensor a parameter, [R, ...]; `steps` is how many updates Adam has made."""
 
 
 class StackedOptimizer:
@@ -36,8 +38,8 @@ class StackedOptimizer:
         self._momenta = self._broadcast(self.momentum)
         # Weights decay, norm parameters and biases do not: they are the parameters with one axis.
         self._decayed = [i for i, param in enumerate(self.params) if param.dim() > 1]
-        decay = self._per_run([config.weight_decay for config in configs])
-        self._decays = self._broadcast(decay)
+        self._decayed_views = self._pick(self.views)
+        self._decays = self._pick(self._broadcast(self._per_run([config.weight_decay for config in configs])))
         self._has_decay = any(config.weight_decay > 0 for config in configs)
         self.state: dict[str, list[Tensor]] = {}
 
@@ -63,7 +65,7 @@ class StackedOptimizer:
 
     def _add_decay(self, grads: list[Tensor]) -> None:
         """g + d w in the list; the parameters' own gradients stay the loss's, which metrics read."""
-        decayed = torch._foreach_addcmul(self._pick(grads), self._pick(self.views), self._pick(self._decays))
+        decayed = torch._foreach_addcmul(self._pick(grads), self._decayed_views, self._decays)
         for place, grad in zip(self._decayed, decayed, strict=True):
             grads[place] = grad
 
@@ -82,20 +84,20 @@ class StackedOptimizer:
 
     def step(self) -> None:
         """Updates the weights from their gradients; `prepare` comes before each."""
-        raise TypeError("use SGD, Adam or AdamW")
+        raise NotImplementedError
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> OptimizerState:
         return {name: list(tensors) for name, tensors in self.state.items()}
 
-    def check_state(self, state: dict[str, Any]) -> None:
+    def check_state(self, state: OptimizerState) -> None:
         """Raises ValueError, TypeError or KeyError where `load_state_dict` could not take this."""
         for name, tensors in self.state.items():
             for own, saved in zip(tensors, group(state, "optimizer")[name], strict=True):
                 tensor(saved, tuple(own.shape), own.dtype, name)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: OptimizerState) -> None:
         for name, tensors in self.state.items():
-            for own, saved in zip(tensors, state[name], strict=True):
+            for own, saved in zip(tensors, group(state, "optimizer")[name], strict=True):
                 own.copy_(saved)
 
 
@@ -150,8 +152,8 @@ class Adam(StackedOptimizer):
     def step(self) -> None:
         config, grads = self.config, self._grads()
         if self._has_decay and self.decoupled:  # w <- w - lr d w
-            scaled = torch._foreach_mul(self._pick(self.views), self._pick(self._decays))
-            torch._foreach_addcmul_(self._pick(self.views), scaled, self._pick(self._lrs), value=-1)
+            scaled = torch._foreach_mul(self._decayed_views, self._decays)
+            torch._foreach_addcmul_(self._decayed_views, scaled, self._pick(self._lrs), value=-1)
         elif self._has_decay:
             self._add_decay(grads)
         mean, square = self.state["mean"], self.state["square"]
@@ -165,16 +167,16 @@ class Adam(StackedOptimizer):
         update = torch._foreach_div(mean, denominator)
         torch._foreach_addcmul_(self.views, update, self._corrected_lrs, value=-1)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> OptimizerState:
         return {**super().state_dict(), "steps": self.steps}
 
-    def check_state(self, state: dict[str, Any]) -> None:
+    def check_state(self, state: OptimizerState) -> None:
         super().check_state(state)
         whole(state["steps"], 0, MAX_STEPS, "the optimizer's steps")
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: OptimizerState) -> None:
         super().load_state_dict(state)
-        self.steps = state["steps"]
+        self.steps = whole(state["steps"], 0, MAX_STEPS, "the optimizer's steps")
 
 
 class AdamW(Adam):
@@ -191,22 +193,13 @@ def make_optimizer(network: nn.Module, configs: Sequence[OptimConfig]) -> Stacke
     return OPTIMIZERS[configs[0].name](network, configs)
 
 
-def constant(config: OptimConfig, step: int, total: int) -> float:
-    """The base learning rate throughout."""
-    return 1.0
-
-
-def cosine(config: OptimConfig, step: int, total: int) -> float:
-    """Half a cosine from 1 to 0 over the budget (Loshchilov and Hutter 2017, eq. 5, one cycle). As `CosineAnnealingLR(T_max=total)`."""
-    return (1 + math.cos(math.pi * step / total)) / 2
-
-
-def steps(config: OptimConfig, step: int, total: int) -> float:
-    """Times `gamma` every `step_size` steps (default: a third of the budget). As `StepLR`."""
-    return config.gamma ** (step // (config.step_size or max(1, math.ceil(total / 3))))
-
-
-SCHEDULES: dict[str, Callable[[OptimConfig, int, int], float]] = {"constant": constant, "cosine": cosine, "step": steps}
+SCHEDULES: dict[str, Callable[[OptimConfig, int, int], float]] = {
+    "constant": lambda config, step, total: 1.0,
+    # Half a cosine from 1 to 0 over the budget (Loshchilov and Hutter 2017, eq. 5, one cycle). As `CosineAnnealingLR(T_max=total)`.
+    "cosine": lambda config, step, total: (1 + math.cos(math.pi * step / total)) / 2,
+    # Times `gamma` every `step_size` steps (default: a third of the budget). As `StepLR`.
+    "step": lambda config, step, total: config.gamma ** (step // (config.step_size or max(1, math.ceil(total / 3)))),
+}
 
 
 def lr_factor(config: OptimConfig, step: int, total: int) -> float:

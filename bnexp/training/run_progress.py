@@ -2,54 +2,52 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
-from bnexp.storage.saved_state import group, seconds, share, whole
+from msgspec import Meta, convert
+
+from bnexp.storage.facts import Share
+from bnexp.storage.saved_state import MAX_SECONDS, share
+
+Step = Annotated[int, Meta(ge=1)]
+"""The number of updates made, so that steps count from 1."""
+Count = Annotated[int, Meta(ge=0)]
 
 
 @dataclass
 class RunProgress:
-    """What is known of one run so far. Steps count from 1: `step` is the number of updates made."""
+    """What is known of one run so far."""
 
-    diverged_at_step: int | None = None
-    stopped_at_step: int | None = None
+    diverged_at_step: Step | None = None
+    stopped_at_step: Step | None = None
     """With `train.until_target`: where it reached the target, and ended."""
-    reached_step: int | None = None
-    previous_step: int | None = None
+    reached_step: Step | None = None
+    previous_step: Count | None = None
     """The evaluation before the one that reached the target: it was reached in (previous_step, reached_step]. 0: there was none before."""
-    reached_train_s: float | None = None
-    best_accuracy: float | None = None
-    best_step: int | None = None
+    reached_train_s: Annotated[float, Meta(ge=0, le=MAX_SECONDS)] | None = None
+    best_accuracy: Share | None = None
+    best_step: Step | None = None
     val_loss: float | None = None
     val_accuracy: float | None = None
-    evaluated_step: int | None = None
-    """The last evaluation; `val_loss` and `val_accuracy` are its."""
-    extra: int = 0
-    """Evaluations that were made for the target, between those that the whole stack has."""
+    evaluated_step: Step | None = None
+    """The last evaluation, which gave `val_loss` and `val_accuracy`; these may be NaN."""
+    extra: Count = 0
+    """Evaluations near the target, between those of the whole stack."""
 
     @classmethod
-    def restored(cls, saved: Any, step: int) -> RunProgress:
-        """What `asdict` gave, after `step` steps; errors as `Stack.load_state_dict`."""
-        track = cls(**group(saved, "track"))
-        for name, value in saved.items():
-            if value is None:
-                continue
-            if name in ("previous_step", "extra"):
-                whole(value, 0, step, name)
-            elif name.endswith("step"):
-                whole(value, 1, step, name)
-            elif name.endswith("accuracy"):
-                share(value, name)
-            elif name == "reached_train_s":
-                seconds(value, name)
-            elif type(value) is not float:
-                raise ValueError(f"{name} is no number")
+    def restored(cls, saved: Mapping[str, float | None], step: int) -> RunProgress:
+        """What `asdict` gave after `step` steps.
+
+        Raises:
+            ValueError: no run of so many steps has these values.
+        """
+        track = convert(saved, cls)
+        if any(value is not None and value > step for name, value in vars(track).items() if name.endswith("step") or name == "extra"):
+            raise ValueError(f"a step is after step {step}")
+        if track.val_accuracy is not None:
+            share(track.val_accuracy, "val_accuracy")
         if (track.best_step is None) != (track.best_accuracy is None) or (track.reached_step is None) != (track.reached_train_s is None):
-            raise ValueError("it knows half of what it reached")
-        if type(track.extra) is not int:
-            raise ValueError("extra is no number")
-        if track.best_accuracy is not None and math.isnan(track.best_accuracy):
-            raise ValueError("its best accuracy is none")
+            raise ValueError("a best or reached step has no value")
         return track

@@ -1,7 +1,7 @@
 """What is due after which step: a pure function of the config and the budget, so that a resumed run meets the same steps.
 
 One thing depends on results instead and is therefore not in the schedule: single runs that approach their target are evaluated more often
-(`near_target_step`, which `fit.advance` asks between two steps of the schedule).
+(`near_target_step`, which `fit.advance` calls between two steps of the schedule).
 """
 
 from __future__ import annotations

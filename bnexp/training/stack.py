@@ -1,6 +1,6 @@
 """A stack: R runs in lock-step, one program. A single run is a stack of one.
 
-A diverged run stays inside its own channels: a loss that is not finite makes its own gradients so, and nobody else's.
+A diverged run stays inside its own channels: a loss that is not finite makes its own gradients so, and those of no other run.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -17,27 +17,34 @@ from bnexp.base.seeds import derive
 from bnexp.config import Config
 from bnexp.data import Dataset
 from bnexp.metrics import Observer
-from bnexp.models import (
-    build,
-    init,
-    memory_format,
-    parameter_counts,
-    restack,
-    unstack,
-    weight_digests,
-    work_in_place,
-)
+from bnexp.metrics.observer import ObserverState
+from bnexp.models import build, init, memory_format, parameter_counts, restack, unstack, weight_digests, work_in_place
 from bnexp.norms.modules import set_up_norms
+from bnexp.storage.facts import AuditFacts, ParameterCounts
 from bnexp.storage.saved_state import group, tensor, tensors, whole
 from bnexp.training.batches import Batches
-from bnexp.training.clock import Clock
-from bnexp.training.optimizer import lr_factor, make_optimizer
+from bnexp.training.clock import Clock, ClockState
+from bnexp.training.optimizer import OptimizerState, lr_factor, make_optimizer
 from bnexp.training.run_progress import RunProgress
 from bnexp.training.schedule import Timeline
 from bnexp.training.update import Mark, make_update, own_compiler_cache
 
 AUDIT_EPOCHS = 10
-"""The audit hashes the order of so many epochs at most. All follow from the seed in the same way, so that later ones tell no more."""
+"""The audit hashes the order of so many epochs at most. All follow from the seed in the same way, so that later ones add nothing."""
+
+
+class StackState(TypedDict):
+    """What must survive of a stack, as a checkpoint has it. What is read from one is not trusted: `load_state_dict` checks every value."""
+
+    step: int
+    network: dict[str, Tensor]
+    optimizer: OptimizerState
+    tracks: list[dict[str, float | None]]
+    stopped: dict[int, dict[str, Tensor]]
+    metrics: ObserverState
+    clock: ClockState
+    losses: Tensor
+    correct: Tensor
 
 
 class Stack:
@@ -71,7 +78,7 @@ class Stack:
         self.blocks: list[tuple[Tensor, Tensor]] = []  # losses_SR and correct_SR of the steps before these, since the last record
 
     def warm_up(self) -> None:
-        """What `compile` asks for, before the first step, if there is one; on a clock of its own."""
+        """Compiles the step where the config says so and there is one to make; on a clock of its own."""
         if self.config.compile and self.step < self.total and self.alive:
             own_compiler_cache()
             with self.clock.on("compile_s"):
@@ -136,15 +143,14 @@ class Stack:
         """A run's state_dict: where it stopped, or now."""
         return self.stopped[run] if run in self.stopped else unstack(self.network.state_dict(), self.runs, run)
 
-    def audit(self) -> list[dict[str, Any]]:
+    def audit(self) -> list[AuditFacts]:
         """What shows of each run whether it was compared fairly: hashes of its initial weights and batches, and its kinds of parameters."""
-        epochs, counts = min(AUDIT_EPOCHS, math.ceil(self.total / self.batches.per_epoch)), parameter_counts(self.network)
-        return [
-            {"initial_weights": weights, "batch_order": order, "batch_order_epochs": epochs, "parameters": counts}
-            for weights, order in zip(self.initial_weights, self.batches.order_digests(epochs), strict=True)
-        ]
+        epochs = min(AUDIT_EPOCHS, math.ceil(self.total / self.batches.per_epoch))
+        digests = zip(self.initial_weights, self.batches.order_digests(epochs), strict=True)
+        counts = ParameterCounts(**parameter_counts(self.network))
+        return [AuditFacts(weights, order, epochs, counts) for weights, order in digests]
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> StackState:
         """Everything that must survive. The order of the data is a function of the step, so there is no generator to keep."""
         losses_SR, correct_SR = self.since_record()
         return {
@@ -152,7 +158,7 @@ class Stack:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "tracks": [asdict(track) for track in self.tracks],
-            "stopped": dict(self.stopped),
+            "stopped": self.stopped.copy(),
             "metrics": self.observer.state_dict(),
             "clock": self.clock.state_dict(),
             "losses": losses_SR,
@@ -171,7 +177,7 @@ class Stack:
         described = 2**10 * len(own) * (4 + self.runs)
         return 4 * weights_bytes + remembered + 16 * unrecorded * self.runs + described + 2**25
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: StackState) -> None:
         """Takes over what `state_dict` gave: all of it or, where a part does not fit this stack, nothing.
 
         Raises:
@@ -182,7 +188,10 @@ class Stack:
         network = tensors(state["network"], weights, "network")
         self.optimizer.check_state(state["optimizer"])
         tracks = [RunProgress.restored(track, step) for track in state["tracks"]]
-        stopped = {run: tensors(own, unstack(weights, self.runs, run), "stopped") for run, own in _by_run(state["stopped"], self.runs)}
+        stopped = {}
+        for run, own in group(state["stopped"], "stopped").items():
+            own_weights = unstack(weights, self.runs, whole(run, 0, self.runs - 1, "a run"))
+            stopped[run] = tensors(own, own_weights, "stopped")
         if len(tracks) != self.runs or {run for run, track in enumerate(tracks) if track.stopped_at_step is not None} != stopped.keys():
             raise ValueError("its runs are others")
         self.observer.check_state(state["metrics"], step)
@@ -198,15 +207,11 @@ class Stack:
         self.blocks = [(losses_SR.to(self.device), correct_SR.to(self.device))] if len(losses_SR) else []
 
 
-def _by_run(saved: Any, runs: int) -> list[tuple[int, Any]]:
-    return [(whole(run, 0, runs - 1, "a run"), own) for run, own in group(saved, "stopped").items()]
-
-
 def train_step(stack: Stack, mark: Mark = lambda part: None) -> None:
     """One update of every run: data, forward, loss, backward, step, log. `mark` is called with the name of each part as it ends."""
     x, y_RB = stack.batches[stack.step]
     stack.optimizer.prepare(lr_factor(stack.config.optim, stack.step, stack.total))
-    losses_R, correct_R = stack.update(x, y_RB, mark)  # forward, loss, backward, step: see `step.Update`
+    losses_R, correct_R = stack.update(x, y_RB, mark)  # forward, loss, backward, step: see `update.Update`
     stack.losses.append(losses_R)
     stack.correct.append(correct_R)
     stack.step += 1

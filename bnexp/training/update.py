@@ -1,7 +1,7 @@
 """One update of a stack on one batch, and the ways to run it: line by line, compiled, or replayed as a CUDA graph.
 
 An update reads nothing back from the device, and nothing in it is a Python number that changes from step to step (learning rates and
-Adam's corrections are tensors, see `optim.StackedOptimizer.prepare`): so it can be recorded once and replayed.
+Adam's corrections are tensors, see `optimizer.StackedOptimizer.prepare`): so it can be recorded once and replayed.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Update:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            if "allocate memory" in str(error):  # on a CPU that is all that tells
+            if "allocate memory" in str(error):  # on a CPU only the text says so
                 raise
             needed = "Triton" if x.device.type == "cuda" else "a C++ compiler"
             raise BnexpError(f"compile=true failed (it needs {needed}): {short(str(error), 200)}. Use compile=false.") from error
@@ -132,8 +132,8 @@ class Replayed(Update):
 
 def own_compiler_cache() -> None:
     """Has PyTorch's compiler keep what it made in this user's cache folder, unless `TORCHINDUCTOR_CACHE_DIR` names another: its own choice
-    is a folder under /tmp whose name anybody can guess, and what lies there is run."""
-    with suppress(OSError):  # nobody knows this user's home: then it is PyTorch's choice after all
+    is a folder under /tmp with a predictable name, and what lies there is executed."""
+    with suppress(OSError):  # this user has no home: PyTorch's choice stays
         folder = cache_home() / "bnexp" / "compiled"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 
 from benchmarks import page
-from benchmarks.group import Asked
+from benchmarks.group import Request
 from benchmarks.machine import machine
 from benchmarks.rows import NOT_MEASURED, Row, not_measured
 from benchmarks.turns import NotMeasured
@@ -33,10 +33,10 @@ def modules() -> dict[str, ModuleType]:
     return {name: importlib.import_module(f"benchmarks.{name}") for name in (*USUAL, *OTHERS)}
 
 
-def _rows(module: ModuleType, asked: Asked) -> Iterator[Row]:
+def _rows(module: ModuleType, request: Request) -> Iterator[Row]:
     """A group's rows; where it cannot go on, the last one says why."""
     try:
-        yield from module.rows(asked)
+        yield from module.rows(request)
     except NotMeasured as error:
         yield not_measured(module.NAME, "the rest of the group", str(error))
 
@@ -46,9 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     titles = {name: module.__doc__ or "" for name, module in found.items()}
     listed = "\n".join(f"  {name:10} {text.strip().splitlines()[0]}" for name, text in titles.items())
     parser = argparse.ArgumentParser(
-        prog="scripts/bench",
-        description=(__doc__ or "").replace("{groups}", listed),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="scripts/bench", description=(__doc__ or "").replace("{groups}", listed), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"{', '.join(found)}, all; default: {', '.join(USUAL)}")
     parser.add_argument("--repetitions", type=int, metavar="N", help="how often to measure; default: a number of each group's own")
@@ -75,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in chosen:
         repetitions = options.repetitions or found[name].REPETITIONS
         rows, start = [], time.perf_counter()
-        for row in _rows(found[name], Asked(repetitions, mnist)):
+        for row in _rows(found[name], Request(repetitions, mnist)):
             rows.append(row)
             mark = " NOISY" if row.noisy else ""
             result = row.remark if row.verdict == NOT_MEASURED else page.value(row.result)

@@ -123,7 +123,7 @@ def app(folder: Path, name: str, *args: Any, threads: int | None = None) -> Done
 
 
 def last_line(text: str) -> str:
-    """The end of an error, without what would tell of this machine."""
+    """The end of an error, without paths of this machine."""
     lines = [line for line in text.strip().splitlines() if line.strip()] or [""]
     return re.sub(r"(/[^\s/:'\",]+){2,}", "...", lines[-1])[:200]
 
@@ -162,20 +162,16 @@ class Worker:
             answer = ""
         if not answer:
             raise NotMeasured(f"{function} ended with its process ({self.process.wait()})")
-        told = json.loads(answer)
-        if "error" in told:
-            raise NotMeasured(told["error"])
-        return told["result"]
+        reply = json.loads(answer)
+        if "error" in reply:
+            raise NotMeasured(reply["error"])
+        return reply["result"]
 
     def __enter__(self) -> Worker:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
+    def __exit__(self, *exc: Any) -> None:
+        self.process.__exit__(*exc)  # closes its input, upon which it ends
 
 
 def bnexp_worker(folder: Path, threads: int) -> Worker:
@@ -188,16 +184,16 @@ def floor_worker(folder: Path, threads: int) -> Worker:
     return Worker(folder, threads=threads, keeping=True)
 
 
-def serve(asked: TextIO, answers: TextIO) -> None:
+def serve(requests: TextIO, answers: TextIO) -> None:
     """A worker's own side: a JSON document a line, in and out."""
-    for line in asked:
-        wanted = json.loads(line)
-        module, _, name = wanted["function"].partition(":")
+    for line in requests:
+        request = json.loads(line)
+        module, _, name = request["function"].partition(":")
         try:
-            told = {"result": getattr(importlib.import_module(module), name)(**wanted["arguments"])}
+            reply = {"result": getattr(importlib.import_module(module), name)(**request["arguments"])}
         except Exception as error:
-            told = {"error": f"{type(error).__name__}: {last_line(str(error))}"}
-        print(json.dumps(told), file=answers, flush=True)
+            reply = {"error": f"{type(error).__name__}: {last_line(str(error))}"}
+        print(json.dumps(reply), file=answers, flush=True)
 
 
 if __name__ == "__main__":

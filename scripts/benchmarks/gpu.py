@@ -7,13 +7,11 @@ two 8192x8192 matrices, with the operations of forward and backward as PyTorch c
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from benchmarks.children import Worker, bnexp_worker, scratch
-from benchmarks.group import Asked, budget, noise
-from benchmarks.machine import Watch
+from benchmarks.group import Request, budget, noise
 from benchmarks.rows import Row, Target, at_least, figure, measured, not_measured, ratio
-from benchmarks.turns import take_turns
+from benchmarks.sides import Sides
 
 NAME, REPETITIONS = "gpu", 3
 RUNS, SECONDS = 64, 2.0
@@ -27,7 +25,7 @@ MNIST = "28x28, batch 256, bf16"
 NO_GPU = "no CUDA GPU"
 
 
-def rows(asked: Asked) -> Iterator[Row]:
+def rows(request: Request) -> Iterator[Row]:
     with scratch() as folder, bnexp_worker(folder, threads=1) as own:
         name = own.ask("benchmarks.library:cuda")
         if name is None:
@@ -36,45 +34,33 @@ def rows(asked: Asked) -> Iterator[Row]:
             yield not_measured(NAME, WIDE, NO_GPU, SHARE)
             yield not_measured(NAME, MNIST, NO_GPU)
             return
-        yield _stacked(asked, own, STACKED, ON, FASTER, name)
-        yield _stacked(asked, own, STACKED_28, [*noise(own, folder, 6_000, 200), *ON], None, name)
-        yield _share(asked, own, WIDE, _wide(own, folder), SHARE, name)
+        yield _stacked(request, own, STACKED, ON, FASTER, name)
+        yield _stacked(request, own, STACKED_28, [*noise(own, folder, 6_000, 200), *ON], None, name)
+        images = noise(own, folder, 20_000, 200, shape=(3, 32, 32))
+        wide = [*images, "train.batch_size=512", "model.widths=[64,128,256]", "precision=bf16", *ON]
+        yield _share(request, own, WIDE, wide, SHARE, name)
         images = [*noise(own, folder, 60_000, 200), "train.batch_size=256", "precision=bf16", *ON]
-        yield _share(asked, own, MNIST, images, None, name)
+        yield _share(request, own, MNIST, images, None, name)
 
 
-def _wide(own: Worker, folder: Path) -> list[str]:
-    images = noise(own, folder, 20_000, 200, shape=(3, 32, 32))
-    return [*images, "train.batch_size=512", "model.widths=[64,128,256]", "precision=bf16", *ON]
-
-
-def _stacked(asked: Asked, own: Worker, name: str, overrides: list[str], target: Target | None, gpu: str) -> Row:
+def _stacked(request: Request, own: Worker, name: str, overrides: list[str], target: Target | None, gpu: str) -> Row:
     def ms(width: int) -> float:
         return float(own.ask("benchmarks.library:step_ms", overrides=overrides, width=width, seconds=SECONDS)["ms"])
 
-    watch = Watch()
-    found, failed = take_turns({"separate": lambda: ms(1), "stack": lambda: ms(RUNS)}, asked.repetitions)
-    if failed:
-        return not_measured(NAME, name, "; ".join(failed.values()), target)
-    figures = [figure(side, "ms a run and step", values) for side, values in found.items()]
-    judged = ratio("separate / stack", found["separate"], found["stack"])
-    return measured(NAME, name, figures, judged, target, load=watch.load, remark=gpu)
+    taken = Sides.measure(NAME, {"separate": lambda: ms(1), "stack": lambda: ms(RUNS)}, request.repetitions)
+    shown = {"separate": "separate", "stack": "stack"}
+    return taken.row(name, "ms a run and step", shown, ("separate / stack", "separate", "stack"), target, remark=gpu)
 
 
-def _share(asked: Asked, own: Worker, name: str, overrides: list[str], target: Target | None, gpu: str) -> Row:
-    watch = Watch()
-
-    def share() -> dict[str, float]:
-        found: dict[str, float] = own.ask("benchmarks.library:share_of_matmul", overrides=overrides, seconds=SECONDS)
-        return found
-
-    found, failed = take_turns({"step": share}, asked.repetitions)
-    if failed:
-        return not_measured(NAME, name, failed["step"], target)
-    each = {key: [one[key] for one in found["step"]] for key in ("images_per_s", "tflops", "matmul")}
+def _share(request: Request, own: Worker, name: str, overrides: list[str], target: Target | None, gpu: str) -> Row:
+    share = {"step": lambda: own.ask("benchmarks.library:share_of_matmul", overrides=overrides, seconds=SECONDS)}
+    taken = Sides.measure(NAME, share, request.repetitions)
+    if taken.failed:
+        return not_measured(NAME, name, taken.failed["step"], target)
+    each = {key: [one[key] for one in taken.found["step"]] for key in ("images_per_s", "tflops", "matmul")}
     figures = [
         figure("training", "images/s", each["images_per_s"]),
         figure("training", "TFLOP/s", each["tflops"]),
         figure("matmul", "TFLOP/s", each["matmul"]),
     ]
-    return measured(NAME, name, figures, ratio("training / matmul", each["tflops"], each["matmul"]), target, load=watch.load, remark=gpu)
+    return measured(NAME, name, figures, ratio("training / matmul", each["tflops"], each["matmul"]), target, load=taken.load, remark=gpu)

@@ -1,8 +1,8 @@
-"""What a group of rows is asked, and the data that several groups share."""
+"""What a group of rows is requested to measure, and the data that several groups share."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,15 +16,11 @@ LRS = {"batch": 0.1, "none": 0.01}
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """How often to measure (each group says what else it makes of it), and the folder that holds MNIST/raw, if there is one."""
 
     repetitions: int
     mnist: str | None = None
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def noise(worker: Worker, folder: Path, train: int, test: int, shape: tuple[int, ...] = SHAPES["28x28"]) -> list[str]:
@@ -43,3 +39,9 @@ def arm(norm: str, batch: int, threads: int | None = 1) -> list[str]:
 
 def budget(steps: int) -> list[str]:
     return ["train.epochs=null", f"train.steps={steps}"]
+
+
+def trained_rate(own: Worker, *overrides: str, steps: int = 40) -> Callable[[], float]:
+    """Images a second that a short run with metrics off reports."""
+    case = [*overrides, "metrics=off", f"train.eval_every={steps}", *budget(steps)]
+    return lambda: float(own.ask("benchmarks.library:train", overrides=case)["speed"]["images_per_s"])

@@ -85,7 +85,7 @@ def step_ms(*, overrides: Sequence[str], width: int, seconds: float, threads: in
             train_step(stack)
         taken.append((stack.clock.now() - start) / block)
         if len(stack.losses) > 100:
-            stack.losses, stack.correct = [], []  # nobody reads them
+            stack.losses, stack.correct = [], []  # they are not used
     warm = sorted(taken[WARMUP:])
     return {"ms": 1e3 * warm[len(warm) // 2] / width, "steps": block * len(warm)}
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.children import BNEXP, bnexp, bnexp_worker, environment, last_line, run, scratch
-from benchmarks.group import Asked, budget
+from benchmarks.group import Request, budget
 from benchmarks.machine import Watch
 from benchmarks.rows import Row, Target, at_most, figure, measured, not_measured
 from benchmarks.turns import NotMeasured, take_turns
@@ -30,8 +30,8 @@ TINY = ("model.widths=[4]", "device=cpu")
 WARMUP_SHARE = 0.2
 
 
-def rows(asked: Asked) -> Iterator[Row]:
-    yield _listing(asked.repetitions)
+def rows(request: Request) -> Iterator[Row]:
+    yield _listing(request.repetitions)
     name = f"sweep of {RUNS:,} runs: its own process"
     overrides = [*TINY, *budget(2), "metrics=off", f"seed=range({RUNS})", "--workers", "2"]
     yield _slope(name, "bytes a run", RUN_BYTES, ["sweep", "grid", *overrides], r"(\d+)/(\d+)  ", RUNS)

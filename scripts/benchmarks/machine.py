@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 
 from benchmarks.rows import Load
-from bnexp.base.hardware import computes_bf16, cpu_model
+from bnexp.base.hardware import computes_bf16, cores, cpu_model
 
 VERSIONS = ("torch", "numpy", "lightning", "skorch", "hydra-joblib-launcher", "ray", "joblib")
 
@@ -19,7 +19,7 @@ VERSIONS = ("torch", "numpy", "lightning", "skorch", "hydra-joblib-launcher", "r
 def machine() -> dict[str, Any]:
     return {
         "processor": f"{cpu_model()}, {'' if computes_bf16() else 'no '}bf16 instructions",
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
         "platform": platform.platform(),
         "python": platform.python_version(),

@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from benchmarks.children import Worker, bnexp_worker, floor_worker, scratch
-from benchmarks.group import FORMATS, SHAPES, Asked, arm, noise
-from benchmarks.machine import Watch
+from benchmarks.group import FORMATS, SHAPES, Request, arm, noise
 from benchmarks.rows import Row, at_least, at_most, figure, measured, not_measured, ratio
-from benchmarks.turns import take_turns
+from benchmarks.sides import Sides
 
 NAME, REPETITIONS = "metrics", 3
 PRESETS, NORMS, BATCHES = ("light", "full"), ("batch", "none"), (32, 256)
@@ -25,19 +24,19 @@ SPEED = at_least(0.90)
 """Of the floor, with light metrics on data of MNIST's size."""
 
 
-def rows(asked: Asked) -> Iterator[Row]:
+def rows(request: Request) -> Iterator[Row]:
     with scratch() as folder, floor_worker(folder, 1) as plain, bnexp_worker(folder, threads=1) as own:
-        larger = ["data=mnist", f"data.root={asked.mnist}"] if asked.mnist else noise(own, folder, 60_000, 10_000)
+        larger = ["data=mnist", f"data.root={request.mnist}"] if request.mnist else noise(own, folder, 60_000, 10_000)
         data = {"digits": [], "28x28": [*larger, "train.epochs=1"]}
         for name, batch, norm in itertools.product(data, BATCHES, NORMS):
             if name == "digits" and batch != BATCHES[0]:
                 continue
             case = [*data[name], *arm(norm, batch)]
-            what = f"{name} (MNIST)" if asked.mnist and name != "digits" else name
-            yield from _case(asked, plain, own, name, f"{what}, batch {batch}, norm {norm}", batch, norm, case)
+            what = f"{name} (MNIST)" if request.mnist and name != "digits" else name
+            yield from _case(request, plain, own, name, f"{what}, batch {batch}, norm {norm}", batch, norm, case)
 
 
-def _case(asked: Asked, plain: Worker, own: Worker, data: str, name: str, batch: int, norm: str, overrides: list[str]) -> Iterator[Row]:
+def _case(request: Request, plain: Worker, own: Worker, data: str, name: str, batch: int, norm: str, overrides: list[str]) -> Iterator[Row]:
     def floor(kind: str) -> Callable[[], dict[str, Any]]:
         case = {"shape": SHAPES[data], "batch": batch, "norm": norm, "kind": kind, "threads": 1}
         return lambda: plain.ask("benchmarks.floor:rate", **case)
@@ -45,11 +44,10 @@ def _case(asked: Asked, plain: Worker, own: Worker, data: str, name: str, batch:
     def run(preset: str) -> Callable[[], dict[str, Any]]:
         return lambda: own.ask("benchmarks.library:train", overrides=[*overrides, f"metrics={preset}"])
 
-    watch = Watch()
     presets = PRESETS if batch == BATCHES[0] else PRESETS[:1]
     sides = {kind: floor(kind) for kind in FORMATS} | {preset: run(preset) for preset in presets}
-    found, failed = take_turns(sides, asked.repetitions, warmup=0 if data != "digits" else 1)
-    load = watch.load
+    taken = Sides.measure(NAME, sides, request.repetitions, warmup=0 if data != "digits" else 1)
+    found, failed, load = taken.found, taken.failed, taken.load
     for preset in presets:
         cost = COSTS.get((data, preset)) if batch == BATCHES[0] else None
         costs, speed = at_most(cost) if cost else None, SPEED if (data, preset) == ("28x28", "light") else None

@@ -14,13 +14,16 @@ import math
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks.children import Done, app, bnexp, bnexp_worker, scratch
-from benchmarks.group import LRS, Asked, arm, cores, noise
-from benchmarks.machine import Watch
-from benchmarks.rows import Row, figure, measured, not_measured, ratio
-from benchmarks.turns import NotMeasured, take_turns
+from benchmarks.group import LRS, Request, arm, noise
+from benchmarks.rows import Row
+from benchmarks.sides import Sides
+from benchmarks.turns import NotMeasured
+from bnexp.base.hardware import cores
 
+T = TypeVar("T")
 NAME, REPETITIONS = "peers", 2
 NEEDED = {
     "Lightning": "lightning",
@@ -39,13 +42,13 @@ IMAGES = 2_000
 """Of 28x28 noise; a tenth of them is for validation."""
 
 
-def rows(asked: Asked) -> Iterator[Row]:
+def rows(request: Request) -> Iterator[Row]:
     with scratch() as folder:
         with bnexp_worker(folder, threads=1) as worker:
             small = noise(worker, folder, IMAGES, 200)
-        yield from _single(asked.repetitions, folder, "digits", [], 32, 10)
-        yield from _single(max(1, asked.repetitions // 2), folder, "28x28", small, 64, 2)
-        yield from _sweep(asked, folder)
+        yield from _single(request.repetitions, folder, "digits", [], 32, 10)
+        yield from _single(max(1, request.repetitions // 2), folder, "28x28", small, 64, 2)
+        yield from _sweep(request, folder)
 
 
 def lacking(name: str) -> str | None:
@@ -58,10 +61,10 @@ def lacking(name: str) -> str | None:
     return None if there else f"{package} is not installed; {INSTALL}"
 
 
-def needing(name: str, side: Callable[[], Done]) -> Callable[[], Done]:
-    """The side of a peer that may not be there."""
+def needing(name: str, side: Callable[[], T]) -> Callable[[], T]:
+    """The side of a peer whose package may be missing."""
 
-    def checked() -> Done:
+    def checked() -> T:
         if why := lacking(name):
             raise NotMeasured(why)
         return side()
@@ -83,42 +86,26 @@ def sides(folder: Path, overrides: list[str], batch: int, epochs: int) -> dict[s
 
 
 def _single(repetitions: int, folder: Path, data: str, overrides: list[str], batch: int, epochs: int) -> Iterator[Row]:
-    watch = Watch()
-    found, failed = take_turns(sides(folder, overrides, batch, epochs), repetitions, warmup=0)
-    load = watch.load
+    taken = Sides.measure(NAME, sides(folder, overrides, batch, epochs), repetitions, warmup=0)
     case = f"{data}, batch {batch}, {epochs} epochs, 1 thread"
     for own, peer in itertools.product(("bnexp, metrics off", "bnexp, as it comes"), APPS):
-        whole, training = f"{case}: {own}, against {peer}: whole command", f"{case}: {own}, against {peer}: training"
-        if own in failed or peer in failed:
-            why = failed.get(own) or failed[peer]
-            yield from (not_measured(NAME, name, why) for name in (training, whole))
-            continue
-        rates = {name: [_rate(done) for done in found[name]] for name in (own, peer)}
-        seconds = {name: [done.seconds for done in found[name]] for name in (own, peer)}
-        yield measured(
-            *(NAME, training, [figure("bnexp", "images/s", rates[own]), figure("peer", "images/s", rates[peer])]),
-            *(ratio("bnexp / peer", rates[own], rates[peer]),),
-            load=load,
-        )
-        yield measured(
-            *(NAME, whole, [figure("bnexp", "s", seconds[own]), figure("peer", "s", seconds[peer])]),
-            *(ratio("peer / bnexp", seconds[peer], seconds[own]),),
-            load=load,
-        )
+        name, shown = f"{case}: {own}, against {peer}", {"bnexp": own, "peer": peer}
+        yield taken.row(f"{name}: training", "images/s", shown, ("bnexp / peer", own, peer), value=_rate)
+        yield taken.row(f"{name}: whole command", "s", shown, ("peer / bnexp", peer, own), value=lambda done: done.seconds)
 
 
 def _rate(done: Done) -> float:
     """Images a second of training; bnexp's metrics are part of it."""
-    told = done.json
-    if "speed" not in told:
-        return float(told["images_per_s"])
-    speed = told["speed"]
+    result = done.json
+    if "speed" not in result:
+        return float(result["images_per_s"])
+    speed = result["speed"]
     if not speed["metrics_s"]:
         return float(speed["images_per_s"])
-    return float(told["config"]["train"]["batch_size"] * told["steps"] / (speed["train_s"] + speed["metrics_s"]))
+    return float(result["config"]["train"]["batch_size"] * result["steps"] / (speed["train_s"] + speed["metrics_s"]))
 
 
-def _sweep(asked: Asked, folder: Path) -> Iterator[Row]:
+def _sweep(request: Request, folder: Path) -> Iterator[Row]:
     workers = cores()
     values = [["--norm", norm, "--lr", lr, "--seed", seed] for norm, lr, seed in GRID]
 
@@ -133,24 +120,16 @@ def _sweep(asked: Asked, folder: Path) -> Iterator[Row]:
 
     def swept(name: str) -> Callable[[], float]:
         def seconds() -> float:
-            if why := lacking(name):
-                raise NotMeasured(why)
             arguments = json.dumps({"workers": workers, "batch": BATCH, "epochs": SWEPT_EPOCHS})
             done = app(folder, SWEEPS[name], arguments, threads=1)
             if (trained := done.json["runs"]) != len(GRID):
                 raise NotMeasured(f"it trained {trained} of {len(GRID)} runs")
             return done.seconds
 
-        return seconds
+        return needing(name, seconds)
 
     theirs = {f"{PLAIN}, one after the other": one_by_one} | {name: swept(name) for name in SWEEPS}
-    watch = Watch()
-    found, failed = take_turns({"bnexp sweep": ours} | theirs, max(1, asked.repetitions // 2), warmup=0)
-    load = watch.load
+    taken = Sides.measure(NAME, {"bnexp sweep": ours} | theirs, max(1, request.repetitions // 2), warmup=0)
     for name in theirs:
         case = f"{len(GRID)} runs, digits, batch {BATCH}, {SWEPT_EPOCHS} epochs, {workers} workers: bnexp sweep against {name}"
-        if name in failed or "bnexp sweep" in failed:
-            yield not_measured(NAME, case, failed.get(name) or failed["bnexp sweep"])
-            continue
-        figures = [figure("bnexp", "s", found["bnexp sweep"]), figure("peer", "s", found[name])]
-        yield measured(NAME, case, figures, ratio("peer / bnexp", found[name], found["bnexp sweep"]), load=load)
+        yield taken.row(case, "s", {"bnexp": "bnexp sweep", "peer": name}, ("peer / bnexp", name, "bnexp sweep"))

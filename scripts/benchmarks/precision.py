@@ -9,15 +9,17 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.children import Worker, bnexp_worker, floor_worker, scratch
-from benchmarks.group import FORMATS, SHAPES, Asked, arm, budget, cores, noise
+from benchmarks.group import FORMATS, SHAPES, Request, arm, budget, noise, trained_rate
 from benchmarks.machine import Watch
-from benchmarks.rows import MET, MISSED, Figure, Row, Target, figure, measured, not_measured, ratio
-from benchmarks.turns import NotMeasured, take_turns
+from benchmarks.rows import MET, MISSED, Figure, Row, Target, figure, measured, not_measured
+from benchmarks.sides import Sides
+from benchmarks.turns import NotMeasured
+from bnexp.base.hardware import cores
 
 NAME, REPETITIONS = "precision", 3
 FASTER = Target("about 2", least=1.9)
@@ -29,44 +31,34 @@ WITHOUT = "this CPU has no bf16 instructions, and ten epochs would take about an
 STEPS = 40
 
 
-def rows(asked: Asked) -> Iterator[Row]:
+def rows(request: Request) -> Iterator[Row]:
     with scratch() as folder:
         with bnexp_worker(folder, cores()) as own:
             larger = noise(own, folder, 6_000, 200)
             for batch, norm in ((64, "batch"), (256, "batch"), (256, "none")):
                 case = [*larger, *arm(norm, batch, cores())]
-                yield _faster(asked, own, f"28x28, batch {batch}, norm {norm}: bf16", case, "precision=bf16", "bf16 / fp32", FASTER)
+                yield _faster(request, own, f"28x28, batch {batch}, norm {norm}: bf16", case, "precision=bf16", "bf16 / fp32", FASTER)
             for name, case in (("digits, batch 32", arm("batch", 32)), ("28x28, batch 256", [*larger, *arm("batch", 256, cores())])):
-                yield from _compiled(asked, own, name, case)
+                yield from _compiled(request, own, name, case)
             computes_bf16 = own.ask("benchmarks.library:computes_bf16")
             yield _accuracy(own, "digits, batch 32, 10 epochs", arm("batch", 32), DIGITS_SEEDS if computes_bf16 else SEEDS)
             name = "MNIST, batch 64, 1 epoch"
             if not computes_bf16:
                 yield not_measured(NAME, f"{name}: test accuracy, bf16", WITHOUT, EQUAL)
-            elif asked.mnist:
-                real = ["data=mnist", f"data.root={asked.mnist}", "train.epochs=1"]
+            elif request.mnist:
+                real = ["data=mnist", f"data.root={request.mnist}", "train.epochs=1"]
                 yield _accuracy(own, name, [*real, *arm("batch", 64, cores())], SEEDS)
             else:
                 yield not_measured(NAME, f"{name}: test accuracy, bf16", "it needs --mnist FOLDER", EQUAL)
-        yield from _formats(asked, folder)
+        yield from _formats(request, folder)
 
 
-def _rate(own: Worker, overrides: list[str]) -> Callable[[], float]:
-    case = [*overrides, "metrics=off", f"train.eval_every={STEPS}", *budget(STEPS)]
-    return lambda: float(own.ask("benchmarks.library:train", overrides=case)["speed"]["images_per_s"])
+def _faster(request: Request, own: Worker, name: str, case: list[str], change: str, what: str, target: Target | None) -> Row:
+    taken = Sides.measure(NAME, {"without": trained_rate(own, *case), "with": trained_rate(own, *case, change)}, request.repetitions)
+    return taken.row(name, "images/s", {"without": "without", "with": "with"}, (what, "with", "without"), target)
 
 
-def _faster(asked: Asked, own: Worker, name: str, case: list[str], change: str, what: str, target: Target | None) -> Row:
-    new, old = what.split(" / ")
-    watch = Watch()
-    found, failed = take_turns({old: _rate(own, case), new: _rate(own, [*case, change])}, asked.repetitions)
-    if failed:
-        return not_measured(NAME, name, "; ".join(failed.values()), target)
-    figures = [figure("without", "images/s", found[old]), figure("with", "images/s", found[new])]
-    return measured(NAME, name, figures, ratio(what, found[new], found[old]), target, load=watch.load)
-
-
-def _compiled(asked: Asked, own: Worker, name: str, case: list[str]) -> Iterator[Row]:
+def _compiled(request: Request, own: Worker, name: str, case: list[str]) -> Iterator[Row]:
     if refused := own.ask("benchmarks.library:refused", overrides=[*case, "compile=true"]):
         yield not_measured(NAME, f"{name}: compile", refused.partition(";")[0])
         return
@@ -76,7 +68,7 @@ def _compiled(asked: Asked, own: Worker, name: str, case: list[str]) -> Iterator
         spent[kind] = own.ask("benchmarks.library:train", overrides=overrides)["speed"]["compile_s"]
     figures = [figure(kind, "s", [seconds]) for kind, seconds in spent.items()]
     yield measured(NAME, f"{name}: compile, its warm-up", figures, remark="warm: the same again, in the same process")
-    yield _faster(asked, own, f"{name}: compile", case, "compile=true", "compiled / eager", None)
+    yield _faster(request, own, f"{name}: compile", case, "compile=true", "compiled / eager", None)
 
 
 def _accuracy(own: Worker, name: str, case: list[str], seeds: int) -> Row:
@@ -105,7 +97,7 @@ def interval(values: list[float]) -> tuple[float, float, float]:
     return mean - half, mean, mean + half
 
 
-def _formats(asked: Asked, folder: Path) -> Iterator[Row]:
+def _formats(request: Request, folder: Path) -> Iterator[Row]:
     with floor_worker(folder, 1) as plain:
         for data, batch, norm in itertools.product(SHAPES, (4, 32, 256), ("batch", "none")):
             name = f"floor, {data}, batch {batch}, norm {norm}, 1 thread"
@@ -114,12 +106,6 @@ def _formats(asked: Asked, folder: Path) -> Iterator[Row]:
                 case = {"shape": SHAPES[data], "batch": batch, "norm": norm, "kind": kind, "threads": 1}
                 return float(plain.ask("benchmarks.floor:rate", **case)["images_per_s"])
 
-            watch = Watch()
-            found, failed = take_turns({kind: (lambda kind=kind: rate(kind)) for kind in FORMATS}, asked.repetitions)
-            if failed:
-                yield not_measured(NAME, name, "; ".join(failed.values()))
-                continue
-            figures = [figure(kind, "images/s", values) for kind, values in found.items()]
-            yield measured(
-                NAME, name, figures, ratio(" / ".join(reversed(FORMATS)), *(found[kind] for kind in reversed(FORMATS))), load=watch.load
-            )
+            taken = Sides.measure(NAME, {kind: (lambda kind=kind: rate(kind)) for kind in FORMATS}, request.repetitions)
+            first, last = FORMATS
+            yield taken.row(name, "images/s", {first: first, last: last}, (f"{last} / {first}", last, first))

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.children import bnexp_worker, floor_worker, scratch
-from benchmarks.group import FORMATS, SHAPES, Asked, arm, budget, noise
-from benchmarks.machine import Watch
-from benchmarks.rows import Row, figure, measured, not_measured, ratio
-from benchmarks.turns import take_turns
+from benchmarks.group import FORMATS, SHAPES, Request, arm, budget, noise
+from benchmarks.rows import Row, figure, measured, not_measured
+from benchmarks.sides import Sides
 
 NAME, REPETITIONS = "profile", 3
 STEPS = 40
@@ -23,35 +22,33 @@ LISTED = 14
 ALL, OTHERS = "all operators", "all others"
 
 
-def rows(asked: Asked) -> Iterator[Row]:
+def rows(request: Request) -> Iterator[Row]:
     with scratch() as folder, floor_worker(folder, 1) as plain, bnexp_worker(folder, threads=1) as own:
         for data, batch in (("digits", 32), ("28x28", 64)):
             source = [] if data == "digits" else noise(own, folder, 6_000, 200)
             case = [*source, *arm("batch", batch), "metrics=off", *budget(10**6)]
             floor = {"shape": SHAPES[data], "batch": batch, "norm": "batch", "kind": FORMATS[1], "threads": 1}
-            watch = Watch()
             sides = {
                 "bnexp": lambda case=case: own.ask("benchmarks.library:profile", overrides=case, steps=STEPS),
                 "floor": lambda floor=floor: plain.ask("benchmarks.floor:profile", **floor, steps=STEPS),
             }
-            found, failed = take_turns(sides, asked.repetitions)
+            taken = Sides.measure(NAME, sides, request.repetitions)
             name = f"{data}, batch {batch}, norm batch"
-            if failed:
-                yield not_measured(NAME, name, "; ".join(failed.values()))
-                continue
-            yield from _listed(name, found, watch)
+            if taken.failed:
+                yield not_measured(NAME, name, "; ".join(taken.failed.values()))
+            else:
+                yield from _listed(name, taken)
 
 
-def _listed(name: str, found: dict[str, list[dict[str, float]]], watch: Watch) -> Iterator[Row]:
-    load = watch.load
+def _listed(name: str, taken: Sides) -> Iterator[Row]:
+    found, load = taken.found, taken.load
 
     def largest(operator: str) -> float:
         return max(once.get(operator, 0.0) for held in found.values() for once in held)
 
     operators = sorted({operator for held in found.values() for once in held for operator in once}, key=largest, reverse=True)
-    totals = {side: [sum(once.values()) for once in held] for side, held in found.items()}
-    figures = [figure(side, "us", values) for side, values in totals.items()]
-    yield measured(NAME, f"{name}: {ALL}", figures, ratio("floor / bnexp", totals["floor"], totals["bnexp"]), load=load)
+    both, of = {"bnexp": "bnexp", "floor": "floor"}, ("floor / bnexp", "floor", "bnexp")
+    yield taken.row(f"{name}: {ALL}", "us", both, of, value=lambda once: sum(once.values()))
     for operator in operators[:LISTED]:
         of = {side: [once.get(operator, 0.0) for once in held] for side, held in found.items()}
         yield measured(NAME, f"{name}: {operator}", [figure(side, "us", values) for side, values in of.items()], load=load)

@@ -10,17 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.children import bnexp, scratch
-from benchmarks.group import Asked, budget
-from benchmarks.machine import Watch
+from benchmarks.group import Request, budget
 from benchmarks.rows import Row, at_most, figure, measured, not_measured
-from benchmarks.turns import NotMeasured, take_turns
+from benchmarks.sides import Sides
+from benchmarks.turns import NotMeasured
 
 NAME, REPETITIONS = "report", 3
 SECONDS, SIZE = at_most(20, "s"), at_most(10, "MB")
 SWEEP = ("sweep", "batch-size", "--values", "16,32,64,128,256", "--seeds", 5, *budget(60), "device=cpu", "--quiet", "--json")
 
 
-def rows(asked: Asked) -> Iterator[Row]:
+def rows(request: Request) -> Iterator[Row]:
     with scratch() as folder:
         try:
             runs = len(bnexp(folder, *SWEEP).json["runs"])
@@ -29,13 +29,12 @@ def rows(asked: Asked) -> Iterator[Row]:
             yield not_measured(NAME, "size of the page", str(error), SIZE)
             return
         (group,) = [path.parent.name for path in Path(folder, "runs").glob(".groups/*/members.json")]
-        watch = Watch()
-        found, failed = take_turns({"report": lambda: bnexp(folder, "report", group).seconds}, asked.repetitions, warmup=0)
-        load, name = watch.load, f"bnexp report over {runs} runs"
-        if failed:
-            yield not_measured(NAME, f"{name}: seconds", failed["report"], SECONDS)
+        taken = Sides.measure(NAME, {"report": lambda: bnexp(folder, "report", group).seconds}, request.repetitions, warmup=0)
+        name = f"bnexp report over {runs} runs"
+        if taken.failed:
+            yield not_measured(NAME, f"{name}: seconds", taken.failed["report"], SECONDS)
             return
-        yield measured(NAME, f"{name}: seconds", [], figure("whole command", "s", found["report"]), SECONDS, load=load)
+        yield measured(NAME, f"{name}: seconds", [], figure("whole command", "s", taken.found["report"]), SECONDS, load=taken.load)
         page = folder / "runs" / ".groups" / group / "report.html"
         figures = len(list(page.parent.glob("figures/*.svg")))
         size = figure("page", "MB", [page.stat().st_size / 1e6])

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.children import Worker, bnexp_worker, scratch
-from benchmarks.group import SHAPES, Asked, arm, budget, noise
-from benchmarks.machine import Watch
-from benchmarks.rows import BY_CONSTRUCTION, Figure, Row, Target, at_least, figure, measured, not_measured, ratio
-from benchmarks.turns import NotMeasured, take_turns
+from benchmarks.group import SHAPES, Request, arm, budget, noise
+from benchmarks.rows import BY_CONSTRUCTION, Row, Target, at_least, not_measured
+from benchmarks.sides import Sides
+from benchmarks.turns import NotMeasured
 
 NAME, REPETITIONS = "stacks", 3
 BATCHES, NORMS = (4, 32, 256), ("batch", "none")
@@ -23,10 +23,10 @@ ASKED_ELSE = 1.0
 SECONDS = 0.6
 
 
-def rows(asked: Asked) -> Iterator[Row]:
+def rows(request: Request) -> Iterator[Row]:
     with scratch() as folder, bnexp_worker(folder, threads=1) as own:
         for data, batch, norm in itertools.product(SHAPES, BATCHES, NORMS):
-            yield _row(asked, folder, own, data, batch, norm)
+            yield _row(request, folder, own, data, batch, norm)
 
 
 def picked_width(own: Worker, overrides: list[str]) -> int:
@@ -34,7 +34,7 @@ def picked_width(own: Worker, overrides: list[str]) -> int:
     return int(own.ask("benchmarks.library:picked_width", overrides=overrides))
 
 
-def _row(asked: Asked, folder: Path, own: Worker, data: str, batch: int, norm: str) -> Row:
+def _row(request: Request, folder: Path, own: Worker, data: str, batch: int, norm: str) -> Row:
     target = at_least(ASKED.get((data, batch), ASKED_ELSE))
     name = f"{data}, batch {batch}, norm {norm}"
     source = [] if data == "digits" else noise(own, folder, 6_000, 200)
@@ -43,7 +43,7 @@ def _row(asked: Asked, folder: Path, own: Worker, data: str, batch: int, norm: s
         width = picked_width(own, overrides)
     except NotMeasured as error:
         return not_measured(NAME, name, str(error), target)
-    return compared(NAME, name, own, overrides, width, asked.repetitions, target)
+    return compared(NAME, name, own, overrides, width, request.repetitions, target)
 
 
 def compared(group: str, name: str, own: Worker, overrides: list[str], width: int, repetitions: int, target: Target | None) -> Row:
@@ -52,16 +52,8 @@ def compared(group: str, name: str, own: Worker, overrides: list[str], width: in
     def ms(runs: int) -> float:
         return float(own.ask("benchmarks.library:step_ms", overrides=overrides, width=runs, seconds=SECONDS, threads=1)["ms"])
 
-    watch = Watch()
     sides = {"separate": lambda: ms(1)} | ({"stack": lambda: ms(width)} if width > 1 else {})
-    found, failed = take_turns(sides, repetitions, warmup=0)  # each measurement has its own
-    if failed:
-        return not_measured(group, name, "; ".join(failed.values()), target)
-    if width == 1:
-        alone = figure("separate", "ms", found["separate"])
-        same = Figure("stack", "ms", alone.median, alone.low, alone.high, alone.n)
-        one = Figure("separate / stack", "", 1.0, 1.0, 1.0, alone.n)
-        return measured(group, f"{name}: width 1 (separate)", [alone, same], one, target, load=watch.load, remark=BY_CONSTRUCTION)
-    figures = [figure(side, "ms", values) for side, values in found.items()]
-    judged = ratio("separate / stack", found["separate"], found["stack"])
-    return measured(group, f"{name}: width {width}", figures, judged, target, load=watch.load)
+    taken = Sides.measure(group, sides, repetitions, warmup=0)  # each measurement has its own
+    stack = "stack" if width > 1 else "separate"
+    case, remark = (f"{name}: width {width}", "") if width > 1 else (f"{name}: width 1 (separate)", BY_CONSTRUCTION)
+    return taken.row(case, "ms", {"separate": "separate", "stack": stack}, ("separate / stack", "separate", stack), target, remark=remark)

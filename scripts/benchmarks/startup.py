@@ -12,10 +12,9 @@ from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
 from benchmarks.children import BNEXP, app, bnexp, bnexp_worker, run, scratch
-from benchmarks.group import Asked, budget
-from benchmarks.machine import Watch
-from benchmarks.rows import Row, Target, at_most, figure, measured, not_measured, ratio
-from benchmarks.turns import take_turns
+from benchmarks.group import Request, budget
+from benchmarks.rows import Row, Target, at_most
+from benchmarks.sides import Sides
 
 NAME, REPETITIONS = "startup", 5
 IMPORTED, ENDED = "import torch, ended right after", "bnexp train to its first step, beside an import without its exit"
@@ -29,7 +28,7 @@ TARGETS: dict[str, tuple[str, Target]] = {
 SHORT = ("device=cpu", "threads=1", *budget(40))
 
 
-def rows(asked: Asked) -> Iterator[Row]:
+def rows(request: Request) -> Iterator[Row]:
     with scratch() as folder:
         listed, own = folder / "listed", folder / "runs"
         for norm in ("batch", "none"):
@@ -53,10 +52,10 @@ def rows(asked: Asked) -> Iterator[Row]:
             f"bnexp runs, {LISTED} runs": lambda: run([*BNEXP, "runs", "--runs-dir", listed], folder).seconds,
             "bnexp train to its first step": lambda: app(folder, "first_step", Path("first")).seconds,
         }
-        yield from _rows(judged, asked.repetitions, judged)
+        yield from _rows(judged, request.repetitions, judged)
         ended = {IMPORTED: python("import os, torch; os._exit(0)"), ENDED: judged["bnexp train to its first step"]}
-        yield from _rows(ended, asked.repetitions, {ENDED})
-        told = {
+        yield from _rows(ended, request.repetitions, {ENDED})
+        others = {
             PASS: judged[PASS],
             TORCH: judged[TORCH],
             "bnexp config": lambda: run([*BNEXP, "config"], folder).seconds,
@@ -67,19 +66,13 @@ def rows(asked: Asked) -> Iterator[Row]:
             "bnexp stats RUN": command("stats", one),
             "bnexp report, 2 runs": command("report", one, two, "--out", folder / "page"),
         }
-        yield from _rows(told, max(1, asked.repetitions // 2), told.keys() - judged.keys(), warmup=0)
+        yield from _rows(others, max(1, request.repetitions // 2), others.keys() - judged.keys(), warmup=0)
 
 
 def _rows(sides: dict[str, Callable[[], float]], repetitions: int, wanted: Container[str], warmup: int = 1) -> Iterator[Row]:
-    watch = Watch()
-    found, failed = take_turns(sides, repetitions, warmup)
-    load = watch.load
+    taken = Sides.measure(NAME, sides, repetitions, warmup)
     for name in sides:
         if name in (PASS, IMPORTED) or name not in wanted:
             continue
         base, target = TARGETS.get(name, (PASS if name == TORCH else IMPORTED if name == ENDED else TORCH, None))
-        if name in failed or base in failed:
-            yield not_measured(NAME, name, failed.get(name) or failed[base], target)
-            continue
-        figures = [figure("reference", "s", found[base]), figure("command", "s", found[name])]
-        yield measured(NAME, name, figures, ratio(f"/ {base}", found[name], found[base]), target, load=load)
+        yield taken.row(name, "s", {"reference": base, "command": name}, (f"/ {base}", name, base), target)

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.children import Worker, bnexp_worker, floor_worker, scratch
-from benchmarks.group import FORMATS, SHAPES, Asked, arm, budget, cores, noise
-from benchmarks.machine import Watch
+from benchmarks.group import FORMATS, SHAPES, Request, arm, budget, noise
 from benchmarks.rows import Row, at_least, figure, measured, not_measured, ratio
-from benchmarks.turns import take_turns
+from benchmarks.sides import Sides
+from bnexp.base.hardware import cores
 
 NAME, REPETITIONS = "steps", 3
 BATCHES, NORMS = (4, 32, 256), ("batch", "none")
@@ -41,13 +41,13 @@ WHOLE_EPOCHS = ((32, "batch"),)
 """Where the target of light metrics is judged here: an epoch each. The group `metrics` has more of them, more often."""
 
 
-def rows(asked: Asked) -> Iterator[Row]:
+def rows(request: Request) -> Iterator[Row]:
     with scratch() as folder:
         for threads in dict.fromkeys((1, cores())):
             with floor_worker(folder, threads) as plain, bnexp_worker(folder, threads) as own:
                 for data, batch, norm in itertools.product(SHAPES, BATCHES if threads == 1 else BATCHES[-1:], NORMS):
                     if threads == 1 or norm == "batch":
-                        yield from _Cell(asked, folder, plain, own, data, batch, norm, threads).rows()
+                        yield from _Cell(request, folder, plain, own, data, batch, norm, threads).rows()
 
 
 class _Cell:
@@ -55,7 +55,7 @@ class _Cell:
 
     def __init__(
         self,
-        asked: Asked,
+        request: Request,
         folder: Path,
         plain: Worker,
         own: Worker,
@@ -65,7 +65,7 @@ class _Cell:
         threads: int,
         seconds: float = SECONDS,
     ) -> None:
-        self.asked, self.folder, self.plain, self.own, self.seconds = asked, folder, plain, own, seconds
+        self.request, self.folder, self.plain, self.own, self.seconds = request, folder, plain, own, seconds
         self.data, self.batch, self.norm, self.threads = data, batch, norm, threads
         self.name = f"{data}, batch {batch}, norm {norm}, {threads} thread{'s' * (threads > 1)}"
 
@@ -84,11 +84,11 @@ class _Cell:
         if self.threads == 1 and self.data != "digits" and (self.batch, self.norm) in WHOLE_EPOCHS:
             few["light"] = (f"light, an epoch of {epoch:,} steps", ["train.epochs=1"])
         judged = self.batch >= FROM_BATCH and step_s < SHORT_S
-        yield from self.beside_floor({"off": runs.pop("off")}, self.asked.repetitions * (JUDGED if judged else 1))
+        yield from self.beside_floor({"off": runs.pop("off")}, self.request.repetitions * (JUDGED if judged else 1))
         if runs:
-            yield from self.beside_floor(runs, self.asked.repetitions)
+            yield from self.beside_floor(runs, self.request.repetitions)
         if few:
-            yield from self.beside_floor(few, max(1, self.asked.repetitions // 3))
+            yield from self.beside_floor(few, max(1, self.request.repetitions // 3))
 
     def floor(self, kind: str) -> Callable[[], Rate]:
         def rate() -> Rate:
@@ -102,9 +102,9 @@ class _Cell:
         """A run's images a second, the metrics' seconds among them where there are metrics."""
         data: list[str] = []
         if self.data != "digits":
-            real = preset != "off" and self.asked.mnist
+            real = preset != "off" and self.request.mnist
             whole = (60_000, 1_000) if preset != "off" else (1_200, 100)
-            data = ["data=mnist", f"data.root={self.asked.mnist}"] if real else noise(self.own, self.folder, *whole)
+            data = ["data=mnist", f"data.root={self.request.mnist}"] if real else noise(self.own, self.folder, *whole)
 
         def rate() -> Rate:
             case = [*data, *arm(self.norm, self.batch, self.threads), f"metrics={preset}", *overrides]
@@ -117,12 +117,10 @@ class _Cell:
         return rate
 
     def beside_floor(self, runs: dict[str, Run], repetitions: int) -> Iterator[Row]:
-        watch = Watch()
         sides = {f"floor, {kind}": self.floor(kind) for kind in FORMATS}
         sides |= {preset: self.run(preset, overrides) for preset, (_, overrides) in runs.items()}
-        measurements, failed = take_turns(sides, repetitions, warmup=0)  # each measurement has warm-up steps of its own
-        load = watch.load
-        found = {name: [rate for rate, _ in held] for name, held in measurements.items()}
+        taken = Sides.measure(NAME, sides, repetitions, warmup=0)  # each measurement has warm-up steps of its own
+        failed, found = taken.failed, {name: [rate for rate, _ in held] for name, held in taken.found.items()}
         floors = [figure(name, "images/s", found[name]) for name in sides if name in found and name.startswith("floor")]
         for preset, (what, _) in runs.items():
             name = f"{self.name}: metrics {what}"
@@ -137,4 +135,4 @@ class _Cell:
             best = max(floors, key=lambda one: one.median).name
             figures = [*floors, figure("bnexp train", "images/s", found[preset])]
             judged = ratio("bnexp / better floor", found[preset], found[best])
-            yield measured(NAME, name, figures, judged, target, load=load, remark=f"{measurements[preset][0][1]:,} steps")
+            yield measured(NAME, name, figures, judged, target, load=taken.load, remark=f"{taken.found[preset][0][1]:,} steps")

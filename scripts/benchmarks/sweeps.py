@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.children import Worker, app, bnexp, scratch
-from benchmarks.group import Asked
-from benchmarks.machine import Watch
-from benchmarks.rows import Row, at_least, figure, measured, not_measured, ratio
-from benchmarks.turns import NotMeasured, take_turns
+from benchmarks.group import Request
+from benchmarks.rows import Row, at_least
+from benchmarks.sides import Sides
+from benchmarks.turns import NotMeasured
 
 NAME, REPETITIONS = "sweeps", 3
 WORKERS, PER_EPOCH = 2, 1293
@@ -53,24 +53,19 @@ class Timed:
     diverged: int = 0
 
 
-def rows(asked: Asked) -> Iterator[Row]:
+def rows(request: Request) -> Iterator[Row]:
     for case in CASES:
         name = f"{len(GRID)} runs, batch {case.batch}, {case.epochs} epochs: bnexp sweep against {case.baseline}"
         target = at_least(case.asked)
-        watch = Watch()
         sides = {"bnexp": lambda case=case: ours(case), "plain": lambda case=case: plain(case)}
-        found, failed = take_turns(sides, asked.repetitions, warmup=0)
-        if failed:
-            yield not_measured(NAME, name, "; ".join(failed.values()), target)
-            continue
-        seconds = {side: [one.wall_s for one in held] for side, held in found.items()}
-        accuracy = {side: statistics.mean(one.accuracy for one in held) for side, held in found.items()}
-        startup = statistics.median(one.startup_s for one in found["bnexp"])
-        remark = f"bnexp's start-up {startup:.1f} s; test accuracy {accuracy['bnexp']:.3f}, plain {accuracy['plain']:.3f}"
-        remark += f"; {found['bnexp'][0].diverged} runs of bnexp's diverged"
-        figures = [figure(side, "s", values) for side, values in seconds.items()]
-        judged = ratio("plain / bnexp", seconds["plain"], seconds["bnexp"])
-        yield measured(NAME, name, figures, judged, target, load=watch.load, remark=remark)
+        taken, remark = Sides.measure(NAME, sides, request.repetitions, warmup=0), ""
+        if not taken.failed:
+            accuracy = {side: statistics.mean(one.accuracy for one in held) for side, held in taken.found.items()}
+            startup = statistics.median(one.startup_s for one in taken.found["bnexp"])
+            remark = f"bnexp's start-up {startup:.1f} s; test accuracy {accuracy['bnexp']:.3f}, plain {accuracy['plain']:.3f}"
+            remark += f"; {taken.found['bnexp'][0].diverged} runs of bnexp's diverged"
+        shown, of = {"bnexp": "bnexp", "plain": "plain"}, ("plain / bnexp", "plain", "bnexp")
+        yield taken.row(name, "s", shown, of, target, value=lambda one: one.wall_s, remark=remark)
 
 
 def ours(case: Case) -> Timed:
@@ -101,8 +96,8 @@ def plain(case: Case) -> Timed:
         if case.baseline == JOBLIB:
             with Worker(folder, threads=1) as worker:
                 worker.ask("benchmarks.warm:up", workers=WORKERS, batch=case.batch)
-                told = worker.ask("benchmarks.warm:trained", runs=GRID, batch=case.batch, epochs=case.epochs)
-            return Timed(told["seconds"], statistics.mean(run["test_accuracy"] for run in told["runs"]))
+                result = worker.ask("benchmarks.warm:trained", runs=GRID, batch=case.batch, epochs=case.epochs)
+            return Timed(result["seconds"], statistics.mean(run["test_accuracy"] for run in result["runs"]))
         options = ["--batch", case.batch, "--epochs", case.epochs, "--threads", 2]
         done = [app(folder, "plain", "--norm", norm, "--lr", lr, "--seed", seed, *options, threads=2) for norm, lr, seed in GRID]
     return Timed(sum(one.seconds for one in done), statistics.mean(one.json["test_accuracy"] for one in done))

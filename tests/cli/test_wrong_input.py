@@ -11,6 +11,7 @@ from pathlib import Path
 import faults_input
 import psutil
 import pytest
+from faults_tried import Tried
 
 from bnexp.base.errors import UsageError, one_line
 from bnexp.config import Config
@@ -41,11 +42,11 @@ def refused(*args: str) -> str:
     return " ".join(err.split())
 
 
-def check(found: faults_input.Found, count: int) -> None:
-    assert found.violations == []
-    assert found.tried >= count * 0.9
-    assert found.refused > count / 2
-    assert found.accepted > count / 20
+def check(found: Tried, count: int) -> None:
+    assert found.problems == []
+    assert found.counts["tried"] >= count * 0.9
+    assert found.counts["refused"] > count / 2
+    assert found.counts["accepted"] > count / 20
     assert found.run > count / 50
 
 

@@ -149,8 +149,8 @@ def test_the_estimates_multiply_adds_are_the_networks(overrides: list[str]) -> N
 def test_the_display_names_stacks_and_reasons_where_nobody_watches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stacks = prepare(expand([*GRID, "model.norm=batch,none"]), tmp_path).stacks
     with Live(stacks, reused=3, quiet=False) as live:
-        live.tell(Event(stacks[0].folder.id, 3, 6, 0.875, 1000.0))
-        live.tell(Event("unknown", 3, 6))
+        live.on_event(Event(stacks[0].folder.id, 3, 6, 0.875, 1000.0))
+        live.on_event(Event("unknown", 3, 6))
         live.ended(stacks[0], DONE)
         live.ended(stacks[1], "the disk is full")
     err = capsys.readouterr().err

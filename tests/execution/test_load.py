@@ -101,7 +101,7 @@ def test_a_sweep_leaves_little_in_its_own_process(tmp_path: Path) -> None:
 
     tracemalloc.start()
     try:
-        run_stacks(stacks, Stop(), live.tell, ended, workers=2)
+        run_stacks(stacks, Stop(), live.on_event, ended, workers=2)
     finally:
         tracemalloc.stop()
     assert ends == ["done"] * 140

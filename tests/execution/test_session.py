@@ -28,7 +28,7 @@ def test_threads_are_those_of_the_config_and_given_back() -> None:
     before = torch.get_num_threads()
     with threads_restored():
         session = Session.open(TINY.replace(threads=2), Terminal(quiet=True))
-        assert session.threads == torch.get_num_threads() == session.environment["threads"] == 2
+        assert session.threads == torch.get_num_threads() == session.environment.threads == 2
     assert torch.get_num_threads() == before
     assert Session.open(TINY, Terminal(quiet=True)).threads == 1  # auto: a small step
 

@@ -304,10 +304,10 @@ def test_many_stacks_have_a_line_each_up_to_a_few_and_the_counts_are_of_all(tmp_
     for columns in (80, 60, 40):
         with on_screen(monkeypatch, columns) as screen, Live(stacks, reused=0, quiet=False) as live:
             for stack in stacks:
-                live.tell(Event(stack.folder.id, 8, 24, 0.5, 12_345.0, val_loss=2.0, reached=1, diverged=0))
-                live.tell(Event(stack.folder.id, 16, 24, 0.975, 12_345.0, val_loss=0.5, reached=2, diverged=1))
+                live.on_event(Event(stack.folder.id, 8, 24, 0.5, 12_345.0, val_loss=2.0, reached=1, diverged=0))
+                live.on_event(Event(stack.folder.id, 16, 24, 0.975, 12_345.0, val_loss=0.5, reached=2, diverged=1))
             live.ended(stacks[0], DONE)
-            live.tell(Event(stacks[0].folder.id, 24, 24, 0.99, None, val_loss=0.4, reached=3, diverged=0))  # late
+            live.on_event(Event(stacks[0].folder.id, 24, 24, 0.99, None, val_loss=0.4, reached=3, diverged=0))  # late
             live.ended(stacks[1], "the disk is full")
         lines = lines_of(screen.text())
         assert max(map(len, lines)) <= columns

@@ -20,7 +20,7 @@ from bnexp.data import Dataset
 from bnexp.evaluate import precise_statistics
 from bnexp.metrics import against_precise, batch_law, batch_noise, batch_stats, drift, gradients, percentiles, relu_balance
 from bnexp.metrics.network_copy import NetworkCopy
-from bnexp.metrics.probe import QUANTILES, ProbePass, look, quantiles
+from bnexp.metrics.probe import QUANTILES, ProbePass, probe_pass, quantiles
 from bnexp.models import build, init, layer_map, work_in_place
 from bnexp.training.stack import Stack, train_step
 
@@ -43,7 +43,7 @@ def seen_by(stack: Stack, back: bool = False) -> ProbePass:
     twin = NetworkCopy(stack.network, stack.config)
     gradients_ = [stack.observer.layer_map.weight(layer).grad for layer in stack.observer.layer_map.layers]
     known = None if gradients_[0] is None else [gradient for gradient in gradients_ if gradient is not None]
-    return look(
+    return probe_pass(
         *(twin, stack.observer.probe),
         step=stack.step,
         lr_R=stack.optimizer.lr,
@@ -301,7 +301,7 @@ def test_the_gradient_grows_by_the_mean_field_law() -> None:
     init(network, own.model, [0])
     generator = torch.Generator().manual_seed(0)
     probe = torch.randn(512, 50, generator=generator), torch.randint(10, (1, 512), generator=generator)
-    seen = look(
+    seen = probe_pass(
         *(NetworkCopy(network, own), probe), step=0, lr_R=torch.tensor([0.1]), batch_size=32, batches=0, step_gradients=None, back=True
     )
     growth = gradients.measure(seen)

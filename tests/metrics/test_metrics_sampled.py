@@ -16,9 +16,9 @@ from torch.nn import functional as F
 from bnexp.config import Config, from_mapping
 from bnexp.data import Dataset
 from bnexp.metrics import ics, landscape, noise_scale, sharpness
-from bnexp.metrics.network_copy import NetworkCopy
-from bnexp.metrics.sample import Sample
-from bnexp.models import Linear, layer_map
+from bnexp.metrics.network_copy import NetworkCopy, Sample
+from bnexp.models import layer_map
+from bnexp.models.blocks import Linear
 from bnexp.training.stack import Stack, train_step
 
 CPU = torch.device("cpu")

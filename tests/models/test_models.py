@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from bnexp import config as names
 from bnexp.config import ModelConfig, map_sizes
-from bnexp.models import MODELS, Linear, block, build, init, logits, restack, runs_in, unstack
-from bnexp.models.blocks import ACTIVATIONS
+from bnexp.models import build, init, logits, restack, runs_in, unstack
+from bnexp.models.blocks import ACTIVATIONS, Linear, block
+from bnexp.models.network import MODELS
 from bnexp.norms import NORMS
 
 C, B, R = "conv", "norm", "relu"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnexp.config import ModelConfig
-from bnexp.models import make_norm
+from bnexp.models.blocks import make_norm
 from bnexp.norms import NO_NORM, NORMS
 from bnexp.norms.modules import CountedBatchNorm, set_up_norms
 

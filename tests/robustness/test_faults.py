@@ -22,9 +22,10 @@ FINDS_SCRIPTS = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
 @pytest.mark.parametrize(("count", "seed"), [(3, 7), pytest.param(10, 8, marks=pytest.mark.slow)])
 def test_a_kill_at_any_moment_loses_nothing(count: int, seed: int) -> None:
     found = faults_kill.try_kills(count, seed)
-    assert found.lost == []
-    assert found.count == count
-    assert found.too_late <= count // 10  # these seeds kill in the midst; only a moment `anywhere` depends on how fast the machine is
+    assert found.problems == []
+    late = found.counts[faults_kill.TOO_LATE]
+    assert found.counts.total() - late == count
+    assert late <= count // 10  # these seeds kill in the midst; only a moment `anywhere` depends on how fast the machine is
 
 
 def test_the_moments_are_seeded_and_fall_into_every_phase() -> None:
@@ -47,8 +48,8 @@ def test_a_fault_at_any_touch_of_a_file_loses_nothing(commands: list[str], every
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout)
     assert found["problems"] == []
-    assert list(found["touches"]) == commands
-    assert found["killed"] > 0
+    assert set(found["counts"]) == {*commands, "killed"}
+    assert found["counts"]["killed"] > 0
 
 
 def test_touches_of_every_kind_are_seen_and_fail(tmp_path: Path) -> None:
@@ -70,7 +71,7 @@ def tried(at):
         def watched():
             with f._watched(str(place), at, False, told.fileno()):
                 work()
-        code = f._forked(watched, out.fileno())
+        code, _ = f.forked(watched, out.fileno())
     shutil.rmtree(place / "new", ignore_errors=True)
     return code, [line.split("\\t")[0] for line in Path("told").read_text().splitlines()], Path("out").read_text()
 print(json.dumps([tried(at) for at in range(-1, 10)]))"""

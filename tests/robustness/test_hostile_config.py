@@ -43,11 +43,12 @@ def test_the_check_sees_what_it_should() -> None:
     found = faults_hostile.try_payloads(
         [Payload("a", execute, (2,)), Payload("b", give_away, (0,)), Payload("c", give_away_refusing, (2,))]
     )
-    assert (found.tried, found.executed) == (3, 3)
+    assert found.counts == {faults_hostile.FILES: 3, "executed": 3}
     found = faults_hostile.try_payloads(
         [Payload("d", lambda place: ["config"], (2,)), Payload("e", lambda place: ["config"], (0,), "words")]
     )
-    assert (found.tried, found.executed, len(found.violations)) == (2, 0, 2)
+    assert found.counts == {faults_hostile.FILES: 2, "executed": 0}
+    assert len(found.problems) == 2
 
 
 def test_links_and_anchors_that_harm_nobody_are_taken(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_no_checkpoint_of_ours_is_so_large(runs: int, tmp_path: Path, tiny: Tiny
     """Everything that a state may hold, beside the constant share: momentum, what stopped, what metrics remember, losses of all steps."""
     own = from_mapping({"model": {"widths": [32, 64]}, "train": {"batch_size": 8, "steps": 9, "eval_every": 9}, "optim": {"name": "adam"}})
     stack = Stack([own.replace(seed=seed) for seed in range(runs)], tiny((2, 6, 6)), torch.device("cpu"))
-    stack.observer.look(0, stack.optimizer.lr, evaluated=True)
+    stack.observer.measure(0, stack.optimizer.lr, evaluated=True)
     for _ in range(9):
         train_step(stack)
     for run in range(runs):

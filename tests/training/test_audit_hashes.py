@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from msgspec import structs
 from support import Tiny
 from torch import Tensor, nn
 
@@ -15,8 +16,8 @@ from bnexp.config import Config, from_mapping
 from bnexp.data import Dataset, Split
 from bnexp.models import build, init
 from bnexp.norms import NORMS
+from bnexp.storage.facts import AuditFacts
 from bnexp.training.batches import Batches, derive
-from bnexp.training.fit import parameters_a_run
 from bnexp.training.stack import AUDIT_EPOCHS, Stack, train_step
 
 CPU = torch.device("cpu")
@@ -28,7 +29,7 @@ def config(shape: tuple[int, ...] = (2, 8, 6), seed: int = 0, **changes: Any) ->
     return from_mapping({"model": model, "train": {"batch_size": 8, "steps": 20}, "seed": seed}).replace(**changes)
 
 
-def audit(data: Dataset, *configs: Config, dtype: torch.dtype = torch.float32) -> list[dict[str, Any]]:
+def audit(data: Dataset, *configs: Config, dtype: torch.dtype = torch.float32) -> list[AuditFacts]:
     return Stack(configs, data, CPU, dtype).audit()
 
 
@@ -47,8 +48,8 @@ def test_the_arms_of_a_seed_have_equal_hashes(tiny: Tiny, shape: tuple[int, ...]
     own += [audit(data, arm.replace(seed=7), arm.replace(seed=3), arm)[2] for arm in arms]
     own += [audit(data, arm, dtype=torch.float64)[0] for arm in arms]
     own += [audit(data, arm.replace(**{"optim.lr": 0.7, "optim.name": "adam"}))[0] for arm in arms]
-    assert len({facts["initial_weights"] for facts in own}) == 1
-    assert len({facts["batch_order"] for facts in own}) == 1
+    assert len({facts.initial_weights for facts in own}) == 1
+    assert len({facts.batch_order for facts in own}) == 1
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -58,18 +59,18 @@ def test_initial_weights_are_hashed_as_they_lie_in_a_plain_network(tiny: Tiny, s
     network = build(own.model, shape, 3)
     init(network, own.model, [derive(3, "init")])
     weights = [m.weight.detach() for m in network.modules() if isinstance(m, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear))]
-    assert audit(tiny(shape), own.replace(seed=1), own)[1]["initial_weights"] == sha(weights)
+    assert audit(tiny(shape), own.replace(seed=1), own)[1].initial_weights == sha(weights)
 
 
 def test_hashes_differ_between_seeds_and_networks(tiny: Tiny) -> None:
     data = tiny((2, 8, 6))
     stack = audit(data, *[config(seed=seed) for seed in range(20)])
     for key in ("initial_weights", "batch_order"):
-        assert len({facts[key] for facts in stack}) == 20
-        assert all(len(facts[key]) == 16 and int(facts[key], 16) >= 0 for facts in stack)
+        assert len({getattr(facts, key) for facts in stack}) == 20
+        assert all(len(getattr(facts, key)) == 16 and int(getattr(facts, key), 16) >= 0 for facts in stack)
     wider = audit(data, config(**{"model.widths": [4, 7]}))[0]
-    assert wider["initial_weights"] != stack[0]["initial_weights"]
-    assert wider["batch_order"] == stack[0]["batch_order"]
+    assert wider.initial_weights != stack[0].initial_weights
+    assert wider.batch_order == stack[0].batch_order
 
 
 def test_the_order_is_that_of_the_batches() -> None:
@@ -101,7 +102,7 @@ def test_the_order_hash_depends_on_batch_size_and_augmentation(tiny: Tiny) -> No
     """24 and 48 of 48 images use the same order in other batches."""
     data = tiny((2, 8, 6), train=48)
     changes = [{"train.batch_size": size} for size in (8, 12, 16, 24, 48)] + [{"data.augment": "crop_flip"}]
-    orders = [audit(data, config(**{"train.epochs": 2, "train.steps": None, **change}))[0]["batch_order"] for change in changes]
+    orders = [audit(data, config(**{"train.epochs": 2, "train.steps": None, **change}))[0].batch_order for change in changes]
     assert len(set(orders)) == len(orders)
 
 
@@ -112,8 +113,8 @@ def test_the_epochs_of_the_order_hash_are_those_of_the_budget(tiny: Tiny, budget
     data = tiny((2, 8, 6), train=50)  # 6 batches of 8
     own = config(**{f"train.{key}": value for key, value in {"steps": None, "epochs": None, **budget}.items()})
     facts = audit(data, own)[0]
-    assert facts["batch_order_epochs"] == epochs
-    assert facts["batch_order"] == Batches(data, [own], torch.float32).order_digests(epochs)[0]
+    assert facts.batch_order_epochs == epochs
+    assert facts.batch_order == Batches(data, [own], torch.float32).order_digests(epochs)[0]
 
 
 def test_they_are_those_of_the_start_after_training_and_resuming(tiny: Tiny) -> None:
@@ -140,6 +141,5 @@ def test_parameters_by_hand(tiny: Tiny, changes: dict[str, Any], counts: tuple[i
     own = config(**changes)
     stack = Stack([own, own.replace(seed=1)], tiny((2, 8, 6)), CPU)
     for facts in stack.audit():
-        assert tuple(facts["parameters"].values()) == counts
-        assert list(facts["parameters"]) == ["weights", "biases", "norm"]
-        assert sum(counts) == parameters_a_run(stack.network, 2)
+        assert structs.asdict(facts.parameters) == dict(zip(("weights", "biases", "norm"), counts, strict=True))
+        assert sum(counts) == sum(param.numel() for param in stack.network.parameters()) // 2

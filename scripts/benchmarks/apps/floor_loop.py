@@ -12,14 +12,14 @@ from benchmarks.apps.plain import options, plain_network
 STEPS = 40
 
 if __name__ == "__main__":
-    asked = options(__doc__)
-    torch.set_num_threads(asked.threads)
-    side = 8 if asked.data == "digits" else 28
-    network = plain_network(asked.norm == "batch")
-    optimizer = torch.optim.SGD(network.parameters(), lr=asked.lr, momentum=0.9)
-    x, y = torch.randn(asked.batch, 1, side, side), torch.randint(10, (asked.batch,))
-    for _ in range(STEPS * asked.epochs):
+    arguments = options(__doc__)
+    torch.set_num_threads(arguments.threads)
+    side = 8 if arguments.data == "digits" else 28
+    network = plain_network(arguments.norm == "batch")
+    optimizer = torch.optim.SGD(network.parameters(), lr=arguments.lr, momentum=0.9)
+    x, y = torch.randn(arguments.batch, 1, side, side), torch.randint(10, (arguments.batch,))
+    for _ in range(STEPS * arguments.epochs):
         optimizer.zero_grad()
         nn.functional.cross_entropy(network(x), y).backward()
         optimizer.step()
-    print(json.dumps({"steps": STEPS * asked.epochs}))
+    print(json.dumps({"steps": STEPS * arguments.epochs}))

@@ -9,7 +9,7 @@ from typing import Any
 NORMS, LRS, SEEDS = ("batch", "none"), (0.03, 0.1), (0, 1)
 
 
-def asked() -> dict[str, int]:
+def arguments() -> dict[str, int]:
     """workers, batch and epochs: the script's argument."""
     found: dict[str, int] = json.loads(sys.argv[1])
     return found

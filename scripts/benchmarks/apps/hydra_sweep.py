@@ -11,7 +11,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 
-from benchmarks.apps.grid import LRS, NORMS, SEEDS, asked, one
+from benchmarks.apps.grid import LRS, NORMS, SEEDS, arguments, one
 
 OUT = Path("multirun")
 
@@ -35,12 +35,12 @@ def job(config: Run) -> None:
 
 
 def main() -> None:
-    told, before = asked(), set(OUT.glob("**/found.json"))
+    options, before = arguments(), set(OUT.glob("**/found.json"))
     axes = {"norm": NORMS, "lr": LRS, "seed": SEEDS}
     sys.argv[1:] = [
-        *("--multirun", "hydra/launcher=joblib", f"hydra.launcher.n_jobs={told['workers']}"),
+        *("--multirun", "hydra/launcher=joblib", f"hydra.launcher.n_jobs={options['workers']}"),
         *(f"{name}={','.join(map(str, values))}" for name, values in axes.items()),
-        *(f"batch={told['batch']}", f"epochs={told['epochs']}"),
+        *(f"batch={options['batch']}", f"epochs={options['epochs']}"),
     ]
     job()
     print(json.dumps({"runs": len(set(OUT.glob("**/found.json")) - before)}))

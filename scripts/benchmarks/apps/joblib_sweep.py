@@ -7,10 +7,10 @@ import json
 
 from joblib import Parallel, delayed
 
-from benchmarks.apps.grid import LRS, NORMS, SEEDS, asked, one
+from benchmarks.apps.grid import LRS, NORMS, SEEDS, arguments, one
 
 if __name__ == "__main__":
-    told = asked()
+    options = arguments()
     grid = itertools.product(NORMS, LRS, SEEDS)
-    found = Parallel(n_jobs=told["workers"], batch_size=1)(delayed(one)(*run, told["batch"], told["epochs"]) for run in grid)
+    found = Parallel(n_jobs=options["workers"], batch_size=1)(delayed(one)(*run, options["batch"], options["epochs"]) for run in grid)
     print(json.dumps({"runs": len(found)}))

@@ -64,20 +64,20 @@ class Clock(lightning.Callback):
 
 
 def main() -> None:
-    asked = options(__doc__)
+    arguments = options(__doc__)
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    torch.set_num_threads(asked.threads)
-    torch.manual_seed(asked.seed)
-    part, val, test = (TensorDataset(*one) for one in read(asked.data))
-    loader = DataLoader(part, batch_size=asked.batch, shuffle=True, drop_last=True)
-    network = plain_network(asked.norm == "batch")
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(arguments.seed)
+    part, val, test = (TensorDataset(*one) for one in read(arguments.data))
+    loader = DataLoader(part, batch_size=arguments.batch, shuffle=True, drop_last=True)
+    network = plain_network(arguments.norm == "batch")
     initialize(network)
     clock = Clock()
     trainer = lightning.Trainer(
         accelerator="cpu",
         devices=1,
-        max_epochs=asked.epochs,
+        max_epochs=arguments.epochs,
         callbacks=[clock],
         logger=False,
         enable_checkpointing=False,
@@ -85,10 +85,10 @@ def main() -> None:
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    run = Run(network, asked.lr, asked.epochs * len(loader))
+    run = Run(network, arguments.lr, arguments.epochs * len(loader))
     trainer.fit(run, loader, DataLoader(val, batch_size=EVALUATED))
     (tested,) = trainer.test(run, DataLoader(test, batch_size=EVALUATED), verbose=False)
-    rate = warm_rate(asked.batch * len(loader), clock.epochs_s)
+    rate = warm_rate(arguments.batch * len(loader), clock.epochs_s)
     print(json.dumps({"images_per_s": rate, "train_s": sum(clock.epochs_s), "test_accuracy": tested["test_accuracy"]}))
 
 

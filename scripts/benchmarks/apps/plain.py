@@ -131,7 +131,7 @@ def evaluate(network: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
 
 
 def options(description: str | None) -> argparse.Namespace:
-    """What every script here is told."""
+    """The options that every script here has."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="digits", help="digits, or an .npz file")
     parser.add_argument("--norm", choices=("batch", "none"), default="batch")

@@ -13,18 +13,18 @@ os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGE
 import ray
 from ray import tune
 
-from benchmarks.apps.grid import LRS, NORMS, SEEDS, asked, one
+from benchmarks.apps.grid import LRS, NORMS, SEEDS, arguments, one
 
 
 def main() -> None:
-    told = asked()
+    options = arguments()
 
     def trial(config: dict[str, Any]) -> None:
-        found = one(config["norm"], config["lr"], config["seed"], told["batch"], told["epochs"])
+        found = one(config["norm"], config["lr"], config["seed"], options["batch"], options["epochs"])
         tune.report({"test_accuracy": found["test_accuracy"]})
 
     quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
-    ray.init(num_cpus=told["workers"], _temp_dir=str(Path("r").absolute()), **quiet)
+    ray.init(num_cpus=options["workers"], _temp_dir=str(Path("r").absolute()), **quiet)
     space = {name: tune.grid_search(list(values)) for name, values in (("norm", NORMS), ("lr", LRS), ("seed", SEEDS))}
     run = tune.RunConfig(storage_path=str(Path("ray").absolute()), verbose=0)
     reusing = tune.TuneConfig(reuse_actors=True)  # a process that is there already imports nothing again

@@ -34,22 +34,22 @@ class Clock(Callback):
 
 
 def main() -> None:
-    asked = options(__doc__)
-    torch.set_num_threads(asked.threads)
-    torch.manual_seed(asked.seed)
-    (x, y), (x_val, y_val), (x_test, y_test) = read(asked.data)
-    network = plain_network(asked.norm == "batch")
+    arguments = options(__doc__)
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(arguments.seed)
+    (x, y), (x_val, y_val), (x_test, y_test) = read(arguments.data)
+    network = plain_network(arguments.norm == "batch")
     initialize(network)
-    steps, clock = len(y) // asked.batch, Clock()
-    schedule = LRScheduler("CosineAnnealingLR", T_max=asked.epochs * steps, step_every="batch")
+    steps, clock = len(y) // arguments.batch, Clock()
+    schedule = LRScheduler("CosineAnnealingLR", T_max=arguments.epochs * steps, step_every="batch")
     net = NeuralNetClassifier(
         network,
         criterion=nn.CrossEntropyLoss,
         optimizer=torch.optim.SGD,
         optimizer__momentum=0.9,
-        lr=asked.lr,
-        max_epochs=asked.epochs,
-        batch_size=asked.batch,
+        lr=arguments.lr,
+        max_epochs=arguments.epochs,
+        batch_size=arguments.batch,
         iterator_train__shuffle=True,
         iterator_train__drop_last=True,
         iterator_valid__batch_size=EVALUATED,
@@ -59,7 +59,7 @@ def main() -> None:
     )
     net.fit(x, y)
     accuracy = float((net.predict(x_test) == y_test.numpy()).mean())
-    rate = warm_rate(asked.batch * steps, clock.epochs_s)
+    rate = warm_rate(arguments.batch * steps, clock.epochs_s)
     print(json.dumps({"images_per_s": rate, "train_s": sum(clock.epochs_s), "test_accuracy": accuracy}))
 
 
