@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +77,27 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+@contextmanager
+def served(runs_dir: Path, scratch: Path, *args: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A `bnexp tensorboard` that has its temporary files in `scratch`, and its URL."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    command = [*BNEXP, "tensorboard", *args, "--json", "--runs-dir", str(runs_dir)]
+    env = {**os.environ, "TMPDIR": str(scratch)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    assert process.stdout is not None
+    answer = ""
+    while not answer.endswith("}\n"):
+        line = process.stdout.readline()
+        assert line, process.communicate()
+        answer += line
+    try:
+        yield process, json.loads(answer)["url"]
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
 
 
 def logged(runs_dir: Path, step: int) -> bool:

@@ -8,17 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
-from support import BNEXP, ROOT, finish, start, wait_for
+from support import BNEXP, ROOT, bn_in, finish, served, start, wait_for
 
 from bnexp.base.files import write_checked_json
 from bnexp.base.network import is_loopback, is_open, is_own_name
@@ -28,39 +25,23 @@ TINY = ["train.steps=16", "model.widths=[2]"]
 GRID = ["sweep", "grid", *TINY, "model.norm=batch,none", "--seeds", "1"]
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "localhost"])
-def test_loopback_is_nowhere_but_here(host: str) -> None:
-    assert is_loopback(host)
-    address = f"[{host}]" if ":" in host else host
-    assert not is_open(f"tcp://{address}:8786")
+def test_loopback_is_nowhere_but_here_and_all_else_is_a_network() -> None:
+    for here, hosts in ((True, ("127.0.0.1", "127.8.9.10", "::1", "localhost")), (False, ("0.0.0.0", "::", "192.0.2.7", "", "no.invalid"))):
+        for host in hosts:
+            assert is_loopback(host) == here, host
+            address = f"[{host}]" if ":" in host else host
+            assert is_open(f"tcp://{address}:8786") == is_open(f"ws://{address}:8786/") == (not here)
+            assert not is_open(f"tls://{address}:8786")
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "", "no-such-host.invalid"])
-def test_all_else_is_a_network(host: str) -> None:
-    assert not is_loopback(host)
-    address = f"[{host}]" if ":" in host else host
-    assert is_open(f"tcp://{address}:8786")
-    assert is_open(f"ws://{address}:8786/")
-    assert not is_open(f"tls://{address}:8786")
-
-
-@pytest.mark.parametrize("header", ["localhost:6006", "LOCALHOST", "127.0.0.1:6006", "[::1]:6006", "127.0.0.2"])
-def test_a_servers_own_names(header: str) -> None:
-    assert is_own_name(header, "127.0.0.1")
-    assert is_own_name(header, "0.0.0.0")
-
-
-@pytest.mark.parametrize(
-    "header", ["", "evil.example", "evil.example:6006", "localhost.evil.example", "127.0.0.1.evil.example", "[::1", "@"]
-)
-def test_other_names_may_be_a_strangers(header: str) -> None:
-    assert not is_own_name(header, "127.0.0.1")
-    assert not is_own_name(header, "0.0.0.0")
-
-
-def test_on_a_network_any_address_and_this_machines_name_are_a_servers_own() -> None:
-    for header in ("192.0.2.7:6006", f"{socket.gethostname()}:6006"):
-        assert is_own_name(header, "0.0.0.0")
+def test_a_servers_own_names() -> None:
+    """On a network any address and this machine's name are its own, too; other names may be a stranger's."""
+    own = ("localhost:6006", "LOCALHOST", "127.0.0.1:6006", "[::1]:6006", "127.0.0.2")
+    strange = ("", "evil.example", "evil.example:6006", "localhost.evil.example", "127.0.0.1.evil.example", "[::1", "@")
+    reachable = ("192.0.2.7:6006", f"{socket.gethostname()}:6006")
+    assert all(is_own_name(header, host) for header in own for host in ("127.0.0.1", "0.0.0.0"))
+    assert not any(is_own_name(header, host) for header in strange for host in ("127.0.0.1", "0.0.0.0"))
+    assert all(is_own_name(header, "0.0.0.0") for header in reachable)
     assert not is_own_name("192.0.2.7:6006", "127.0.0.1")
 
 
@@ -88,7 +69,7 @@ def test_an_open_scheduler_warns_in_one_sentence(tmp_path: Path) -> None:
     file = tmp_path / "scheduler.json"
     for address, warns in (("tcp://0.0.0.0:9", True), ("tcp://127.0.0.1:9", False)):
         file.write_text(json.dumps({"address": address}))
-        _, err = finish(start(*GRID, "--scheduler", str(file), "--dry-run", "--quiet", runs_dir=tmp_path / "runs"))
+        err = bn_in(tmp_path / "runs", *GRID, "--scheduler", str(file), "--dry-run", "--quiet").stderr
         said = f"Warning: whoever reaches the scheduler {address} can run code as you, here and on its workers; "
         assert err == (f"{said}the README says how to secure it with TLS.\n" if warns else "")
 
@@ -106,29 +87,8 @@ def test_workers_that_cannot_be_started_are_1_and_one_sentence(tmp_path: Path) -
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A runs folder with one run."""
     runs_dir = tmp_path_factory.mktemp("trained")
-    finish(start("train", *TINY, runs_dir=runs_dir))
+    bn_in(runs_dir, "train", *TINY)
     return runs_dir
-
-
-@contextmanager
-def served(runs_dir: Path, temporary: Path, *args: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A `bnexp tensorboard` with its temporary files in `temporary`, and its URL."""
-    temporary.mkdir(exist_ok=True)
-    pipe, env = subprocess.PIPE, {**os.environ, "TMPDIR": str(temporary)}
-    command = [*BNEXP, "tensorboard", *args, "--json", "--runs-dir", str(runs_dir)]
-    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env)
-    assert process.stdout is not None
-    answer = ""
-    while not answer.endswith("}\n"):
-        line = process.stdout.readline()
-        assert line, process.communicate()
-        answer += line
-    try:
-        yield process, json.loads(answer)["url"]
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
 
 def get(url: str, host: str | None = None) -> tuple[int, str]:
@@ -221,9 +181,8 @@ def test_a_killed_tensorboards_folder_goes_with_the_next_and_a_host_of_the_netwo
     assert list_runs(runs_dir)[0].done  # a link went, and not what it leads to
 
 
-def test_a_host_that_is_not_here_is_2() -> None:
-    _, err = finish(start("tensorboard", "--host", "192.0.2.7", runs_dir=Path(tempfile.gettempdir())), code=2)
-    assert err == "Error: --host 192.0.2.7 is no address of this machine; 0.0.0.0 is all of them.\n"
+def test_a_host_that_is_not_here_is_2(tmp_path: Path) -> None:
+    assert "--host 192.0.2.7 is no address of this machine" in bn_in(tmp_path, "tensorboard", "--host", "192.0.2.7", code=2).stderr
 
 
 @pytest.mark.slow

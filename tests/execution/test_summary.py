@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from support import StopAt
 from torch.nn import functional as F
 
 from bnexp.analysis import to_table
@@ -29,18 +29,6 @@ from bnexp.storage.run import Run
 CPU = torch.device("cpu")
 CONFIG = Config().replace(**{"model.widths": [4, 4], "train.epochs": None, "train.steps": 24, "train.eval_every": 8})
 ARMS = {"batch": CONFIG, "none": CONFIG.replace(**{"model.norm": "none"}), "augmented": CONFIG.replace(**{"data.augment": "crop_flip"})}
-
-
-class StopAt(Stop):
-    """Stops before step `at` + 1."""
-
-    def __init__(self, at: int) -> None:
-        super().__init__()
-        self.left = at
-
-    def __call__(self) -> bool:
-        self.left -= 1
-        return self.left < 0
 
 
 class Recording(Terminal):
@@ -100,13 +88,6 @@ def test_an_interrupted_run_has_no_training_accuracy_yet_and_a_resumed_one_the_s
         assert summary["budget"] == expected["budget"]
 
 
-def test_a_diverged_run_has_a_training_loss_that_is_null(tmp_path: Path) -> None:
-    summary: dict[str, Any] = launch([ARMS["none"].replace(**{"optim.lr": 1e20})], tmp_path, quiet=True).summaries[0]
-    assert summary["status"] == "diverged"
-    assert summary["train"] == {"loss": None, "accuracy": None, "images": 1293}
-    assert {"train/loss", "train/accuracy"} <= set(summary["nonfinite"])
-
-
 def test_the_display_is_told_the_best_accuracy_and_the_speed(tmp_path: Path) -> None:
     own, display = [CONFIG.replace(seed=seed) for seed in (0, 1)], Recording()
     runs = launch(own, tmp_path, display).runs
@@ -147,8 +128,10 @@ def test_which_test_images_are_right_and_what_chance_is(tmp_path: Path) -> None:
 def test_a_diverged_run_predicts_nothing(tmp_path: Path) -> None:
     """The argmax of outputs that are not numbers is class 0: its confusion matrix once said that all zeros were recognized."""
     lost, fine = launch([CONFIG.replace(**{"model.norm": "none", "optim.lr": lr}) for lr in (1e30, 0.1)], tmp_path, quiet=True).runs
-    assert lost.result().tree()["status"] == "diverged"
-    test = lost.result().tree()["test"]
+    summary = lost.result().tree()
+    assert (summary["status"], summary["train"]) == ("diverged", {"loss": None, "accuracy": None, "images": 1293})
+    assert {"train/loss", "train/accuracy"} <= set(summary["nonfinite"])
+    test = summary["test"]
     assert all(test[key] is None for key in ("per_class_accuracy", "confusion", "correct"))
     assert test["batch"] == {"loss": None, "accuracy": None, "accuracy_std": None, "shuffles": 1}
     assert test["chance"] == fine.result().tree()["test"]["chance"] > 0.1

@@ -15,10 +15,9 @@ from support import bn_in
 from typer.testing import Result
 
 from bnexp.base.errors import DataError
-from bnexp.base.files import read_checked_json
 from bnexp.storage.folder import list_runs
 from bnexp.storage.result import MAX_DEPTH, RunResult
-from bnexp.storage.run import FORMAT, Run
+from bnexp.storage.run import Run
 
 TINY = ("data.subset=100", "train.batch_size=16", "train.steps=4", "model.widths=[4]", "metrics=off")
 DEEP = "DEEP"
@@ -159,10 +158,3 @@ def test_what_is_refused_is_named(two: Path) -> None:
     ):
         with pytest.raises(ValueError, match=said):
             RunResult.from_tree({**summary, **change})
-
-
-def test_numbers_that_are_none_are_refused_where_json_is_read(tmp_path: Path) -> None:
-    for text in ("NaN", "-Infinity", "1e999", '"\\ud800"'):
-        (tmp_path / "x.json").write_text(f'{{"a": {text}}}')
-        with pytest.raises(ValueError, match=r"it is not JSON|it does not hold"):
-            read_checked_json(tmp_path / "x.json", FORMAT)
