@@ -122,6 +122,20 @@ def test_checking_a_config_imports_no_torch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["folder", "npz", "mnist"])
+def test_a_root_that_is_not_there_or_of_the_wrong_kind(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    wrong = (tmp_path, "is a folder") if name == "npz" else (tmp_path / "file", "is a file")
+    for path, sentence in ((tmp_path / "none", "is not there"), wrong):
+        own = DataConfig(name=name, root=str(path))
+        for use in (
+            lambda own=own: load(own, CPU),
+            *([] if name == "mnist" else [lambda own=own: header(own), lambda own=own: fingerprint(own)]),
+        ):
+            with pytest.raises(UsageError, match=rf"data\.root={path} {sentence}"):
+                use()
+
+
+@pytest.mark.parametrize("name", ["folder", "npz", "mnist"])
 @pytest.mark.parametrize("root", ["x" * 5000, "~nobody_of_this_name/x", "x\0y"], ids=["long", "user", "nul"])
 def test_a_root_that_the_system_refuses_is_not_there(name: str, root: str) -> None:
     """They ended in an OSError and a RuntimeError."""

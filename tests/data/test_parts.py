@@ -23,10 +23,7 @@ from bnexp.report.show import shown
 from bnexp.report.view import View
 from bnexp.tables.runs import run_table
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def fill(folder: Path, first: int = 0, count: int = 10, classes: tuple[str, ...] = ("cat", "dog")) -> Path:

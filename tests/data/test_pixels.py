@@ -17,11 +17,7 @@ from bnexp.config import DataConfig
 from bnexp.data import Dataset, load
 
 COUNT = 10
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def greys() -> np.ndarray[Any, Any]:
