@@ -1,7 +1,5 @@
 """What several test files share: one CPU thread, tiny data sets of any dimension, a browser."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

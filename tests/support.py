@@ -1,7 +1,5 @@
 """What tests of several folders share: commands in this process and in ones of their own, an interrupted training, results of runs."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -11,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -28,6 +26,7 @@ from bnexp.storage.run import FORMAT, Run
 from bnexp.training.fit import CheckpointDue, Evaluation, Measurement, NearTargetEvaluation, StepDone, fit
 from bnexp.training.stack import Stack
 
+T = TypeVar("T")
 Tiny = Callable[..., Dataset]
 """The fixture `tiny`: makes a tiny data set of a shape."""
 ROOT = Path(__file__).parent.parent
@@ -41,6 +40,12 @@ CONFIG = Config().replace(
     **{"model.widths": [4, 4], "train.epochs": None, "train.steps": 24, "train.eval_every": 8, "train.checkpoint_every": 4}
 )
 NUMBER = re.compile(r"[-+]?\d[\d.,]*\d|\d")
+
+
+def some(value: T | None) -> T:
+    """The value, which must be there."""
+    assert value is not None
+    return value
 
 
 def bn(*args: str, code: int | None = 0) -> Result:

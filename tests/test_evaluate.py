@@ -1,7 +1,5 @@
 """Three-way evaluation and folding, each against a slow and obvious twin."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 from statistics import fmean, stdev

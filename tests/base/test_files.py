@@ -1,7 +1,5 @@
 """Whole-file writes, and JSON that any reader takes."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

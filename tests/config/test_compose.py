@@ -1,7 +1,5 @@
 """Overrides and YAML files: what makes a config, and what is refused before Hydra sees it."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

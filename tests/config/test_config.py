@@ -1,7 +1,5 @@
 """The configuration: what is refused, and how it is said."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import re

@@ -1,7 +1,5 @@
 """bnexp.data: what every data set has in common, seen on the embedded ones."""
 
-from __future__ import annotations
-
 import dataclasses
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """data=folder: images of your own, the cache of decoded ones, and what can be wrong with a tree of files."""
 
-from __future__ import annotations
-
 import io
 import os
 import shutil

@@ -1,7 +1,5 @@
 """The generated sets are hard enough to mean something, and no harder."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """Data that moved after a run, or lie behind links: found again where they are said to be, and refused where they are others."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -1,7 +1,6 @@
 """data=npz: your own arrays, and what can be wrong with them."""
 
-from __future__ import annotations
-
+import zipfile
 from pathlib import Path
 from typing import Any
 

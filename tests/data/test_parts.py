@@ -1,7 +1,5 @@
 """data=folder as people arrange it: parts by any of their usual names, what is not read, copies, and what all that is said to be."""
 
-from __future__ import annotations
-
 import io
 import shutil
 from pathlib import Path

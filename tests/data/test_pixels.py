@@ -1,7 +1,5 @@
 """data=folder: what becomes of 16 and 32 bits, of transparency, and of pictures that say nothing."""
 
-from __future__ import annotations
-
 import struct
 import zlib
 from pathlib import Path

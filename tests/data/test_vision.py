@@ -1,7 +1,5 @@
 """The torchvision sets, from tiny files in their true formats, and from a server on this machine."""
 
-from __future__ import annotations
-
 import functools
 import gzip
 import hashlib

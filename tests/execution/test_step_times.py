@@ -1,7 +1,5 @@
 """The solo step time: real steps, in turns, in parts. No assertion here depends on how fast this machine is."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

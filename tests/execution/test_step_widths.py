@@ -1,7 +1,5 @@
 """The step times of stacks by width: real steps. Nothing here asserts a speed."""
 
-from __future__ import annotations
-
 import math
 import time
 from pathlib import Path
@@ -9,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support import Tiny
+from support import Tiny, some
 
 from bnexp.base.errors import UsageError
 from bnexp.config import Config, from_mapping
@@ -35,8 +33,7 @@ def session(data: Dataset) -> Session:
 def test_real_steps_are_timed_at_each_width_that_is_asked_for(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for widths in ((1,), (1, 2), (1, 2, 4)):
-        found = calibrate(session(tiny((5,))), widths, 60.0)
-        assert found is not None
+        found = some(calibrate(session(tiny((5,))), widths, 60.0))
         assert found.tried == widths[-1]
         assert tuple(found.ms) == widths or has_lost(found.ms)
         assert all(ms > 0 for ms in found.ms.values())
@@ -44,8 +41,7 @@ def test_real_steps_are_timed_at_each_width_that_is_asked_for(tiny: Tiny, tmp_pa
 
 
 def test_without_time_only_a_stack_of_one_is_known(tiny: Tiny) -> None:
-    found = calibrate(session(tiny((5,))), (1, 2, 4, 8), 0.0)
-    assert found is not None
+    found = some(calibrate(session(tiny((5,))), (1, 2, 4, 8), 0.0))
     assert (list(found.ms), found.tried) == ([1], 8)  # nothing wider needs to be tried again
 
 
@@ -62,8 +58,7 @@ def test_what_others_took_is_not_what_measuring_took() -> None:
 def test_widths_that_others_left_no_time_for_are_tried_again(spent: bool, tried: int, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_times.Budget, "over", lambda self, more=0.0: True)
     monkeypatch.setattr(step_times.Budget, "spent", lambda self, more=0.0: spent)
-    found = calibrate(session(tiny((5,))), (1, 2, 4, 8), 60.0)
-    assert found is not None
+    found = some(calibrate(session(tiny((5,))), (1, 2, 4, 8), 60.0))
     assert (list(found.ms), found.tried) == ([1], tried)
 
 
@@ -81,8 +76,7 @@ def test_the_measurer_reads_the_data_and_leaves_the_threads_alone() -> None:
         measurer = Measurer(Terminal(quiet=True))
         config = Config().replace(**{"model.widths": [2], "train.batch_size": 4, "device": "cpu"})
         for norm in ("batch", "none"):
-            found = measurer([config.replace(**{"model.norm": norm})], DIGITS, (1, 2), 60.0)
-            assert found is not None
+            found = some(measurer([config.replace(**{"model.norm": norm})], DIGITS, (1, 2), 60.0))
             assert list(found.ms) == [1, 2]
         assert torch.get_num_threads() == 2
     finally:
@@ -117,8 +111,7 @@ def test_each_stack_is_warm_before_it_is_timed_and_makes_as_many_steps_a_turn(ti
             stacks.append(self)
 
     monkeypatch.setattr("bnexp.execution.step_times.Stack", Seen)
-    found = calibrate(session(tiny((5,))), (1, 2), 600.0)
-    assert found is not None
+    some(calibrate(session(tiny((5,))), (1, 2), 600.0))
     assert [stack.runs for stack in stacks] == [1, 2]
     assert [stack.batches.ahead for stack in stacks] == [1, MAX_AHEAD]  # batches of 160 bytes would lie anywhere
     for stack, rounds in zip(stacks, (WIDTH_TURNS + 1, WIDTH_TURNS), strict=True):

@@ -1,7 +1,5 @@
 """What a run's summary says of its training, and what the display is told meanwhile."""
 
-from __future__ import annotations
-
 import base64
 from pathlib import Path
 

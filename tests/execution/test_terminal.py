@@ -1,7 +1,5 @@
 """What a user sees while something trains, on a real pseudo-terminal: whole lines, no colour where none is wanted, plain text in a pipe."""
 
-from __future__ import annotations
-
 import fcntl
 import io
 import json

@@ -1,7 +1,5 @@
 """Batch noise: real train-mode batches against what PyTorch's batch norm stores, simulated images, and thousands of batches of digits."""
 
-from __future__ import annotations
-
 import copy
 import itertools
 import math

@@ -1,7 +1,5 @@
 """The metrics together: they touch nothing, a stack measures what its runs do alone, and a resumed run measures what a whole one does."""
 
-from __future__ import annotations
-
 import itertools
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Metrics from the command line to the logs: metrics.jsonl, TensorBoard, `runs show`, the declared keys, the presets."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import re

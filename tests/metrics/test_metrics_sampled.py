@@ -1,7 +1,5 @@
 """The metrics of a training step: covariate shift, landscape, sharpness, noise scale, each against a slow twin or an exact answer."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 from collections import OrderedDict

@@ -1,7 +1,5 @@
 """Networks: the order of their modules, their shapes, and what they start from."""
 
-from __future__ import annotations
-
 import math
 from itertools import pairwise
 

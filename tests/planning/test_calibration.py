@@ -1,7 +1,5 @@
 """Stack widths: the rule on tables, the file that keeps them, and sweeps that measure and go by it. Nothing here asserts a speed."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
@@ -12,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import finish, start
+from support import finish, some, start
 from typer.testing import CliRunner
 
 from bnexp.base.files import checked_json, write_checked_json
@@ -109,8 +107,7 @@ OTHER |= {"optim.momentum": 0.0, "optim.weight_decay": 1e-4, "optim.nesterov": T
 
 
 def test_what_the_step_does_not_see_is_no_other_step() -> None:
-    first = step_of([Config()], DIGITS)
-    assert first is not None
+    first = some(step_of([Config()], DIGITS))
     assert step_of([Config().replace(**SAME)], ((1, 8, 8), 99, 10)) == first
     for key, value in OTHER.items():
         assert step_of([Config().replace(**{key: value})], DIGITS) != first, key

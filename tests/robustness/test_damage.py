@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from support import bn_in
+from support import bn_in, some
 
 from bnexp.base.files import read_checked_json, write_checked_json
 from bnexp.storage.checkpoint import load_checkpoint, save_checkpoint
@@ -229,8 +229,7 @@ def test_the_checkpoint_before_serves_where_the_curves_reach_up_to_it(interrupte
     shutil.copytree(interrupted, tmp_path, dirs_exist_ok=True)
     (run,) = list_runs(tmp_path)
     (stack,) = (tmp_path / ".stacks").iterdir()
-    state = load_checkpoint(stack, print)
-    assert state is not None
+    state = some(load_checkpoint(stack, print))
     save_checkpoint(stack, {**state, "records": {run.id: 1000}})  # the one before is now that of step 10
     err = bn_in(tmp_path, "resume", run.id).stderr
     assert "records that it had then. It is not used." in err
@@ -258,8 +257,7 @@ def test_no_flipped_bit_of_a_checkpoint_changes_what_is_loaded(tmp_path: Path) -
         (tmp_path / "a" / "checkpoint.pt").write_bytes(kept)
         flipped(tmp_path / "a" / "checkpoint.pt", seed)
         told: list[str] = []
-        found = load_checkpoint(tmp_path / "a", told.append)
-        assert found is not None
+        found = some(load_checkpoint(tmp_path / "a", told.append))
         expected = state(1 if told else 2)
         fell_back += bool(told)
         assert found["step"] == expected["step"]

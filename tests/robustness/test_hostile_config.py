@@ -1,7 +1,5 @@
 """Config folders from strangers (scripts/faults_hostile_config.py): nothing is executed, read outside, or takes unbounded memory."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import faults_hostile
@@ -74,8 +72,7 @@ def test_a_name_that_hydra_would_resolve_is_no_choice(tmp_path: Path) -> None:
 
 
 def test_bounded_yaml(tmp_path: Path) -> None:
-    node = plain_yaml.nodes("a: [1, 2]\nb: {c: d}\n", "x")
-    assert node is not None
+    assert plain_yaml.nodes("a: [1, 2]\nb: {c: d}\n", "x") is not None
     assert plain_yaml.nodes("", "x") is None
     assert plain_yaml.nodes("[", "x") is None
     with pytest.raises(UsageError, match=r"the alias \*a"):

@@ -1,7 +1,5 @@
 """Data files from strangers (scripts/faults_hostile_data.py): nothing is executed or read outside, memory is bounded, nothing hangs."""
 
-from __future__ import annotations
-
 import os
 import pickle
 from pathlib import Path

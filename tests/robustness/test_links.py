@@ -1,7 +1,5 @@
 """Links and second names inside a run's folder: nothing outside is written through them."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from contextlib import suppress

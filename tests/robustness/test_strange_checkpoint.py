@@ -1,8 +1,6 @@
 """A stranger's checkpoint.pt with a wrong value in the place of each of its own: it does not fit, nothing of it is taken, and the one
 before is used; or it does no harm."""
 
-from __future__ import annotations
-
 import copy
 import shutil
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """A stored config that asks for more than this machine has, or is not the one that was trained: nothing is computed with it."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Any

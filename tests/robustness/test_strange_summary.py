@@ -1,8 +1,6 @@
 """A stranger's summary.json with a wrong value under each of its keys, in turn: one sentence or a result, never a traceback, and the other
 runs of the folder are shown all the same."""
 
-from __future__ import annotations
-
 import copy
 import json
 import shutil

@@ -1,7 +1,5 @@
 """What torch.save wrote is read as it was; files that would keep the unpickler busy for ever, or crash it, are refused."""
 
-from __future__ import annotations
-
 import io
 import zipfile
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Saved state: two generations of checkpoints, the model file, and the refusal of anything that could run code."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import zipfile

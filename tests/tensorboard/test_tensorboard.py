@@ -1,7 +1,5 @@
 """TensorBoard for real: event files of real runs read with its own reader, its server over HTTP, its page in a browser."""
 
-from __future__ import annotations
-
 import io
 import json
 import math
@@ -22,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from support import SLOW, bn_in, finish, logged, served, start, wait_for
+from support import SLOW, bn_in, finish, logged, served, some, start, wait_for
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.compat.proto.graph_pb2 import GraphDef
 from tensorboard.plugins.custom_scalar import layout_pb2
@@ -318,8 +316,7 @@ def test_the_server_lists_runs_tags_hparams_and_one_layout(swept: Path, tmp_path
 def test_a_target_that_is_reached_is_a_metric(tmp_path: Path) -> None:
     bn_in(tmp_path, "train", "model.widths=[4]", "train.steps=12", "train.eval_every=4", "train.target=0.05", "--quiet")
     (run,) = list_runs(tmp_path)
-    reached = run.result().tree()["target"]["reached_step"]
-    assert reached is not None
+    reached = some(run.result().tree()["target"]["reached_step"])
     assert steps(read(run.folder), "hparams/steps_to_target") == [(12, reached)]
 
 

@@ -1,7 +1,5 @@
 """The audit's hashes: equal where the arms of a comparison must be equal, different wherever anything differs."""
 
-from __future__ import annotations
-
 import hashlib
 from typing import Any
 

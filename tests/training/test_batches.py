@@ -1,7 +1,5 @@
 """Training batches: which images come when, for a run alone and in a stack."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

@@ -1,7 +1,5 @@
 """The training loop: when it evaluates, what it records, how it ends, and that it resumes where it stood."""
 
-from __future__ import annotations
-
 import copy
 import io
 import itertools

@@ -5,8 +5,6 @@ runs would be taken for what the code now computes: bump RESULTS_VERSION and add
 Where it was bumped because more is recorded, the losses are those of the version before.
 """
 
-from __future__ import annotations
-
 import pytest
 import torch
 from support import train

@@ -1,7 +1,5 @@
 """Numbers that break: each has a defined outcome, shown by the real command on tiny data. A diverged run is a result, not a failure."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping

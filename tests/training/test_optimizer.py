@@ -1,7 +1,5 @@
 """Optimizers and schedules, step by step against torch.optim, with PyTorch's own gradients given to both."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable, Sequence
 from typing import Any

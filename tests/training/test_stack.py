@@ -1,7 +1,5 @@
 """A stack of runs against the same runs one by one: every run is as if it were alone, whatever its neighbours do."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """`train.until_target`: a run ends where it reaches its target, and is from then on as if the others were not there."""
 
-from __future__ import annotations
-
 import io
 import json
 import math

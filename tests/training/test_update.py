@@ -1,7 +1,5 @@
 """The ways to run a step: line by line, compiled, recorded and replayed. All give the same numbers."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from pathlib import Path

@@ -4,8 +4,6 @@ A floor (the same network in plain `torch.nn` under `torch.optim.SGD`) is counte
 its operators otherwise, moves both.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 from collections import Counter
