@@ -62,6 +62,15 @@ def bn_in(runs_dir: Path, *args: str, code: int | None = 0) -> Result:
     return bn(*args, "--runs-dir", str(runs_dir), code=code)
 
 
+@contextmanager
+def no_pages() -> Iterator[None]:
+    """Meanwhile no report is drawn, which takes seconds: for commands whose page was written before, or is not what is tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("write_report", "write_law_report"):
+            patch.setattr(f"bnexp.report.{name}", lambda folder, *_, **__: folder / "report.html")
+        yield
+
+
 def start(*args: str, runs_dir: Path) -> subprocess.Popen[str]:
     """A command in a process of its own."""
     command = [*BNEXP, *args, "--runs-dir", str(runs_dir)]

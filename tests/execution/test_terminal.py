@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from support import NUMBER, bn
+from support import NUMBER, bn, no_pages
 
 from bnexp.base.signals import Stop
 from bnexp.base.sparkline import BLOCKS, LOST
@@ -89,11 +89,9 @@ def on_screen(monkeypatch: pytest.MonkeyPatch, columns: int = 80, leave_after: i
 
 
 def on_terminal(monkeypatch: pytest.MonkeyPatch, *args: str, columns: int = 80, stdout_only: bool = False) -> str:
-    with on_screen(monkeypatch, columns) as screen, monkeypatch.context() as patched:
+    with on_screen(monkeypatch, columns) as screen, monkeypatch.context() as patched, no_pages():  # the same command in a pipe wrote it
         if stdout_only:
             patched.setattr(sys, "stderr", io.StringIO())
-            for name in ("write_report", "write_law_report"):  # the page is written already, by the same command in a pipe
-                patched.setattr(f"bnexp.report.{name}", lambda folder, *_, **__: folder / "report.html", raising=False)
         app(list(args), prog_name="bnexp", standalone_mode=False)
     return screen.text()
 
