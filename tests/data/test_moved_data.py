@@ -75,7 +75,6 @@ def test_a_finished_run_is_evaluated_and_measured_where_its_data_are_now(place: 
 
 
 def test_an_interrupted_stack_is_resumed_where_its_data_are_now(place: Path) -> None:
-    """With the bits that it would have had."""
     twins = [Path(row["id"]) for row in ok("train", *TINY, "data.root=a", "--seeds", "2")["runs"]]
     whole = {run.name: (place / "runs" / run / "model.pt").read_bytes() for run in twins}
     shutil.rmtree("runs")

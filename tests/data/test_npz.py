@@ -132,7 +132,6 @@ def test_channels_that_come_first_are_left_alone(tmp_path: Path, shape: tuple[in
 
 @pytest.mark.parametrize("shape", [(28, 28), (20, 40), (28, 28, 3), (12, 12, 12), (3, 28, 28)])
 def test_arrays_called_images_are_brought_into_order(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    """As MedMNIST has them."""
     rng = np.random.default_rng(0)
     images = {
         f"{part}_images": rng.integers(0, 256, (n, *shape)).astype(np.uint8) for part, n in (("train", 50), ("val", 20), ("test", 10))

@@ -92,7 +92,6 @@ def test_a_validation_part_without_a_test_part_is_said_and_used(tmp_path: Path) 
 
 
 def test_a_class_may_be_called_after_a_part(tmp_path: Path) -> None:
-    """Vehicles; parts that pass a check and that do not; a test group and its control."""
     for number, classes in enumerate((("bus", "train"), ("invalid", "valid"), ("control", "test"), ("bullet_train", "freight_train"))):
         assert loaded(fill(tmp_path / str(number), classes=classes)).classes == classes
 

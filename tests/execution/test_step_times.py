@@ -36,7 +36,6 @@ def mlp(norm: str) -> Config:
 
 
 def test_step_times_of_two_arms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the digits; more steps than the budget of 5 has are no matter."""
     monkeypatch.chdir(tmp_path)
     before = torch.get_num_threads()
     arms = {"with": TINY, "without": TINY.replace(**{"model.norm": "none"}), "two threads": TINY.replace(threads=2)}

@@ -40,11 +40,6 @@ def test_real_steps_are_timed_at_each_width_that_is_asked_for(tiny: Tiny, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_time_only_a_stack_of_one_is_known(tiny: Tiny) -> None:
-    found = some(calibrate(session(tiny((5,))), (1, 2, 4, 8), 0.0))
-    assert (list(found.ms), found.tried) == ([1], 8)  # nothing wider needs to be tried again
-
-
 def test_what_others_took_is_not_what_measuring_took() -> None:
     """On a machine so busy that the time ran out, nothing is said of widths that were not tried: a later command tries them."""
     cpu, cuda = (step_times.Budget(torch.device(name), 0.05) for name in ("cpu", "cuda"))

@@ -45,7 +45,6 @@ class Recording(Terminal):
 
 @pytest.mark.parametrize("arm", ARMS)
 def test_training_accuracy_is_that_of_the_saved_network_in_eval_mode(tmp_path: Path, arm: str) -> None:
-    """Without augmentation, with running statistics, on every training image."""
     runs = launch([ARMS[arm].replace(seed=seed) for seed in (0, 1)], tmp_path, quiet=True).runs
     data = load(CONFIG.data, CPU)
     for run in runs:

@@ -219,7 +219,6 @@ def test_a_terminal_that_goes_away_does_not_end_the_training(overrides: list[str
 
 
 def test_a_real_window_of_80_columns(tmp_path: Path) -> None:
-    """In a process of its own, which asks the terminal for its width."""
     screen = Screen(80)
     command = [sys.executable, "-m", "bnexp", "train", *TINY, "--seeds", "2", "--runs-dir", str(tmp_path)]
     subprocess.run(command, stdin=screen.slave, stdout=screen.slave, stderr=screen.slave, check=True)

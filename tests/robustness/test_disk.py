@@ -208,7 +208,6 @@ def test_an_error_of_tensorboards_writer_is_one_sentence_too(
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_the_other_runs_of_a_sweep_go_on(workers: str, tmp_path: Path) -> None:
-    """One run's folder goes away while its stack is trained."""
     sweep = ["sweep", "norm", "--values", "batch,none", "--seeds", "1", *LONG, "--workers", workers, "--json"]
     process = start(*sweep, runs_dir=tmp_path / "runs")
     wait_for(lambda: bool(list((tmp_path / "runs").glob("batch-*/metrics.jsonl"))), process)

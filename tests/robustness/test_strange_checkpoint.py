@@ -2,7 +2,6 @@
 before is used; or it does no harm."""
 
 import copy
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -72,24 +71,9 @@ def test_what_does_not_fit_is_refused_and_nothing_of_it_taken(tiny: Tiny, tmp_pa
 
 
 def test_resume_falls_back_to_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs_dir = tmp_path / "runs"
-    interrupt([CONFIG], runs_dir, monkeypatch)  # at step 10; the checkpoint before is of step 8
-    (current,) = runs_dir.glob(".stacks/*/checkpoint.pt")
-    state = torch.load(current, weights_only=True)
-    (kept := tmp_path / "kept").mkdir()
-    shutil.copytree(runs_dir, kept, dirs_exist_ok=True)
-    wrong: dict[tuple[str, ...], Any] = {
-        ("step",): "x",
-        ("tracks",): [],
-        ("clock", "every"): 0,
-        ("clock", "steps"): "x",
-        ("losses",): torch.zeros(3, 7),
-        ("stopped",): {0: {}},
-    }
-    for path, value in wrong.items():
-        shutil.rmtree(runs_dir)
-        shutil.copytree(kept, runs_dir)
-        torch.save(put(state, path, value), current)
-        err = bn_in(runs_dir, "resume", "last").stderr
-        assert "checkpoint.pt does not fit" in err, path
-        assert "Resuming at step 8" in err, path
+    interrupt([CONFIG], tmp_path, monkeypatch)  # at step 10; the checkpoint before is of step 8
+    (current,) = tmp_path.glob(".stacks/*/checkpoint.pt")
+    torch.save(put(torch.load(current, weights_only=True), ("clock", "steps"), "x"), current)
+    err = bn_in(tmp_path, "resume", "last").stderr
+    assert "checkpoint.pt does not fit" in err
+    assert "Resuming at step 8" in err

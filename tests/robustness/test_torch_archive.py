@@ -45,7 +45,6 @@ def plain(value: Any) -> str:
 
 
 def test_what_was_saved_is_read(tiny: Tiny) -> None:
-    """A checkpoint's state, and tensors of every type and of shapes that share their storage."""
     state, weights = stacks(tiny)[0].state_dict(), torch.arange(24.0).reshape(2, 3, 4)
     state["views"] = [weights, weights[1, 1:, ::2], weights.transpose(0, 2), weights[:0], torch.tensor(3)]
     kinds = (torch.float64, torch.float16, torch.bfloat16, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
