@@ -5,7 +5,6 @@ import itertools
 import json
 import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import bn_in, finish, start, wait_for
+from support import CONFIG, bn_in, finish, interrupt, no_pages, start, wait_for
 
 from bnexp.base import files
 from bnexp.storage.checkpoint import load_checkpoint, save_checkpoint
@@ -45,7 +44,7 @@ def saved(runs_dir: Path) -> int | None:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The model of a run that nothing disturbed."""
     runs_dir = tmp_path_factory.mktemp("whole")
-    ended(start("train", *LONG, runs_dir=runs_dir))
+    bn_in(runs_dir, "train", *LONG)
     return list_runs(runs_dir)[0].model_pt.read_bytes()
 
 
@@ -83,7 +82,7 @@ def test_a_disk_that_fills_keeps_the_checkpoint_and_the_same_command_goes_on(sma
     assert step
     assert step % 10 == 0
     filler.unlink()
-    assert f"Resuming at step {step} of 400" in ended(start("train", *LONG, runs_dir=runs_dir))
+    assert f"Resuming at step {step} of 400" in bn_in(runs_dir, "train", *LONG).stderr
     assert list_runs(runs_dir)[0].model_pt.read_bytes() == whole
 
 
@@ -92,14 +91,14 @@ def test_a_disk_that_is_full_from_the_start_is_one_sentence(small_disk: Path) ->
     filler = fill(small_disk)
     assert is_one_sentence(ended(start("train", *SHORT, runs_dir=small_disk / "runs"), code=1), "No space left on device")
     filler.unlink()
-    ended(start("train", *SHORT, runs_dir=small_disk / "runs"))
+    train(small_disk / "runs")
 
 
 def test_a_disk_that_cannot_be_written(small_disk: Path) -> None:
-    ended(start("train", *SHORT, runs_dir=small_disk / "runs"))
+    train(small_disk / "runs")
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     assert is_one_sentence(ended(start("train", *SHORT, "seed=1", runs_dir=small_disk / "runs"), code=1), "Read-only file system")
-    out, _ = start("train", *SHORT, "--json", runs_dir=small_disk / "runs").communicate()
+    out = bn_in(small_disk / "runs", "train", *SHORT, "--json").stdout
     assert json.loads(out)["status"] == "finished"  # what is there can be looked at
 
 
@@ -112,7 +111,7 @@ def test_a_folder_that_goes_away(what: str, tmp_path: Path, whole: bytes) -> Non
     (runs_dir if what == "the runs folder" else run.folder).rename(tmp_path / "moved")
     err = ended(process, code=1)
     assert is_one_sentence(err, "No such file or directory"), err
-    ended(start("train", *LONG, runs_dir=runs_dir))
+    bn_in(runs_dir, "train", *LONG)
     assert run.model_pt.read_bytes() == whole
 
 
@@ -220,7 +219,8 @@ def test_the_other_runs_of_a_sweep_go_on(workers: str, tmp_path: Path) -> None:
     assert list(found["failed"]) == [gone.name]
     assert "No such file or directory" in found["failed"][gone.name]
     assert {run["status"] for run in found["runs"] if run["id"] != gone.name} == {"finished"}
-    ended(start(*sweep, runs_dir=tmp_path / "runs"))
+    with no_pages():
+        bn_in(tmp_path / "runs", *sweep)
 
 
 @pytest.mark.slow
@@ -235,7 +235,8 @@ def test_a_disk_that_fills_during_a_sweep(small_disk: Path) -> None:
     assert "No space left on device" in err
     assert "Traceback" not in err
     filler.unlink()
-    ended(start(*sweep, runs_dir=runs_dir))
+    with no_pages():
+        bn_in(runs_dir, *sweep)
     assert all(run.done for run in list_runs(runs_dir))
 
 
@@ -243,10 +244,7 @@ def test_a_disk_that_fills_during_a_sweep(small_disk: Path) -> None:
 def test_a_plan_or_summary_that_the_disk_does_not_give_is_reported_and_the_stack_stays_whole(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process = start("train", *LONG, "--seeds", "2", runs_dir=tmp_path)
-    wait_for(lambda: bool(list(tmp_path.glob(".stacks/*/checkpoint.pt"))), process)
-    process.send_signal(signal.SIGINT)
-    ended(process, 130)
+    interrupt([CONFIG, CONFIG.replace(seed=1)], tmp_path, monkeypatch)
     first = list_runs(tmp_path)[0]
 
     def read_plain(path: Path, most: int) -> bytes:
@@ -259,5 +257,5 @@ def test_a_plan_or_summary_that_the_disk_does_not_give_is_reported_and_the_stack
         patched.setattr(files, "read_plain", read_plain)
         err = bn_in(tmp_path, "resume", first.id, code=1).stderr
     assert is_one_sentence(err, name, os.strerror(errno.EIO))
-    ended(start("resume", first.id, runs_dir=tmp_path))
+    bn_in(tmp_path, "resume", first.id)
     assert [run.status for run in list_runs(tmp_path)] == ["finished"] * 2

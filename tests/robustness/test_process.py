@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import BNEXP, ROOT, SLOW, finish, logged, start, wait_for
+from support import BNEXP, ROOT, SLOW, bn_in, finish, logged, start, wait_for
 
 from bnexp.storage.folder import list_runs
 from bnexp.storage.run import Run
@@ -33,7 +33,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[Ru
     found = {}
     for seeds in (1, 3):
         runs_dir = tmp_path_factory.mktemp("whole")
-        finish(start("train", *SLOW, "--seeds", str(seeds), runs_dir=runs_dir))
+        bn_in(runs_dir, "train", *SLOW, "--seeds", str(seeds))
         found[seeds] = sorted(list_runs(runs_dir), key=lambda run: run.id)
     return found
 
@@ -49,7 +49,7 @@ def test_kill_9_then_resume_equals_uninterrupted(uninterrupted: dict[int, list[R
     process.communicate()
     assert not any(run.done for run in list_runs(tmp_path))
     assert list(tmp_path.glob(".stacks/*/checkpoint*.pt"))  # checkpoint.pt is away for a moment, between the two renames of a save
-    _, err = finish(start(*(["resume", "last"] if again == "resume" else command), runs_dir=tmp_path))
+    err = bn_in(tmp_path, *(["resume", "last"] if again == "resume" else command)).stderr
     assert re.search(r"Resuming at step \d*0 of 300", err)
     assert "Waiting" not in err  # the lock of a dead process holds nobody up
     runs = sorted(list_runs(tmp_path), key=lambda run: run.id)
@@ -73,7 +73,7 @@ def test_signals_save_and_exit_130(uninterrupted: dict[int, list[Run]], tmp_path
     assert out == ""
     run = list_runs(tmp_path)[0]
     assert run.status == "interrupted"
-    finish(start("resume", run.id[:-3], runs_dir=tmp_path))
+    bn_in(tmp_path, "resume", run.id[:-3])
     assert run.model_pt.read_bytes() == uninterrupted[1][0].model_pt.read_bytes()
 
 
