@@ -15,6 +15,17 @@ from bnexp.base.signals import SIGNALS
 from bnexp.data import Dataset, Split
 from bnexp.data.dataset import channel_statistics
 
+LONGEST = (
+    *("faults", "strange_summary", "cluster", "hostile_config", "hostile_data", "disk", "terminal", "process", "workers", "tensorboard"),
+    *("metrics", "load", "wrong_input", "compare", "network", "damage", "stop", "together", "readme", "benchmarks", "report"),
+)
+"""Files of tests that take longest: they begin first, so that no process is left alone with one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
