@@ -139,6 +139,22 @@ def interrupt(configs: list[Config], runs_dir: Path, monkeypatch: pytest.MonkeyP
             launch(configs, runs_dir, quiet=True, fresh=fresh)
 
 
+def cut_short(runs_dir: Path, *command: str, steps: int) -> None:
+    """A command that trains so many steps and is stopped."""
+    polled = iter([False] * steps)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stop, "__call__", lambda self: next(polled, True))
+        bn_in(runs_dir, *command, code=130)
+
+
+def is_told(result: Result, lines: int = 3) -> bool:
+    """Whether a command did its work, or said in one sentence, the last of at most so many lines, why not."""
+    if result.exit_code == 0:
+        return result.exception is None
+    said = result.stderr.strip().splitlines()
+    return result.exit_code in (1, 2) and isinstance(result.exception, SystemExit) and len(said) <= lines and said[-1].startswith("Error: ")
+
+
 def make_result(
     norm: str = "batch", lr: float = 0.1, seed: int = 0, size: int = 32, *, acc: float | None = 0.9, status: str = "finished", **more: Any
 ) -> RunResult:

@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 import torch
-from support import bn_in, no_pages, some
+from support import bn_in, cut_short, is_told, no_pages, some
 
 from bnexp.base.files import read_checked_json, write_checked_json
 from bnexp.storage.checkpoint import load_checkpoint, save_checkpoint
 from bnexp.storage.folder import list_runs
 from bnexp.storage.run import Run
-from bnexp.training.stack import Stack
 
 TINY = ["data.subset=100", "train.batch_size=16", "train.steps=12", "train.eval_every=4", "train.checkpoint_every=4", "model.widths=[4]"]
 
@@ -34,22 +33,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One with the same run stopped at step 10 of 12, its checkpoints at 4, 8 and 10."""
     runs_dir = tmp_path_factory.mktemp("interrupted")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bnexp.base.signals.Stop.__call__", lambda self: STEPS[-1].step == 10)
-        patch.setattr("bnexp.training.stack.Stack.__init__", _remembered(Stack.__init__))
-        bn_in(runs_dir, "train", *TINY, code=130)
+    cut_short(runs_dir, "train", *TINY, steps=10)
     return runs_dir
-
-
-STEPS: list[Stack] = []
-
-
-def _remembered(init: Callable[..., None]) -> Callable[..., None]:
-    def wrapped(self: Stack, *args: Any, **kwargs: Any) -> None:
-        init(self, *args, **kwargs)
-        STEPS.append(self)
-
-    return wrapped
 
 
 def cut(path: Path) -> None:
@@ -82,14 +67,6 @@ def a_link(path: Path) -> None:
 
 DAMAGE = [cut, flipped, *(pytest.param(one, marks=pytest.mark.slow) for one in (emptied, random_bytes, missing, a_link))]
 FILES = ["config.yaml", "summary.json", "metrics.jsonl", "model.pt", "train.log", "events.out.tfevents.*"]
-
-
-def is_told(result: Any) -> bool:
-    """Whether a command did its work, or said in one sentence why not."""
-    if result.exit_code == 0:
-        return result.exception is None
-    lines = result.stderr.strip().splitlines()
-    return result.exit_code in (1, 2) and isinstance(result.exception, SystemExit) and lines[-1].startswith("Error: ") and len(lines) < 4
 
 
 @pytest.mark.parametrize("name", FILES)
