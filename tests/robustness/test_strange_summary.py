@@ -2,6 +2,7 @@
 runs of the folder are shown all the same."""
 
 import copy
+import itertools
 import json
 import shutil
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from support import bn_in, is_told
 
 from bnexp.base.errors import DataError
+from bnexp.plots.style import Picture
 from bnexp.storage.folder import list_runs
 from bnexp.storage.result import MAX_DEPTH, RunResult
 from bnexp.storage.run import Run
@@ -19,23 +21,8 @@ from bnexp.storage.run import Run
 TINY = ("data.subset=100", "train.batch_size=16", "train.steps=4", "model.widths=[4]", "metrics=off")
 DEEP = "DEEP"
 """Stands for 600 brackets, which JSON's reader takes and most others do not."""
-WRONG: tuple[Any, ...] = (
-    None,
-    "x",
-    "\ud800\x1b[2J",
-    {},
-    {"0": {}},
-    [],
-    [[1]],
-    True,
-    0,
-    -1,
-    1e308,
-    10**400,
-    float("nan"),
-    float("inf"),
-    DEEP,
-)
+NUMBERS = (True, 0, -1, 1e308, 10**400, float("nan"), float("inf"))
+WRONG: tuple[Any, ...] = (None, "x", "\ud800\x1b[2J", {}, {"0": {}}, [], [[1]], *NUMBERS, DEEP)
 COMMANDS = (("runs",), ("runs", "--json"), ("runs", "show", "{}"), ("runs", "show", "{}", "--json"))
 
 
@@ -98,7 +85,17 @@ def test_a_wrong_value_under_any_key_is_no_traceback(two: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("every", [40, pytest.param(1, marks=pytest.mark.slow)])
-def test_a_report_is_made_whatever_a_summary_holds(every: int, two: Path, tmp_path: Path) -> None:
+def test_a_report_is_made_whatever_a_summary_holds(every: int, two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several hundred reports, whose figures are all laid out, a tenth of these are drawn."""
+    save, numbers = Picture.save, itertools.count()
+
+    def rarely(picture: Picture, folder: Path) -> str:
+        if every > 1 or next(numbers) % 10 == 0:
+            return save(picture, folder)
+        picture.figure.draw_without_rendering()
+        return "<svg></svg>"
+
+    monkeypatch.setattr(Picture, "save", rarely)
     shutil.copytree(two, tmp_path, dirs_exist_ok=True)
     strange, good = list_runs(tmp_path)
     broken, counts = [], {True: 0, False: 0}

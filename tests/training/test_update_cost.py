@@ -58,21 +58,8 @@ class Cost(TorchDispatchMode):
         return sum(count for name, count in self.operators.items() if name.split(".")[1] not in VIEWS)
 
 
-VIEWS = {
-    "view",
-    "_unsafe_view",
-    "reshape",
-    "detach",
-    "t",
-    "transpose",
-    "expand",
-    "select",
-    "slice",
-    "alias",
-    "unsqueeze",
-    "squeeze",
-    "as_strided",
-}
+VIEWS = {*("view", "_unsafe_view", "reshape", "detach", "t", "transpose"), *("expand", "select", "slice", "alias")}
+VIEWS |= {"unsqueeze", "squeeze", "as_strided"}
 
 
 @contextmanager
