@@ -71,10 +71,10 @@ def no_pages() -> Iterator[None]:
         yield
 
 
-def start(*args: str, runs_dir: Path) -> subprocess.Popen[str]:
-    """A command in a process of its own."""
+def start(*args: str, runs_dir: Path, **options: Any) -> subprocess.Popen[str]:
+    """A command in a process of its own; `options` are those of `subprocess.Popen`."""
     command = [*BNEXP, *args, "--runs-dir", str(runs_dir)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
 def finish(process: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:

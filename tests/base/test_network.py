@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support import BNEXP, ROOT, bn_in, finish, served, start, wait_for
+from support import ROOT, bn_in, finish, served, start, wait_for
 
 from bnexp.base.files import write_checked_json
 from bnexp.base.network import is_loopback, is_open, is_own_name
@@ -77,10 +77,8 @@ def test_an_open_scheduler_warns_in_one_sentence(tmp_path: Path) -> None:
 def test_workers_that_cannot_be_started_are_1_and_one_sentence(tmp_path: Path) -> None:
     """Here Dask's own configuration has them import a module that is not there."""
     env = {**os.environ, "DASK_DISTRIBUTED__WORKER__PRELOAD": "no_such_module"}
-    command = [*BNEXP, *GRID, "--workers", "2", "--quiet", "--runs-dir", str(tmp_path)]
-    result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
-    assert result.returncode == 1
-    assert re.fullmatch(r"Error: The workers could not be started \(.+\); --workers 0 trains without them.\n", result.stderr)
+    _, err = finish(start(*GRID, "--workers", "2", "--quiet", runs_dir=tmp_path, env=env), code=1)
+    assert re.fullmatch(r"Error: The workers could not be started \(.+\); --workers 0 trains without them.\n", err)
 
 
 @pytest.fixture(scope="module")
@@ -203,11 +201,9 @@ def test_the_readmes_cluster_with_keys_trains_and_refuses_who_has_none(tmp_path:
         found = json.loads((tmp_path / "out.json").read_text())
         assert [run["status"] for run in found["runs"]] == ["finished", "finished"]
         for address, said in ((f"tls://127.0.0.1:{port}", "asks for keys (TLS)"), (f"tcp://127.0.0.1:{port}", "does not answer")):
-            command = [*BNEXP, *GRID, "--seeds", "2", "--scheduler", address, "--runs-dir", str(tmp_path / "refused")]
-            result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
-            assert result.returncode == 2, result
-            assert said in result.stderr
-            assert "Traceback" not in result.stderr
+            _, err = finish(start(*GRID, "--seeds", "2", "--scheduler", address, runs_dir=tmp_path / "refused", env=env), code=2)
+            assert said in err
+            assert "Traceback" not in err
         # Another's key is no key of this cluster's.
         subject = ["-subj", "/CN=bnexp", "-keyout", "other.pem", "-out", "other-cert.pem"]
         subprocess.run(
@@ -215,9 +211,9 @@ def test_the_readmes_cluster_with_keys_trains_and_refuses_who_has_none(tmp_path:
         )
         tls = "DASK_DISTRIBUTED__COMM__TLS__"
         stranger = {f"{tls}CA_FILE": "cert.pem", f"{tls}CLIENT__CERT": "other-cert.pem", f"{tls}CLIENT__KEY": "other.pem"}
-        command = [*BNEXP, *GRID, "--seeds", "2", "--scheduler", f"tls://127.0.0.1:{port}", "--runs-dir", "refused"]
-        result = subprocess.run(command, env={**env, **stranger}, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-        assert (result.returncode, list_runs(tmp_path / "refused")) == (2, []), result
+        sweep = [*GRID, "--seeds", "2", "--scheduler", f"tls://127.0.0.1:{port}"]
+        finish(start(*sweep, runs_dir=Path("refused"), env={**env, **stranger}, cwd=tmp_path), code=2)
+        assert list_runs(tmp_path / "refused") == []
     finally:
         os.killpg(shell.pid, signal.SIGTERM)
         time.sleep(1)

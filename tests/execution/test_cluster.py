@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support import BNEXP, ROOT, bn_in, finish, start, wait_for
+from support import ROOT, bn_in, finish, start, wait_for
 
 from bnexp.base.errors import UsageError
 from bnexp.config import Config
@@ -32,8 +32,8 @@ def models(runs_dir: Path) -> dict[str, bytes]:
 
 
 @contextmanager
-def dask_cluster(folder: Path) -> Iterator[tuple[Path, Callable[[str], None]]]:
-    """A scheduler of its own, the path of its file, and what starts a worker; each is a process with another working folder."""
+def dask_cluster(folder: Path) -> Iterator[tuple[Path, Callable[[str], None], subprocess.Popen[bytes]]]:
+    """The file of a scheduler, what starts a worker, and the scheduler; each is a process with another working folder."""
     file = folder / "scheduler.json"
     flags = ["--scheduler-file", str(file), "--host", "127.0.0.1", "--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
     processes: list[subprocess.Popen[bytes]] = []
@@ -48,7 +48,8 @@ def dask_cluster(folder: Path) -> Iterator[tuple[Path, Callable[[str], None]]]:
         assert time.monotonic() < end
         time.sleep(0.05)
     try:
-        yield file, lambda name: dask("worker", "--nthreads", "1", "--memory-limit", "0", "--local-directory", str(folder / name))
+        options = ["--nthreads", "1", "--memory-limit", "0", "--local-directory"]
+        yield file, lambda name: dask("worker", *options, str(folder / name)), processes[0]
     finally:
         for process in reversed(processes):
             process.send_signal(signal.SIGINT)
@@ -59,7 +60,7 @@ def dask_cluster(folder: Path) -> Iterator[tuple[Path, Callable[[str], None]]]:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The file of a scheduler with two workers."""
-    with dask_cluster(tmp_path_factory.mktemp("cluster")) as (file, add_worker):
+    with dask_cluster(tmp_path_factory.mktemp("cluster")) as (file, add_worker, _):
         add_worker("a")
         add_worker("b")
         yield file
@@ -77,9 +78,8 @@ def test_a_cluster_started_by_hand_serves_scheduler_with_the_same_bits(cluster: 
     """A relative --runs-dir is relative to the command, not to the worker's folder."""
     address = json.loads(cluster.read_text())["address"]
     for name, scheduler in (("file", str(cluster)), ("address", address)):
-        command = [*BNEXP, *GRID, "--scheduler", scheduler, "--json", "--runs-dir", name]
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
-        out, _ = finish(subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env))
+        out, _ = finish(start(*GRID, "--scheduler", scheduler, "--json", runs_dir=Path(name), cwd=tmp_path, env=env))
         assert json.loads(out)["failed"] == {}
         assert models(tmp_path / name) == alone
 
@@ -100,7 +100,7 @@ def test_a_worker_that_does_not_see_the_runs_folder_is_refused(cluster: Path, tm
 @pytest.mark.slow
 def test_workers_may_come_late(tmp_path: Path) -> None:
     (tmp_path / "cluster").mkdir()
-    with dask_cluster(tmp_path / "cluster") as (file, add_worker):
+    with dask_cluster(tmp_path / "cluster") as (file, add_worker, _):
         process = start(*GRID, "--scheduler", str(file), runs_dir=tmp_path / "runs")
         assert process.stderr is not None
         said = ""
@@ -120,18 +120,12 @@ def test_a_scheduler_that_does_not_answer_is_2_and_trains_nothing(tmp_path: Path
     assert not list_runs(tmp_path)
 
 
-def in_a_group(*args: str, runs_dir: Path) -> subprocess.Popen[str]:
-    """A bnexp whose processes get the signals of `os.killpg` together, as those of a terminal's command do."""
-    pipe = subprocess.PIPE
-    return subprocess.Popen([*BNEXP, *args, "--runs-dir", str(runs_dir)], stdout=pipe, stderr=pipe, text=True, start_new_session=True)
-
-
 @pytest.mark.slow
 def test_signals_save_every_stack_and_the_same_command_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     bn_in(tmp_path / "whole", *LONG, "--workers", "0")
     runs_dir = tmp_path / "runs"
     for number in (signal.SIGINT, signal.SIGHUP):
-        process = in_a_group(*LONG, "--workers", "2", runs_dir=runs_dir)
+        process = start(*LONG, "--workers", "2", runs_dir=runs_dir, start_new_session=True)
         wait_for(lambda: [run.status for run in list_runs(runs_dir)] == ["running"] * 8, process)
         os.killpg(process.pid, number)
         _, err = finish(process, code=130)
@@ -146,7 +140,7 @@ def test_signals_save_every_stack_and_the_same_command_goes_on_with_the_same_bit
 @pytest.mark.slow
 def test_a_second_ctrl_c_ends_a_sweep_and_its_workers_at_once(tmp_path: Path) -> None:
     """Workers do not even end what keeps them from looking for a stop (here they are suspended); what was done is gone on with."""
-    process = in_a_group(*GRID, "train.eval_every=1", "--workers", "2", runs_dir=tmp_path)
+    process = start(*GRID, "train.eval_every=1", "--workers", "2", runs_dir=tmp_path, start_new_session=True)
     wait_for(lambda: any(run.status == "running" for run in list_runs(tmp_path)), process)
     workers = [child.pid for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
     assert len(workers) == 2
@@ -222,29 +216,16 @@ def test_a_run_that_is_removed_meanwhile_is_missed_and_then_completed(tmp_path: 
 def test_a_scheduler_that_dies_is_1_and_what_was_done_is_kept(tmp_path: Path) -> None:
     (tmp_path / "cluster").mkdir()
     runs_dir = tmp_path / "runs"
-    with dask_cluster(tmp_path / "cluster") as (file, add_worker):
+    with dask_cluster(tmp_path / "cluster") as (file, add_worker, scheduler):
         add_worker("a")
         process = start(*LONG, "--scheduler", str(file), runs_dir=runs_dir)
         wait_for(lambda: bool(list(runs_dir.glob(".stacks/*/checkpoint.pt"))), process)
-        os.kill(scheduler_pid(file), signal.SIGKILL)
+        scheduler.kill()
         _, err = finish(process, code=1)
     assert "The Dask scheduler went away" in err
     assert "Traceback" not in err
     bn_in(runs_dir, *LONG, "--workers", "0")
     assert all(run.done for run in list_runs(runs_dir))
-
-
-def scheduler_pid(file: Path) -> int:
-    """The process that was started with this scheduler file as a scheduler."""
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            try:
-                words = (process / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if b"scheduler" in words and str(file).encode() in words:
-                return int(process.name)
-    raise AssertionError("no such process")
 
 
 STRANGER = """

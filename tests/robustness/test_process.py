@@ -108,11 +108,9 @@ def test_too_few_threads_for_workers_are_one_sentence() -> None:
 
 def test_a_dask_configuration_that_is_no_yaml_is_refused(tmp_path: Path) -> None:
     (tmp_path / "dask.yaml").write_text("distributed: [\n  a: : b\n")
-    command = ["sweep", "grid", "data=waveforms", "train.steps=1", "--seeds", "1", "--workers", "1", "--quiet", "--runs-dir", str(tmp_path)]
-    environment = {**os.environ, "DASK_CONFIG": str(tmp_path)}
-    result = subprocess.run([*BNEXP, *command], env=environment, capture_output=True, text=True, timeout=100, check=False)
-    assert result.returncode == 2
-    assert re.fullmatch(r"Error: Dask's configuration cannot be used \(.*dask\.yaml.*\)\. Mend its files, .*\n", result.stderr)
+    command = ["sweep", "grid", "data=waveforms", "train.steps=1", "--seeds", "1", "--workers", "1", "--quiet"]
+    _, err = finish(start(*command, runs_dir=tmp_path, env={**os.environ, "DASK_CONFIG": str(tmp_path)}), code=2)
+    assert re.fullmatch(r"Error: Dask's configuration cannot be used \(.*dask\.yaml.*\)\. Mend its files, .*\n", err)
 
 
 def test_what_an_optimized_python_cannot_read_is_refused(tmp_path: Path) -> None:

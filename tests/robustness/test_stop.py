@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support import BNEXP, SLOW, bn_in, finish, logged, wait_for
+from support import BNEXP, SLOW, bn_in, finish, logged, start, wait_for
 
 from bnexp.base.signals import SIGNALS, Stop, deaf, handle
 from bnexp.storage.folder import list_runs
@@ -84,8 +84,7 @@ def test_signals_that_were_ignored_at_the_start_stay_ignored(tmp_path: Path) -> 
         for number in (signal.SIGHUP, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
 
-    command = [*BNEXP, "train", *SLOW, "model.widths=[2]", "--runs-dir", str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=ignore)
+    process = start("train", *SLOW, "model.widths=[2]", runs_dir=tmp_path, preexec_fn=ignore)
     wait_for(lambda: logged(tmp_path, 50), process)
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGINT):
         process.send_signal(number)
