@@ -52,7 +52,7 @@ def put(state: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[str, A
 def test_what_does_not_fit_is_refused_and_nothing_of_it_taken(tiny: Tiny, tmp_path: Path) -> None:
     made, fresh = stacks(tiny)
     state = made.state_dict()
-    before = copy.deepcopy(fresh.state_dict())
+    before = str(fresh.state_dict())
     taken = []
     for path in places(state):
         for value in WRONG:
@@ -61,7 +61,7 @@ def test_what_does_not_fit_is_refused_and_nothing_of_it_taken(tiny: Tiny, tmp_pa
             told: list[str] = []
             if load_checkpoint(tmp_path, told.append, fresh.load_state_dict) is None:
                 assert "does not fit" in told[0], (path, value, told)
-                assert str(fresh.state_dict()) == str(before), (path, value)
+                assert str(fresh.state_dict()) == before, (path, value)
                 continue
             taken.append((path, value))
             assert train(fresh)
