@@ -1,7 +1,5 @@
 """What several test files share: one CPU thread, tiny data sets of any dimension, a browser."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal
@@ -16,6 +14,17 @@ from support import Tiny
 from bnexp.base.signals import SIGNALS
 from bnexp.data import Dataset, Split
 from bnexp.data.dataset import channel_statistics
+
+LONGEST = (
+    *("faults", "strange_summary", "cluster", "hostile_config", "hostile_data", "disk", "terminal", "process", "workers", "tensorboard"),
+    *("metrics", "load", "wrong_input", "compare", "network", "damage", "stop", "together", "readme", "benchmarks", "report"),
+)
+"""Files of tests that take longest: they begin first, so that no process is left alone with one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -34,6 +43,13 @@ def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         patch.setenv("MPLCONFIGDIR", os.environ.get("MPLCONFIGDIR") or str(fonts))  # its list of fonts takes seconds to make
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder for one test, that is not there yet."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 @pytest.fixture(scope="session", autouse=True)

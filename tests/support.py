@@ -1,14 +1,15 @@
 """What tests of several folders share: commands in this process and in ones of their own, an interrupted training, results of runs."""
 
-from __future__ import annotations
-
+import json
+import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -25,6 +26,7 @@ from bnexp.storage.run import FORMAT, Run
 from bnexp.training.fit import CheckpointDue, Evaluation, Measurement, NearTargetEvaluation, StepDone, fit
 from bnexp.training.stack import Stack
 
+T = TypeVar("T")
 Tiny = Callable[..., Dataset]
 """The fixture `tiny`: makes a tiny data set of a shape."""
 ROOT = Path(__file__).parent.parent
@@ -38,6 +40,12 @@ CONFIG = Config().replace(
     **{"model.widths": [4, 4], "train.epochs": None, "train.steps": 24, "train.eval_every": 8, "train.checkpoint_every": 4}
 )
 NUMBER = re.compile(r"[-+]?\d[\d.,]*\d|\d")
+
+
+def some(value: T | None) -> T:
+    """The value, which must be there."""
+    assert value is not None
+    return value
 
 
 def bn(*args: str, code: int | None = 0) -> Result:
@@ -54,10 +62,19 @@ def bn_in(runs_dir: Path, *args: str, code: int | None = 0) -> Result:
     return bn(*args, "--runs-dir", str(runs_dir), code=code)
 
 
-def start(*args: str, runs_dir: Path) -> subprocess.Popen[str]:
-    """A command in a process of its own."""
+@contextmanager
+def no_pages() -> Iterator[None]:
+    """Meanwhile no report is drawn, which takes seconds: for commands whose page was written before, or is not what is tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("write_report", "write_law_report"):
+            patch.setattr(f"bnexp.report.{name}", lambda folder, *_, **__: folder / "report.html")
+        yield
+
+
+def start(*args: str, runs_dir: Path, **options: Any) -> subprocess.Popen[str]:
+    """A command in a process of its own; `options` are those of `subprocess.Popen`."""
     command = [*BNEXP, *args, "--runs-dir", str(runs_dir)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
 def finish(process: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
@@ -74,6 +91,27 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+@contextmanager
+def served(runs_dir: Path, scratch: Path, *args: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A `bnexp tensorboard` that has its temporary files in `scratch`, and its URL."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    command = [*BNEXP, "tensorboard", *args, "--json", "--runs-dir", str(runs_dir)]
+    env = {**os.environ, "TMPDIR": str(scratch)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    assert process.stdout is not None
+    answer = ""
+    while not answer.endswith("}\n"):
+        line = process.stdout.readline()
+        assert line, process.communicate()
+        answer += line
+    try:
+        yield process, json.loads(answer)["url"]
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
 
 
 def logged(runs_dir: Path, step: int) -> bool:
@@ -99,6 +137,22 @@ def interrupt(configs: list[Config], runs_dir: Path, monkeypatch: pytest.MonkeyP
         patch.setattr(launching, "Stop", lambda: StopAt(steps))
         with pytest.raises(launching.Interrupted, match="state saved"):
             launch(configs, runs_dir, quiet=True, fresh=fresh)
+
+
+def cut_short(runs_dir: Path, *command: str, steps: int) -> None:
+    """A command that trains so many steps and is stopped."""
+    polled = iter([False] * steps)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stop, "__call__", lambda self: next(polled, True))
+        bn_in(runs_dir, *command, code=130)
+
+
+def is_told(result: Result, lines: int = 3) -> bool:
+    """Whether a command did its work, or said in one sentence, the last of at most so many lines, why not."""
+    if result.exit_code == 0:
+        return result.exception is None
+    said = result.stderr.strip().splitlines()
+    return result.exit_code in (1, 2) and isinstance(result.exception, SystemExit) and len(said) <= lines and said[-1].startswith("Error: ")
 
 
 def make_result(

@@ -1,7 +1,5 @@
 """Three-way evaluation and folding, each against a slow and obvious twin."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 from statistics import fmean, stdev
@@ -211,7 +209,6 @@ def test_without_norm_the_three_coincide(tiny: Tiny, kind: str) -> None:
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("changes", [{}, {"data": {"augment": "crop_flip"}}, {"precision": "bf16"}], ids=["plain", "augmented", "bf16"])
 def test_evaluation_changes_nothing(tiny: Tiny, stats: str, training: bool, changes: dict[str, Any]) -> None:
-    """Weights, gradients, running statistics, num_batches_tracked, mode and the global generator."""
     data = tiny((2, 8, 8))
     stack = trained(config((2, 8, 8), **changes), data, (0, 1))
     net = stack.network.train(training)

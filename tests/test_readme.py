@@ -17,6 +17,7 @@ from bnexp.config import KEYS
 README = (Path(__file__).parent.parent / "README.md").read_text()
 COMMANDS = [line[2:] for block in re.findall(r"```console\n(.*?)```", README, re.S) for line in block.splitlines() if line.startswith("$ ")]
 SHORT = ["train.epochs=null", "train.steps=6", "model.widths=[4]"]
+OPTIONS = "seeds fresh stats folded host port values workers scheduler dry-run out no-bn norm lrs batch-sizes"
 OFFLINE = ["data=digits"]  # the sets that would be downloaded
 
 
@@ -37,20 +38,7 @@ def test_the_readme_shows_every_command() -> None:
     assert len(COMMANDS) >= 10
     for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
         assert re.search(rf"\| `bnexp {name}\b", README), name
-        options = (
-            "--seeds",
-            "--fresh",
-            "--stats",
-            "--folded",
-            "--host",
-            "--port",
-            "--values",
-            "--workers",
-            "--scheduler",
-            "--dry-run",
-            "--out",
-        )
-        for option in (*options, "--no-bn", "--norm", "--lrs", "--batch-sizes"):
+        for option in (f"--{name}" for name in OPTIONS.split()):
             if any(option in param.opts for param in command.params):
                 assert re.search(rf"\| `bnexp {name}[^|]*(\\\|[^|]*)*{option}", README), (name, option)
 

@@ -4,7 +4,6 @@ import reference
 
 
 def test_what_follows_from_declarations_is_written_down() -> None:
-    """Tables of norms, metrics and data sets, and their presets: `scripts/reference` writes them."""
     for path, text in reference.files():
         assert path.exists(), f"{path} is missing: run scripts/reference"
         assert path.read_text() == text, f"{path} is out of date: run scripts/reference"

@@ -1,7 +1,5 @@
 """Whole-file writes, and JSON that any reader takes."""
 
-from __future__ import annotations
-
 import json
 import math
 import os
@@ -79,13 +77,6 @@ def test_what_others_are_writing_stays(tmp_path: Path) -> None:
         pass
     assert not living.exists()
     assert elsewhere.exists()
-
-
-def test_two_processes_do_not_share_a_temporary_file(tmp_path: Path) -> None:
-    with atomic_write(tmp_path / "file.txt"):
-        (temporary,) = tmp_path.iterdir()
-        assert str(os.getpid()) in temporary.name
-        assert temporary.name.startswith(".")  # nobody takes it for a run's file
 
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
 """What this machine computes with, as far as it is known without torch. A GPU's driver is a folder that a test can make."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

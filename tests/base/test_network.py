@@ -8,17 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
-from support import BNEXP, ROOT, finish, start, wait_for
+from support import ROOT, bn_in, finish, served, start, wait_for
 
 from bnexp.base.files import write_checked_json
 from bnexp.base.network import is_loopback, is_open, is_own_name
@@ -28,39 +25,23 @@ TINY = ["train.steps=16", "model.widths=[2]"]
 GRID = ["sweep", "grid", *TINY, "model.norm=batch,none", "--seeds", "1"]
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "localhost"])
-def test_loopback_is_nowhere_but_here(host: str) -> None:
-    assert is_loopback(host)
-    address = f"[{host}]" if ":" in host else host
-    assert not is_open(f"tcp://{address}:8786")
+def test_loopback_is_nowhere_but_here_and_all_else_is_a_network() -> None:
+    for here, hosts in ((True, ("127.0.0.1", "127.8.9.10", "::1", "localhost")), (False, ("0.0.0.0", "::", "192.0.2.7", "", "no.invalid"))):
+        for host in hosts:
+            assert is_loopback(host) == here, host
+            address = f"[{host}]" if ":" in host else host
+            assert is_open(f"tcp://{address}:8786") == is_open(f"ws://{address}:8786/") == (not here)
+            assert not is_open(f"tls://{address}:8786")
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "", "no-such-host.invalid"])
-def test_all_else_is_a_network(host: str) -> None:
-    assert not is_loopback(host)
-    address = f"[{host}]" if ":" in host else host
-    assert is_open(f"tcp://{address}:8786")
-    assert is_open(f"ws://{address}:8786/")
-    assert not is_open(f"tls://{address}:8786")
-
-
-@pytest.mark.parametrize("header", ["localhost:6006", "LOCALHOST", "127.0.0.1:6006", "[::1]:6006", "127.0.0.2"])
-def test_a_servers_own_names(header: str) -> None:
-    assert is_own_name(header, "127.0.0.1")
-    assert is_own_name(header, "0.0.0.0")
-
-
-@pytest.mark.parametrize(
-    "header", ["", "evil.example", "evil.example:6006", "localhost.evil.example", "127.0.0.1.evil.example", "[::1", "@"]
-)
-def test_other_names_may_be_a_strangers(header: str) -> None:
-    assert not is_own_name(header, "127.0.0.1")
-    assert not is_own_name(header, "0.0.0.0")
-
-
-def test_on_a_network_any_address_and_this_machines_name_are_a_servers_own() -> None:
-    for header in ("192.0.2.7:6006", f"{socket.gethostname()}:6006"):
-        assert is_own_name(header, "0.0.0.0")
+def test_a_servers_own_names() -> None:
+    """On a network any address and this machine's name are its own, too; other names may be a stranger's."""
+    own = ("localhost:6006", "LOCALHOST", "127.0.0.1:6006", "[::1]:6006", "127.0.0.2")
+    strange = ("", "evil.example", "evil.example:6006", "localhost.evil.example", "127.0.0.1.evil.example", "[::1", "@")
+    reachable = ("192.0.2.7:6006", f"{socket.gethostname()}:6006")
+    assert all(is_own_name(header, host) for header in own for host in ("127.0.0.1", "0.0.0.0"))
+    assert not any(is_own_name(header, host) for header in strange for host in ("127.0.0.1", "0.0.0.0"))
+    assert all(is_own_name(header, "0.0.0.0") for header in reachable)
     assert not is_own_name("192.0.2.7:6006", "127.0.0.1")
 
 
@@ -88,7 +69,7 @@ def test_an_open_scheduler_warns_in_one_sentence(tmp_path: Path) -> None:
     file = tmp_path / "scheduler.json"
     for address, warns in (("tcp://0.0.0.0:9", True), ("tcp://127.0.0.1:9", False)):
         file.write_text(json.dumps({"address": address}))
-        _, err = finish(start(*GRID, "--scheduler", str(file), "--dry-run", "--quiet", runs_dir=tmp_path / "runs"))
+        err = bn_in(tmp_path / "runs", *GRID, "--scheduler", str(file), "--dry-run", "--quiet").stderr
         said = f"Warning: whoever reaches the scheduler {address} can run code as you, here and on its workers; "
         assert err == (f"{said}the README says how to secure it with TLS.\n" if warns else "")
 
@@ -96,39 +77,16 @@ def test_an_open_scheduler_warns_in_one_sentence(tmp_path: Path) -> None:
 def test_workers_that_cannot_be_started_are_1_and_one_sentence(tmp_path: Path) -> None:
     """Here Dask's own configuration has them import a module that is not there."""
     env = {**os.environ, "DASK_DISTRIBUTED__WORKER__PRELOAD": "no_such_module"}
-    command = [*BNEXP, *GRID, "--workers", "2", "--quiet", "--runs-dir", str(tmp_path)]
-    result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
-    assert result.returncode == 1
-    assert re.fullmatch(r"Error: The workers could not be started \(.+\); --workers 0 trains without them.\n", result.stderr)
+    _, err = finish(start(*GRID, "--workers", "2", "--quiet", runs_dir=tmp_path, env=env), code=1)
+    assert re.fullmatch(r"Error: The workers could not be started \(.+\); --workers 0 trains without them.\n", err)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A runs folder with one run."""
     runs_dir = tmp_path_factory.mktemp("trained")
-    finish(start("train", *TINY, runs_dir=runs_dir))
+    bn_in(runs_dir, "train", *TINY)
     return runs_dir
-
-
-@contextmanager
-def served(runs_dir: Path, temporary: Path, *args: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A `bnexp tensorboard` with its temporary files in `temporary`, and its URL."""
-    temporary.mkdir(exist_ok=True)
-    pipe, env = subprocess.PIPE, {**os.environ, "TMPDIR": str(temporary)}
-    command = [*BNEXP, "tensorboard", *args, "--json", "--runs-dir", str(runs_dir)]
-    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env)
-    assert process.stdout is not None
-    answer = ""
-    while not answer.endswith("}\n"):
-        line = process.stdout.readline()
-        assert line, process.communicate()
-        answer += line
-    try:
-        yield process, json.loads(answer)["url"]
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
 
 def get(url: str, host: str | None = None) -> tuple[int, str]:
@@ -221,9 +179,8 @@ def test_a_killed_tensorboards_folder_goes_with_the_next_and_a_host_of_the_netwo
     assert list_runs(runs_dir)[0].done  # a link went, and not what it leads to
 
 
-def test_a_host_that_is_not_here_is_2() -> None:
-    _, err = finish(start("tensorboard", "--host", "192.0.2.7", runs_dir=Path(tempfile.gettempdir())), code=2)
-    assert err == "Error: --host 192.0.2.7 is no address of this machine; 0.0.0.0 is all of them.\n"
+def test_a_host_that_is_not_here_is_2(tmp_path: Path) -> None:
+    assert "--host 192.0.2.7 is no address of this machine" in bn_in(tmp_path, "tensorboard", "--host", "192.0.2.7", code=2).stderr
 
 
 @pytest.mark.slow
@@ -244,11 +201,9 @@ def test_the_readmes_cluster_with_keys_trains_and_refuses_who_has_none(tmp_path:
         found = json.loads((tmp_path / "out.json").read_text())
         assert [run["status"] for run in found["runs"]] == ["finished", "finished"]
         for address, said in ((f"tls://127.0.0.1:{port}", "asks for keys (TLS)"), (f"tcp://127.0.0.1:{port}", "does not answer")):
-            command = [*BNEXP, *GRID, "--seeds", "2", "--scheduler", address, "--runs-dir", str(tmp_path / "refused")]
-            result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
-            assert result.returncode == 2, result
-            assert said in result.stderr
-            assert "Traceback" not in result.stderr
+            _, err = finish(start(*GRID, "--seeds", "2", "--scheduler", address, runs_dir=tmp_path / "refused", env=env), code=2)
+            assert said in err
+            assert "Traceback" not in err
         # Another's key is no key of this cluster's.
         subject = ["-subj", "/CN=bnexp", "-keyout", "other.pem", "-out", "other-cert.pem"]
         subprocess.run(
@@ -256,9 +211,9 @@ def test_the_readmes_cluster_with_keys_trains_and_refuses_who_has_none(tmp_path:
         )
         tls = "DASK_DISTRIBUTED__COMM__TLS__"
         stranger = {f"{tls}CA_FILE": "cert.pem", f"{tls}CLIENT__CERT": "other-cert.pem", f"{tls}CLIENT__KEY": "other.pem"}
-        command = [*BNEXP, *GRID, "--seeds", "2", "--scheduler", f"tls://127.0.0.1:{port}", "--runs-dir", "refused"]
-        result = subprocess.run(command, env={**env, **stranger}, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-        assert (result.returncode, list_runs(tmp_path / "refused")) == (2, []), result
+        sweep = [*GRID, "--seeds", "2", "--scheduler", f"tls://127.0.0.1:{port}"]
+        finish(start(*sweep, runs_dir=Path("refused"), env={**env, **stranger}, cwd=tmp_path), code=2)
+        assert list_runs(tmp_path / "refused") == []
     finally:
         os.killpg(shell.pid, signal.SIGTERM)
         time.sleep(1)

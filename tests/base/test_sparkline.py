@@ -1,7 +1,5 @@
 """Curves in a few characters, against a slow obvious twin, and with what breaks such things: NaN, infinity, constants, one value."""
 
-from __future__ import annotations
-
 import math
 import random
 

@@ -1,7 +1,5 @@
 """Overrides and YAML files: what makes a config, and what is refused before Hydra sees it."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 
@@ -65,8 +63,6 @@ def test_overrides(overrides: list[str], changes: dict[str, object]) -> None:
     [
         ("optim.lrr=1", "There is no config key 'optim.lrr'. Did you mean 'optim.lr'?"),
         ("+optim.lrr=1", "There is no config key 'optim.lrr'. Did you mean 'optim.lr'?"),
-        ("++optim.lrr=1", "There is no config key 'optim.lrr'. Did you mean 'optim.lr'?"),
-        ("lr=0.1", "There is no config key 'lr'. Did you mean 'optim.lr'?"),
         ("+new=1", "There is no config key 'new'"),
         ("train=1", "'train' is a group of keys"),
         ("train={batch_size: 3}", "'train' is a group of keys"),
@@ -86,31 +82,17 @@ def test_overrides(overrides: list[str], changes: dict[str, object]) -> None:
         ("data@train=mnist", "packages (@) are not supported"),
         ("hydra.run.dir=/tmp/x", "Hydra's own settings are not for bnexp"),
         ("hydra.searchpath=[pkg://os]", "Hydra's own settings are not for bnexp"),
-        ("+hydra.searchpath=[file:///tmp]", "Hydra's own settings are not for bnexp"),
-        ("hydra/launcher=basic", "Hydra's own settings are not for bnexp"),
         ("_target_=os.system", "There is no config key '_target_'"),
-        ("+model._target_=os.system", "There is no config key 'model._target_'"),
         ("name=${oc.env:HOME}", "is refused: interpolations"),
         ("data.root='${oc.env:HOME}'", "data.root=${oc.env:HOME} is refused: interpolations"),
-        ("name=x${seed}", "is refused: interpolations"),
-        ("optim.lr=${seed}", "is refused: interpolations"),
         ("seed=0,1,2", "names several values; this command takes one"),
-        ("optim.lr=choice(0.1,0.2)", "names several values"),
-        ("seed=range(1,4)", "names several values"),
         ("optim.lr=interval(0.1,0.2)", "names several values"),
-        ("data=mnist,digits", "names several values"),
         ("data=glob(*)", "names several values"),
-        ("optim.lr=abc", "optim.lr=abc is not a number"),
-        ("optim.lr='0.3'", "optim.lr=0.3 is not a number"),
-        ("optim.lr=nan", "optim.lr=nan is out of range"),
         ("optim.lr=", "optim.lr= is not a number"),
-        ("model.widths=[]", "model.widths=[] is empty"),
         ("model.widths={a:1}", "model.widths={a: 1} is not a list of whole numbers"),
         ("data.name=mnist", "'data.name=mnist' is refused: write data=mnist."),
         ("model.name=mlp", "'model.name=mlp' is refused: write model=mlp."),  # it left out the widths of model=mlp
         ("++model.name=", "write model=NAME"),
-        ("data.root=", "data.root is empty text"),
-        ("name=-x", "name='-x' is not usable: a name has 1 to 80 letters"),
         ("model.widths=" + "[" * 3000 + "]" * 3000, "cannot be read: its brackets are nested too deeply"),
         ("seed=" + "9" * 5000, "cannot be read as key=value"),  # Python reads whole numbers up to 4300 digits
     ],
@@ -139,11 +121,6 @@ def test_a_long_override_is_cut_short_in_the_message(override: str) -> None:
         assert str(caught.value).isprintable()
 
 
-@pytest.mark.parametrize("name", [name for name in DATASETS if name not in ("folder", "npz")])
-def test_every_data_set_composes(name: str) -> None:
-    assert compose([f"data={name}"]).data.name == name
-
-
 @pytest.mark.parametrize("name", ["folder", "npz"])
 def test_data_of_the_user_need_a_root(name: str) -> None:
     with pytest.raises(UsageError, match=f"data={name} needs data.root"):
@@ -157,7 +134,7 @@ def test_the_files_are_the_choices_of_the_config(group: str, names: tuple[str, .
     for name in names:
         tree = yaml.safe_load((builtin_configs() / group / f"{name}.yaml").read_text())
         assert tree["name"] == name
-        if group != "data":
+        if name not in ("folder", "npz"):
             assert getattr(compose([f"{group}={name}"]), group).name == name
 
 
@@ -204,21 +181,10 @@ def test_experiment_files(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("name: digits\n_target_: os.system\n", "'data._target_' is refused"),
-        ("name: digits\nroot: ${oc.env:HOME}\n", "data.root=${oc.env:HOME} is refused: interpolations"),
-        ("name: digits\nroot: ${hydra:runtime.cwd}\n", "is refused: interpolations"),
-        ("name: digits\nsubset: ${oc.decode:'500'}\n", "is refused: interpolations"),
         ("name: digits\nrooot: x\n", "There is no config key 'data.rooot'. Did you mean 'data.root'?"),
-        ("name: digits\nroot:\n  _target_: os.system\n  _args_: [ls]\n", "'data.root._target_' is refused"),
-        ("name: digits\nsubset: -5\n", "data.subset=-5 is out of range"),
         ("name: digits\nsubset: [1, 2]\n", "data.subset=[1,2] is not a whole number or null"),
         ("name: [digits\n", "The config cannot be composed"),
         ("- digits\n", "data should be a group of keys, and is [digits]"),
-        ("name: !!python/object/apply:os.system [ls]\n", "The config cannot be composed"),
-        ("name: digits\nsubset: " + "9" * 5000, "The config cannot be composed"),
-        ("# @package _global_\nhydra:\n  run:\n    dir: /tmp/x\n", "Hydra's own settings are not for bnexp"),
-        ("# @package _global_\n{hydra: {searchpath: [pkg://os]}}\n", "Hydra's own settings are not for bnexp"),
-        ("# @package hydra.run\ndir: /tmp/x\n", "Hydra's own settings are not for bnexp"),
-        ("defaults:\n  - override /hydra/launcher: basic\nname: digits\n", "Hydra's own settings are not for bnexp"),
         ("defaults:\n  - nowhere\nname: digits\n", "The config cannot be composed"),
         ("# @package _global_\ndata: 3\n", "data should be a group of keys, and is 3"),
         ("# @package elsewhere\nname: digits\n", "There is no config key 'elsewhere'"),
@@ -256,11 +222,6 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
         compose(["data=mine"], tmp_path)
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is not a folder"):
-        compose([], tmp_path / "nothing")
-
-
 HEADER = "# @package _global_\n"
 
 
@@ -270,25 +231,18 @@ HEADER = "# @package _global_\n"
         (HEADER + "optim.lr: 0.3\n", "'optim.lr' is written with a dot; in a file it is nested, as in `optim: {lr: 0.3}`"),
         ("optim:\n  lr: 0.3\n", "experiment/mine.yaml must begin with the line `# @package _global_`"),
         ("", "experiment/mine.yaml must begin with the line `# @package _global_`"),
-        (HEADER + "defaults:\n  - mine\n", "experiment=mine nests too deeply; either a file's defaults list leads back to the file"),
-        (HEADER + "seed: &loop [*loop]\n", "experiment/mine.yaml has the alias *loop"),
-        *((HEADER + "data: " + "{a: " * depth + "}" * depth, "experiment/mine.yaml nests too deeply") for depth in (300, 3000)),
-        (HEADER + "model:\n  widths: " + "[" * 500 + "]" * 500, "experiment/mine.yaml nests too deeply"),
         (HEADER + "seed: 0x" + "F" * 6000 + "\n", "seed=0x" + "f" * 75 + "... is out of range"),
         (HEADER + "data:\n  subset: 0x" + "F" * 6000 + "\n", "data.subset=0x" + "f" * 75 + "... is out of range"),
         (HEADER + "1: 2\n", "The config has the key 1, which is not text"),
         (HEADER + "optim:\n  true: 2\n", "optim has the key true, which is not text"),
         (HEADER + "null: 2\n", "The config cannot be composed: Incompatible key type 'NoneType'"),  # it said nothing after the colon
         (HEADER + "data:\n  root: ${\n", "The config cannot be composed: no viable alternative at input '${'"),
-        (HEADER + "data:\n  root: !!set {a}\n", "The config cannot be composed: Value 'set' is not a supported primitive type"),
         (HEADER + "defaults:\n  - /nowhere: x\n", "'/nowhere: x' in its defaults names no file of data"),
         (HEADER + "optim: 3\n", "optim should be a group of keys, and is 3"),
         ("- 1\n", "experiment/mine.yaml must begin with the line"),
         (HEADER + "- 1\n", "Cannot merge DictConfig with ListConfig"),
-        (HEADER + "name: " + "x" * 5000, "name='" + "x" * 77 + "...' is not usable"),
-        (HEADER + "name: ${" + "x" * 5000, "The config cannot be composed: "),
     ],
-    ids=range(21),
+    ids=range(13),
 )  # fmt: skip
 def test_experiments_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
     """One sentence each, whether or not an override goes into what the file made of a group."""

@@ -1,7 +1,5 @@
 """The identity of a run: what its id hashes, its default name, and the way of a config to YAML and back."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

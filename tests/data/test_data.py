@@ -1,7 +1,5 @@
 """bnexp.data: what every data set has in common, seen on the embedded ones."""
 
-from __future__ import annotations
-
 import dataclasses
 import subprocess
 import sys
@@ -119,6 +117,20 @@ def test_checking_a_config_imports_no_torch(tmp_path: Path) -> None:
         "assert not {'torch', 'sklearn', 'PIL', 'torchvision'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": ":".join(sys.path)})
+
+
+@pytest.mark.parametrize("name", ["folder", "npz", "mnist"])
+def test_a_root_that_is_not_there_or_of_the_wrong_kind(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    wrong = (tmp_path, "is a folder") if name == "npz" else (tmp_path / "file", "is a file")
+    for path, sentence in ((tmp_path / "none", "is not there"), wrong):
+        own = DataConfig(name=name, root=str(path))
+        for use in (
+            lambda own=own: load(own, CPU),
+            *([] if name == "mnist" else [lambda own=own: header(own), lambda own=own: fingerprint(own)]),
+        ):
+            with pytest.raises(UsageError, match=rf"data\.root={path} {sentence}"):
+                use()
 
 
 @pytest.mark.parametrize("name", ["folder", "npz", "mnist"])

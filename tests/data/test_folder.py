@@ -1,21 +1,18 @@
 """data=folder: images of your own, the cache of decoded ones, and what can be wrong with a tree of files."""
 
-from __future__ import annotations
-
 import io
 import os
 import shutil
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 import torch
+from faults_hostile_data import png
 from PIL import Image
 
-from bnexp.base.errors import DataError, UsageError
+from bnexp.base.errors import DataError
 from bnexp.config import DataConfig
 from bnexp.data import Dataset, fingerprint, header, load
 from bnexp.data.images import read_image
@@ -24,9 +21,8 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache/bnexp/data"
+def cache(own_cache: Path) -> Path:
+    return own_cache / "bnexp" / "data"
 
 
 def colour(label: int, number: int) -> tuple[int, int, int]:
@@ -125,14 +121,6 @@ def test_the_fingerprint_is_of_the_content_not_the_place(tmp_path: Path) -> None
     assert fingerprint(config(tmp_path / "b")) != first
 
 
-def png_header(width: int, height: int) -> bytes:
-    """A PNG of 60 bytes that claims width x height pixels."""
-    chunks = b""
-    for kind, body in ((b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", b"")):
-        chunks += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-    return b"\x89PNG\r\n\x1a\n" + chunks
-
-
 def jpeg(side: int = 64) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)).save(buffer, "JPEG")
@@ -141,11 +129,8 @@ def jpeg(side: int = 64) -> bytes:
 
 BAD = {
     "empty": (b"", "cannot be read (not an image"),
-    "text": (b"hello", "cannot be read (not an image"),
-    "cut PNG": (png_header(20, 20), "cannot be read ("),
     "cut JPEG": (jpeg()[:-900], "cannot be read (image file is truncated"),
-    "large": (png_header(12_000, 12_000), "claims more than 89,478,485 pixels and is not decoded"),
-    "bomb": (png_header(2**30, 2**30), "claims more than 89,478,485 pixels and is not decoded"),
+    "large": (png(12_000, 12_000), "claims more than 89,478,485 pixels and is not decoded"),
 }
 
 
@@ -159,14 +144,6 @@ def test_an_image_that_cannot_be_used_is_named(name: str, tmp_path: Path, cache:
     assert str(caught.value).startswith(f"The image {root / 'dog' / 'bad.jpg'} {sentence}")
     assert "\n" not in str(caught.value)
     assert list(cache.iterdir()) == []  # nothing half-written
-
-
-def test_a_root_that_is_not_there_or_a_file(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    for path, sentence in ((tmp_path / "none", "is not there"), (tmp_path / "file", "is a file")):
-        for use in (header, fingerprint, lambda c: load(c, CPU)):
-            with pytest.raises(UsageError, match=rf"data\.root={path} {sentence}"):
-                use(config(path))
 
 
 def test_trees_that_do_not_fit(tmp_path: Path) -> None:

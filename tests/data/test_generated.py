@@ -1,8 +1,5 @@
 """The generated sets are hard enough to mean something, and no harder."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -14,14 +11,6 @@ from bnexp.models import logits
 from bnexp.training.stack import Stack, train_step
 
 NAMES = ("waveforms", "volumes")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module", params=NAMES)

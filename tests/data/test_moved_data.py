@@ -1,7 +1,5 @@
 """Data that moved after a run, or lie behind links: found again where they are said to be, and refused where they are others."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from support import bn_in
+from support import bn_in, cut_short
 
 from bnexp.base.errors import DataError, UsageError
 from bnexp.config import DataConfig, from_mapping
@@ -42,15 +40,11 @@ def fill(folder: Path, shade: int = 0) -> Path:
 
 
 def ok(*args: str) -> Any:
-    result = bn_in(Path("runs"), *args, "--json", "--quiet", code=None)
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
+    return json.loads(bn_in(Path("runs"), *args, "--json", "--quiet").stdout)
 
 
 def refused(*args: str, code: int = 2) -> str:
-    result = bn_in(Path("runs"), *args, code=None)
-    assert result.exit_code == code, result.output
-    return str(result.stderr)
+    return str(bn_in(Path("runs"), *args, code=code).stderr)
 
 
 def test_a_finished_run_is_evaluated_and_measured_where_its_data_are_now(place: Path) -> None:
@@ -77,14 +71,10 @@ def test_a_finished_run_is_evaluated_and_measured_where_its_data_are_now(place: 
 
 
 def test_an_interrupted_stack_is_resumed_where_its_data_are_now(place: Path) -> None:
-    """With the bits that it would have had."""
     twins = [Path(row["id"]) for row in ok("train", *TINY, "data.root=a", "--seeds", "2")["runs"]]
     whole = {run.name: (place / "runs" / run / "model.pt").read_bytes() for run in twins}
     shutil.rmtree("runs")
-    polled = iter([False] * 3)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bnexp.base.signals.Stop.__call__", lambda self: next(polled, True))
-        assert bn_in(Path("runs"), "train", *TINY, "data.root=a", "--seeds", "2", code=None).exit_code == 130
+    cut_short(Path("runs"), "train", *TINY, "data.root=a", "--seeds", "2", steps=3)
     Path("a").rename("b")
     fill(place / "other", shade=9)
     before = {path: path.read_bytes() for path in Path("runs").glob("*/*.json*")}

@@ -1,7 +1,5 @@
 """data=folder as people arrange it: parts by any of their usual names, what is not read, copies, and what all that is said to be."""
 
-from __future__ import annotations
-
 import io
 import shutil
 from pathlib import Path
@@ -21,10 +19,7 @@ from bnexp.execution.launch import launch
 from bnexp.report.show import shown
 from bnexp.tables.runs import run_table
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def fill(folder: Path, first: int = 0, count: int = 10, classes: tuple[str, ...] = ("cat", "dog")) -> Path:
@@ -95,7 +90,6 @@ def test_a_validation_part_without_a_test_part_is_said_and_used(tmp_path: Path) 
 
 
 def test_a_class_may_be_called_after_a_part(tmp_path: Path) -> None:
-    """Vehicles; parts that pass a check and that do not; a test group and its control."""
     for number, classes in enumerate((("bus", "train"), ("invalid", "valid"), ("control", "test"), ("bullet_train", "freight_train"))):
         assert loaded(fill(tmp_path / str(number), classes=classes)).classes == classes
 

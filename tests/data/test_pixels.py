@@ -1,7 +1,5 @@
 """data=folder: what becomes of 16 and 32 bits, of transparency, and of pictures that say nothing."""
 
-from __future__ import annotations
-
 import struct
 import zlib
 from pathlib import Path
@@ -17,11 +15,7 @@ from bnexp.config import DataConfig
 from bnexp.data import Dataset, load
 
 COUNT = 10
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def greys() -> np.ndarray[Any, Any]:

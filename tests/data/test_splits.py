@@ -1,7 +1,5 @@
 """bnexp.data.dataset.split_off: exact sizes, class shares, determinism; and bnexp.data.augment against a slow twin."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

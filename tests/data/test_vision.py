@@ -1,7 +1,5 @@
 """The torchvision sets, from tiny files in their true formats, and from a server on this machine."""
 
-from __future__ import annotations
-
 import functools
 import gzip
 import hashlib
@@ -21,7 +19,7 @@ import pytest
 import scipy.io
 import torch
 
-from bnexp.base.errors import DataError, UsageError
+from bnexp.base.errors import DataError
 from bnexp.config import DATASETS, DataConfig
 from bnexp.data import load
 from bnexp.data.vision import CLASSES, torchvision_datasets
@@ -131,13 +129,6 @@ def test_without_files_and_network_one_sentence(
     captured = capfd.readouterr()
     assert captured.out == ""
     assert captured.err == ""
-
-
-def test_a_root_that_is_not_there_or_a_file(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    for path, sentence in ((tmp_path / "none", "is not there"), (tmp_path / "file", "is a file")):
-        with pytest.raises(UsageError, match=rf"data\.root={path} {sentence}"):
-            check("mnist", path)
 
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10", "svhn"])

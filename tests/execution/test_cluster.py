@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support import BNEXP, ROOT, finish, start, wait_for
+from support import ROOT, bn_in, finish, start, wait_for
 
 from bnexp.base.errors import UsageError
 from bnexp.config import Config
@@ -24,7 +24,7 @@ from bnexp.execution.workers import mark_failed
 from bnexp.storage.folder import list_runs
 
 GRID = ["sweep", "grid", "model.widths=[4,4]", "train.steps=40", "model.norm=batch,none", "optim.lr=0.03,0.1", "--seeds", "2"]
-LONG = [*GRID, "train.steps=3000", "train.eval_every=1000", "train.checkpoint_every=100"]
+LONG = [*GRID, "train.steps=1500", "train.eval_every=500", "train.checkpoint_every=100"]
 
 
 def models(runs_dir: Path) -> dict[str, bytes]:
@@ -32,8 +32,8 @@ def models(runs_dir: Path) -> dict[str, bytes]:
 
 
 @contextmanager
-def dask_cluster(folder: Path) -> Iterator[tuple[Path, Callable[[str], None]]]:
-    """A scheduler of its own, the path of its file, and what starts a worker; each is a process with another working folder."""
+def dask_cluster(folder: Path) -> Iterator[tuple[Path, Callable[[str], None], subprocess.Popen[bytes]]]:
+    """The file of a scheduler, what starts a worker, and the scheduler; each is a process with another working folder."""
     file = folder / "scheduler.json"
     flags = ["--scheduler-file", str(file), "--host", "127.0.0.1", "--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
     processes: list[subprocess.Popen[bytes]] = []
@@ -48,7 +48,8 @@ def dask_cluster(folder: Path) -> Iterator[tuple[Path, Callable[[str], None]]]:
         assert time.monotonic() < end
         time.sleep(0.05)
     try:
-        yield file, lambda name: dask("worker", "--nthreads", "1", "--memory-limit", "0", "--local-directory", str(folder / name))
+        options = ["--nthreads", "1", "--memory-limit", "0", "--local-directory"]
+        yield file, lambda name: dask("worker", *options, str(folder / name)), processes[0]
     finally:
         for process in reversed(processes):
             process.send_signal(signal.SIGINT)
@@ -59,7 +60,7 @@ def dask_cluster(folder: Path) -> Iterator[tuple[Path, Callable[[str], None]]]:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The file of a scheduler with two workers."""
-    with dask_cluster(tmp_path_factory.mktemp("cluster")) as (file, add_worker):
+    with dask_cluster(tmp_path_factory.mktemp("cluster")) as (file, add_worker, _):
         add_worker("a")
         add_worker("b")
         yield file
@@ -69,30 +70,18 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The models of the grid, trained in one process."""
     runs_dir = tmp_path_factory.mktemp("alone")
-    finish(start(*GRID, "--workers", "0", runs_dir=runs_dir))
+    bn_in(runs_dir, *GRID, "--workers", "0")
     return models(runs_dir)
 
 
 def test_a_cluster_started_by_hand_serves_scheduler_with_the_same_bits(cluster: Path, alone: dict[str, bytes], tmp_path: Path) -> None:
+    """A relative --runs-dir is relative to the command, not to the worker's folder."""
     address = json.loads(cluster.read_text())["address"]
     for name, scheduler in (("file", str(cluster)), ("address", address)):
-        out, _ = finish(start(*GRID, "--scheduler", scheduler, "--json", runs_dir=tmp_path / name))
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        out, _ = finish(start(*GRID, "--scheduler", scheduler, "--json", runs_dir=Path(name), cwd=tmp_path, env=env))
         assert json.loads(out)["failed"] == {}
         assert models(tmp_path / name) == alone
-
-
-def test_the_same_runs_folder_is_meant_wherever_a_worker_stands(cluster: Path, tmp_path: Path) -> None:
-    """A relative --runs-dir is relative to the command, not to the worker's folder."""
-    process = subprocess.Popen(
-        [*BNEXP, *GRID, "--scheduler", str(cluster), "--runs-dir", "here"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    finish(process)
-    assert len(list_runs(tmp_path / "here")) == 8
 
 
 def test_a_worker_that_does_not_see_the_runs_folder_is_refused(cluster: Path, tmp_path: Path) -> None:
@@ -111,7 +100,7 @@ def test_a_worker_that_does_not_see_the_runs_folder_is_refused(cluster: Path, tm
 @pytest.mark.slow
 def test_workers_may_come_late(tmp_path: Path) -> None:
     (tmp_path / "cluster").mkdir()
-    with dask_cluster(tmp_path / "cluster") as (file, add_worker):
+    with dask_cluster(tmp_path / "cluster") as (file, add_worker, _):
         process = start(*GRID, "--scheduler", str(file), runs_dir=tmp_path / "runs")
         assert process.stderr is not None
         said = ""
@@ -131,25 +120,19 @@ def test_a_scheduler_that_does_not_answer_is_2_and_trains_nothing(tmp_path: Path
     assert not list_runs(tmp_path)
 
 
-def in_a_group(*args: str, runs_dir: Path) -> subprocess.Popen[str]:
-    """A bnexp whose processes get the signals of `os.killpg` together, as those of a terminal's command do."""
-    pipe = subprocess.PIPE
-    return subprocess.Popen([*BNEXP, *args, "--runs-dir", str(runs_dir)], stdout=pipe, stderr=pipe, text=True, start_new_session=True)
-
-
 @pytest.mark.slow
 def test_signals_save_every_stack_and_the_same_command_goes_on_with_the_same_bits(tmp_path: Path) -> None:
-    finish(start(*LONG, "--workers", "2", runs_dir=tmp_path / "whole"))
+    bn_in(tmp_path / "whole", *LONG, "--workers", "0")
     runs_dir = tmp_path / "runs"
     for number in (signal.SIGINT, signal.SIGHUP):
-        process = in_a_group(*LONG, "--workers", "2", runs_dir=runs_dir)
+        process = start(*LONG, "--workers", "2", runs_dir=runs_dir, start_new_session=True)
         wait_for(lambda: [run.status for run in list_runs(runs_dir)] == ["running"] * 8, process)
         os.killpg(process.pid, number)
         _, err = finish(process, code=130)
         assert "the state of every stack is saved" in err
         assert "Traceback" not in err
         assert {run.status for run in list_runs(runs_dir)} == {"interrupted"}
-    finish(start(*LONG, "--workers", "1", runs_dir=runs_dir))
+    bn_in(runs_dir, *LONG, "--workers", "0")
     assert models(runs_dir) == models(tmp_path / "whole")
     assert not list(runs_dir.glob(".stacks/*"))
 
@@ -157,7 +140,7 @@ def test_signals_save_every_stack_and_the_same_command_goes_on_with_the_same_bit
 @pytest.mark.slow
 def test_a_second_ctrl_c_ends_a_sweep_and_its_workers_at_once(tmp_path: Path) -> None:
     """Workers do not even end what keeps them from looking for a stop (here they are suspended); what was done is gone on with."""
-    process = in_a_group(*GRID, "train.eval_every=1", "--workers", "2", runs_dir=tmp_path)
+    process = start(*GRID, "train.eval_every=1", "--workers", "2", runs_dir=tmp_path, start_new_session=True)
     wait_for(lambda: any(run.status == "running" for run in list_runs(tmp_path)), process)
     workers = [child.pid for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
     assert len(workers) == 2
@@ -172,7 +155,7 @@ def test_a_second_ctrl_c_ends_a_sweep_and_its_workers_at_once(tmp_path: Path) ->
     assert time.monotonic() - began < 3  # politely it would take more than four
     assert err.endswith("Interrupted.\n")
     assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in workers)
-    finish(start(*GRID, "train.eval_every=1", "--workers", "0", runs_dir=tmp_path))
+    bn_in(tmp_path, *GRID, "train.eval_every=1", "--workers", "0")
     assert {run.status for run in list_runs(tmp_path)} == {"finished"}
 
 
@@ -182,21 +165,21 @@ def test_two_sweeps_at_once_train_each_run_once(tmp_path: Path) -> None:
     results = [json.loads(finish(process)[0]) for process in pair]
     assert [run["id"] for run in results[0]["runs"]] == [run["id"] for run in results[1]["runs"]]
     assert {run["status"] for run in results[0]["runs"]} == {"finished"}
-    begun = [run.train_log.read_text().count("begins: 3000 steps") for run in list_runs(tmp_path)]
+    begun = [run.train_log.read_text().count("begins: 1500 steps") for run in list_runs(tmp_path)]
     assert begun == [1] * 8
 
 
 def test_what_failed_before_its_data_were_read_can_be_shown(tmp_path: Path) -> None:
     (planned,) = prepare([Config().replace(**{"train.epochs": None, "train.steps": 5})], tmp_path).stacks
     mark_failed(planned, "its worker process died 2 times")
-    out, _ = finish(start("runs", "show", planned.runs[0].id, runs_dir=tmp_path))
+    out = bn_in(tmp_path, "runs", "show", planned.runs[0].id).stdout
     assert "failed" in out
     assert "its worker process died 2 times" in out
 
 
 @pytest.mark.slow
 def test_a_sweep_of_which_some_runs_fail_exits_3_and_then_completes_them(tmp_path: Path) -> None:
-    dry = json.loads(finish(start(*GRID, "--dry-run", "--json", runs_dir=tmp_path))[0])
+    dry = json.loads(bn_in(tmp_path, *GRID, "--dry-run", "--json").stdout)
     blocked = tmp_path / dry["stacks"][0]["runs"][0]
     blocked.parent.mkdir(parents=True, exist_ok=True)
     blocked.write_text("a file where the run's folder should be")
@@ -209,7 +192,7 @@ def test_a_sweep_of_which_some_runs_fail_exits_3_and_then_completes_them(tmp_pat
         dry["stacks"][1]["runs"], "finished"
     )
     blocked.unlink()
-    again = json.loads(finish(start(*GRID, "--json", runs_dir=tmp_path))[0])
+    again = json.loads(bn_in(tmp_path, *GRID, "--workers", "0", "--json").stdout)
     assert sorted(again["reused"]) == sorted(dry["stacks"][1]["runs"])
     assert {run["status"] for run in again["runs"]} == {"finished"}
 
@@ -219,13 +202,13 @@ def test_a_run_that_is_removed_meanwhile_is_missed_and_then_completed(tmp_path: 
     process = start(*GRID, "train.eval_every=40", "--workers", "1", "--json", runs_dir=tmp_path)
     wait_for(lambda: sum(run.done for run in list_runs(tmp_path)) == 4, process)
     gone = next(run for run in list_runs(tmp_path) if run.done)
-    finish(start("runs", "rm", gone.id, runs_dir=tmp_path))
+    bn_in(tmp_path, "runs", "rm", gone.id)
     out, err = finish(process, code=3)
     found = json.loads(out)
     assert list(found["failed"]) == [gone.id]
     assert "removed" in err
     assert [run["status"] for run in found["runs"] if run["id"] == gone.id] == ["failed"]
-    finish(start(*GRID, "train.eval_every=40", "--workers", "0", runs_dir=tmp_path))
+    bn_in(tmp_path, *GRID, "train.eval_every=40", "--workers", "0")
     assert gone.done
 
 
@@ -233,29 +216,16 @@ def test_a_run_that_is_removed_meanwhile_is_missed_and_then_completed(tmp_path: 
 def test_a_scheduler_that_dies_is_1_and_what_was_done_is_kept(tmp_path: Path) -> None:
     (tmp_path / "cluster").mkdir()
     runs_dir = tmp_path / "runs"
-    with dask_cluster(tmp_path / "cluster") as (file, add_worker):
+    with dask_cluster(tmp_path / "cluster") as (file, add_worker, scheduler):
         add_worker("a")
         process = start(*LONG, "--scheduler", str(file), runs_dir=runs_dir)
         wait_for(lambda: bool(list(runs_dir.glob(".stacks/*/checkpoint.pt"))), process)
-        os.kill(scheduler_pid(file), signal.SIGKILL)
+        scheduler.kill()
         _, err = finish(process, code=1)
     assert "The Dask scheduler went away" in err
     assert "Traceback" not in err
-    finish(start(*LONG, "--workers", "2", runs_dir=runs_dir))
+    bn_in(runs_dir, *LONG, "--workers", "0")
     assert all(run.done for run in list_runs(runs_dir))
-
-
-def scheduler_pid(file: Path) -> int:
-    """The process that was started with this scheduler file as a scheduler."""
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            try:
-                words = (process / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if b"scheduler" in words and str(file).encode() in words:
-                return int(process.name)
-    raise AssertionError("no such process")
 
 
 STRANGER = """

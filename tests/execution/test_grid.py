@@ -22,7 +22,9 @@ from bnexp.planning.plan import START_S, estimate
 from bnexp.storage.group import find_group, group_of, store, to_csv
 from bnexp.storage.run import Run
 
-GRID = ["model.widths=[4]", "train.steps=6", "train.batch_size=4", "model.norm=batch", "optim.lr=0.03,0.1", "seed=range(8)"]
+GRID = ["model.widths=[4]", "train.steps=6", "train.batch_size=4", "model.norm=batch", "optim.lr=0.03,0.1", "seed=range(4)"]
+SIXTEEN = [*GRID, "seed=range(8)"]
+"""Two stacks."""
 
 
 def stacks_of(runs_dir: Path, overrides: list[str], **options: bool) -> list[list[str]]:
@@ -30,23 +32,23 @@ def stacks_of(runs_dir: Path, overrides: list[str], **options: bool) -> list[lis
 
 
 def test_a_repeated_grid_goes_on_with_the_stacks_it_planned(tmp_path: Path) -> None:
-    planned = stacks_of(tmp_path, GRID)
+    planned = stacks_of(tmp_path, SIXTEEN)
     assert [len(stack) for stack in planned] == [8, 8]
-    prepared = prepare(expand(GRID), tmp_path)
+    prepared = prepare(expand(SIXTEEN), tmp_path)
     prepared.group.store_plan(planned)
-    train_all(prepare(expand([*GRID, "seed=range(4)"]), tmp_path), workers=0, quiet=True)  # other stacks of some of the same runs
-    left = stacks_of(tmp_path, GRID)
+    train_all(prepare(expand([*SIXTEEN, "seed=range(4)"]), tmp_path), workers=0, quiet=True)  # other stacks of some of the same runs
+    left = stacks_of(tmp_path, SIXTEEN)
     assert left == planned  # each stored stack has members that are missing, and is trained as it was planned
-    outcome = train_all(prepare(expand(GRID), tmp_path), workers=0, quiet=True)
+    outcome = train_all(prepare(expand(SIXTEEN), tmp_path), workers=0, quiet=True)
     assert len(outcome.reused) == 8
     assert all(run.done for run in outcome.runs)
-    assert stacks_of(tmp_path, GRID) == []
+    assert stacks_of(tmp_path, SIXTEEN) == []
 
 
 def test_runs_that_were_removed_are_trained_in_their_old_stack_for_the_same_bits(tmp_path: Path) -> None:
     outcome = train_all(prepare(expand(GRID), tmp_path), workers=0, quiet=True)
     planned = group_of(outcome.runs).plan()
-    gone = outcome.runs[4]
+    gone = outcome.runs[2]
     bits = gone.model_pt.read_bytes()
     gone.remove()
     again = train_all(prepare(expand(GRID), tmp_path), workers=0, quiet=True)
@@ -115,11 +117,11 @@ def test_estimates_grow_with_the_work_and_learn_from_finished_runs(tmp_path: Pat
     assert 0.4 * one.seconds < two.seconds < 0.8 * one.seconds
     finished = train_all(prepare(expand(GRID), tmp_path), workers=0, quiet=True).runs
     learned = estimate(stacks, 1, finished)
-    assert learned.calibrated == 16
+    assert learned.calibrated == 8
     run = finished[0]
     summary = run.result().tree()
     spent = summary["speed"]["train_s"] + summary["speed"]["eval_s"]
-    factor = spent / stack_seconds(run.config(), digits, 8, 6)
+    factor = spent / stack_seconds(run.config(), digits, 4, 6)
     expected = START_S + factor * sum(stack.seconds for stack in stacks)
     assert 0.2 * expected < learned.seconds < 5 * expected  # the other stack of the two was faster or slower
     until = [*GRID, "train.until_target=true", "train.target=0.01"]
@@ -154,7 +156,7 @@ def test_the_display_names_stacks_and_reasons_where_nobody_watches(tmp_path: Pat
         live.ended(stacks[0], DONE)
         live.ended(stacks[1], "the disk is full")
     err = capsys.readouterr().err
-    assert f"Training 32 runs in {len(stacks)} stacks; 3 runs finished before." in err
+    assert f"Training 16 runs in {len(stacks)} stacks; 3 runs finished before." in err
     assert f"1/{len(stacks)}  {label(stacks[0])}: best 87.5 %" in err
     assert "the disk is full" in err
     with Live(stacks, reused=0, quiet=True) as live:

@@ -60,10 +60,5 @@ def test_non_finite_numbers_are_null_and_named(run: Run) -> None:
     log = RunLog(run, Config())
     log.record(5, 0.5, {"val/loss": float("nan"), "val/accuracy": 0.1})
     log.close()
-    assert json.loads(run.metrics_jsonl.read_text()) == {
-        "step": 5,
-        "epoch": 0.5,
-        "val/loss": None,
-        "val/accuracy": 0.1,
-        "nonfinite": ["val/loss"],
-    }
+    record = json.loads(run.metrics_jsonl.read_text())
+    assert record == {"step": 5, "epoch": 0.5, "val/loss": None, "val/accuracy": 0.1, "nonfinite": ["val/loss"]}

@@ -1,7 +1,5 @@
 """A session: one place where a config's data, device and threads are made ready, and refused."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,14 +1,12 @@
 """What a run's summary says of its training, and what the display is told meanwhile."""
 
-from __future__ import annotations
-
 import base64
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from support import StopAt
 from torch.nn import functional as F
 
 from bnexp.analysis import to_table
@@ -31,18 +29,6 @@ CONFIG = Config().replace(**{"model.widths": [4, 4], "train.epochs": None, "trai
 ARMS = {"batch": CONFIG, "none": CONFIG.replace(**{"model.norm": "none"}), "augmented": CONFIG.replace(**{"data.augment": "crop_flip"})}
 
 
-class StopAt(Stop):
-    """Stops before step `at` + 1."""
-
-    def __init__(self, at: int) -> None:
-        super().__init__()
-        self.left = at
-
-    def __call__(self) -> bool:
-        self.left -= 1
-        return self.left < 0
-
-
 class Recording(Terminal):
     """Keeps what it is told."""
 
@@ -59,7 +45,6 @@ class Recording(Terminal):
 
 @pytest.mark.parametrize("arm", ARMS)
 def test_training_accuracy_is_that_of_the_saved_network_in_eval_mode(tmp_path: Path, arm: str) -> None:
-    """Without augmentation, with running statistics, on every training image."""
     runs = launch([ARMS[arm].replace(seed=seed) for seed in (0, 1)], tmp_path, quiet=True).runs
     data = load(CONFIG.data, CPU)
     for run in runs:
@@ -98,13 +83,6 @@ def test_an_interrupted_run_has_no_training_accuracy_yet_and_a_resumed_one_the_s
         assert before["audit"] == summary["audit"] == expected["audit"]
         assert summary["train"] == expected["train"]
         assert summary["budget"] == expected["budget"]
-
-
-def test_a_diverged_run_has_a_training_loss_that_is_null(tmp_path: Path) -> None:
-    summary: dict[str, Any] = launch([ARMS["none"].replace(**{"optim.lr": 1e20})], tmp_path, quiet=True).summaries[0]
-    assert summary["status"] == "diverged"
-    assert summary["train"] == {"loss": None, "accuracy": None, "images": 1293}
-    assert {"train/loss", "train/accuracy"} <= set(summary["nonfinite"])
 
 
 def test_the_display_is_told_the_best_accuracy_and_the_speed(tmp_path: Path) -> None:
@@ -147,8 +125,10 @@ def test_which_test_images_are_right_and_what_chance_is(tmp_path: Path) -> None:
 def test_a_diverged_run_predicts_nothing(tmp_path: Path) -> None:
     """The argmax of outputs that are not numbers is class 0: its confusion matrix once said that all zeros were recognized."""
     lost, fine = launch([CONFIG.replace(**{"model.norm": "none", "optim.lr": lr}) for lr in (1e30, 0.1)], tmp_path, quiet=True).runs
-    assert lost.result().tree()["status"] == "diverged"
-    test = lost.result().tree()["test"]
+    summary = lost.result().tree()
+    assert (summary["status"], summary["train"]) == ("diverged", {"loss": None, "accuracy": None, "images": 1293})
+    assert {"train/loss", "train/accuracy"} <= set(summary["nonfinite"])
+    test = summary["test"]
     assert all(test[key] is None for key in ("per_class_accuracy", "confusion", "correct"))
     assert test["batch"] == {"loss": None, "accuracy": None, "accuracy_std": None, "shuffles": 1}
     assert test["chance"] == fine.result().tree()["test"]["chance"] > 0.1

@@ -1,7 +1,5 @@
 """Batch noise: real train-mode batches against what PyTorch's batch norm stores, simulated images, and thousands of batches of digits."""
 
-from __future__ import annotations
-
 import copy
 import itertools
 import math
@@ -85,7 +83,6 @@ def test_the_keys_are_moments_of_these_batches(tiny: Tiny) -> None:
 
 
 def test_the_law_without_replacement_is_exact() -> None:
-    """Against every batch of three of seven images."""
     means = torch.randn(7, generator=torch.Generator().manual_seed(0), dtype=torch.float64).exp()
     every = torch.tensor([means[list(batch)].mean() for batch in itertools.combinations(range(7), 3)], dtype=torch.float64)
     v = means.var(correction=0)

@@ -1,7 +1,5 @@
 """The metrics together: they touch nothing, a stack measures what its runs do alone, and a resumed run measures what a whole one does."""
 
-from __future__ import annotations
-
 import itertools
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ CPU = torch.device("cpu")
 SHAPES = {"1d": (2, 9), "2d": (1, 8, 6), "3d": (2, 4, 5, 4), "flat": (7,)}
 FULL = dict.fromkeys(METRICS, True)
 OFF = dict.fromkeys(METRICS, False)
+SHORT = {"train": {"batch_size": 8, "steps": 6, "eval_every": 3}}
 Records = list[tuple[int, int, dict[str, float]]]
 
 
@@ -59,8 +58,8 @@ def test_metrics_touch_nothing(tiny: Tiny, kind: str, norm: str, monkeypatch: py
     """All of them at every step, against none: weights, running statistics and momentum are the same bits, and no generator moved."""
     monkeypatch.setattr(batch_noise, "MEASURE_EVERY", 4)
     data = tiny(SHAPES[kind])
-    full = {**FULL, "log_spaced": 12, "every": 1}
-    changes = {"optim": {"lr": 0.1, "weight_decay": 0.01, "nesterov": True}}
+    full = {**FULL, "log_spaced": 6, "every": 1}
+    changes = {"optim": {"lr": 0.1, "weight_decay": 0.01, "nesterov": True}, **SHORT}
     stacks = [Stack([config(SHAPES[kind], norm, metrics, seed=seed, **changes) for seed in (0, 1)], data, CPU) for metrics in (OFF, full)]
     before = torch.get_rng_state()
     losses = []
@@ -82,7 +81,9 @@ def test_metrics_touch_nothing(tiny: Tiny, kind: str, norm: str, monkeypatch: py
 @pytest.mark.parametrize("kind", SHAPES)
 def test_a_stack_measures_what_its_runs_do_alone(tiny: Tiny, kind: str, norm: str) -> None:
     data = tiny(SHAPES[kind])
-    own = [config(SHAPES[kind], norm, seed=seed, optim={"lr": lr, "momentum": 0.8}) for seed, lr in ((0, 0.05), (3, 0.1), (0, 0.2))]
+    own = [
+        config(SHAPES[kind], norm, seed=seed, optim={"lr": lr, "momentum": 0.8}, **SHORT) for seed, lr in ((0, 0.05), (3, 0.1), (0, 0.2))
+    ]
     together = run(Stack(own, data, CPU, torch.float64))
     for index, alone in enumerate(own):
         single = run(Stack([alone], data, CPU, torch.float64))

@@ -1,7 +1,5 @@
 """Metrics from the command line to the logs: metrics.jsonl, TensorBoard, `runs show`, the declared keys, the presets."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import re
@@ -9,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import bn
+from support import bn, bn_in
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bnexp.config.compose import compose
@@ -49,17 +47,9 @@ def test_the_metrics_declare_every_key_and_no_other(full: Path) -> None:
         keys = {key for record in records(run.folder) for key in record if key.split("/")[0] in METRICS}
         logged[run.config().model.norm] = {re.sub(r"/(block\d\.conv\d|head)/", "/<layer>/", key) for key in keys}
     assert logged["batch"] == documented()
-    normed = {
-        "xhat_mean",
-        "xhat_var",
-        "xhat_var_theory",
-        *(f"{name}{end}" for name in ("batch_mean_variance", "effective_sample_size", "running_var_bias") for end in ("", "_theory")),
-        "ema_initial_weight",
-        "running_mean_offset",
-        "running_var_ratio",
-        "predicted",
-        "error",
-    }
+    both = ("batch_mean_variance", "effective_sample_size", "running_var_bias", "xhat_var")
+    normed = {f"{name}{end}" for name in both for end in ("", "_theory")}
+    normed |= {"xhat_mean", "ema_initial_weight", "running_mean_offset", "running_var_ratio", "predicted", "error"}
     assert {key.split("/")[-1] for key in logged["batch"] - logged["none"]} == normed
     assert logged["none"] < logged["batch"]
 
@@ -138,12 +128,8 @@ def test_presets() -> None:
 def test_the_papers_figure_is_a_preset() -> None:
     """Ioffe and Szegedy 2015, section 4.1: three layers of 100 sigmoids, batches of 60, on MNIST."""
     config = compose(["experiment=ioffe_fig1"])
-    assert (config.data.name, config.model.name, config.model.widths, config.model.activation) == (
-        "mnist",
-        "mlp",
-        (100, 100, 100),
-        "sigmoid",
-    )
+    model = config.model
+    assert (config.data.name, model.name, model.widths, model.activation) == ("mnist", "mlp", (100, 100, 100), "sigmoid")
     assert config.train.batch_size == 60
     assert config.metrics.percentiles
     assert config.metrics.test_curve
@@ -194,17 +180,9 @@ def test_a_frozen_runs_statistics_are_as_warm_as_when_it_froze(tmp_path: Path) -
 
 def test_frozen_statistics_of_a_run_that_stopped_before_its_neighbours(tmp_path: Path) -> None:
     """In a stack, as alone: a run that reached its target at step 12 has seen 12 batches, however many its channels saw afterwards."""
-    line = [
-        "model.widths=[8]",
-        "train.epochs=null",
-        "train.steps=64",
-        "train.eval_every=4",
-        "train.batch_size=64",
-        "optim.lr=0.3",
-        "--quiet",
-    ]
-    line += ["train.until_target=true", "train.target=0.3", "model.norm=frozen", "model.bn_freeze_at=60", "--runs-dir", str(tmp_path)]
-    bn("train", *line, "--seeds", "4")
+    line = ["model.widths=[8]", "train.epochs=null", "train.steps=64", "train.eval_every=4", "train.batch_size=64", "optim.lr=0.3"]
+    line += ["train.until_target=true", "train.target=0.3", "model.norm=frozen", "model.bn_freeze_at=60", "--quiet"]
+    bn_in(tmp_path, "train", *line, "--seeds", "4")
     steps = {run.result().tree()["steps"] for run in list_runs(tmp_path)}
     assert len(steps) > 1
     assert min(steps) < 60

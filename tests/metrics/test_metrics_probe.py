@@ -1,7 +1,5 @@
 """The metrics of one pass over the probe batch, each against a slow twin or a law."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import math

@@ -1,7 +1,5 @@
 """The metrics of a training step: covariate shift, landscape, sharpness, noise scale, each against a slow twin or an exact answer."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 from collections import OrderedDict
@@ -144,7 +142,6 @@ def test_the_landscape_of_a_quadratic_is_exact() -> None:
 
 
 def test_the_landscape_of_a_network_is_that_of_copies(tiny: Tiny) -> None:
-    """Train-mode batch norm, on the step's own batch, by a copy for each step size."""
     stack = Stack([config()], tiny((2, 6, 5)), CPU, torch.float64)
     for _ in range(3):
         train_step(stack)

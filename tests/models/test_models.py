@@ -1,7 +1,5 @@
 """Networks: the order of their modules, their shapes, and what they start from."""
 
-from __future__ import annotations
-
 import math
 from itertools import pairwise
 
@@ -159,22 +157,6 @@ def test_restack_is_the_inverse_of_unstack(shape: tuple[int, ...]) -> None:
     for run, expected in enumerate(own):
         for name, tensor in unstack(stack.state_dict(), 3, run).items():
             assert torch.equal(tensor, expected[name] if tensor.dim() > 0 else torch.tensor(0))
-
-
-@pytest.mark.parametrize("config", [small(), MLP], ids=["blocknet", "mlp"])
-@pytest.mark.parametrize("placement", names.PLACEMENTS)
-@pytest.mark.parametrize("seed", [0, 1, 12345, 2**63])
-def test_both_arms_start_from_the_same_weights(config: ModelConfig, placement: str, seed: int) -> None:
-    arms = []
-    for norm in NORMS:
-        own = ModelConfig(name=config.name, widths=config.widths, placement=placement, norm=norm)
-        network = build(own, (2, 6, 6), 3)
-        init(network, own, [seed])
-        arms.append(weights(network))
-    assert len(arms) > 1
-    for arm in arms:
-        assert len(arm) == (5 if config.name == "blocknet" else 3)
-        assert all(torch.equal(a, b) for a, b in zip(arm, arms[0], strict=True))
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -1,7 +1,5 @@
 """Stack widths: the rule on tables, the file that keeps them, and sweeps that measure and go by it. Nothing here asserts a speed."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
@@ -12,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import finish, start
+from support import finish, some, start
 from typer.testing import CliRunner
 
 from bnexp.base.files import checked_json, write_checked_json
@@ -22,23 +20,8 @@ from bnexp.config.compose import expand
 from bnexp.config.cost import Header
 from bnexp.execution.grid import prepare, train_all, widths_here
 from bnexp.execution.terminal import Terminal
-from bnexp.planning.calibration import (
-    FORMAT,
-    GAIN,
-    MAX_BYTES,
-    MAX_ENTRIES,
-    Calibrated,
-    StepTimes,
-    calibration_json,
-    choose,
-    has_lost,
-    read,
-    save,
-    step_of,
-    times_in,
-    widths_for,
-    worth_s,
-)
+from bnexp.planning import calibration
+from bnexp.planning.calibration import Calibrated, StepTimes, calibration_json, choose, has_lost, read, save, step_of, times_in
 from bnexp.planning.plan import group_seconds, width
 
 DIGITS: Header = ((1, 8, 8), 1437, 10)
@@ -48,10 +31,8 @@ LONG_RUNS = [LONG.replace(seed=seed) for seed in range(8)]
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache folder for each test, that is not there yet."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+def cache(own_cache: Path) -> Path:
+    return own_cache
 
 
 class Known:
@@ -85,7 +66,7 @@ def stored(ms: dict[int, float], tried: int = 8) -> dict[str, Any]:
 def test_the_width_is_the_widest_that_clearly_gains(ms: dict[int, float], width: int) -> None:
     assert choose(ms) == width
     assert ms[width] / width <= ms[1]
-    assert width == 1 or ms[width] / width < ms[1] / GAIN
+    assert width == 1 or ms[width] / width < ms[1] / calibration.GAIN
 
 
 def test_two_widths_in_a_row_that_gain_nothing_end_the_trying() -> None:
@@ -100,7 +81,7 @@ def test_no_wider_than_it_takes_to_hold_all_runs_and_than_the_device_is_given() 
     for device, most in (("cpu", CPU_WIDTHS), ("cuda", GPU_WIDTHS)):
         runs = [LONG.replace(device=device)] * 100
         for count, expected in ((1, (1,)), (2, (1, 2)), (3, (1, 2, 4)), (4, (1, 2, 4)), (5, CPU_WIDTHS), (8, CPU_WIDTHS), (100, most)):
-            assert widths_for(runs[:count]) == expected
+            assert calibration.widths_for(runs[:count]) == expected
         assert width(LONG.replace(device=device), (1, 8, 8)) == most[-1]
 
 
@@ -111,8 +92,7 @@ OTHER |= {"optim.momentum": 0.0, "optim.weight_decay": 1e-4, "optim.nesterov": T
 
 
 def test_what_the_step_does_not_see_is_no_other_step() -> None:
-    first = step_of([Config()], DIGITS)
-    assert first is not None
+    first = some(step_of([Config()], DIGITS))
     assert step_of([Config().replace(**SAME)], ((1, 8, 8), 99, 10)) == first
     for key, value in OTHER.items():
         assert step_of([Config().replace(**{key: value})], DIGITS) != first, key
@@ -140,7 +120,7 @@ def test_only_what_is_worth_it_is_measured(cache: Path) -> None:
     measure = Known({1: 1.0, 2: 1.5, 4: 2.0, 8: 2.5})
     widths = Calibrated(pytest.fail, measure)
     short = [config.replace(**{"train.steps": 50}) for config in LONG_RUNS]
-    assert group_seconds(short, DIGITS) < worth_s() < group_seconds(LONG_RUNS, DIGITS)
+    assert group_seconds(short, DIGITS) < calibration.worth_s() < group_seconds(LONG_RUNS, DIGITS)
     assert widths(short, DIGITS) is None
     assert widths(LONG_RUNS[:1], DIGITS) is None
     assert measure.asked == []
@@ -157,15 +137,11 @@ def test_of_few_runs_nothing_is_known_of_many() -> None:
 
 
 DAMAGED = [
-    b"",
-    b"{",
-    b"[]",
-    b"\xff\xfe",
-    b'{"entries": {}}',  # no version
-    checked_json({"entries": {}}, FORMAT + 1),
-    checked_json({"entries": []}, FORMAT),
-    checked_json({"entries": {}}, FORMAT).replace(b"entries", b"Entries"),
-    b" " * (MAX_BYTES + 1),
+    *(b"", b"{", b"[]", b"\xff\xfe", b'{"entries": {}}'),  # the last has no version
+    checked_json({"entries": {}}, calibration.FORMAT + 1),
+    checked_json({"entries": []}, calibration.FORMAT),
+    checked_json({"entries": {}}, calibration.FORMAT).replace(b"entries", b"Entries"),
+    b" " * (calibration.MAX_BYTES + 1),
 ]
 
 
@@ -208,19 +184,9 @@ def test_links_folders_and_other_things_in_its_place(tmp_path: Path, cache: Path
 @pytest.mark.parametrize(
     "value",
     [
-        None,
-        [],
-        {},
-        {"ms": [], "tried": 8},
-        {"ms": {"1": 1.0}},
-        {"ms": {"1": 1.0}, "tried": 10**9},
-        {"ms": {"1": 1.0}, "tried": [8]},
-        {"ms": {"2": 1.0}, "tried": 8},
-        {"ms": {"1": 0}, "tried": 8},
-        {"ms": {"1": -1.0}, "tried": 8},
-        {"ms": {"1": True}, "tried": 8},
-        {"ms": {"1": "1"}, "tried": 8},
-        {"ms": {"1": 1.0, "8": None}, "tried": 8},
+        *(None, [], {}, {"ms": [], "tried": 8}, {"ms": {"1": 1.0}}),
+        *({"ms": {"1": 1.0}, "tried": tried} for tried in (10**9, [8])),
+        *({"ms": ms, "tried": 8} for ms in ({"2": 1.0}, {"1": 0}, {"1": -1.0}, {"1": True}, {"1": "1"}, {"1": 1.0, "8": None})),
         {"ms": {"1": 10**400}, "tried": 8},
     ],
 )
@@ -255,13 +221,13 @@ def test_where_nothing_can_be_saved_this_command_goes_by_it_all_the_same(home: s
 def test_the_oldest_entries_go() -> None:
     path = calibration_json()
     path.parent.mkdir(parents=True)
-    write_checked_json(path, {"entries": {f"{index}": stored({1: 1.0}) for index in range(MAX_ENTRIES)}}, FORMAT)
-    for index in range(MAX_ENTRIES, MAX_ENTRIES + 3):
+    write_checked_json(path, {"entries": {f"{index}": stored({1: 1.0}) for index in range(calibration.MAX_ENTRIES)}}, calibration.FORMAT)
+    for index in range(calibration.MAX_ENTRIES, calibration.MAX_ENTRIES + 3):
         save(path, f"{index}", StepTimes({1: 1.0}, 8))
-    assert list(read(path)) == [f"{index}" for index in range(3, MAX_ENTRIES + 3)]
-    assert path.stat().st_size < MAX_BYTES
+    assert list(read(path)) == [f"{index}" for index in range(3, calibration.MAX_ENTRIES + 3)]
+    assert path.stat().st_size < calibration.MAX_BYTES
     longest = step_of([Config().replace(**{"model.widths": [4096] * 64})], DIGITS)
-    assert MAX_ENTRIES * len(json.dumps(longest, indent=9)) < MAX_BYTES
+    assert calibration.MAX_ENTRIES * len(json.dumps(longest, indent=9)) < calibration.MAX_BYTES
 
 
 def test_what_was_saved_first_holds_unless_it_tried_less() -> None:

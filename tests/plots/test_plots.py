@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
-from support import make_result
+from support import make_result, some
 
 from bnexp.analysis import aggregate, largest_stable_lr
 from bnexp.analysis.bands import RunCurves
@@ -47,8 +47,7 @@ def test_curves_have_labels_units_n_and_both_arms_in_their_colours() -> None:
         Arm("batch", "batch, lr 0.3", (track(0, [0.5, 0.9]), track(1, [0.6, 0.8]))),
         Arm("none", "none", (track(0, [0.2, 0.4]), track(1, [0.1, math.nan], diverged=16))),
     ]
-    picture = over_steps(Curve("accuracy", "Accuracy", "validation accuracy (%)", {"val/accuracy": ""}, percent=True), arms, ARMS)
-    assert picture is not None
+    picture = some(over_steps(Curve("accuracy", "Accuracy", "validation accuracy (%)", {"val/accuracy": ""}, percent=True), arms, ARMS))
     (axes,) = picture.figure.axes
     assert axes.get_xlabel() == "training steps"
     assert axes.get_ylabel() == "validation accuracy (%)"
@@ -66,8 +65,7 @@ def test_curves_have_labels_units_n_and_both_arms_in_their_colours() -> None:
 
 def test_a_mean_over_fewer_runs_is_dotted_and_says_of_how_many() -> None:
     arm = Arm("none", "none", (track(0, [1.0, 2.0, 4.0]), track(1, [1.0, 2.0, math.nan])))
-    picture = over_steps(Curve("a", "a", "y", {"val/accuracy": ""}), [arm], ARMS)
-    assert picture is not None
+    picture = some(over_steps(Curve("a", "a", "y", {"val/accuracy": ""}), [arm], ARMS))
     dotted = [list(line.get_xdata()) for line in picture.figure.axes[0].lines if line.get_linestyle() == ":"]
     assert dotted == [[16, 24]]
     assert "Dotted" in picture.caption
@@ -78,8 +76,7 @@ def test_a_mean_over_fewer_runs_is_dotted_and_says_of_how_many() -> None:
 def test_a_cross_beyond_the_drawing_is_moved_to_its_edge() -> None:
     others = tuple(track(seed, [1.5, 1.5]) for seed in range(4))
     arm = Arm("none", "none", (*others, track(4, [300.0, math.nan], diverged=16)))
-    picture = over_steps(Curve("a", "a", "y", {"val/accuracy": ""}, log_y=True), [arm], ARMS)
-    assert picture is not None
+    picture = some(over_steps(Curve("a", "a", "y", {"val/accuracy": ""}, log_y=True), [arm], ARMS))
     (axes,) = picture.figure.axes
     (cross,) = [line for line in axes.lines if line.get_marker() == "X"]
     assert axes.get_ylim()[1] < 300
@@ -91,8 +88,7 @@ def test_the_landscape_marks_diverged_runs_and_tells_its_means() -> None:
         return RunCurves(seed, {"l": [(1, low[0]), (9, low[1])], "h": [(1, 4 * low[0]), (9, 4 * low[1])]}, diverged)
 
     arms = [Arm("none", "none", (pair(0, [1.0, 2.0]), pair(1, [4.0, math.nan], diverged=9)))]
-    picture = between("b", arms, ARMS, "l", "h", "loss", "t", "c.")
-    assert picture is not None
+    picture = some(between("b", arms, ARMS, "l", "h", "loss", "t", "c."))
     (axes,) = picture.figure.axes
     assert [list(line.get_ydata()) for line in axes.lines if line.get_marker() == "X"] == [[4.0], [16.0]]
     means = [list(line.get_ydata()) for line in axes.lines if line.get_linestyle() == "-"]
@@ -109,21 +105,18 @@ def test_a_diverged_run_has_no_end_of_training() -> None:
         return RunCurves(seed, keys, diverged)  # type: ignore[arg-type]
 
     arms = [Arm("batch", "batch", (end(0, 0.4), end(1, 0.2))), Arm("none", "none", (end(0, 0.9, diverged=3),))]
-    picture = by_layer("p", arms, ARMS, {"a": "relu_balance/a/positive"}, "positive values (%)", "t", "c.", 0.5, percent=True)
-    assert picture is not None
+    picture = some(by_layer("p", arms, ARMS, {"a": "relu_balance/a/positive"}, "positive values (%)", "t", "c.", 0.5, percent=True))
     assert "batch: a 30" in picture.alt
     assert "none" not in picture.alt
     assert "1 diverged run left out" in picture.caption
-    scatter = observed_and_predicted("o", arms, ARMS, ["a"], "t")
-    assert scatter is not None
+    scatter = some(observed_and_predicted("o", arms, ARMS, ["a"], "t"))
     assert "none" not in scatter.alt
     assert by_layer("p", arms[1:], ARMS, {"a": "relu_balance/a/positive"}, "y", "t", "c.", None) is None
 
 
 def test_a_run_that_never_had_a_value_is_marked_at_the_foot() -> None:
     arm = Arm("none", "none", (track(0, [0.5]), track(1, [math.nan], diverged=3)))
-    picture = over_steps(Curve("a", "a", "a", {"val/accuracy": ""}), [arm], ARMS)
-    assert picture is not None
+    picture = some(over_steps(Curve("a", "a", "a", {"val/accuracy": ""}), [arm], ARMS))
     (cross,) = [line for line in picture.figure.axes[0].lines if line.get_marker() == "X"]
     assert cross.get_transform() != picture.figure.axes[0].transData
     assert cross.get_xdata()[0] == 3
@@ -141,8 +134,7 @@ def test_a_measure_that_nobody_recorded_has_no_picture() -> None:
 def test_intervals_do_not_leave_what_accuracies_can_be() -> None:
     arms = [Arm("batch", "batch", (track(0, [0.2, 1.0]), track(1, [0.99, 0.1])))]
     curve = Curve("a", "a", "a", {"val/accuracy": ""}, percent=True, limits=(-0.02, 1.02))
-    picture = over_steps(curve, arms, ARMS)
-    assert picture is not None
+    picture = some(over_steps(curve, arms, ARMS))
     low, high = picture.figure.axes[0].get_ylim()
     assert -0.02 <= low < high <= 1.02
 
@@ -150,8 +142,7 @@ def test_intervals_do_not_leave_what_accuracies_can_be() -> None:
 def test_infinite_cells_of_the_heat_map_are_hatched_and_the_others_say_their_median() -> None:
     fast = aggregate([row(0.1, 0, 0.99, 40), row(0.1, 1, 0.99, 60)], lr=0.1)
     never = aggregate([row(1.0, 0, 0.3, None), row(1.0, 1, 0.99, 60), row(1.0, 2, 0.1, None)], lr=1.0)
-    picture = steps_heat_map("h", "batch", {4: [fast, never], 8: [replace(never, lr=0.1)]}, (50, 50), "t")
-    assert picture is not None
+    picture = some(steps_heat_map("h", "batch", {4: [fast, never], 8: [replace(never, lr=0.1)]}, (50, 50), "t"))
     (axes,) = picture.figure.axes
     hatched = [patch for patch in axes.patches if patch.get_hatch()]
     assert [(patch.get_x(), patch.get_y()) for patch in hatched] == [(0.5, -0.5), (-0.5, 0.5)]
@@ -165,8 +156,7 @@ def test_the_stable_range_is_shaded_and_ends_at_the_largest_stable_lr() -> None:
     stable = largest_stable_lr(rows)
     assert stable_range(stable) == (0.01, 1.0)
     own = [aggregate([one for one in rows if one.lr == lr], lr=lr) for lr in (0.01, 0.1, 1.0, 10.0)]
-    picture = accuracy_by_lr("a", {"batch": own}, {"batch": stable}, ("batch",), "t")
-    assert picture is not None
+    picture = some(accuracy_by_lr("a", {"batch": own}, {"batch": stable}, ("batch",), "t"))
     (span,) = picture.figure.axes[0].patches
     low, high = span.get_x(), span.get_x() + span.get_width()
     assert 0.001 < low < 0.01
@@ -174,13 +164,11 @@ def test_the_stable_range_is_shaded_and_ends_at_the_largest_stable_lr() -> None:
     assert "with BN from 0.01 to 1" in picture.caption
     assert stable_range(None) == (None, None)
     none = largest_stable_lr([])
-    picture = accuracy_by_lr("a", {"batch": own, "none": own}, {"batch": none}, ("batch", "none"), "t")
-    assert picture is not None
+    picture = some(accuracy_by_lr("a", {"batch": own, "none": own}, {"batch": none}, ("batch", "none"), "t"))
     assert not picture.figure.axes[0].patches
     assert "with BN none; without BN none" in picture.caption
     alone = largest_stable_lr([row(lr, seed, 0.9 if lr == 0.1 else 0.2, 40) for lr in (0.1, 1.0) for seed in range(2)])
-    picture = accuracy_by_lr("a", {"batch": own}, {"batch": alone}, ("batch",), "t")
-    assert picture is not None
+    picture = some(accuracy_by_lr("a", {"batch": own}, {"batch": alone}, ("batch",), "t"))
     assert "with BN 0.1 alone" in picture.caption
 
 
@@ -191,8 +179,7 @@ def test_a_hole_in_the_stable_range_ends_it() -> None:
 
 def test_reached_steps_up_where_runs_arrive_and_misses_never_do() -> None:
     steps = {"batch": [(10.0, 10.0), (12.0, 20.0), (math.inf, math.inf), (15.0, 20.0)]}
-    picture = reached("r", steps, 100, ("batch",), "t", "c")
-    assert picture is not None
+    picture = some(reached("r", steps, 100, ("batch",), "t", "c"))
     (line,) = picture.figure.axes[0].lines
     assert list(zip(line.get_xdata(), line.get_ydata(), strict=True)) == [(0.0, 0.0), (10.0, 0.25), (20.0, 0.75), (100, 0.75)]
     assert "3 of 4 reach it" in picture.alt
@@ -201,8 +188,7 @@ def test_reached_steps_up_where_runs_arrive_and_misses_never_do() -> None:
 def test_the_noise_law_is_log_log_with_a_theory_line_a_layer() -> None:
     lines = [{"batch": b, "mean_variance": 1.1 / b, "mean_variance_theory": 1 / b} for b in (1, 2, 4)]
     law = {"draws": 7, "layers": [{"layer": f"layer{i}", "slope": -1.0, "slope_se": 0.1, "lines": lines} for i in range(2)]}
-    picture = noise_law("n", law, "mean_variance", "Var", "t", "c")
-    assert picture is not None
+    picture = some(noise_law("n", law, "mean_variance", "Var", "t", "c"))
     (axes,) = picture.figure.axes
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     theory = [list(line.get_ydata()) for line in axes.lines if line.get_linestyle() == "-" and len(line.get_ydata())]

@@ -5,7 +5,6 @@ import itertools
 import json
 import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,15 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import finish, start, wait_for
-from typer.testing import CliRunner
+from support import CONFIG, bn_in, finish, interrupt, no_pages, start, wait_for
 
 from bnexp.base import files
-from bnexp.cli import app
-from bnexp.execution.logs import RunLog
 from bnexp.storage.checkpoint import load_checkpoint, save_checkpoint
 from bnexp.storage.folder import list_runs
-from bnexp.storage.run import Run
 
 LONG = ["data.subset=600", "train.batch_size=32", "train.steps=400", "train.eval_every=50", "train.checkpoint_every=10"]
 SHORT = ["data.subset=100", "train.batch_size=16", "train.steps=12", "train.checkpoint_every=4", "model.widths=[4]"]
@@ -49,7 +44,7 @@ def saved(runs_dir: Path) -> int | None:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The model of a run that nothing disturbed."""
     runs_dir = tmp_path_factory.mktemp("whole")
-    ended(start("train", *LONG, runs_dir=runs_dir))
+    bn_in(runs_dir, "train", *LONG)
     return list_runs(runs_dir)[0].model_pt.read_bytes()
 
 
@@ -87,7 +82,7 @@ def test_a_disk_that_fills_keeps_the_checkpoint_and_the_same_command_goes_on(sma
     assert step
     assert step % 10 == 0
     filler.unlink()
-    assert f"Resuming at step {step} of 400" in ended(start("train", *LONG, runs_dir=runs_dir))
+    assert f"Resuming at step {step} of 400" in bn_in(runs_dir, "train", *LONG).stderr
     assert list_runs(runs_dir)[0].model_pt.read_bytes() == whole
 
 
@@ -96,14 +91,14 @@ def test_a_disk_that_is_full_from_the_start_is_one_sentence(small_disk: Path) ->
     filler = fill(small_disk)
     assert is_one_sentence(ended(start("train", *SHORT, runs_dir=small_disk / "runs"), code=1), "No space left on device")
     filler.unlink()
-    ended(start("train", *SHORT, runs_dir=small_disk / "runs"))
+    train(small_disk / "runs")
 
 
 def test_a_disk_that_cannot_be_written(small_disk: Path) -> None:
-    ended(start("train", *SHORT, runs_dir=small_disk / "runs"))
+    train(small_disk / "runs")
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     assert is_one_sentence(ended(start("train", *SHORT, "seed=1", runs_dir=small_disk / "runs"), code=1), "Read-only file system")
-    out, _ = start("train", *SHORT, "--json", runs_dir=small_disk / "runs").communicate()
+    out = bn_in(small_disk / "runs", "train", *SHORT, "--json").stdout
     assert json.loads(out)["status"] == "finished"  # what is there can be looked at
 
 
@@ -116,7 +111,7 @@ def test_a_folder_that_goes_away(what: str, tmp_path: Path, whole: bytes) -> Non
     (runs_dir if what == "the runs folder" else run.folder).rename(tmp_path / "moved")
     err = ended(process, code=1)
     assert is_one_sentence(err, "No such file or directory"), err
-    ended(start("train", *LONG, runs_dir=runs_dir))
+    bn_in(runs_dir, "train", *LONG)
     assert run.model_pt.read_bytes() == whole
 
 
@@ -132,8 +127,9 @@ class Failing:
             raise OSError(self.number, os.strerror(self.number))
 
 
-def train(runs_dir: Path) -> Any:
-    return CliRunner().invoke(app, ["train", *SHORT, "--runs-dir", str(runs_dir)], prog_name="bnexp")
+def train(runs_dir: Path, code: int = 0) -> str:
+    """What it says on stderr."""
+    return bn_in(runs_dir, "train", *SHORT, code=code).stderr
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
@@ -142,18 +138,16 @@ def test_whichever_write_fails_the_same_command_ends_with_the_same_bits(
 ) -> None:
     counted = Failing(10**6, number)
     monkeypatch.setattr(files.os, "fsync", counted)
-    assert train(tmp_path / "whole").exit_code == 0
+    train(tmp_path / "whole")
     (whole,) = list_runs(tmp_path / "whole")
     assert counted.count >= 7  # config, curves, summary, plan, two checkpoints or more, model, summary
     for at in range(1, counted.count + 1, 1 if number == errno.ENOSPC else 5):
         runs_dir = tmp_path / str(at)
         monkeypatch.setattr(files.os, "fsync", Failing(at, number))
-        result = train(runs_dir)
-        assert result.exit_code == 1, at
-        assert is_one_sentence(result.stderr, os.strerror(number)), result.stderr
+        assert is_one_sentence(train(runs_dir, code=1), os.strerror(number)), at
         assert not list(runs_dir.rglob("*.tmp"))
         monkeypatch.setattr(files.os, "fsync", counted)
-        assert train(runs_dir).exit_code == 0, at
+        train(runs_dir)
         (run,) = list_runs(runs_dir)
         assert run.model_pt.read_bytes() == whole.model_pt.read_bytes()
 
@@ -178,7 +172,7 @@ def test_logs_are_on_disk_before_the_checkpoint_and_names_after_the_files(tmp_pa
 
     monkeypatch.setattr(files.os, "fsync", seen)
     monkeypatch.setattr("bnexp.execution.job.save_checkpoint", saved_now)
-    assert train(tmp_path).exit_code == 0
+    train(tmp_path)
     assert len(sizes) == 3
     assert len(sizes[0]) == 2
     assert all(one[name] > before[name] for before, one in itertools.pairwise(sizes) for name in one)
@@ -201,33 +195,18 @@ def test_an_error_of_tensorboards_writer_is_one_sentence_too(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(RecordWriter, "write", full)
-    result = train(tmp_path)
-    assert result.exit_code == 1
-    assert is_one_sentence(result.stderr + capfd.readouterr().err, "No space left on device")
+    train(tmp_path / "first", code=1)  # which imports what it needs
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    err = train(tmp_path, code=1)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before  # every log file is closed, whatever becomes of the others
+    assert is_one_sentence(err + capfd.readouterr().err, "No space left on device")
     monkeypatch.undo()
-    assert train(tmp_path).exit_code == 0
-
-
-def test_every_log_file_is_closed_whatever_becomes_of_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bnexp.config import Config
-
-    (run := Run(tmp_path, "a-12345678")).start(Config())
-    log = RunLog(run, Config())
-
-    def full() -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    log._files.callback(full)
-    with pytest.raises(OSError, match="No space"):
-        log.close()
-    assert log._metrics.closed
-    assert log._text.closed
+    train(tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_the_other_runs_of_a_sweep_go_on(workers: str, tmp_path: Path) -> None:
-    """One run's folder goes away while its stack is trained."""
     sweep = ["sweep", "norm", "--values", "batch,none", "--seeds", "1", *LONG, "--workers", workers, "--json"]
     process = start(*sweep, runs_dir=tmp_path / "runs")
     wait_for(lambda: bool(list((tmp_path / "runs").glob("batch-*/metrics.jsonl"))), process)
@@ -240,7 +219,8 @@ def test_the_other_runs_of_a_sweep_go_on(workers: str, tmp_path: Path) -> None:
     assert list(found["failed"]) == [gone.name]
     assert "No such file or directory" in found["failed"][gone.name]
     assert {run["status"] for run in found["runs"] if run["id"] != gone.name} == {"finished"}
-    ended(start(*sweep, runs_dir=tmp_path / "runs"))
+    with no_pages():
+        bn_in(tmp_path / "runs", *sweep)
 
 
 @pytest.mark.slow
@@ -255,7 +235,8 @@ def test_a_disk_that_fills_during_a_sweep(small_disk: Path) -> None:
     assert "No space left on device" in err
     assert "Traceback" not in err
     filler.unlink()
-    ended(start(*sweep, runs_dir=runs_dir))
+    with no_pages():
+        bn_in(runs_dir, *sweep)
     assert all(run.done for run in list_runs(runs_dir))
 
 
@@ -263,10 +244,7 @@ def test_a_disk_that_fills_during_a_sweep(small_disk: Path) -> None:
 def test_a_plan_or_summary_that_the_disk_does_not_give_is_reported_and_the_stack_stays_whole(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process = start("train", *LONG, "--seeds", "2", runs_dir=tmp_path)
-    wait_for(lambda: bool(list(tmp_path.glob(".stacks/*/checkpoint.pt"))), process)
-    process.send_signal(signal.SIGINT)
-    ended(process, 130)
+    interrupt([CONFIG, CONFIG.replace(seed=1)], tmp_path, monkeypatch)
     first = list_runs(tmp_path)[0]
 
     def read_plain(path: Path, most: int) -> bytes:
@@ -277,8 +255,7 @@ def test_a_plan_or_summary_that_the_disk_does_not_give_is_reported_and_the_stack
     whole = files.read_plain
     with monkeypatch.context() as patched:
         patched.setattr(files, "read_plain", read_plain)
-        result = CliRunner().invoke(app, ["resume", first.id, "--runs-dir", str(tmp_path)], prog_name="bnexp")
-    assert result.exit_code == 1
-    assert is_one_sentence(result.stderr, name, os.strerror(errno.EIO))
-    ended(start("resume", first.id, runs_dir=tmp_path))
+        err = bn_in(tmp_path, "resume", first.id, code=1).stderr
+    assert is_one_sentence(err, name, os.strerror(errno.EIO))
+    bn_in(tmp_path, "resume", first.id)
     assert [run.status for run in list_runs(tmp_path)] == ["finished"] * 2

@@ -1,7 +1,5 @@
 """Data files from strangers (scripts/faults_hostile_data.py): nothing is executed or read outside, memory is bounded, nothing hangs."""
 
-from __future__ import annotations
-
 import os
 import pickle
 from pathlib import Path
@@ -33,7 +31,6 @@ def test_hostile_data_are_refused(tmp_path: Path, payload: Payload) -> None:
 
 
 def test_the_payloads_are_live(tmp_path: Path) -> None:
-    """Unpickled, they do execute."""
     pickle.loads(pickle.dumps(faults_hostile_data.Bomb(tmp_path / "marker")))
     assert (tmp_path / "marker").exists()
     place = Place(tmp_path)

@@ -1,7 +1,5 @@
 """Files of a run that are larger than any of ours, or are mostly holes: refused, or cut, without being taken into memory."""
 
-from __future__ import annotations
-
 import os
 import tracemalloc
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Links and second names inside a run's folder: nothing outside is written through them."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from contextlib import suppress
@@ -9,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import bn_in
-from test_damage import is_told
+from support import bn_in, cut_short, is_told
 
 from bnexp.base.errors import UsageError
 from bnexp.base.files import cut_file, open_log, read_checked_json, write_checked_json
@@ -27,10 +24,7 @@ TINY = ["data.subset=100", "train.batch_size=16", "train.steps=8", "train.checkp
 def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A runs folder with a run that was stopped at step 5 of 8."""
     runs_dir = tmp_path_factory.mktemp("interrupted")
-    polled = iter([False] * 5)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bnexp.base.signals.Stop.__call__", lambda self: next(polled, True))
-        assert bn_in(runs_dir, "train", *TINY, code=None).exit_code == 130
+    cut_short(runs_dir, "train", *TINY, steps=5)
     return runs_dir
 
 

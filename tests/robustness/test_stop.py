@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support import BNEXP, SLOW, finish, logged, start, wait_for
+from support import BNEXP, SLOW, bn_in, finish, logged, start, wait_for
 
 from bnexp.base.signals import SIGNALS, Stop, deaf, handle
 from bnexp.storage.folder import list_runs
@@ -43,20 +43,16 @@ def left(process: subprocess.Popen[str], code: int, within_s: float = 20.0) -> s
 READING = "def load(*_, **__):\n    print('reading', flush=True)\n    time.sleep(60)\nsession.load = load"
 
 
-def test_while_data_are_read_ctrl_c_stops_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("command", "number", "said"), [(["train"], signal.SIGINT, "Interrupted.\n"), (GRID, signal.SIGUSR1, "Interrupted by SIGUSR1.\n")]
+)
+def test_while_data_are_read_a_signal_stops_at_once(command: list[str], number: int, said: str, tmp_path: Path) -> None:
     """There is nothing to save yet; a download or 60,000 images would keep a person waiting for minutes."""
-    process = patched(READING, "train", runs_dir=tmp_path)
+    process = patched(READING, *command, runs_dir=tmp_path)
     hears(process, "reading")
-    process.send_signal(signal.SIGINT)
-    assert left(process, 130) == "Interrupted.\n"
-    assert not list_runs(tmp_path)
-
-
-def test_while_a_sweep_of_this_process_reads_data_a_signal_stops_it_at_once(tmp_path: Path) -> None:
-    process = patched(READING, *GRID, runs_dir=tmp_path)
-    hears(process, "reading")
-    process.send_signal(signal.SIGUSR1)
-    assert left(process, 130).endswith("Interrupted by SIGUSR1.\n")
+    process.send_signal(number)
+    assert left(process, 130).endswith(said)
+    assert not any(run.done for run in list_runs(tmp_path))
 
 
 def test_a_second_ctrl_c_does_not_wait_for_the_save(tmp_path: Path) -> None:
@@ -78,8 +74,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_save(tmp_path: Path) -> None:
     assert left(process, 130).endswith("Interrupted.\n")
     (run,) = list_runs(tmp_path)
     assert run.status == "interrupted"
-    _, err = finish(start("resume", "last", runs_dir=tmp_path))
-    assert "Resuming at step 8 of 40" in err
+    assert "Resuming at step 8 of 40" in bn_in(tmp_path, "resume", "last").stderr
 
 
 def test_signals_that_were_ignored_at_the_start_stay_ignored(tmp_path: Path) -> None:
@@ -89,8 +84,7 @@ def test_signals_that_were_ignored_at_the_start_stay_ignored(tmp_path: Path) -> 
         for number in (signal.SIGHUP, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
 
-    command = [*BNEXP, "train", *SLOW, "model.widths=[2]", "--runs-dir", str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=ignore)
+    process = start("train", *SLOW, "model.widths=[2]", runs_dir=tmp_path, preexec_fn=ignore)
     wait_for(lambda: logged(tmp_path, 50), process)
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGINT):
         process.send_signal(number)

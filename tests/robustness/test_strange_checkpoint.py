@@ -1,10 +1,7 @@
 """A stranger's checkpoint.pt with a wrong value in the place of each of its own: it does not fit, nothing of it is taken, and the one
 before is used; or it does no harm."""
 
-from __future__ import annotations
-
 import copy
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,7 +52,7 @@ def put(state: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[str, A
 def test_what_does_not_fit_is_refused_and_nothing_of_it_taken(tiny: Tiny, tmp_path: Path) -> None:
     made, fresh = stacks(tiny)
     state = made.state_dict()
-    before = copy.deepcopy(fresh.state_dict())
+    before = str(fresh.state_dict())
     taken = []
     for path in places(state):
         for value in WRONG:
@@ -64,7 +61,7 @@ def test_what_does_not_fit_is_refused_and_nothing_of_it_taken(tiny: Tiny, tmp_pa
             told: list[str] = []
             if load_checkpoint(tmp_path, told.append, fresh.load_state_dict) is None:
                 assert "does not fit" in told[0], (path, value, told)
-                assert str(fresh.state_dict()) == str(before), (path, value)
+                assert str(fresh.state_dict()) == before, (path, value)
                 continue
             taken.append((path, value))
             assert train(fresh)
@@ -74,24 +71,9 @@ def test_what_does_not_fit_is_refused_and_nothing_of_it_taken(tiny: Tiny, tmp_pa
 
 
 def test_resume_falls_back_to_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs_dir = tmp_path / "runs"
-    interrupt([CONFIG], runs_dir, monkeypatch)  # at step 10; the checkpoint before is of step 8
-    (current,) = runs_dir.glob(".stacks/*/checkpoint.pt")
-    state = torch.load(current, weights_only=True)
-    (kept := tmp_path / "kept").mkdir()
-    shutil.copytree(runs_dir, kept, dirs_exist_ok=True)
-    wrong: dict[tuple[str, ...], Any] = {
-        ("step",): "x",
-        ("tracks",): [],
-        ("clock", "every"): 0,
-        ("clock", "steps"): "x",
-        ("losses",): torch.zeros(3, 7),
-        ("stopped",): {0: {}},
-    }
-    for path, value in wrong.items():
-        shutil.rmtree(runs_dir)
-        shutil.copytree(kept, runs_dir)
-        torch.save(put(state, path, value), current)
-        err = bn_in(runs_dir, "resume", "last").stderr
-        assert "checkpoint.pt does not fit" in err, path
-        assert "Resuming at step 8" in err, path
+    interrupt([CONFIG], tmp_path, monkeypatch)  # at step 10; the checkpoint before is of step 8
+    (current,) = tmp_path.glob(".stacks/*/checkpoint.pt")
+    torch.save(put(torch.load(current, weights_only=True), ("clock", "steps"), "x"), current)
+    err = bn_in(tmp_path, "resume", "last").stderr
+    assert "checkpoint.pt does not fit" in err
+    assert "Resuming at step 8" in err

@@ -1,7 +1,5 @@
 """A stored config that asks for more than this machine has, or is not the one that was trained: nothing is computed with it."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ import pytest
 import yaml
 from support import CONFIG, bn_in, interrupt, write_summary
 
+import bnexp
 from bnexp.base.errors import BnexpError, DataError, UsageError
 from bnexp.base.files import read_checked_json, write_checked_json
 from bnexp.config import from_mapping
@@ -66,8 +65,9 @@ def test_a_config_that_is_not_the_summarys_is_computed_with_nowhere(tmp_path: Pa
     tree["model"]["widths"] = [4096] * 6
     run.config_yaml.write_text(yaml.safe_dump(tree))
     assert from_mapping(tree) == run.config()
-    with pytest.raises(DataError, match=r"config\.yaml is not the config of summary\.json"):
-        run.trained_config()
+    for use in (run.trained_config, lambda: bnexp.load(run.folder)):
+        with pytest.raises(DataError, match=r"config\.yaml is not the config of summary\.json"):
+            use()
 
 
 def test_compare_has_no_seconds_of_a_config_that_was_changed(tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
 """What a process is started in: a notebook's kernel, few open files, no GPU, a batch of one image."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

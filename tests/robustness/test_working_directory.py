@@ -1,7 +1,5 @@
 """The console script started where a stranger's files lie: modules of theirs are not run, in this process or in those that it starts."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

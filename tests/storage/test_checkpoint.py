@@ -1,7 +1,5 @@
 """Saved state: two generations of checkpoints, the model file, and the refusal of anything that could run code."""
 
-from __future__ import annotations
-
 import io
 import os
 import pickle
@@ -126,23 +124,6 @@ def test_a_write_that_fails_keeps_both_generations(tmp_path: Path) -> None:
         save_checkpoint(tmp_path, {**state(3), "bad": lambda: None})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.prev.pt", "checkpoint.pt"]
     assert same(load_checkpoint(tmp_path, print), state(2))
-
-
-def test_a_stack_goes_through_a_checkpoint(tmp_path: Path, tiny: Tiny) -> None:
-    data = tiny((2, 6, 6))
-    own = from_mapping({"model": {"widths": [3]}, "train": {"batch_size": 8, "steps": 9}, "optim": {"name": "adam"}})
-    stack, again = (Stack([own, own.replace(seed=1)], data, CPU) for _ in range(2))
-    for _ in range(4):
-        train_step(stack)
-    save_checkpoint(tmp_path, stack.state_dict())
-    saved = load_checkpoint(tmp_path, print)
-    assert saved is not None
-    again.load_state_dict(saved)
-    for one in (stack, again):
-        for _ in range(5):
-            train_step(one)
-    after, expected = again.network.state_dict(), stack.network.state_dict()
-    assert all(torch.equal(tensor, expected[name]) for name, tensor in after.items())
 
 
 def test_the_same_weights_are_the_same_bytes(tmp_path: Path) -> None:

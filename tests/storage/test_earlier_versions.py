@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import STORED, bn_in
+from support import STORED, bn_in, some
 
 import bnexp
 from bnexp.planning import calibration
@@ -73,6 +73,5 @@ def test_a_group_is_reported_with_the_estimates_it_stored(runs_dir: Path, tmp_pa
 
 def test_a_calibration_is_read(stored: Path) -> None:
     (entry,) = calibration.read(stored / "calibration.json").values()
-    times = calibration.times_in(entry)
-    assert times is not None
+    times = some(calibration.times_in(entry))
     assert times.ms == {1: 3.725, 2: 5.8302, 4: 9.727, 8: 18.1087}

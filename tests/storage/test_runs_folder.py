@@ -14,15 +14,12 @@ from support import CONFIG, bn_in, interrupt, write_summary
 from typer.testing import CliRunner
 
 from bnexp.base.errors import DataError
-from bnexp.base.signals import Stop
 from bnexp.cli import app
 from bnexp.cli.options import print_json
 from bnexp.config import Config
 from bnexp.execution import launch as launching
 from bnexp.execution.identity import identify
-from bnexp.execution.job import train_stack
 from bnexp.execution.launch import launch
-from bnexp.execution.terminal import Terminal
 from bnexp.planning.plan import plan
 from bnexp.storage import curves as records
 from bnexp.storage.folder import list_runs
@@ -184,7 +181,9 @@ def test_resuming_a_finished_run_goes_on_with_the_others_of_its_stack(runs_dir: 
             launch(pair, runs_dir, quiet=True)
     first, second = launching.identify(pair, runs_dir)
     assert (first.done, second.done) == (True, False)
+    before = first.summary_json.read_bytes()
     bn_in(runs_dir, "resume", first.id)
+    assert first.summary_json.read_bytes() == before
     assert [run.model_pt.read_bytes() for run in (first, second)] == [run.model_pt.read_bytes() for run in whole]
     assert not list((runs_dir / ".stacks").iterdir())
 
@@ -197,24 +196,6 @@ def test_a_finished_run_without_its_model_is_trained_again(runs_dir: Path) -> No
     bn_in(runs_dir, "resume", "last")
     assert run.done
     bn_in(runs_dir, "evaluate", "last")
-
-
-def test_a_killed_run_is_listed_as_interrupted(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    interrupt([CONFIG], runs_dir, monkeypatch)
-    run = list_runs(runs_dir)[0]
-    write_summary(run, {**run.result().tree(), "status": "running"})  # as a kill leaves it
-    assert json.loads(bn_in(runs_dir, "runs", "--json").stdout)["runs"][0]["status"] == "interrupted"
-
-
-def test_a_checkpoint_that_does_not_fit_falls_back(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
-    interrupt([CONFIG], runs_dir, monkeypatch)
-    (current,) = runs_dir.glob(".stacks/*/checkpoint.pt")
-    torch.save({"format": 1}, current)
-    err = bn_in(runs_dir, "resume", "last").stderr
-    assert "does not fit" in err
-    assert "Resuming at step 8" in err
 
 
 def test_evaluate_and_resume_refuse_changed_data_and_config(runs_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,22 +223,6 @@ def test_folding_a_network_with_nan_is_refused(runs_dir: Path) -> None:
     bn_in(runs_dir, "train", *TINY, "optim.lr=1e30")
     result = bn_in(runs_dir, "evaluate", "last", "--folded", code=1)
     assert "not finite" in result.stderr
-
-
-def test_progress_that_nobody_reads_does_not_stop_the_training(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in `bnexp train 2>&1 | head -1`."""
-    import os
-
-    read, write = os.pipe()
-    os.close(read)
-    terminal = Terminal()
-    with os.fdopen(write, "w") as closed:
-        terminal.console.file = closed
-        (planned,) = plan([CONFIG], launching.identify([CONFIG], runs_dir))
-        train_stack(planned, terminal, Stop())
-        monkeypatch.setattr(closed, "flush", lambda: None)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), closed.fileno())
-    assert planned.runs[0].done
 
 
 def test_a_large_interrupted_sweep_is_planned_with_one_look_at_each_stack(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

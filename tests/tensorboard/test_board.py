@@ -1,7 +1,5 @@
 """What goes into event files, piece by piece: pictures, histograms, graph, hparams, means over seeds, and how a file is cut."""
 
-from __future__ import annotations
-
 import io
 import json
 import math
@@ -13,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support import make_result
+from support import make_result, some
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -159,8 +157,7 @@ def test_volumes_show_their_middle_slice_and_series_their_curve() -> None:
 def test_filters_are_gray_at_zero_and_none_where_a_weight_is_not_finite() -> None:
     weight = np.zeros((1, 1, 3, 3))
     weight[0, 0, 0, 0], weight[0, 0, 2, 2] = 2.0, -1.0
-    picture = pictures.filters(weight)
-    assert picture is not None
+    picture = some(pictures.filters(weight))
     assert [picture[at, at, 0] for at in (GAP + 2, GAP + SIDE // 2, GAP + SIDE - 2)] == [255, 128, 64]
     weight[0, 0, 1, 1] = np.nan
     assert pictures.filters(weight) is None

@@ -1,7 +1,5 @@
 """TensorBoard for real: event files of real runs read with its own reader, its server over HTTP, its page in a browser."""
 
-from __future__ import annotations
-
 import io
 import json
 import math
@@ -13,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean, stdev
@@ -22,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from support import bn
+from support import SLOW, bn_in, finish, logged, no_pages, served, some, start, wait_for
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.compat.proto.graph_pb2 import GraphDef
 from tensorboard.plugins.custom_scalar import layout_pb2
@@ -41,7 +39,7 @@ HPARAMS = {"hparams/diverged", "hparams/steps_to_target"}
 
 
 def sweep(runs_dir: Path) -> None:
-    bn("sweep", *SWEEP, "--workers", "0", "--quiet", "--runs-dir", str(runs_dir))
+    bn_in(runs_dir, "sweep", *SWEEP, "--workers", "0", "--quiet")
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +150,7 @@ def test_the_graph_is_the_networks(swept: Path) -> None:
     ],
 )
 def test_every_kind_of_data_and_network_has_its_pictures(tmp_path: Path, overrides: list[str], layer: str) -> None:
-    bn("train", *overrides, "train.steps=6", "--quiet", "--runs-dir", str(tmp_path))
+    bn_in(tmp_path, "train", *overrides, "train.steps=6", "--quiet")
     (run,) = list_runs(tmp_path)
     board = agree(run)
     has_what_comes_once(board, 6, layer)
@@ -164,21 +162,15 @@ def test_every_kind_of_data_and_network_has_its_pictures(tmp_path: Path, overrid
             assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 2, tag
 
 
-SLOW = ["train.batch_size=64", "train.steps=300", "train.eval_every=50", "train.checkpoint_every=20", "model.widths=[8]"]
-
-
 def test_a_killed_run_that_goes_on_has_nothing_twice(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "bnexp", "train", *SLOW, "--runs-dir", str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(lambda: any('"step": 100,' in path.read_text() for path in tmp_path.glob("*/metrics.jsonl")), process)
+    process = start("train", *SLOW, "model.widths=[8]", runs_dir=tmp_path)
+    wait_for(lambda: logged(tmp_path, 100), process)
     process.kill()
-    process.wait()
+    process.communicate()
     (run,) = list_runs(tmp_path)
     assert run.status == "running"
     # In a process of its own, as people do: a second event file of the same second might sort before the first.
-    subprocess.run(
-        [sys.executable, "-m", "bnexp", "resume", "last", "--quiet", "--runs-dir", str(tmp_path)], check=True, capture_output=True
-    )
+    finish(start("resume", "last", runs_dir=tmp_path))
     assert run.status == "finished"
     board = agree(run)
     has_what_comes_once(board, 300)
@@ -226,39 +218,20 @@ def test_the_same_sweep_again_replaces_its_means(swept: Path) -> None:
     (group / "batch-bs128-lr0.1-mean1").mkdir()  # of an earlier time, when a seed had failed
     first = next(iter(before))
     first.with_name("events.out.tfevents.0000000001.means").write_bytes(before[first])
-    sweep(swept)
+    with no_pages():
+        sweep(swept)
     assert files() == before
     assert len(before) == 4
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[Any]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert process.poll() is None
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 @contextmanager
-def served(runs_dir: Path, scratch: Path, *args: str, stop: signal.Signals = signal.SIGINT) -> Iterator[str]:
+def displayed(runs_dir: Path, scratch: Path, *args: str) -> Iterator[str]:
     """The URL of a TensorBoard that `bnexp tensorboard` serves; afterwards it is stopped, and has left nothing in `scratch`."""
-    scratch.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "bnexp", "tensorboard", *args, "--runs-dir", str(runs_dir)]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(scratch)}
-    )
-    assert process.stdout is not None
-    try:
-        line = process.stdout.readline()
-        url = re.search(r"http://127\.0\.0\.1:\d+/", line)
-        assert url, (line, process.communicate())
+    with served(runs_dir, scratch, *args) as (process, url):
         assert len(list(scratch.glob("bnexp-tensorboard-*"))) == 1
-        yield url[0]
-    finally:
-        process.send_signal(stop)
-        out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, (out, err)
-    assert err == ""
+        yield url
+        process.send_signal(signal.SIGINT)
+        assert finish(process)[1] == ""
     assert not list(scratch.glob("bnexp-tensorboard-*"))
 
 
@@ -295,7 +268,7 @@ def test_hparams_are_marked_as_the_plugin_marks_them() -> None:
 def test_the_server_lists_runs_tags_hparams_and_one_layout(swept: Path, tmp_path: Path) -> None:
     runs = {run.id: run for run in list_runs(swept)}
     means = {str(path.relative_to(swept)) for path in means_of(swept).values()}
-    with served(swept, tmp_path) as url:
+    with displayed(swept, tmp_path) as url:
         assert runs_of(url, len(runs) + len(means)) == set(runs) | means
         statuses = [f"STATUS_{name}" for name in ("UNKNOWN", "SUCCESS", "FAILURE", "RUNNING")]
         end = time.monotonic() + 60
@@ -342,27 +315,25 @@ def test_the_server_lists_runs_tags_hparams_and_one_layout(swept: Path, tmp_path
 
 
 def test_a_target_that_is_reached_is_a_metric(tmp_path: Path) -> None:
-    bn("train", "model.widths=[4]", "train.steps=12", "train.eval_every=4", "train.target=0.05", "--quiet", "--runs-dir", str(tmp_path))
+    bn_in(tmp_path, "train", "model.widths=[4]", "train.steps=12", "train.eval_every=4", "train.target=0.05", "--quiet")
     (run,) = list_runs(tmp_path)
-    reached = run.result().tree()["target"]["reached_step"]
-    assert reached is not None
+    reached = some(run.result().tree()["target"]["reached_step"])
     assert steps(read(run.folder), "hparams/steps_to_target") == [(12, reached)]
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_names_narrow_what_is_shown(swept: Path, tmp_path: Path, stop: signal.Signals) -> None:
-    with served(swept, tmp_path, "batch-bs128-lr0.1-s0", "none-bs128-lr0.1-s1", stop=stop) as url:
+def test_names_narrow_what_is_shown(swept: Path, tmp_path: Path) -> None:
+    with displayed(swept, tmp_path, "batch-bs128-lr0.1-s0", "none-bs128-lr0.1-s1") as url:
         assert {name[:-9] for name in runs_of(url, 2)} == {"batch-bs128-lr0.1-s0", "none-bs128-lr0.1-s1"}
 
 
 def test_a_sweep_narrows_to_its_runs_and_means(swept: Path, tmp_path: Path) -> None:
     runs_dir = tmp_path / "runs"
     shutil.copytree(swept, runs_dir)
-    bn("train", "model.widths=[2]", "train.steps=2", "--quiet", "--runs-dir", str(runs_dir))
+    bn_in(runs_dir, "train", "model.widths=[2]", "train.steps=2", "--quiet")
     (group,) = (runs_dir / ".groups").iterdir()
     assert find_group(group.name, runs_dir) is not None
     expected = {run.id for run in list_runs(swept)} | {f".groups/{group.name}/{name}" for name in means_of(swept)}
-    with served(runs_dir, tmp_path / "scratch", group.name) as url:
+    with displayed(runs_dir, tmp_path / "scratch", group.name) as url:
         assert runs_of(url, len(expected)) == expected
 
 
@@ -378,7 +349,6 @@ def test_the_count_is_what_tensorboard_lists(swept: Path) -> None:
 
 
 def test_what_is_shown_keeps_up_with_the_runs_folder(swept: Path, tmp_path: Path) -> None:
-    """A run is removed, another begins, a third is replaced by its successor, whose event file has another name."""
     runs_dir = shutil.copytree(swept, tmp_path / "runs")
     removed, late, replaced, *_ = list_runs(runs_dir)
     late.folder.rename(tmp_path / "late")
@@ -412,7 +382,7 @@ def test_a_run_that_begins_while_its_sweep_is_shown_appears(swept: Path, tmp_pat
     late = list_runs(runs_dir)[0].folder
     late.rename(tmp_path / late.name)
     (group,) = (runs_dir / ".groups").iterdir()
-    with served(runs_dir, tmp_path / "scratch", str(group)) as url:
+    with displayed(runs_dir, tmp_path / "scratch", str(group)) as url:
         assert late.name not in runs_of(url, 11)
         (tmp_path / late.name).rename(late)
         assert late.name in runs_of(url, 12)
@@ -420,7 +390,7 @@ def test_a_run_that_begins_while_its_sweep_is_shown_appears(swept: Path, tmp_pat
 
 @pytest.mark.parametrize("name", ["nothing-like-it", "deadbeef"])
 def test_a_name_of_nothing_is_refused(swept: Path, name: str) -> None:
-    err = bn("tensorboard", name, "--runs-dir", str(swept), code=2).stderr
+    err = bn_in(swept, "tensorboard", name, code=2).stderr
     assert f"There is no run '{name}'" in err
     assert "A SWEEP is the 8 hex digits" in err
 
@@ -428,7 +398,7 @@ def test_a_name_of_nothing_is_refused(swept: Path, name: str) -> None:
 def test_the_scalars_page_shows_both_arms(swept: Path, tmp_path: Path, chromium: Any) -> None:
     names = {run.id for run in list_runs(swept) if "-lr0.1-s0" in run.id}
     assert len(names) == 2
-    with served(swept, tmp_path, *names) as url:
+    with displayed(swept, tmp_path, *names) as url:
         runs_of(url, 2)
         page = chromium.new_page(viewport={"width": 1300, "height": 800})
         page.goto(url + "#scalars&tagFilter=%5Eval%2Faccuracy%24")

@@ -1,7 +1,5 @@
 """Training batches: which images come when, for a run alone and in a stack."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 
@@ -105,17 +103,6 @@ def test_a_run_sees_the_same_alone_and_in_a_stack(tiny: Tiny, shape: tuple[int, 
             assert torch.equal(y_RB[run], y_one[0])
         assert torch.equal(own[:, 0], own[:, 2])  # same seed, same batch
         assert not torch.equal(own[:, 0], own[:, 1])
-
-
-@pytest.mark.parametrize("seed", [0, 1, 99])
-@pytest.mark.parametrize("augment", ["none", "crop", "crop_flip"])
-def test_both_arms_see_the_same_batches(tiny: Tiny, seed: int, augment: str) -> None:
-    data = tiny((2, 8, 8))
-    arms = [Batches(data, [config(seed, augment=augment, norm=norm)], torch.float32) for norm in ("batch", "none")]
-    for step in range(10):
-        (x, y), (x_other, y_other) = (batches[step] for batches in arms)
-        assert torch.equal(x, x_other)
-        assert torch.equal(y, y_other)
 
 
 def test_batches_are_normalized(tiny: Tiny) -> None:

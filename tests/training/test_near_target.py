@@ -1,7 +1,5 @@
 """Evaluations near the target: a run's own, few, without a trace in its numbers, and the same from every checkpoint."""
 
-from __future__ import annotations
-
 import io
 import itertools
 import json

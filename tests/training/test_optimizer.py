@@ -1,8 +1,5 @@
 """Optimizers and schedules, step by step against torch.optim, with PyTorch's own gradients given to both."""
 
-from __future__ import annotations
-
-import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -164,36 +161,6 @@ def test_each_run_of_a_stack_has_hyperparameters_of_its_own(name: str) -> None:
                 torch.testing.assert_close(params[param_name], param.detach(), rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("variant", ["momentum", "nesterov-decay", "adam-decay", "adamw"])
-def test_state_survives_a_file_in_mid_course(variant: str) -> None:
-    config = OptimConfig(**VARIANTS[variant])  # type: ignore[arg-type]
-    whole, first, second = network(), network(), network()
-    run(whole, make_optimizer(whole, [config]), range(9))
-    optimizer = make_optimizer(first, [config])
-    run(first, optimizer, range(4))
-    file = io.BytesIO()
-    torch.save({"network": first.state_dict(), "optimizer": optimizer.state_dict()}, file)
-    file.seek(0)
-    saved = torch.load(file, weights_only=True)
-    second.load_state_dict(saved["network"])
-    again = make_optimizer(second, [config])
-    again.load_state_dict(saved["optimizer"])
-    run(second, again, range(4, 9))
-    assert all(torch.equal(a, b) for a, b in zip(second.parameters(), whole.parameters(), strict=True))
-
-
-def test_updates_reach_channels_last_weights() -> None:
-    """The optimizer works on views; of a weight in another memory format it must not work on a copy."""
-    net = network()
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = make_optimizer(net, [OptimConfig(momentum=0.9)])
-    plain = network()
-    run(net, optimizer, range(3))
-    run(plain, make_optimizer(plain, [OptimConfig(momentum=0.9)]), range(3))
-    assert net.block1[0].weight.is_contiguous(memory_format=torch.channels_last)
-    same(net, plain)
-
-
 Make = Callable[[torch.optim.Optimizer, int], Any]
 
 
@@ -228,12 +195,3 @@ def test_schedules_take_budgets_of_a_few_steps(schedule: str, warmup: int) -> No
     for total in (1, 2, 3):
         factors = [lr_factor(OptimConfig(schedule=schedule, warmup_steps=warmup), step, total) for step in range(total)]
         assert all(0 < factor <= 1 for factor in factors)
-
-
-def test_the_rate_in_force_follows_the_schedule() -> None:
-    net = network(runs=3)
-    optimizer = make_optimizer(net, [OptimConfig(**own) for own in PER_RUN])
-    optimizer.prepare(0.5)
-    assert optimizer.lr.tolist() == pytest.approx([0.05, 0.005, 0.5])
-    optimizer.prepare(0.1)  # of the base, not of the last
-    assert optimizer.lr.tolist() == pytest.approx([0.01, 0.001, 0.1])

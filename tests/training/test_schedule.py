@@ -1,7 +1,5 @@
 """What is due after which step, beside a walk that asks at every step."""
 
-from __future__ import annotations
-
 import itertools
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A stack of runs against the same runs one by one: every run is as if it were alone, whatever its neighbours do."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,10 +24,10 @@ MEMBERS = [
 ]
 
 
-def members(shape: tuple[int, ...], norm: str, changes: Sequence[dict[str, Any]] = MEMBERS, **optim: Any) -> list[Config]:
+def members(shape: tuple[int, ...], norm: str) -> list[Config]:
     model = {"name": "mlp", "widths": [8, 6]} if len(shape) == 1 else {"widths": [4, 6]}
     shared = {"model": {**model, "norm": norm}, "train": {"batch_size": 8, "steps": 20}}
-    return [from_mapping({**shared, **own, "optim": {**optim, **own["optim"]}}) for own in changes]
+    return [from_mapping({**shared, **own}) for own in MEMBERS]
 
 
 def train(configs: Sequence[Config], data: Dataset, steps: int, dtype: torch.dtype) -> tuple[Stack, list[dict[str, Tensor]], Tensor]:
@@ -62,22 +60,18 @@ def test_a_stack_is_its_runs(tiny: Tiny, kind: str, norm: str, dtype: torch.dtyp
         assert torch.equal(torch.stack(stack.correct)[:, run], torch.stack(single.correct)[:, 0])
 
 
-@pytest.mark.parametrize("optimizer", [{"name": "adam"}, {"name": "adamw"}, {"nesterov": True}], ids=["adam", "adamw", "nesterov"])
-@pytest.mark.parametrize("schedule", ["cosine", "step"])
-def test_a_stack_is_its_runs_under_every_optimizer(tiny: Tiny, optimizer: dict[str, Any], schedule: str) -> None:
-    data = tiny(SHAPES["1d"])
-    changes = [{**own, "optim": {**own["optim"], "momentum": 0.5 + 0.1 * own["seed"] / 2}} for own in MEMBERS]
-    configs = members(SHAPES["1d"], "batch", changes, schedule=schedule, warmup_steps=3, **optimizer)
-    _, states, _ = train(configs, data, 20, torch.float64)
-    for config, state in zip(configs, states, strict=True):
-        _, (alone,), _ = train([config], data, 20, torch.float64)
-        agree(state, alone, 1e-9)
+OPTIMIZERS = [{"optim.name": "adam"}, {"optim.name": "adamw"}, {"optim.nesterov": True}]
+CASES = [{**optim, "optim.schedule": schedule, "optim.warmup_steps": 3} for optim in OPTIMIZERS for schedule in ("cosine", "step")]
+CASES += [{"model.placement": placement} for placement in ("norm-conv-relu", "conv-relu-norm")]
 
 
-@pytest.mark.parametrize("placement", ["norm-conv-relu", "conv-relu-norm"])
-def test_a_stack_is_its_runs_in_every_placement(tiny: Tiny, placement: str) -> None:
-    data = tiny(SHAPES["2d"])
-    configs = [config.replace(**{"model.placement": placement}) for config in members(SHAPES["2d"], "batch")]
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_stack_is_its_runs_under_every_optimizer_and_in_every_placement(tiny: Tiny, case: dict[str, Any]) -> None:
+    shape = SHAPES["2d" if "model.placement" in case else "1d"]
+    data, configs = (
+        tiny(shape),
+        [config.replace(**{"optim.momentum": 0.5 + 0.05 * config.seed}, **case) for config in members(shape, "batch")],
+    )
     _, states, _ = train(configs, data, 20, torch.float64)
     for config, state in zip(configs, states, strict=True):
         _, (alone,), _ = train([config], data, 20, torch.float64)
@@ -88,7 +82,6 @@ def test_a_stack_is_its_runs_in_every_placement(tiny: Tiny, placement: str) -> N
 @pytest.mark.parametrize("norm", ["batch", "none"])
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_diverging_neighbour_changes_nothing(tiny: Tiny, kind: str, norm: str, place: int) -> None:
-    """Beside lr=1e30: as beside a sound run, bit for bit, and as alone, within rounding."""
     data, (good, other, *_) = tiny(SHAPES[kind]), members(SHAPES[kind], norm)
     bad = other.replace(**{"optim.lr": 1e30, "optim.momentum": 0.9})
     pair = [[good, bad], [bad, good]][place]

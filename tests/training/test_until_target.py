@@ -1,7 +1,5 @@
 """`train.until_target`: a run ends where it reaches its target, and is from then on as if the others were not there."""
 
-from __future__ import annotations
-
 import io
 import json
 import math
@@ -144,7 +142,6 @@ def test_a_stopped_run_whose_channels_break_is_still_stopped_and_disturbs_nobody
 
 
 def test_every_checkpoint_continues_bit_for_bit(data: Dataset) -> None:
-    """Those among them that hold stopped runs."""
     _, records, _ = trained(configs(), data)
     target = dividing_target(records)
     own = configs(**{"train.target": target, "train.until_target": True, "train.checkpoint_every": 1})
@@ -171,7 +168,6 @@ def test_every_checkpoint_continues_bit_for_bit(data: Dataset) -> None:
 
 
 def test_the_saved_runs_are_those_at_their_stops(tmp_path: Path) -> None:
-    """Through the engine, on the digits: summary, logs and model of each run, against the same network evaluated alone."""
     base = Config().replace(
         **{"model.widths": [4], "optim.lr": 0.05, "train.epochs": None, "train.steps": 60, "train.eval_every": 4, "train.batch_size": 64}
     )

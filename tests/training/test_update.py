@@ -1,7 +1,5 @@
 """The ways to run a step: line by line, compiled, recorded and replayed. All give the same numbers."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -238,7 +236,6 @@ def test_a_compiled_stack_goes_on_from_a_checkpoint(norm: str, tiny: Tiny) -> No
 @pytest.mark.slow  # compiles for real
 @pytest.mark.parametrize("norm", ["batch", "none"])
 def test_a_compiled_run(norm: str, tmp_path: Path) -> None:
-    """It learns what the other learns, says how long compiling took, and is reused."""
     own = Config().replace(**{"model.norm": norm, "model.widths": [4, 8], "train.epochs": None, "train.steps": 30, "optim.lr": 0.03})
     (plain,) = launch([own], tmp_path, quiet=True).summaries
     outcome = launch([own.replace(compile=True)], tmp_path, quiet=True)

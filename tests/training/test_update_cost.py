@@ -4,8 +4,6 @@ A floor (the same network in plain `torch.nn` under `torch.optim.SGD`) is counte
 its operators otherwise, moves both.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 from collections import Counter
@@ -60,21 +58,8 @@ class Cost(TorchDispatchMode):
         return sum(count for name, count in self.operators.items() if name.split(".")[1] not in VIEWS)
 
 
-VIEWS = {
-    "view",
-    "_unsafe_view",
-    "reshape",
-    "detach",
-    "t",
-    "transpose",
-    "expand",
-    "select",
-    "slice",
-    "alias",
-    "unsqueeze",
-    "squeeze",
-    "as_strided",
-}
+VIEWS = {*("view", "_unsafe_view", "reshape", "detach", "t", "transpose"), *("expand", "select", "slice", "alias")}
+VIEWS |= {"unsqueeze", "squeeze", "as_strided"}
 
 
 @contextmanager
