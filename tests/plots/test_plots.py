@@ -15,12 +15,15 @@ from support import make_result, some
 
 from bnexp.analysis import aggregate, largest_stable_lr
 from bnexp.analysis.bands import RunCurves
+from bnexp.analysis.law import LayerLaw, Line, NoiseLaw
 from bnexp.analysis.parts import MAX_ARMS
+from bnexp.config import Config
 from bnexp.norms import NORMS
 from bnexp.plots.curves import Arm, Curve, between, by_learning_rate, over_steps, percentiles
 from bnexp.plots.grids import accuracy_by_lr, reached, stable_range, steps_heat_map
 from bnexp.plots.inside import by_layer, noise_law, observed_and_predicted
 from bnexp.plots.style import INK, Picture, colours
+from bnexp.storage.facts import Environment
 from bnexp.storage.result import RunResult
 
 ARMS = ("batch", "none")
@@ -186,8 +189,9 @@ def test_reached_steps_up_where_runs_arrive_and_misses_never_do() -> None:
 
 
 def test_the_noise_law_is_log_log_with_a_theory_line_a_layer() -> None:
-    lines = [{"batch": b, "mean_variance": 1.1 / b, "mean_variance_theory": 1 / b} for b in (1, 2, 4)]
-    law = {"draws": 7, "layers": [{"layer": f"layer{i}", "slope": -1.0, "slope_se": 0.1, "lines": lines} for i in range(2)]}
+    lines = tuple(Line(b, 7, 1.1 / b, 1 / b, b / 1.1, b, 1.0, None, None, None, None) for b in (1, 2, 4))
+    layers = tuple(LayerLaw(f"layer{i}", 16, 4, 4, 0.1, -1.0, 0.1, -1.0, lines) for i in range(2))
+    law = NoiseLaw("fresh", "batch", "train", "", "", "digits", 100, 7, 50, layers, Config(), Environment())
     picture = some(noise_law("n", law, "mean_variance", "Var", "t", "c"))
     (axes,) = picture.figure.axes
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
