@@ -28,7 +28,7 @@ FORMAT = 1
 class Members(Struct, frozen=True, omit_defaults=True):
     """What members.json holds: the runs' ids by part, the command, and the arms of a comparison."""
 
-    parts: dict[str, list[str]]
+    parts: dict[str, list[Any]]  # what is no run's id is left out
     kind: str = ""
     command: str = ""
     arms: JsonObject | None = None
