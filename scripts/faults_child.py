@@ -27,7 +27,7 @@ PHASES = {
     "ending": ("bnexp.execution.job:StackTraining.finish",),
     "promotion": ("bnexp.storage.run:Run.promote",),
     "removal": ("bnexp.storage.run:Run.remove",),
-    "results": tuple(f"bnexp.cli.{name}:{what}" for name in ("sweep", "compare") for what in ("store_results", "store_means")),
+    "results": ("bnexp.cli.results:store_results", "bnexp.tensorboard.means:write_means"),
     "report": ("bnexp.report:write_report",),
 }
 """What a moment may fall into, by the functions that do it, each where it is looked up."""

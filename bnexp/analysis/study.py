@@ -115,7 +115,11 @@ def _concluded(found: Study) -> Study:
 def to_json(found: Study) -> JsonObject:
     """The study as values that JSON takes, without its runs. A comparison's own part stands at the top; a sweep's are under `results`."""
     parts = [_plain(part) for part in found.parts]
-    return {**parts[0]} if found.kind == "compare" else {"kind": found.kind.removeprefix("sweep "), "results": parts}
+    if found.kind != "compare":
+        return {"kind": found.kind.removeprefix("sweep "), "results": parts}
+    (part,) = found.parts
+    times = {arm: asdict(time) for arm, time in (part.step_times or {}).items()}
+    return {**parts[0], "step_times": times, "seconds": None if part.seconds is None else asdict(part.seconds)}
 
 
 def _plain(part: Part) -> JsonObject:
@@ -134,8 +138,4 @@ def _plain(part: Part) -> JsonObject:
         plain["cells"] = asdict(part.grid)
     if part.audit is not None:
         plain["audit"] = {**asdict(part.audit), "passed": part.audit.passed}
-    if part.step_times is not None:
-        plain["step_times"] = {arm: asdict(time) for arm, time in part.step_times.items()}
-    if part.seconds is not None:
-        plain["seconds"] = asdict(part.seconds)
     return plain

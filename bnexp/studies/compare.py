@@ -114,11 +114,11 @@ def timed(study: Study, terminal: Display) -> Study:
         return study
     usual = {arm: max(result.picked, key=result.picked.__getitem__) for arm, result in tuned.items()}
     ids = {arm: next(run.id for run in part.of(arm, lr=lr) if run.is_result) for arm, lr in usual.items()}
-    configs = {arm: run.trained_config() for arm, id_ in ids.items() for run in study.runs if run.id == id_}
     from bnexp.execution.step_times import step_times
 
-    terminal.say(f"Timing a step {' and one '.join(map(label, configs))}, with nothing else running ...")
+    terminal.say(f"Timing a step {' and one '.join(map(label, ids))}, with nothing else running ...")
     try:
+        configs = {arm: run.trained_config() for arm, id_ in ids.items() for run in study.runs if run.id == id_}
         return with_step_times(study, step_times(configs, terminal=terminal))
     except Interrupted:
         raise

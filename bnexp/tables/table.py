@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rich.console import Group
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -25,13 +26,13 @@ class Table:
     grouped: bool = False
     """Rows that share their first cell are one group, set apart from the others."""
 
-    def rich(self) -> Whole:
-        """The same for a terminal."""
-        table = RichTable(title=Text(self.title, style="bold"), title_justify="left", caption=Text(self.caption), caption_justify="left")
+    def rich(self) -> Group:
+        """The same for a terminal; the caption is as wide as that, not as the table."""
+        table = RichTable(title=Text(self.title, style="bold"), title_justify="left")
         for name in self.columns:
             table.add_column(Text(name), justify="left" if name in LEFT else "right", overflow="fold")
         for index, row in enumerate(self.rows):
             if self.grouped and index and row[0] != self.rows[index - 1][0]:
                 table.add_section()
             table.add_row(*map(marked, row))
-        return Whole(table)
+        return Group(Whole(table), *([Text(self.caption, style="dim")] if self.caption else []))

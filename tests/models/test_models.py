@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bnexp import config as names
 from bnexp.config import ModelConfig, map_sizes
+from bnexp.config import choices as names
 from bnexp.models import build, init, logits, restack, runs_in, unstack
 from bnexp.models.blocks import ACTIVATIONS, Linear, block
 from bnexp.models.network import MODELS

@@ -145,8 +145,6 @@ def test_what_is_lost_is_found(tmp_path: Path) -> None:
 QUICK = [
     "model.pt with code, archive",
     "checkpoint.pt with code, pickle of protocol 4",
-    "checkpoint.pt that takes for ever, 60 nested tuples as a key",
-    "model.pt that takes for ever, 60 nested tuples as a key",
     "train.log as a link to a private file",
     "an event file as a second name of a private file",
     "locks, each a link to a private file",

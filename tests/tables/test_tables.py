@@ -74,7 +74,7 @@ def compared(rows: list[RunResult]) -> Part:
 
 def cells_of(tables: RenderableType) -> list[str]:
     """The text of every cell of the tables, before it is laid out."""
-    parts = getattr(tables, "renderables", [tables])
+    parts = [inner for part in getattr(tables, "renderables", [tables]) for inner in getattr(part, "renderables", [part])]
     found = [part.table for part in parts if isinstance(part, Whole)]
     assert found
     return [str(cell) for table in found for column in table.columns for cell in (column.header, *column.cells)]

@@ -16,10 +16,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bnexp.analysis import analyse
 from bnexp.config import Config, ModelConfig
 from bnexp.execution.logs import RunLog
 from bnexp.models import build, layer_map
 from bnexp.storage.facts import Status
+from bnexp.storage.folder import results_of
 from bnexp.storage.group import Group
 from bnexp.storage.result import RunResult
 from bnexp.storage.run import Run
@@ -257,7 +259,8 @@ def store(runs_dir: Path, name: str | None = None, *, status: Status = "finished
 
 
 def names(runs_dir: Path, runs: list[Run]) -> list[str]:
-    return sorted(path.name for path in means.write_means(Group(runs_dir, "0123abcd"), runs))
+    study = analyse("report", runs, results_of(runs), {"": runs})
+    return sorted(path.name for path in means.write_means(Group(runs_dir, "0123abcd"), study))
 
 
 def test_means_are_named_like_their_runs_and_by_what_those_names_leave_out(tmp_path: Path) -> None:

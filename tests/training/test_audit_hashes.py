@@ -9,8 +9,8 @@ from msgspec import structs
 from support import Tiny
 from torch import Tensor, nn
 
-from bnexp import config as names
 from bnexp.config import Config, from_mapping
+from bnexp.config import choices as names
 from bnexp.data import Dataset, Split
 from bnexp.models import build, init
 from bnexp.norms import NORMS

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
-from bnexp import config as names
 from bnexp.config import ModelConfig, OptimConfig
+from bnexp.config import choices as names
 from bnexp.models import build, unstack
 from bnexp.training.optimizer import OPTIMIZERS, SCHEDULES, StackedOptimizer, lr_factor, make_optimizer
 
