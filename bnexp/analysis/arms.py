@@ -44,13 +44,19 @@ def arm_label(run: RunResult, treatment: Sequence[str]) -> str:
     """The norm by its name, first; other keys as `key=value` with the key's last part, or all of it where that is ambiguous."""
     parts = []
     for key in sorted(treatment, key=lambda key: (key not in NORM, key)):
-        value, name = run.setting(key), key.removeprefix("config.")
-        last = name.rpartition(".")[2]
+        value = run.setting(key)
         if key in NORM:
             parts.append(str(value))
         elif run.reads(key):
-            parts.append(f"{last if last in UNIQUE else name}={show(value)}")
+            parts.append(f"{short_key(key)}={show(value)}")
     return ", ".join(parts)
+
+
+def short_key(key: str) -> str:
+    """The last part of a config key, `lr`, or all of it where that is ambiguous, `model.name`."""
+    name = key.removeprefix("config.")
+    last = name.rpartition(".")[2]
+    return last if last in UNIQUE else name
 
 
 def arm_names(runs: Sequence[RunResult], baseline_arm: str, arms: Sequence[str] | None, arm_of: ArmOf) -> list[str]:

@@ -92,7 +92,7 @@ class NoiseLaw:
         """The slopes against what theory says, in words."""
         fitted = [layer for layer in self.layers if layer.slope is not None]
         if not fitted:
-            return "There are fewer than two batch sizes to fit: no slope to tell. The table has what was measured." + self.beyond_fit
+            return "There are fewer than two batch sizes to fit: no slope. The table has what was measured." + self.beyond_fit
         median = statistics.median(layer.slope for layer in fitted if layer.slope is not None)
         return (
             f"In {self.mode} mode the variance of the batch mean goes as B to the power {median:.3f} (median of the layers' log-log "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from bnexp.analysis.arms import short_key
 from bnexp.analysis.grouping import budget_kind
 from bnexp.analysis.pairs import RECOMMENDED_SEEDS
 from bnexp.analysis.results import Comparison, Grid, Part
@@ -109,7 +110,7 @@ def _about_cells(found: Grid) -> list[str]:
     said = []
     cold = [one for one in found.cells if not one.ema_warm]
     if cold:
-        names = [key.removeprefix("config.").rpartition(".")[2] for key in found.keys]
+        names = [*map(short_key, found.keys)]
         which = [", ".join(f"{name}={show(value)}" for name, value in zip(names, one.values, strict=True)) for one in cold]
         some = f" ({'; '.join(which)})" if found.keys and len(cold) <= LISTED else ""
         said.append(f"running statistics are cold in {len(cold)} of {count(len(found.cells), 'cell')}{some}: {COLD}.")

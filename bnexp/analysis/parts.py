@@ -14,13 +14,16 @@ from typing import Any
 from bnexp.analysis.arms import Arms, arm_label
 from bnexp.analysis.grouping import BUDGET, NORM, ArmOf, varying
 from bnexp.analysis.results import Part
+from bnexp.config import KEYS
 from bnexp.norms import NO_NORM
 from bnexp.storage.result import RunResult
 
+Setting = tuple[Any, ...]
 MAX_ARMS = 8
 """Arms that one drawing keeps apart by colour."""
 APART = ("config.data.", "config.precision", "config.train.")
 """Keys (and beginnings of keys) in which runs cannot be compared; the batch size is an axis instead."""
+METRICS = tuple(f"config.{key}" for key in KEYS if key.startswith("metrics."))
 BATCH_SIZE = "config.train.batch_size"
 SWEPT: Mapping[str, tuple[str, ...]] = {"sweep batch-size": (BATCH_SIZE, *BUDGET), "sweep lr": (), "sweep norm": ()}
 """The keys that a named sweep varies beside norms, learning rates and seeds. Batch sizes have one budget, in epochs or in steps."""
@@ -42,13 +45,18 @@ def split(kind: str, parts: Mapping[str, Sequence[RunResult]], arms: Arms | None
 
 
 def _by_setting(name: str, runs: Sequence[RunResult], swept: Sequence[str]) -> Iterator[Part]:
-    """One part a setting of the keys that are not swept; a run that does not read a key stands in each of its settings."""
-    keys = varying(runs, (*NORM, *swept))
-    settings = {tuple(run.setting(key) for key in keys): None for run in runs if all(map(run.reads, keys))}
-    for values in settings or {tuple(run.setting(key) for key in keys): None for run in runs}:
-        setting = dict(zip(keys, values, strict=True))
-        own = [run for run in runs if all(run.setting(key) == value for key, value in setting.items() if run.reads(key))]
-        yield _part(name, setting, own, NORM)
+    """One part a setting of the keys that are not swept. A run that does not read a key stands in each setting of those that do and that
+    agree with it in all that it reads."""
+    keys = [*varying(runs, (*NORM, *swept)), *(key for key in METRICS if len({run.setting(key) for run in runs}) > 1)]
+    settings = {tuple(run.setting(key) for key in keys): {key for key in keys if run.reads(key)} for run in runs}
+
+    def within(values: Setting, larger: Setting) -> bool:
+        return all(value == other for key, value, other in zip(keys, values, larger, strict=True) if key in settings[values])
+
+    for values, read in settings.items():
+        if not any(read < settings[other] and within(values, other) for other in settings):
+            own = [run for run in runs if within(tuple(run.setting(key) for key in keys), values)]
+            yield _part(name, dict(zip(keys, values, strict=True)), own, NORM)
 
 
 def _comparable(name: str, runs: Sequence[RunResult], *, several: bool) -> Iterator[Part]:

@@ -62,18 +62,19 @@ def analyse(
     found = split(kind, readable, arms)
     if not found:
         raise UsageError("None of these runs can be read: there is nothing to report.")
-    analysed = [_analysed(part, kind, primary=len(found) == 1, margin=margin) for part in found]
-    if kind not in TITLES or kind == "sweep grid":
+    many, asked = len(found) > MAX_PARTS, kind in TITLES and kind != "sweep grid"
+    analysed = [] if many and not asked else [_analysed(part, kind, primary=len(found) == 1, margin=margin) for part in found]
+    if kind == "sweep grid" or not analysed:
         overview = [Part(name, {}, Arms((), (), ""), tuple(own), grid=grid(own)) for name, own in readable.items() if own]
-        analysed = overview if len(found) > MAX_PARTS else [*overview, *analysed] if kind == "sweep grid" else analysed
+        analysed = [*overview, *analysed]
     title = TITLES.get(kind) or (runs[0].id if len(runs) == 1 else f"{len(runs)} runs")
     return _concluded(Study(kind, title, command, tuple(runs), results, tuple(analysed)))
 
 
 def with_step_times(found: Study, step_times: Mapping[str, StepTime]) -> Study:
     """A comparison with the arms' step times, so that steps to target become seconds, where every arm with results was timed."""
-    (part,) = found.parts
-    comparison = part.comparison
+    part = found.parts[0]
+    comparison = part.comparison if len(found.parts) == 1 else None
     if comparison is None or len(comparison.headline.arms) < 2 or not comparison.headline.arms.keys() <= step_times.keys():
         return found
     seconds = seconds_to_target(comparison, {arm: time.turns_ms for arm, time in step_times.items()})

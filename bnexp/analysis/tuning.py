@@ -24,7 +24,7 @@ class Tuned:
     runs: Mapping[int, RunResult]
     """By seed, the run with the lowest validation loss: a diverged run has an infinite one; ties go to the smaller learning rate."""
     steps: Mapping[int, tuple[float, float]]
-    """By seed, when its fastest learning rate reached the target: `rows.target_interval`, the smallest of each end."""
+    """By seed, when its fastest learning rate reached the target: `RunResult.target_interval`, the smallest of each end."""
     fastest: Mapping[int, float]
     """By seed, the learning rate that reached the target first; not there where none did."""
 

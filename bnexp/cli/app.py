@@ -133,7 +133,9 @@ def main(args: Sequence[str] | None = None) -> None:
     # 297 ms, MNIST-sized, batch 64, 2 cores). With 2000 turns it takes 21.6 ms alone and 68 beside a busy process; with
     # 1000 it took 22.4 and 64 (digits, batch 256: 9.7 and 44 with 2000, 10.8 and 37 with 1000). Read when torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-    os.environ["PYTHONSAFEPATH"] = "1"  # for what is started from here: Python would import from the working folder, which may be anybody's
+    os.environ["PYTHONSAFEPATH"] = (
+        "1"  # for what is started from here: Python would import from the working folder, which may be another user's
+    )
     gc.set_threshold(GARBAGE)
     outlive_readers()
     interrupt()

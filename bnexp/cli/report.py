@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,7 +73,7 @@ def report(
         kind, parts, arms, command = "report", {"": found}, None, ""
     members = list({run.id: run for own in parts.values() for run in own}.values())
     check_out(out)
-    times, margin = _measured(group.folder / "compare.json")
+    times, margin = _measured(group.folder / "compare.json") if kind == "compare" else ({}, None)
     study = analyse(kind, members, results_of(members), parts, arms=arms, command=command or command_line(), margin=margin)
     path = write_report(out or group.folder, with_step_times(study, times) if times else study)
     if json:
@@ -85,16 +86,16 @@ def _measured(stored: Path) -> tuple[Mapping[str, StepTime], float | None]:
     """The step times and the margin of a comparison of these runs; none where nothing usable was stored."""
     import json
 
-    from msgspec import ValidationError, convert
+    from msgspec import convert
 
     from bnexp.analysis import StepTime
 
-    try:
+    times: dict[str, StepTime] = {}
+    margins: list[float] = []
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         found = json.loads(stored.read_text())
-        times = convert(found["step_times"], dict[str, StepTime])
         margins = [float(one["equivalence"]["margin"]) for one in found["comparison"]["headline"]["versus"].values() if one["equivalence"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, ValidationError):
-        return {}, None
-    usable = len({len(time.turns_ms) for time in times.values()}) == 1
-    usable = usable and all(0 < ms < LONGEST_MS for time in times.values() for ms in time.turns_ms)
+        times = convert(found["step_times"], dict[str, StepTime])
+    turns = {len(time.turns_ms) for time in times.values()}
+    usable = len(turns) == 1 and turns != {0} and all(0 < ms < LONGEST_MS for time in times.values() for ms in time.turns_ms)
     return times if usable else {}, next((margin for margin in margins if 0 < margin < 1), None)

@@ -112,6 +112,6 @@ def print_outcome(outcome: Outcome, json: bool, quiet: bool) -> None:
     from bnexp.tables import run_table, seeds_table, show
 
     if len(summaries) == 1:
-        show(run_table(outcome.runs[0].result(), str(outcome.runs[0].folder), curves(outcome.runs[0].metrics_jsonl)))
+        show(run_table(outcome.results[outcome.runs[0].id], str(outcome.runs[0].folder), curves(outcome.runs[0].metrics_jsonl)))
     else:
-        show(seeds_table([run.result() for run in outcome.runs], [curve(run.metrics_jsonl, "val/loss") for run in outcome.runs]))
+        show(seeds_table([outcome.results[run.id] for run in outcome.runs], [curve(run.metrics_jsonl, "val/loss") for run in outcome.runs]))

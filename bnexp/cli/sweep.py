@@ -11,7 +11,7 @@ import typer
 from bnexp.cli.app import app
 from bnexp.cli.checks import caution, check_machine, check_out
 from bnexp.cli.options import RUNS, ConfigDir, Fresh, Json, Out, Overrides, Quiet, RunsDir, Scheduler, Seeds, Workers, listed, print_json
-from bnexp.cli.results import finish
+from bnexp.cli.results import check_failed, finish
 
 if TYPE_CHECKING:
     from bnexp.config import Config
@@ -75,6 +75,8 @@ def sweep(
     by_id = {run.id: run for run in prepared.runs}
     members = {part: [by_id[prepared.ids[config]] for config in configs] for part, configs in asked.parts.items()}
     outcome = train_all(prepared, kind=f"sweep {kind.value}", parts=members, workers=workers, scheduler=scheduler, quiet=quiet)
+    if not outcome.results:
+        check_failed(outcome)  # not one run could even write its summary
     finish(analyse(f"sweep {kind.value}", outcome.runs, outcome.results, members, command=command_line()), outcome, out, json, quiet)
 
 

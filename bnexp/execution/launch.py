@@ -47,7 +47,7 @@ class Outcome:
         if run.id in self.results:
             return self.results[run.id].tree()
         if run.id not in self.failed:
-            run.result()  # says why it cannot be read
+            return run.result().tree()  # or says why it cannot be read
         return {"id": run.id, "status": "failed", "error": self.failed[run.id]}
 
 

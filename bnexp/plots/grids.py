@@ -21,9 +21,11 @@ DODGE = 0.03
 """Arms beside each other at the same x, in decades."""
 
 
-def accuracy_by_batch_size(name: str, comparisons: Sequence[Comparison], palette: Sequence[str], title: str) -> Picture:
+def accuracy_by_batch_size(name: str, comparisons: Sequence[Comparison], palette: Sequence[str], title: str) -> Picture | None:
     """Test accuracy under running, precise and batch statistics, each seed at the learning rate that it chose."""
     best = [(one.batch_sizes[0], arm, result) for one in comparisons for arm, result in one.headline.arms.items()]
+    if not best:
+        return None
     colour, arms = colours(palette), [name for name in palette if any(arm == name for _, arm, _ in best)]
     ends = [end for *_, one in best for found in one.accuracy.values() for end in (found.mean, found.low) if end is not None]
     lowest, alike = max(0.0, min(ends, default=0.0)), []

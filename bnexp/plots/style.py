@@ -208,7 +208,7 @@ def plain_ticks(axis: Any, values: Sequence[float]) -> None:
     """Ticks at the given values of a logarithmic axis, written as they are; of many every second or third."""
     from matplotlib.ticker import NullLocator
 
-    step = -(-len(values) // 9)
+    step = max(1, -(-len(values) // 9))
     shown = list(values)[::step]
     axis.set_ticks(shown, labels=[f"{value:g}" for value in shown])
     axis.set_minor_locator(NullLocator())

@@ -21,7 +21,7 @@ __all__ = ["write_law_report", "write_report"]
 
 
 def write_report(folder: Path, study: Study) -> Path:
-    """Writes `report.html` and `figures/` on a study, and gives the page's path. More parts than anybody reads have tables alone."""
+    """Writes `report.html` and `figures/` on a study, and gives the page's path. More than `MAX_PARTS` parts have tables alone."""
     paths, many = {run.id: run.metrics_jsonl for run in study.runs}, len(study.parts) > 1
     drawn = len(study.parts) <= MAX_PARTS and any(part.grid is None for part in study.parts)
     chapters = []
@@ -30,7 +30,7 @@ def write_report(folder: Path, study: Study) -> Path:
         chapters.append(shown(part, study.kind, view, () if drawn else (NO_DRAWINGS,)))
     results = study.results
     lost = sorted(run.id for run in study.runs if run.id not in results)
-    damaged = sorted(run.id for run in study.runs if run.id in results and not run.is_whole(run.metrics_jsonl))
+    damaged = sorted(run.id for run in study.runs if run.id in results and not run.is_whole(run.metrics_jsonl, results[run.id]))
     environments = [result.environment for result in results.values() if result.environment is not None]
     configs = [result.config for result in results.values()]
     tables = config_table(configs), environment_table(environments)

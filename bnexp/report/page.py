@@ -26,7 +26,7 @@ class Page:
     config: Table | None
     environment: Table | None
     command: str
-    """The one that wrote it."""
+    """The one whose study it is."""
     unreadable: Sequence[str] = ()
     """Runs that are left out."""
     damaged: Sequence[str] = ()

@@ -142,10 +142,10 @@ class Run:
         """SHA-256 of the files beside the summary that hold the run's results; the summary has them under `files`."""
         return {path.name: files.digest(path) for path in (self.model_pt, self.metrics_jsonl)}
 
-    def is_whole(self, path: Path) -> bool:
-        """Whether one of them is still what the run wrote; True where no digest is recorded."""
+    def is_whole(self, path: Path, result: RunResult | None = None) -> bool:
+        """Whether one of them is still what the run wrote, as its result says; True where no digest is recorded."""
         try:
-            expected = (self.result().files or {}).get(path.name)
+            expected = ((result or self.result()).files or {}).get(path.name)
             return expected is None or files.digest(path, MAX_DIGESTED) == expected
         except (DataError, OSError):
             return False

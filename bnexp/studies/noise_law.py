@@ -131,8 +131,8 @@ def law(network: nn.Sequential, data: Dataset, config: Config, batch_sizes: Sequ
             layer_law(name, pixels, [images.batches(index) for index in indices], images)
             for name, pixels, images in _image_moments(network, data, config)
         ]
-    twin = NetworkCopy(network, config)
-    drawn = [draw(twin, data, size, draws_of(size), derive(0, "train batches", size)) for size in sizes]
+    copy = NetworkCopy(network, config)
+    drawn = [draw(copy, data, size, draws_of(size), derive(0, "train batches", size)) for size in sizes]
     layout, source, norms = drawn[0].layout, WithoutReplacement(len(data.train)), NORMS[config.model.norm].batch_statistics
     most = largest_fitted("train", len(data.train))
     return [

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bnexp.analysis import Aggregate, Comparison, Matchup, Paired, Part, Ratio, Seconds, Versus
-from bnexp.analysis.wording import bracket, decisive, failed, label, listed, mean_std, times
+from bnexp.analysis.wording import bracket, decisive, failed, label, listed, mean_std, seeds, times
 from bnexp.tables.marks import BETTER, LOWEST, MARK, better, lowest, mark
 from bnexp.tables.table import Table
 from bnexp.tables.text import FASTER, LOST, difference, picks, quartiles, times_faster
@@ -136,12 +136,14 @@ def headline(part: Part) -> Table:
             rows.append((column.name, *cells, *(column.difference(arm) for arm in others)))
     tuned = any(len(best.by_lr) > 1 for best in comparison.best_lr.values())
     n = max((arm.result.n for arm in arms), default=0)
+    images = {found.n_images for found in (versus.over_images for versus in matchup.versus.values()) if found is not None}
+    over = [f"the difference under running statistics is over seeds and the {images.pop():,} test images"] if len(images) == 1 else []
     return Table(
         ("", *(label(arm.name) for arm in arms), *(f"{label(arm.name)} - {baseline}" for arm in others)),
         tuple(rows),
-        "; ".join([f"{MARK} better: {BETTER.format(baseline)}"] * any_mark + [LOST, FASTER]),
+        "; ".join([f"{MARK} better: {BETTER.format(baseline)}"] * any_mark + [*over, LOST, FASTER]),
         f"{'Each seed at the learning rate that it chose' if tuned else 'The arms side by side'} "
-        f"(batch {listed(comparison.batch_sizes)}, n = {n} seeds; ± std, [95 % interval])",
+        f"(batch {listed(comparison.batch_sizes)}, n = {seeds(n)}; ± std, [95 % interval])",
     )
 
 

@@ -9,13 +9,14 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from bnexp.analysis import Aggregate, BestLr, Grid, Part, SmallBatchCost
+from bnexp.analysis.arms import short_key
 from bnexp.analysis.sentences import small_batches
 from bnexp.analysis.wording import label, mean_std
 from bnexp.config.fields import show
 from bnexp.storage.result import STATS
 from bnexp.tables.marks import LOWEST, MARK, lowest, mark
 from bnexp.tables.table import Table
-from bnexp.tables.text import LOST, Whole, difference, picks, quartiles, times_faster
+from bnexp.tables.text import LOST, Whole, difference, number, picks, quartiles, times_faster
 
 if TYPE_CHECKING:
     from bnexp.execution.grid import PlanDocument, PlannedStack
@@ -112,13 +113,13 @@ def cells(found: Grid, budget: str) -> Table:
                 interval,
                 accuracy["precise"],
                 accuracy["batch"],
+                number(one.val_loss.mean),
                 quartiles(one.steps),
                 mean_std(one.gap),
             )
         )
-    keys = (key.removeprefix("config.").rpartition(".")[2] for key in found.keys)
     return Table(
-        (*keys, "n", "running", "95 % interval", "precise", "batch", "steps to target", "gap"),
+        (*map(short_key, found.keys), "n", "running", "95 % interval", "precise", "batch", "val loss", "steps to target", "gap"),
         tuple(rows),
         "; ".join([f"{MARK} {LOWEST}"] * bool(best) + [LOST, "gap: training minus test accuracy"]),
         f"Test accuracy % (± std over seeds){f', {budget}' * bool(budget)}",

@@ -94,8 +94,8 @@ def _cells(results: Sequence[RunResult]) -> dict[str, list[RunResult]]:
     for base, group in alike.items():
         differing = [key for key in keys if len({repr(cell[0].setting(key)) for cell in group}) > 1]
         for cell in group:
-            told = [(key.rpartition(".")[2], cell[0].setting(key)) for key in differing]
-            name = "-".join([base, *(f"{key}{_text(value)}" for key, value in told if value is not None)])[:200]
+            settings = [(key.rpartition(".")[2], cell[0].setting(key)) for key in differing]
+            name = "-".join([base, *(f"{key}{_text(value)}" for key, value in settings if value is not None)])[:200]
             while f"{name}-mean{len(cell)}" in named:
                 name += "-again"
             named[f"{name}-mean{len(cell)}"] = cell

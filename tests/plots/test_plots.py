@@ -13,14 +13,14 @@ from matplotlib.colors import to_hex
 from PIL import Image
 from support import make_result, some
 
-from bnexp.analysis import aggregate, largest_stable_lr
+from bnexp.analysis import aggregate, by_batch_size, largest_stable_lr
 from bnexp.analysis.bands import RunCurves
 from bnexp.analysis.law import LayerLaw, Line, NoiseLaw
 from bnexp.analysis.parts import MAX_ARMS
 from bnexp.config import Config
 from bnexp.norms import NORMS
 from bnexp.plots.curves import Arm, Curve, between, by_learning_rate, over_steps, percentiles
-from bnexp.plots.grids import accuracy_by_lr, reached, stable_range, steps_heat_map
+from bnexp.plots.grids import accuracy_by_batch_size, accuracy_by_lr, reached, stable_range, steps_heat_map
 from bnexp.plots.inside import by_layer, noise_law, observed_and_predicted
 from bnexp.plots.style import INK, Picture, colours
 from bnexp.storage.facts import Environment
@@ -152,6 +152,11 @@ def test_infinite_cells_of_the_heat_map_are_hatched_and_the_others_say_their_med
     assert sorted(text.get_text() for text in axes.texts) == ["50", "∞", "∞"]
     assert "2 cells are infinite" in picture.alt
     assert steps_heat_map("h", "batch", {4: [fast, never]}, (50, 50), "t") is None  # one batch size is no map
+
+
+def test_no_result_at_any_batch_size_is_no_picture() -> None:
+    failed = [make_result("batch", seed=seed, size=size, status="failed") for seed in range(2) for size in (8, 32)]
+    assert accuracy_by_batch_size("a", by_batch_size(failed, "batch"), ARMS, "t") is None
 
 
 def test_the_stable_range_is_shaded_and_ends_at_the_largest_stable_lr() -> None:

@@ -16,11 +16,12 @@ from PIL import Image
 from support import with_values, write_summary
 from typer.testing import CliRunner
 
+from bnexp.analysis import NORM
 from bnexp.analysis.parts import split
 from bnexp.cli import app
 from bnexp.storage.curves import curves
 from bnexp.storage.folder import list_runs, results_of
-from bnexp.storage.group import find_group
+from bnexp.storage.group import find_group, group_of
 from bnexp.storage.run import Run
 from bnexp.tables.study import title
 
@@ -405,7 +406,8 @@ def test_absurd_numbers_of_a_stranger_are_no_traceback(key: str, value: object, 
 )
 def test_absurd_step_times_are_no_seconds(turns: str, shown: bool, tmp_path: Path, plain: Path) -> None:
     shutil.copytree(plain, tmp_path, dirs_exist_ok=True)
-    bnexp("report", tmp_path)
+    runs = list_runs(tmp_path)
+    group_of(runs).store_members("compare", {"": runs}, {"treatment": NORM, "labels": ["batch", "none"], "baseline": "none"})
     (group,) = tmp_path.glob(".groups/*")
     one, other = (f'{{{STEP_TIME}, "turns_ms": {found}}}' for found in (turns, "[2, 2, 2]"))
     stored = f'{{"step_times": {{"batch": {one}, "none": {other}}}, "comparison": {{"headline": {{"versus": {{}}}}}}}}'
