@@ -286,4 +286,5 @@ def _overview(found: Grid) -> str:
     best = min(known, key=lambda one: math.inf if one.val_loss.mean is None else one.val_loss.mean)
     setting = ", ".join(f"{key.removeprefix('config.')}={show(value)}" for key, value in zip(found.keys, best.values, strict=True))
     accuracy = f"test accuracy {mean_std(best.accuracy['running'])} %, n = {seeds(best.n)}"
-    return f"The lowest mean validation loss has {setting or 'the only setting'}: {best.val_loss.mean:.4g}, {accuracy}."
+    name = f"The lowest mean validation loss has {setting}" if setting else "Mean validation loss"
+    return f"{name}: {best.val_loss.mean:.4g}, {accuracy}."
