@@ -80,7 +80,7 @@ def short(text: str, limit: int = 80) -> str:
 def one_line(text: str, limit: int = 2000) -> str:
     """A whole message as a terminal may show it: what cannot be printed (escape sequences, marks of direction, surrogates) is escaped, and
     a long one is cut in the middle, so that both ends of the sentence stay."""
-    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    line = text if text.isprintable() else "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
     return line if len(line) <= limit else f"{line[: limit * 3 // 4 - 5]} ... {line[-limit // 4 :]}"
 
 

@@ -53,8 +53,10 @@ class _Printable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
         for segment in console.render(self.inner, options):
-            text = "\n".join(one_line(line, len(line)) for line in segment.text.split("\n"))
-            yield segment if segment.control or text == segment.text else Segment(text, segment.style)
+            if segment.control or segment.text.replace("\n", "").isprintable():
+                yield segment
+            else:
+                yield Segment("\n".join(one_line(line, len(line)) for line in segment.text.split("\n")), segment.style)
 
 
 @dataclass(frozen=True)
