@@ -1,4 +1,4 @@
-"""Tables, presets and switches that follow from the declarations of norms, metrics and data sets."""
+"""Tables, presets and the switches of `bnexp/config/metrics.py`, which follow from the declarations of norms, metrics and data sets."""
 
 from __future__ import annotations
 

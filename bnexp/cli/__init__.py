@@ -1,6 +1,13 @@
 """The command line: parse, call, print; a file a command. Owns the exit codes. Commands import torch and Hydra where they need them."""
 
-from bnexp.cli import compare, config, evaluate, report, resume, runs, stats, sweep, tensorboard, train  # each adds its command to the app
+from importlib import import_module
+
 from bnexp.cli.app import app, main
 
-__all__ = ["app", "compare", "config", "evaluate", "main", "report", "resume", "runs", "stats", "sweep", "tensorboard", "train"]
+COMMANDS = ("train", "sweep", "compare", "evaluate", "resume", "runs", "stats", "report", "config", "tensorboard")
+"""As the help lists them: each is a module here, which adds its command to the app."""
+
+for _name in COMMANDS:
+    import_module(f"bnexp.cli.{_name}")
+
+__all__ = ["COMMANDS", "app", "main"]

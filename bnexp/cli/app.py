@@ -19,10 +19,6 @@ from bnexp.base.errors import BnexpError, failure, more_files, one_line, shortag
 from bnexp.base.signals import INTERRUPTED, interrupt, leave
 from bnexp.cli.streams import outlive_readers, say
 
-ORDER = ("train", "sweep", "compare", "evaluate", "resume", "runs", "stats", "report", "config", "tensorboard")
-"""The commands as the help lists them."""
-
-
 WRONG_USAGE: type[Any] = typer.BadParameter.__mro__[1]
 """Click's UsageError. Typer brings a Click of its own or uses the installed one, depending on its version."""
 ECHOED = 180
@@ -46,7 +42,9 @@ class Commands(TyperGroup):
         return super().parse_args(ctx, [_as_meant(arg) for arg in args])
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return sorted(super().list_commands(ctx), key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+        from bnexp.cli import COMMANDS  # which imports this module
+
+        return [name for name in COMMANDS if name in self.commands] or super().list_commands(ctx)  # runs has commands of its own
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Each with the whole first paragraph of its help, which Click would cut to a line."""

@@ -1,7 +1,4 @@
-"""Batch norms that change from step to step, which PyTorch lacks, and what a training or a copy of the network sets in them.
-
-None of it has an effect on other norms.
-"""
+"""The torch classes of norms that PyTorch lacks, and what a training or a copy of the network sets in them."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from typer.testing import Result
 
 import bnexp
-from bnexp.cli.app import ORDER
+from bnexp.cli import COMMANDS
 from bnexp.config import Config, from_mapping
 from bnexp.storage.folder import list_runs
 from bnexp.storage.run import Run, locked
@@ -243,14 +243,14 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
 def test_help_fits_the_terminal_and_cuts_nothing(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Click's own would be 50 to 80 columns wide on any terminal, and end the commands' descriptions in dots."""
     monkeypatch.setenv("COLUMNS", str(columns))
-    for command in ([], *([name] for name in ORDER), ["runs", "show"], ["runs", "rm"]):
+    for command in ([], *([name] for name in COMMANDS), ["runs", "show"], ["runs", "rm"]):
         lines = bn(*command, "--help").stdout.splitlines()
         examples = [line for line in lines if line.startswith("    bnexp ")]  # as they are to be typed, however long
         assert len(examples) >= 1 or not command
         others = [line for line in lines if line not in examples]
         assert max(map(len, others)) <= columns
     listed = "".join(bn("--help").stdout.split())  # without spaces: a line may end at a hyphen
-    for command in ORDER:
+    for command in COMMANDS:
         first = bn(command, "--help").stdout.split("\n\n")[1]
         assert command + "".join(first.split()) in listed
     assert "\n    bnexp train model.norm=none optim.lr=0.03 --seeds 5\n" in bn("train", "--help").stdout
