@@ -1,6 +1,7 @@
 """scripts/bench: what it is asked, what becomes of sides that fail, and the page. Nothing here is about how long something takes."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -174,7 +175,8 @@ def test_a_worker_keeps_what_it_has_and_outlives_an_error(tmp_path: Path) -> Non
 def test_the_process_that_measures_is_light() -> None:
     """A process begins with the memory of the one that starts it, as the kernel counts its peak."""
     code = "import sys; from benchmarks import __main__; __main__.modules(); print({'torch', 'scipy', 'numpy'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=DOCS.parent / "scripts", capture_output=True, text=True, check=True)
+    env = {**os.environ, "PYTHONPATH": str(DOCS.parent / "scripts")}  # PYTHONSAFEPATH may be set: `bnexp.cli.main` does so
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 
 
