@@ -14,6 +14,7 @@ from bnexp.analysis.failures import FailureRate, FailureTest, compare_failures, 
 from bnexp.analysis.grouping import NORM, ArmOf, norm_of, to_table, varying_keys
 from bnexp.analysis.images import crossed
 from bnexp.analysis.pairs import Equivalence, Estimate, Paired, Tested, detectable, equivalence, estimate, holm, paired, with_holm
+from bnexp.analysis.part import Part, Study, Tried
 from bnexp.analysis.rates import BestLr, LrReach, LrScore, StableLr, largest_stable_lr, select_lr, stable_factor
 from bnexp.analysis.results import (
     Aggregate,
@@ -25,14 +26,11 @@ from bnexp.analysis.results import (
     Grid,
     InSeconds,
     Matchup,
-    Part,
     Seconds,
     SmallBatchCost,
     StepCost,
     StepMs,
     StepTime,
-    Study,
-    Tried,
     Versus,
 )
 from bnexp.analysis.seconds import seconds_to_target, step_cost

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bnexp.analysis.pairs import estimate
+from bnexp.storage.result import RunResult
 
 LARGEST_LOG = 700.0
 """exp of more is no float."""
@@ -21,6 +22,11 @@ class RunCurves:
     diverged_at_step: int | None = None
     stopped: bool = False
     """It stopped at its target, with the network that it had: from its last step on it keeps its last values."""
+
+    @classmethod
+    def of(cls, run: RunResult, curves: Mapping[str, Sequence[tuple[int, float]]]) -> RunCurves:
+        stopped = run.status == "finished" and run.until_target and run.target.reached_step is not None
+        return cls(run.seed, curves, run.diverged_at_step if run.is_diverged else None, stopped)
 
     def last(self, key: str) -> float | None:
         """The last finite value of a key, or None."""

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from bnexp.analysis.arms import short_key
 from bnexp.analysis.grouping import budget_kind
 from bnexp.analysis.pairs import RECOMMENDED_SEEDS
-from bnexp.analysis.results import Comparison, Grid, Part
+from bnexp.analysis.part import Part
+from bnexp.analysis.results import Comparison, Grid
 from bnexp.analysis.wording import count, label, listed, percent, seeds
 from bnexp.config.fields import show
 from bnexp.storage.result import RunResult

@@ -13,7 +13,7 @@ from typing import Any
 
 from bnexp.analysis.arms import Arms, arm_label
 from bnexp.analysis.grouping import BUDGET, NORM, ArmOf, varying
-from bnexp.analysis.results import Part
+from bnexp.analysis.part import Part
 from bnexp.config import KEYS
 from bnexp.norms import NO_NORM
 from bnexp.storage.result import RunResult

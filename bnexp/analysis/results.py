@@ -1,23 +1,18 @@
-"""What the analysis finds, as frozen dataclasses: from one setting's runs (`Aggregate`) to a whole study (`Study`), which is computed once
-(`study.py`) and then stored and rendered. Accuracies are shares, steps are updates, losses are nats an example, times are ms or s as named.
+"""What the analysis finds of runs, as frozen dataclasses, from one setting's runs (`Aggregate`) to arms against a baseline (`Comparison`).
+Accuracies are shares, steps are updates, losses are nats an example, times are ms or s as named. `part.py` holds them together.
 
 Single estimates and tests (`Estimate`, `Paired`, `Ratio`, `FailureRate`, ...) are defined beside the functions that compute them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
-from bnexp.analysis.arms import Arms
 from bnexp.analysis.failures import FailureRate, FailureTest
 from bnexp.analysis.pairs import Equivalence, Estimate, Paired
 from bnexp.analysis.rates import BestLr, StableLr
 from bnexp.analysis.target import Quartiles, Ratio
-from bnexp.storage.result import RunResult
-from bnexp.storage.run import Run
 
 StepMs = tuple[float, ...]
 """The median step of each turn, in ms; turn i of every arm was measured beside that of the others."""
@@ -237,64 +232,3 @@ class Audit:
         """False: a check failed. None: none failed, but some cannot be checked. True: all passed."""
         found = {check.passed for check in self.checks}
         return False if False in found else None if None in found else True
-
-
-@dataclass(frozen=True)
-class Tried:
-    """An arm at one batch size: its best learning rate, which rates are stable, and its runs at each."""
-
-    best: BestLr
-    stable: StableLr
-    by_lr: tuple[Aggregate, ...]
-
-
-@dataclass(frozen=True)
-class Part:
-    """Runs that can be compared, and what they say: one data set, one budget, one setting but for arms, learning rates, batch sizes, seeds.
-    A part that has nothing but a `grid` is an overview of settings that arms could not keep apart."""
-
-    name: str
-    """The budget that was asked for, in words; may be empty."""
-    setting: Mapping[str, Any]
-    """Config keys (without `config.`) that other parts have other values of."""
-    arms: Arms
-    """In the order of tables and drawings, the baseline last."""
-    runs: tuple[RunResult, ...]
-    comparison: Comparison | None = None
-    by_size: tuple[Comparison, ...] = ()
-    """One comparison a batch size; where the baseline has no runs, one for each arm alone."""
-    small_batches: tuple[SmallBatchCost, ...] = ()
-    grid: Grid | None = None
-    tried: Mapping[tuple[str, int], Tried] | None = None
-    """By arm and batch size."""
-    audit: Audit | None = None
-    step_times: Mapping[str, StepTime] | None = None
-    seconds: Seconds | None = None
-    question: str = ""
-    answers: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    """What makes the answers weaker than they look."""
-
-    @cached_property
-    def batch_sizes(self) -> list[int]:
-        return sorted({run.batch_size for run in self.runs})
-
-    def of(self, arm: str, batch_size: int | None = None, lr: float | None = None) -> list[RunResult]:
-        """The arm's runs, at one batch size or learning rate where these are given."""
-        own = [run for run in self.runs if self.arms.arm_of(run) == arm and batch_size in (None, run.batch_size)]
-        return [run for run in own if lr in (None, run.lr)]
-
-
-@dataclass(frozen=True)
-class Study:
-    """An answered question. Its parts stand in the order that they were asked for."""
-
-    kind: str
-    """What was asked for: `compare`, `sweep lr`, ..., or `report`."""
-    title: str
-    command: str
-    """The command line that asked for it."""
-    runs: tuple[Run, ...]
-    results: Mapping[str, RunResult]
-    """By the run's id, of the runs that can be read."""
-    parts: tuple[Part, ...]

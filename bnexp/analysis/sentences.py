@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 from bnexp.analysis.failures import FailureRate
 from bnexp.analysis.pairs import ENOUGH_SEEDS, Paired, Tested
+from bnexp.analysis.part import Part
 from bnexp.analysis.rates import StableLr
-from bnexp.analysis.results import Aggregate, BatchCost, Comparison, Grid, InSeconds, Part, SmallBatchCost, Versus
+from bnexp.analysis.results import Aggregate, BatchCost, Comparison, Grid, InSeconds, SmallBatchCost, Versus
 from bnexp.analysis.target import Ratio
 from bnexp.analysis.wording import (
     bracket,

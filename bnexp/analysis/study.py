@@ -13,9 +13,10 @@ from bnexp.analysis.audit import fairness_audit
 from bnexp.analysis.batch_size import by_batch_size, small_batch_cost
 from bnexp.analysis.compare import compare_arms
 from bnexp.analysis.pairs import with_holm
+from bnexp.analysis.part import Part, Study, Tried
 from bnexp.analysis.parts import split
 from bnexp.analysis.rates import largest_stable_lr, select_lr
-from bnexp.analysis.results import Part, StepTime, Study, Tried
+from bnexp.analysis.results import StepTime
 from bnexp.analysis.seconds import seconds_to_target
 from bnexp.base.errors import UsageError
 from bnexp.base.files import JsonObject

@@ -16,8 +16,8 @@ SAMPLED = "Measured at some training steps, on the step's own batch."
 
 def activations(view: View) -> tuple[Picture, ...]:
     """Percentiles of pre-activations, and how far their distributions moved."""
-    arms, layers = view.at_best(view.focus), list(view.layers("percentiles/", "/mean/p50").values())
-    at = view.at(view.focus)
+    arms, layers = view.at_best(view.part.focus), list(view.layers("percentiles/", "/mean/p50").values())
+    at = view.at(view.part.focus)
     found: list[Picture | None] = []
     for layer in dict.fromkeys(layers[-1:] + layers[:1]):
         name, title = view.name(f"percentiles_{slug(layer)}"), f"Pre-activations of {layer}{at}"
@@ -41,7 +41,7 @@ def activations(view: View) -> tuple[Picture, ...]:
 
 def optimization(view: View) -> tuple[Picture, ...]:
     """Internal covariate shift and the loss landscape, as Santurkar et al. 2018 define them, and sharpness."""
-    arms, at = view.at_best(view.focus), view.at(view.focus)
+    arms, at = view.at_best(view.part.focus), view.at(view.part.focus)
     shift = "the layers before it make their step (Santurkar et al. 2018, Def. 2.1)."
 
     def curve(
@@ -133,9 +133,9 @@ def optimization(view: View) -> tuple[Picture, ...]:
 
 def running_statistics(view: View) -> tuple[Picture, ...]:
     """Accuracy under the three statistics, and the running ones against the precise ones, layer by layer."""
-    arms, at, scores = view.at_best(view.focus), view.at(view.focus), {}
+    arms, at, scores = view.at_best(view.part.focus), view.at(view.part.focus), {}
     for arm in view.arms:
-        runs = [run for run in view.part.of(arm, view.focus, view.best.get((arm, view.focus))) if run.is_result]
+        runs = view.part.at_best(arm, view.part.focus)
         own = {stats: [value for run in runs if (value := run.accuracy(stats)) is not None] for stats in STATS}
         if runs and all(len(values) == len(runs) for values in own.values()):
             scores[arm] = own
@@ -160,7 +160,7 @@ def running_statistics(view: View) -> tuple[Picture, ...]:
 
 def relu(view: View) -> tuple[Picture, ...]:
     """The share of positive values that enters each ReLU, against what gamma and beta say."""
-    arms, at = view.at_best(view.focus), view.at(view.focus)
+    arms, at = view.at_best(view.part.focus), view.at(view.part.focus)
     keys = {layer: key for key, layer in view.layers("relu_balance/", "/positive").items()}
     caption = "At the end of training, on the probe batch; a point is a run. 50 %: half of the values are passed on."
     return there(

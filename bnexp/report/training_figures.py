@@ -36,16 +36,16 @@ def training(view: View) -> tuple[Picture, ...]:
     found: list[Picture | None] = []
     for size in view.shown_sizes:
         for curve in (LOSS, VALIDATION, TEST):
-            line = view.target if curve is VALIDATION else None
+            line = view.part.target if curve is VALIDATION else None
             own = curve.at(view.name(curve.name, size), f"{curve.title}{view.at(size)}", line, "target")
             found.append(curves.over_steps(own, view.at_best(size), view.arms))
     rates: dict[float, list[Arm]] = {}
     for lr in sorted({run.lr for run in view.part.runs}):
         for arm in view.arms:
-            if tracks := view.tracks(view.part.of(arm, view.focus, lr)):
+            if tracks := view.tracks(view.part.drawn(arm, view.part.focus, lr)):
                 rates.setdefault(lr, []).append(Arm(arm, label(arm), tracks))
-    title = f"Every learning rate{view.at(view.focus)}"
-    found.append(curves.by_learning_rate(view.name("curves_by_learning_rate"), rates, view.arms, view.target, title))
+    title = f"Every learning rate{view.at(view.part.focus)}"
+    found.append(curves.by_learning_rate(view.name("curves_by_learning_rate"), rates, view.arms, view.part.target, title))
     return there(found)
 
 
@@ -57,7 +57,7 @@ def grid(view: View) -> tuple[Picture, ...]:
         found.append(grids.accuracy_by_batch_size(name, view.part.by_size, view.arms, "Accuracy by batch size"))
     for size in view.shown_sizes:
         own = {arm: view.by_lr(arm, size) for arm in view.arms}
-        stable = {arm: view.tried[arm, size].stable for arm in view.arms if (arm, size) in view.tried}
+        stable = {arm: tried.stable for (arm, batch), tried in (view.part.tried or {}).items() if batch == size}
         title = f"Accuracy by learning rate{view.at(size)}"
         found.append(grids.accuracy_by_lr(view.name("accuracy_by_lr", size), own, stable, view.arms, title))
     maps = {arm: {size: view.by_lr(arm, size) for size in view.sizes} for arm in view.arms}
@@ -71,23 +71,23 @@ def grid(view: View) -> tuple[Picture, ...]:
 
 def to_target(view: View) -> tuple[Picture, ...]:
     """How many runs have reached the target, against steps: at the best learning rates, and over all."""
-    results = [run for run in view.part.runs if run.is_result]
-    goal = "the target" if view.target is None else f"{100 * view.target:g} % validation accuracy"
+    goal = "the target" if view.part.target is None else f"{100 * view.part.target:g} % validation accuracy"
     found: list[Picture | None] = []
     for size in view.shown_sizes:
-        own = {arm: [run for run in view.part.of(arm, size, view.best.get((arm, size))) if run.is_result] for arm in view.arms}
-        steps = {arm: [run.target_interval for run in runs] for arm, runs in own.items()}
-        budget = max((run.budget_steps or 0.0 for run in results if run.batch_size == size), default=0.0)
+        steps = {arm: [run.target_interval for run in view.part.at_best(arm, size)] for arm in view.arms}
         caption = (
             f"Runs that have reached {goal}, each arm at its lowest mean validation loss. A run that misses it, or diverges, never counts."
         )
         found.append(
-            grids.reached(view.name("reached_target", size), steps, budget, view.arms, f"Runs at the target{view.at(size)}", caption)
+            grids.reached(
+                view.name("reached_target", size), steps, view.part.budget(size), view.arms, f"Runs at the target{view.at(size)}", caption
+            )
         )
-    tuned = any(len({run.lr for run in view.part.of(arm) if run.is_result}) > 1 for arm in view.arms)
+    tuned = any(len({run.lr for run in view.part.results(arm)}) > 1 for arm in view.arms)
     if len(view.sizes) == 1 and tuned:
-        steps = {arm: [run.target_interval for run in view.part.of(arm) if run.is_result] for arm in view.arms}
-        budget = max((run.budget_steps or 0.0 for run in results), default=0.0)
+        steps = {arm: [run.target_interval for run in view.part.results(arm)] for arm in view.arms}
         caption = f"Over all learning rates that were tried: how forgiving an arm is of a rate that does not suit it. The target: {goal}."
-        found.append(grids.reached(view.name("reached_target_all_lr"), steps, budget, view.arms, "Runs at the target, every lr", caption))
+        found.append(
+            grids.reached(view.name("reached_target_all_lr"), steps, view.part.budget(), view.arms, "Runs at the target, every lr", caption)
+        )
     return there(found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from operator import attrgetter
 
 from bnexp.analysis import Aggregate, Part
 from bnexp.analysis.bands import RunCurves
@@ -22,25 +21,14 @@ class View:
     def __init__(self, part: Part, read: Read, prefix: str = "") -> None:
         self.part, self._read, self._prefix = part, read, prefix
         self.arms, self.sizes = part.arms.labels, part.batch_sizes
-        self.tried = part.tried or {}
         self._tracks: dict[str, RunCurves] = {}
         self.without_curves: set[str] = set()
         """Runs that the tables count and no curve can show."""
-        self.best = {key: found.best.lr for key, found in self.tried.items() if found.best.lr is not None}
-        """The learning rate with the lowest validation loss, by arm and batch size; not there without results."""
-        self.focus = self._focus()
-        """The batch size whose runs the figures inside the network show: the middle one of those with results of most arms."""
 
     @property
     def shown_sizes(self) -> list[int]:
         """The smallest batch size, the one in focus, and the largest: what has a picture for each batch size has three."""
-        return list(dict.fromkeys([self.sizes[0], self.focus, self.sizes[-1]]))
-
-    @property
-    def target(self) -> float | None:
-        """The validation accuracy that the runs were to reach, where all had the same."""
-        targets = {run.target.accuracy for run in self.part.runs}
-        return targets.pop() if len(targets) == 1 else None
+        return list(dict.fromkeys([self.sizes[0], self.part.focus, self.sizes[-1]]))
 
     def normed(self, arm: str) -> bool:
         """Whether an arm's runs have running statistics."""
@@ -55,14 +43,11 @@ class View:
         return f" at batch {size}" if len(self.sizes) > 1 else ""
 
     def tracks(self, runs: Sequence[RunResult]) -> tuple[RunCurves, ...]:
-        """The recorded curves of the results among runs, by seed: of the runs that the tables count. Where there is no result, those of the
-        runs that there are. What recorded none is left out, and counted in `without_curves`."""
+        """The recorded curves of runs, in their order. What recorded none is left out, and counted in `without_curves`."""
         found = []
-        for run in sorted([run for run in runs if run.is_result] or runs, key=attrgetter("seed")):
+        for run in runs:
             if run.id not in self._tracks:
-                stopped = run.status == "finished" and run.until_target and run.target.reached_step is not None
-                diverged = run.diverged_at_step if run.is_diverged else None
-                self._tracks[run.id] = RunCurves(run.seed, self._read(run.id), diverged, stopped)
+                self._tracks[run.id] = RunCurves.of(run, self._read(run.id))
             if self._tracks[run.id].curves:
                 found.append(self._tracks[run.id])
             else:
@@ -73,8 +58,8 @@ class View:
         """The arms' runs of a batch size, each at the rate with its lowest mean validation loss; of an arm without results, all runs."""
         found = []
         for arm in self.arms:
-            lr = self.best.get((arm, size))
-            own = self.tracks(self.part.of(arm, size, lr))
+            lr = self.part.best_lr.get((arm, size))
+            own = self.tracks(self.part.drawn(arm, size, lr))
             if own:
                 tuned = len({run.lr for run in self.part.of(arm, size)}) > 1
                 found.append(Arm(arm, f"{label(arm)}, lr {lr:g}" if lr is not None and tuned else label(arm), own))
@@ -83,7 +68,7 @@ class View:
     def layers(self, beginning: str, end: str) -> dict[str, str]:
         """Layer by key, in the network's order, of the keys that the runs in focus recorded."""
         found: dict[str, str] = {}
-        for arm in self.at_best(self.focus):
+        for arm in self.at_best(self.part.focus):
             for key in (key for track in arm.tracks for key in track.curves):
                 if key.startswith(beginning) and key.endswith(end):
                     found.setdefault(key, key[len(beginning) : len(key) - len(end)])
@@ -96,9 +81,5 @@ class View:
 
     def by_lr(self, arm: str, size: int) -> tuple[Aggregate, ...]:
         """An arm's learning rates at a batch size, each with what its seeds scored; those without a result are left out."""
-        return self.tried[arm, size].by_lr if (arm, size) in self.tried else ()
-
-    def _focus(self) -> int:
-        having = {size: sum((arm, size) in self.best for arm in self.arms) for size in self.sizes}
-        most = [size for size in self.sizes if having[size] == max(having.values())]
-        return most[len(most) // 2]
+        tried = self.part.tried or {}
+        return tried[arm, size].by_lr if (arm, size) in tried else ()

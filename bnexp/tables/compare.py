@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bnexp.analysis import Aggregate, Comparison, Matchup, Paired, Part, Ratio, Seconds, Versus
+from bnexp.analysis.best import better, lowest_arms
 from bnexp.analysis.wording import bracket, decisive, failed, label, listed, mean_std, seeds, times
-from bnexp.tables.marks import BETTER, LOWEST, MARK, better, lowest, mark
+from bnexp.tables.marks import BETTER, LOWEST, MARK, mark
 from bnexp.tables.table import Table
 from bnexp.tables.text import FASTER, LOST, difference, picks, quartiles, times_faster
 
@@ -155,7 +156,7 @@ def same_lr(part: Part, choose: bool = False) -> Table:
     comparison = part.comparison
     assert comparison is not None
     tuned = {arm for arm, best in comparison.best_lr.items() if len(best.by_lr) > 1}
-    chosen = _lowest_arm(comparison) if choose and not tuned else set()
+    chosen = lowest_arms(comparison) if choose and not tuned else set()
 
     def accuracy(matchup: Matchup, arm: str) -> str:
         result = matchup.arms[arm]
@@ -230,10 +231,3 @@ def _stable_factor(found: Ratio) -> str:
 def _diverged(arm: Arm) -> str:
     scores = arm.comparison.best_lr[arm.name].by_lr
     return f"{sum(score.n_diverged for score in scores)} of {sum(score.n for score in scores)}"
-
-
-def _lowest_arm(comparison: Comparison) -> set[str]:
-    """Of the arms that have most results at the only learning rate."""
-    (matchup,) = comparison.same_lr or (comparison.headline,)
-    most = max((result.n for result in matchup.arms.values()), default=0)
-    return lowest({arm: result.val_loss.mean for arm, result in matchup.arms.items() if result.n == most})

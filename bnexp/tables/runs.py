@@ -10,12 +10,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from bnexp.analysis.best import lowest
 from bnexp.base.sparkline import LOST, sparkline
 from bnexp.norms import has_batch_statistics
 from bnexp.storage.facts import ListedRun, Target
 from bnexp.storage.result import DONE, RunResult
 from bnexp.tables.listing import Column, Listing
-from bnexp.tables.marks import MARK, STYLE, lowest
+from bnexp.tables.marks import MARK, STYLE
 from bnexp.tables.text import Whole, count, number, percent, spread
 
 Curve = Sequence[tuple[int, float]]

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from bnexp.analysis import Aggregate, BestLr, Grid, Part, SmallBatchCost
+from bnexp.analysis import Aggregate, Grid, Part, SmallBatchCost
 from bnexp.analysis.arms import short_key
+from bnexp.analysis.best import lowest_cells, lowest_sizes
 from bnexp.analysis.sentences import small_batches
 from bnexp.analysis.wording import label, mean_std
 from bnexp.config.fields import show
 from bnexp.storage.result import STATS
-from bnexp.tables.marks import LOWEST, MARK, lowest, mark
+from bnexp.tables.marks import LOWEST, MARK, mark
 from bnexp.tables.table import Table
 from bnexp.tables.text import LOST, Whole, difference, number, picks, quartiles, times_faster
 
 if TYPE_CHECKING:
     from bnexp.execution.grid import PlanDocument, PlannedStack
-
-SAME_IMAGES = ("config.data.augment", "config.data.root", "config.data.follow_links")
-"""What of the data does not change the validation images."""
 
 
 def plan_table(plan: PlanDocument) -> RenderableType:
@@ -51,7 +49,7 @@ def plan_table(plan: PlanDocument) -> RenderableType:
 
 def batch_sizes(part: Part) -> Table:
     """Each arm at each batch size, each seed at the learning rate that it chose."""
-    best, rows = _lowest_sizes(part), []
+    best, rows = lowest_sizes(part), []
     for comparison in part.by_size:
         size, matchup = comparison.batch_sizes[0], comparison.headline
         for arm in (arm for arm in part.arms.labels if arm in matchup.arms):
@@ -100,7 +98,7 @@ def small_batch_costs(found: SmallBatchCost) -> Table:
 
 def cells(found: Grid, budget: str) -> Table:
     """A grid, one setting a row."""
-    best, rows = _lowest_cells(found), []
+    best, rows = lowest_cells(found), []
     for index, one in enumerate(found.cells):
         accuracy = {stats: mean_std(one.accuracy[stats]) for stats in STATS}
         running = one.accuracy["running"]
@@ -129,30 +127,3 @@ def cells(found: Grid, budget: str) -> Table:
 def _n(one: Aggregate) -> str:
     lost = [f"{one.failures.failed} failed"] * bool(one.failures.failed) + [f"{one.n_missing} missing"] * bool(one.n_missing)
     return f"{one.n}" + (f" ({', '.join(lost)})" if lost else "")
-
-
-def _lowest_cells(found: Grid) -> set[int]:
-    """Of each data set, the cells with the lowest mean validation loss, among those with as many results as the fullest has."""
-    apart = [index for index, key in enumerate(found.keys) if key.startswith("config.data.") and key not in SAME_IMAGES]
-    groups: dict[tuple[Any, ...], dict[int, Aggregate]] = {}
-    for index, one in enumerate(found.cells):
-        groups.setdefault(tuple(one.values[at] for at in apart), {})[index] = one
-    best: set[int] = set()
-    for group in groups.values():
-        most = max(one.n for one in group.values())
-        best |= lowest({index: one.val_loss.mean for index, one in group.items() if one.n == most})
-    return best
-
-
-def _lowest_sizes(part: Part) -> set[tuple[int, str]]:
-    """The batch size of each arm with the lowest mean validation loss at its best learning rate, among those with the same seeds as the
-    fullest."""
-    by_arm: dict[str, dict[tuple[int, str], BestLr]] = {}
-    for comparison in part.by_size:
-        for arm, choice in comparison.best_lr.items():
-            by_arm.setdefault(arm, {})[comparison.batch_sizes[0], arm] = choice
-    best: set[tuple[int, str]] = set()
-    for choices in by_arm.values():
-        fullest = max((choice.seeds for choice in choices.values()), key=len)
-        best |= lowest({key: choice.mean_val_loss for key, choice in choices.items() if choice.seeds == fullest})
-    return best

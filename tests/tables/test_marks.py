@@ -14,11 +14,11 @@ from support import make_result, with_values
 from test_tables import compared, printed, said, study_of, sweep_of, timed
 
 from bnexp.analysis import compare_arms
+from bnexp.analysis.best import lowest
 from bnexp.storage.facts import ListedRun
 from bnexp.storage.result import RunResult
 from bnexp.tables import list_table, study_tables
 from bnexp.tables.compare import headline, same_lr
-from bnexp.tables.marks import lowest
 from bnexp.tables.runs import best_runs
 
 Rows = list[RunResult]
