@@ -74,6 +74,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return models(runs_dir)
 
 
+@pytest.mark.slow
 def test_a_cluster_started_by_hand_serves_scheduler_with_the_same_bits(cluster: Path, alone: dict[str, bytes], tmp_path: Path) -> None:
     """A relative --runs-dir is relative to the command, not to the worker's folder."""
     address = json.loads(cluster.read_text())["address"]

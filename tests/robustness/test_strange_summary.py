@@ -68,6 +68,7 @@ def strange_ones(run: Run) -> Iterator[tuple[str, bool]]:
                     yield f"{'.'.join(path)}={str(value)[:10]}", False
 
 
+@pytest.mark.slow
 def test_a_wrong_value_under_any_key_is_no_traceback(two: Path, tmp_path: Path) -> None:
     shutil.copytree(two, tmp_path, dirs_exist_ok=True)
     strange, good = list_runs(tmp_path)

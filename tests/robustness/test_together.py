@@ -48,6 +48,7 @@ def test_a_process_that_waits_takes_over_from_one_that_dies(tmp_path: Path) -> N
     assert run.train_log.read_text().count("begins:") == 1
 
 
+@pytest.mark.slow
 def test_readers_never_see_half_a_file(tmp_path: Path) -> None:
     process = start("train", *SLOW, "train.eval_every=5", "--seeds", "2", runs_dir=tmp_path)
     wait_for(lambda: len(list_runs(tmp_path)) == 2, process)

@@ -181,6 +181,7 @@ def test_refining_halves_each_bracket_in_every_arm() -> None:
     assert refined(configs, {"batch": StableLr(None, None, {}, ())}) == []
 
 
+@pytest.mark.slow
 def test_refine_trains_the_new_rates_in_every_arm_and_again_trains_nothing(tmp_path: Path) -> None:
     line = ["--no-bn", "model.widths=[8,8]", "train.epochs=3", "--lrs", "0.1,1e20", "--seeds", "2", "--refine", "--workers", "0", "--json"]
     first = json.loads(compare(tmp_path, *line).stdout)
