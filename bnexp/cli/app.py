@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from bnexp import __version__
-from bnexp.base.errors import BnexpError, failure, more_files, one_line, shortage
+from bnexp.base.errors import BnexpError, failure, more_files, one_line, short, shortage
 from bnexp.base.signals import INTERRUPTED, interrupt, leave
 from bnexp.cli.streams import outlive_readers, say
 
@@ -39,7 +39,16 @@ class Commands(TyperGroup):
             return super().make_context(*args, **kwargs)
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
-        return super().parse_args(ctx, [_as_meant(arg) for arg in args])
+        args = ctx.meta["args"] = [_as_meant(arg) for arg in args]  # for `meant.option`
+        return super().parse_args(ctx, list(args))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] not in self.commands and ctx.parent is None:
+            from bnexp.cli.meant import command
+
+            if line := command(args[0]):
+                raise WRONG_USAGE(f"No such command '{short(args[0])}'. Write: {line}", ctx=ctx)
+        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: Any) -> list[str]:
         from bnexp.cli import COMMANDS  # which imports this module
@@ -100,6 +109,11 @@ def _usage_in_one_line() -> Iterator[None]:
         if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
             raise
         said = re.sub(r"\s*\n\s*", " ", error.format_message())  # it lists choices one a line
+        if type(error).__name__ == "NoSuchOption":
+            from bnexp.cli.meant import option
+
+            sentence = option(error.option_name, error.ctx)
+            said = f"{error.message}. {sentence}" if sentence else said
         raise WRONG_USAGE(one_line(said, ECHOED), ctx=error.ctx) from None
 
 

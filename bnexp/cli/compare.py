@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bnexp.base.errors import UsageError, short
+from bnexp.base.errors import UsageError, one_of, short
 from bnexp.cli.app import app
 from bnexp.cli.checks import caution, check_machine, check_out
 from bnexp.cli.options import (
@@ -107,7 +107,12 @@ def compare(
         new = [*overrides, *(option for option, value in asked.items() if value), *(["--workers"] if workers is not None else [])]
         if new:
             raise UsageError(f"{short(names[0])} names an existing run, and {new[0]} asks for new ones; give runs alone, or none.")
-        runs = list(dict.fromkeys(find_run(name, runs_dir) for name in names))
+        try:
+            runs = list(dict.fromkeys(find_run(name, runs_dir) for name in names))
+        except UsageError:
+            if line := compares.line_for_norms(names):
+                raise UsageError(f"There is no run {one_of(names)}: a norm is no run. Write: {line}") from None
+            raise
         outcome = Outcome(runs, frozenset(run.id for run in runs))
         arms = arms_of(list(outcome.results.values()), [run.id for run in runs if run.id not in outcome.results])
         check_out(out)

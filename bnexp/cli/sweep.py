@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bnexp.base.errors import UsageError, did_you_mean, one_of, short
 from bnexp.cli.app import app
 from bnexp.cli.checks import caution, check_machine, check_out
 from bnexp.cli.options import RUNS, ConfigDir, Fresh, Json, Out, Overrides, Quiet, RunsDir, Scheduler, Seeds, Workers, listed, print_json
 from bnexp.cli.results import check_failed, finish
+from bnexp.norms import NORMS
 
 if TYPE_CHECKING:
     from bnexp.config import Config
     from bnexp.execution.grid import GridPlan
+
+
+OTHER_KINDS = {"batch": "batch-size", "bs": "batch-size", "batchsize": "batch-size", "learning-rate": "lr", "norms": "norm", "bn": "norm"}
+"""What the kinds are called elsewhere."""
 
 
 class Kind(StrEnum):
@@ -27,9 +33,25 @@ class Kind(StrEnum):
     GRID = "grid"
 
 
+def _kind(text: str) -> Kind:
+    name = text.lower().replace("_", "-")
+    meant = OTHER_KINDS.get(name) or (name if name in tuple(Kind) else None)
+    if text not in tuple(Kind):
+        hint = f" Did you mean '{meant}'?" if meant else did_you_mean(text, tuple(Kind))
+        raise UsageError(f"'{short(text)}' is no kind of sweep; choose {one_of(tuple(Kind))}.{hint}")
+    return Kind(text)
+
+
 @app.command()
 def sweep(
-    kind: Annotated[Kind, typer.Argument(help="What to go through; grid takes comma lists and range() in OVERRIDES.")],
+    kind: Annotated[
+        Kind,
+        typer.Argument(
+            parser=_kind,
+            help="What to go through; grid takes comma lists and range() in OVERRIDES.",
+            autocompletion=lambda incomplete: [kind for kind in Kind if kind.startswith(incomplete)],
+        ),
+    ],
     overrides: Overrides = None,
     values: Annotated[
         list[str] | None, typer.Option("--values", metavar="A,B,...", help="Values to go through, instead of the usual.")
@@ -62,6 +84,9 @@ def sweep(
     from bnexp.execution.terminal import Terminal
     from bnexp.studies import sweep as sweeps
 
+    loose = [word for word in overrides or [] if "=" not in word and (word in NORMS or word.replace(".", "").isdigit())]
+    if loose:
+        raise UsageError(f"Values follow an option, with commas between them. Write: --values {','.join([*(values or []), *loose])}")
     check_machine(workers, scheduler)
     asked = sweeps.request(kind.value, overrides or [], values=listed(values, "--values"), seeds=seeds, config_dir=config_dir)
     caution(asked.configs, quiet)

@@ -12,10 +12,10 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any, Literal, Union
 
 from bnexp.base.errors import UsageError, did_you_mean, one_of, short
+from bnexp.config.names import name_hint
 
 Value = str | int | float | bool | tuple[int, ...] | None
 """What a key can have."""
@@ -78,24 +78,6 @@ def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Value]]:
             yield prefix + item.name, value
 
 
-OTHER_NAMES = {
-    **dict.fromkeys(("learning_rate", "learningrate", "eta"), "optim.lr"),
-    **dict.fromkeys(("batch", "bs", "batches"), "train.batch_size"),
-    **dict.fromkeys(("dataset", "datasets"), "data"),
-    **dict.fromkeys(("optimizer", "optimiser", "opt"), "optim"),
-    **dict.fromkeys(("scheduler", "lr_scheduler"), "optim.schedule"),
-    **dict.fromkeys(("network", "net", "arch", "architecture"), "model"),
-    **dict.fromkeys(("data_dir", "datadir", "path", "dir"), "data.root"),
-    **dict.fromkeys(("num_epochs", "n_epochs", "max_epochs"), "train.epochs"),
-    **dict.fromkeys(("max_steps", "num_steps", "iterations"), "train.steps"),
-    **dict.fromkeys(("wd", "decay", "l2"), "optim.weight_decay"),
-    **dict.fromkeys(("random_seed", "random_state"), "seed"),
-    **dict.fromkeys(("gpu", "cuda"), "device"),
-    **dict.fromkeys(("normalization", "bn", "batch_norm", "batchnorm"), "model.norm"),
-}
-"""What keys and groups are called elsewhere, by the last part of what was typed: no likeness of letters leads from one to the other."""
-
-
 def check_name(name: str, known: Mapping[str, Key]) -> None:
     """Raises UsageError with the key that was meant, or the nearest one, when `name` is none of the `known` ones."""
     if name in known:
@@ -103,15 +85,7 @@ def check_name(name: str, known: Mapping[str, Key]) -> None:
     inside = [full for full in known if full.startswith(f"{name}.")]
     if inside:
         raise UsageError(f"'{name}' is a group of keys; set one of them, for example {inside[0]}=...")
-    last = name.rpartition(".")[2]
-    same = [full for full in known if full.rpartition(".")[2] == last]  # lr, or train.lr, for optim.lr
-    other = OTHER_NAMES.get(last.lower()) or (same[0] if len(same) == 1 else None)
-    hint = f" Did you mean '{other}'?" if other else did_you_mean(name, known)
-    if not hint:
-        lasts = {full.rpartition(".")[2]: full for full in known}
-        near = get_close_matches(last[:80], lasts, n=1)
-        hint = f" Did you mean '{lasts[near[0]]}'?" if near else ""
-    raise UsageError(f"There is no config key '{short(name)}'.{hint} `bnexp config` prints them all.")
+    raise UsageError(f"There is no config key '{short(name)}'.{name_hint(name, known)} `bnexp config` prints them all.")
 
 
 def build(cls: Any, tree: Any, known: Mapping[str, Key], prefix: str = "") -> Any:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from bnexp.base.errors import UsageError, did_you_mean, one_of, short
 from bnexp.base.quoting import quoted, typed
-from bnexp.config import check_key
+from bnexp.config import KEYS, check_key
 from bnexp.config.group_files import GROUPS, group_choices
+from bnexp.config.names import key_meant
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -23,6 +24,8 @@ TEXTS = ("data.root", "name")
 """Keys whose values are any text. What Hydra's grammar does not read as text (`~/photos`, `2024`) is taken as it was typed."""
 OPTIONS = {name: f"--{name}" for name in ("seeds", "workers", "values", "lrs", "out")} | {"runs_dir": "--runs-dir"}
 """Options of commands that are typed as if they were keys."""
+OTHER_CHOICES = {"metrics": {"all": "full", "none": "off", "no": "off", "false": "off"}, "model": {"cnn": "blocknet", "conv": "blocknet"}}
+"""What a group's files are called elsewhere."""
 MAX_CELLS = 100_000
 MAX_LETTERS = 10_000
 """Of one override: Hydra's parser takes a second for so many, and a hundred times as long for ten times as many."""
@@ -34,13 +37,16 @@ def parse(overrides: Sequence[str]) -> list[Override]:
 
     parser = OverridesParser.create()
     parsed: list[Override] = []
-    for text in overrides:
+    for at, text in enumerate(overrides):
         if len(text) > MAX_LETTERS:
             raise UsageError(f"'{short(text)}' has {len(text):,} characters; {MAX_LETTERS:,} are the most (range() writes long lists).")
         if "=" not in text and not text.startswith("~"):
             before = parsed[-1] if parsed and parsed[-1].key_or_group == "data.root" else None
             hint = f" If it belongs to the path before it, type {typed('data.root', f'{typed_value(before)} {text}')}." if before else ""
-            raise UsageError(f"'{short(text)}' is not an override; write key=value, for example optim.lr=0.3.{hint}")
+            spaced = overrides[at + 1 : at + 3]  # optim.lr = 0.1
+            write = f"{text}={spaced[1]}" if spaced[:1] == ["="] and len(spaced) == 2 else meant_by_word(text)
+            write = write or "key=value, for example optim.lr=0.3"
+            raise UsageError(f"'{short(text)}' is not an override; write {short(write)}.{hint}")
         parsed.append(_parse_one(parser, text))
     return parsed
 
@@ -84,12 +90,39 @@ def check(override: Override, config_dir: Path | None) -> None:
     if key not in GROUPS:
         if key in OPTIONS:
             raise UsageError(f"There is no config key '{key}'. Did you mean the option {OPTIONS[key]} {typed_value(override) or 'VALUE'}?")
+        if write := meant_by(key, typed_value(override)):
+            raise UsageError(f"There is no config key '{short(key)}'. Did you mean '{short(write)}'? `bnexp config` prints them all.")
         check_key(key)
     if key in GROUPS and not override.is_sweep_override():
         value, choices = override.value(), group_choices(key, config_dir)
         if not isinstance(value, str) or value not in choices:
             known = f"; choose {one_of(choices)}" if choices else f": --config-dir names no folder with {key}/*.yaml"
-            raise UsageError(f"{text} names no {key} config{known}.{did_you_mean(str(value), choices)}")
+            write = OTHER_CHOICES.get(key, {}).get(str(value).lower())
+            hint = f" Did you mean '{write}'?" if write else did_you_mean(str(value), choices)
+            raise UsageError(f"{text} names no {key} config{known}.{hint}")
+
+
+def meant_by(name: str, value: str = "") -> str | None:
+    """The override to type for a key's other name and its value: `optim.lr=0.1` for lr, `model.norm=none` for bn=false. None where the name
+    is a key itself, or no other name of one."""
+    key = key_meant(name, (*GROUPS, *KEYS))
+    if key is None or key == name:
+        return None
+    meant = KEYS[key].meant if key in KEYS else OTHER_CHOICES.get(key, {})
+    return f"{key}={meant.get(value.lower(), value) or 'VALUE'}"
+
+
+def meant_by_word(word: str) -> str | None:
+    """The override to type for a single word: the data set, norm or other choice that it names, or a key with a colon after it."""
+    name, colon, value = word.partition(":")
+    if colon and key_meant(name, (*GROUPS, *KEYS)):
+        return meant_by(name, value) or f"{name}={value}"
+    for group in GROUPS:
+        if word.lower() in group_choices(group):
+            return f"{group}={word.lower()}"
+    norm = KEYS["model.norm"]
+    meant = {**norm.meant, **{choice: choice for choice in norm.choices}}.get(word.lower())
+    return f"model.norm={meant}" if meant else None
 
 
 def single_values(override: Override) -> list[Override]:

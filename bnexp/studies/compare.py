@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bnexp.analysis import NORM, Arms, StableLr, Study, largest_stable_lr, with_step_times
 from bnexp.analysis.wording import label
 from bnexp.base.errors import BnexpError, Interrupted, UsageError, did_you_mean, one_of
-from bnexp.config import Config
+from bnexp.config import KEYS, Config
 from bnexp.config.compose import check_cells, expand, given
 from bnexp.norms import NO_NORM, NORMS
 
@@ -69,6 +69,17 @@ def request(
     return [
         config.replace(**{"model.norm": arm, "seed": config.seed + index}) for arm in arms for config in configs for index in range(count)
     ]
+
+
+def line_for_norms(words: Sequence[str]) -> str | None:
+    """The command that compares the norms that the words name; None where one of them names none."""
+    known = {**KEYS["model.norm"].meant, "no-bn": NO_NORM, **{norm: norm for norm in NORMS}}
+    norms = list(dict.fromkeys(known.get(word.lower(), "") for word in words))
+    if "" in norms:
+        return None
+    own = next((norm for norm in norms if norm != NO_NORM), "batch")
+    others = ["--no-bn" if norm == NO_NORM else f"--norm {norm}" for norm in norms if norm != own] or ["--no-bn"]
+    return " ".join(["bnexp compare", *([f"model.norm={own}"] if own != "batch" else []), *others])
 
 
 def arms_by_norm(configs: Sequence[Config]) -> Arms:
