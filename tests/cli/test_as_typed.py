@@ -152,29 +152,6 @@ def test_a_list_given_twice(place: Path, args: list[str], line: str) -> None:
     assert f"is given 2 times; give all values at once: {line}." in refused(*args)
 
 
-@pytest.mark.parametrize(
-    ("override", "meant"),
-    [
-        ("learning_rate=0.1", "'optim.lr'"),
-        ("optim.learning_rate=0.1", "'optim.lr'"),
-        ("train.lr=0.1", "'optim.lr'"),
-        ("dataset=mnist", "'data'"),
-        ("optimizer=adam", "'optim'"),
-        ("model.bn=false", "'model.norm'"),
-        ("seeds=3", "the option --seeds 3"),
-        ("device=gpu", "'cuda'"),
-        ("precision=16", "'bf16'"),
-        ("model.norm=BatchNorm", "'batch'"),
-        ("model.norm=null", "'none'"),
-        ("data=MNIST", "'mnist'"),
-        ("optim=AdamW", "'adamw'"),
-    ],
-)
-def test_names_from_elsewhere(override: str, meant: str) -> None:
-    with pytest.raises(UsageError, match=rf"Did you mean {re.escape(meant)}\?"):
-        compose([override])
-
-
 def test_a_space_beside_the_equals_sign() -> None:
     with pytest.raises(UsageError, match="No space stands around the ="):
         compose(["optim.lr = 0.1"])
