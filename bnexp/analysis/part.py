@@ -47,7 +47,10 @@ class Part:
     step_times: Mapping[str, StepTime] | None = None
     seconds: Seconds | None = None
     question: str = ""
+    answer: tuple[str, ...] = ()
+    """What changes, in short sentences (`answer.py`)."""
     answers: tuple[str, ...] = ()
+    """The same with the tests that decide it (`sentences.py`); empty where the answer says all."""
     notes: tuple[str, ...] = ()
     """What makes the answers weaker than they look."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from bnexp.analysis import notes, sentences
 from bnexp.analysis.aggregate import grid
+from bnexp.analysis.answer import answer
 from bnexp.analysis.arms import Arms
 from bnexp.analysis.audit import fairness_audit
 from bnexp.analysis.batch_size import by_batch_size, small_batch_cost
@@ -107,11 +108,18 @@ def _analysed(part: Part, kind: str, *, primary: bool, margin: float | None) -> 
 
 def _concluded(found: Study) -> Study:
     """The study with Holm's p over all its tests, and with the sentences that these allow."""
-    parts = [
-        replace(part, question=sentences.question(part), answers=tuple(sentences.answers(part)), notes=tuple(notes.of_part(part)))
-        for part in with_holm(found.parts)
-    ]
-    return replace(found, parts=tuple(parts))
+
+    def said(part: Part) -> Part:
+        short, long = tuple(answer(part)), tuple(sentences.answers(part))
+        return replace(
+            part,
+            question=sentences.question(part),
+            answer=short,
+            answers=() if long == short else long,
+            notes=tuple(notes.of_part(part)),
+        )
+
+    return replace(found, parts=tuple(map(said, with_holm(found.parts))))
 
 
 def to_json(found: Study) -> JsonObject:
@@ -127,7 +135,7 @@ def to_json(found: Study) -> JsonObject:
 def _plain(part: Part) -> JsonObject:
     """Only what the part has."""
     plain: JsonObject = {"part": part.name, "setting": dict(part.setting), "question": part.question}
-    plain |= {"answers": list(part.answers), "notes": list(part.notes)}
+    plain |= {"answer": list(part.answer), "answers": list(part.answers), "notes": list(part.notes)}
     if part.comparison is not None:
         plain["comparison"] = {**asdict(part.comparison), "verdict": list(part.answers)}
     if part.by_size:

@@ -28,7 +28,9 @@ class Shown:
 
     title: str
     question: str
+    answer: tuple[str, ...]
     answers: tuple[str, ...]
+    """The tests behind the answer."""
     notes: tuple[str, ...]
     """What makes the answers weaker than they look."""
     sections: tuple[Section, ...]

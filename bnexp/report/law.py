@@ -61,7 +61,7 @@ def law_shown(law: NoiseLaw) -> Shown:
         Section("Batch statistics at frozen weights", (facts,), there(pictures)),
         Section("Every number", tables=(Table(COLUMNS, rows),), folded=True),
     )
-    return Shown("", f"How noisy are batch statistics on {law.data}?", (law.answer,), (), sections)
+    return Shown("", f"How noisy are batch statistics on {law.data}?", (law.answer,), (), (), sections)
 
 
 def _short(value: float | None) -> str:

@@ -35,7 +35,7 @@ def shown(part: Part, kind: str, view: View | None = None, notes: Iterable[str] 
     there = tuple(section for section in (numbers, *figures, every) if section.pictures or section.tables)
     data = dict.fromkeys(run.data.contents for run in part.runs if run.data is not None and run.data.contents)
     answers = (*part.answers, *(f"Data: {contents}." for contents in data))  # one, but where files changed between runs
-    return Shown(title(part), part.question, answers, tuple(notes), there, part.audit)
+    return Shown(title(part), part.question, part.answer, answers, tuple(notes), there, part.audit)
 
 
 def _figures(heading: str, pictures: tuple[Picture, ...]) -> Section:

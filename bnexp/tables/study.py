@@ -37,9 +37,11 @@ def study_tables(study: Study) -> RenderableType:
     for part in parts:
         if len(parts) > 1 or part.setting:
             shown.append(Text(title(part), style="bold underline"))
-        shown.append(Text("\n".join(part.answers)))
+        shown.append(Text("\n".join(part.answer), style="bold"))
         for table in tables(part, study.kind):
             shown += [Text(), table.rich()]
+        if part.answers:
+            shown += [Text(), Text("The tests behind the answer", style="bold"), Text("\n".join(part.answers))]
         if study.kind == "compare" and part.audit is not None:
             shown += [Text(), audit_table(part.audit)]
         shown += [Text(), *notes(part.notes), Text()]

@@ -219,7 +219,6 @@ def test_dry_run_trains_nothing_and_says_what_it_would_take(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["batch"], "'batch' is not one of"),
         (["lr", "--values", "0.1,,1"], "empty value"),
         (["lr", "--scheduler", "tcp://127.0.0.1:9"], "give one of them"),
         (["batch-size", "train.epochs=1,2", "--values", "32,64"], "one budget"),

@@ -173,7 +173,10 @@ def test_the_answer_comes_first_and_the_step_cost_has_its_interval() -> None:
         f"A step with BN takes {cost.factor:.3g} times as long as one without BN (95 % interval {cost.low:.3g} to {cost.high:.3g}, 3 turns)"
         in text
     )
-    assert text.index("A step with BN takes") < text.index("learning rates chosen")
+    answer = " ".join(found.parts[0].answer)
+    assert f"A step takes {cost.factor:.3g} times as long with BN." in answer
+    assert text.startswith(answer)
+    assert text.index("learning rates chosen") < text.index("The tests behind the answer") < text.index("A step with BN takes")
     assert "between " in text[text.index("largest stable learning rate") :] or "at least" in text
     assert "ms a step" not in said(study_tables(study_of("compare", study())))
 
