@@ -14,6 +14,7 @@ from bnexp.cli.checks import caution, check_machine, check_out
 from bnexp.cli.options import (
     RUNS,
     ConfigDir,
+    DryRun,
     Fresh,
     Json,
     Out,
@@ -26,7 +27,7 @@ from bnexp.cli.options import (
     listed,
     runs_and_overrides,
 )
-from bnexp.cli.results import check_failed, finish
+from bnexp.cli.results import check_failed, finish, print_plan
 
 if TYPE_CHECKING:
     from bnexp.config import Config
@@ -60,6 +61,7 @@ def compare(
     workers: Workers = None,
     scheduler: Scheduler = None,
     fresh: Fresh = False,
+    dry_run: DryRun = False,
     out: Out = None,
     runs_dir: RunsDir = RUNS,
     config_dir: ConfigDir = None,
@@ -76,7 +78,7 @@ def compare(
     Examples:
       bnexp compare --no-bn
       bnexp compare --no-bn data=waveforms --lrs 0.01,0.1,1 --out results
-      bnexp compare --no-bn --refine --margin 0.5 --seeds 20
+      bnexp compare --no-bn --refine --margin 0.5 --seeds 20 --dry-run
       bnexp compare batch-bs32-lr0.1-s0 none-bs32-lr0.1-s0
     """
     from dataclasses import asdict
@@ -89,6 +91,7 @@ def compare(
     from bnexp.storage.folder import find_run
     from bnexp.storage.group import group_of
     from bnexp.studies import compare as compares
+    from bnexp.studies.sweep import budget
 
     if margin is not None and not 0 < margin < 100:
         raise UsageError(f"--margin {margin:g} is not a margin in points of accuracy; give one above 0 and below 100, as in --margin 0.5.")
@@ -102,6 +105,7 @@ def compare(
             "--seeds": seeds,
             "--scheduler": scheduler,
             "--fresh": fresh,
+            "--dry-run": dry_run,
             "--refine": refine,
         }
         new = [*overrides, *(option for option, value in asked.items() if value), *(["--workers"] if workers is not None else [])]
@@ -124,8 +128,12 @@ def compare(
         check_machine(workers, scheduler)
         configs = compares.request(overrides, norm or [], no_bn=no_bn, lrs=listed(lrs, "--lrs"), seeds=seeds, config_dir=config_dir)
         caution(configs, quiet)
-        check_out(out)
-        widths = widths_here(Terminal(quiet)) if scheduler is None else None
+        if not dry_run:
+            check_out(out)
+        widths = widths_here(Terminal(quiet), dry_run=dry_run) if scheduler is None else None
+        if dry_run:
+            print_plan(prepare(configs, runs_dir, fresh=fresh, widths=widths), {budget(configs): configs}, workers, json)
+            return
         arms = compares.arms_by_norm(configs)
 
         def train(some: Sequence[Config], again: bool) -> Outcome:

@@ -14,6 +14,8 @@ from bnexp.cli.streams import say
 
 if TYPE_CHECKING:
     from bnexp.analysis import Study
+    from bnexp.config import Config
+    from bnexp.execution.grid import GridPlan
     from bnexp.execution.launch import Outcome
 
 SOME_FAILED = 3
@@ -97,6 +99,17 @@ def check_failed(outcome: Outcome) -> None:
             "The same command again trains only what is missing."
         )
         raise typer.Exit(SOME_FAILED)
+
+
+def print_plan(prepared: GridPlan, parts: Mapping[str, Sequence[Config]], workers: int | None, json: bool) -> None:
+    """How --dry-run ends: what would be trained, by the part of the request, and what it takes."""
+    from bnexp.tables import plan_table, show
+
+    plan = prepared.plain(workers, {part: len(configs) for part, configs in parts.items()})
+    if json:
+        print_json(plan)
+    else:
+        show(plan_table(plan))
 
 
 def print_outcome(outcome: Outcome, json: bool, quiet: bool) -> None:

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from bnexp.base.errors import UsageError, did_you_mean, one_of, short
 from bnexp.cli.app import app
 from bnexp.cli.checks import caution, check_machine, check_out
-from bnexp.cli.options import RUNS, ConfigDir, Fresh, Json, Out, Overrides, Quiet, RunsDir, Scheduler, Seeds, Workers, listed, print_json
-from bnexp.cli.results import check_failed, finish
+from bnexp.cli.options import RUNS, ConfigDir, DryRun, Fresh, Json, Out, Overrides, Quiet, RunsDir, Scheduler, Seeds, Workers, listed
+from bnexp.cli.results import check_failed, finish, print_plan
 from bnexp.norms import NORMS
-
-if TYPE_CHECKING:
-    from bnexp.config import Config
-    from bnexp.execution.grid import GridPlan
-
 
 OTHER_KINDS = {"batch": "batch-size", "bs": "batch-size", "batchsize": "batch-size", "learning-rate": "lr", "norms": "norm", "bn": "norm"}
 """What the kinds are called elsewhere."""
@@ -60,7 +54,7 @@ def sweep(
     workers: Workers = None,
     scheduler: Scheduler = None,
     fresh: Fresh = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and what it will take; train nothing.")] = False,
+    dry_run: DryRun = False,
     out: Out = None,
     runs_dir: RunsDir = RUNS,
     config_dir: ConfigDir = None,
@@ -95,7 +89,7 @@ def sweep(
     widths = widths_here(Terminal(quiet), dry_run=dry_run) if scheduler is None else None
     prepared = prepare(asked.configs, runs_dir, fresh=fresh, widths=widths)
     if dry_run:
-        _print_plan(prepared, asked.parts, workers, json)
+        print_plan(prepared, asked.parts, workers, json)
         return
     by_id = {run.id: run for run in prepared.runs}
     members = {part: [by_id[prepared.ids[config]] for config in configs] for part, configs in asked.parts.items()}
@@ -103,13 +97,3 @@ def sweep(
     if not outcome.results:
         check_failed(outcome)  # not one run could even write its summary
     finish(analyse(f"sweep {kind.value}", outcome.runs, outcome.results, members, command=command_line()), outcome, out, json, quiet)
-
-
-def _print_plan(prepared: GridPlan, parts: Mapping[str, Sequence[Config]], workers: int | None, json: bool) -> None:
-    from bnexp.tables import plan_table, show
-
-    plan = prepared.plain(workers, {part: len(configs) for part, configs in parts.items()})
-    if json:
-        print_json(plan)
-    else:
-        show(plan_table(plan))

@@ -41,6 +41,27 @@ def test_each_arm_gets_every_rate_and_seed() -> None:
     assert {c.optim.lr for c in request(["optim.lr=0.1"], [], no_bn=True)} == {0.1}
 
 
+def test_dry_run_trains_nothing_and_counts_what_is_finished(compared: tuple[Path, dict]) -> None:
+    runs_dir, found = compared
+    before = {path: path.stat().st_mtime_ns for path in runs_dir.rglob("*")}
+    args = [
+        "--no-bn",
+        "model.widths=[8,8]",
+        "train.epochs=3",
+        "train.target=0.5",
+        "--lrs",
+        "0.01,0.1,1,1e20,0.3",
+        "--seeds",
+        "3",
+        "--dry-run",
+    ]
+    plan = json.loads(compare(runs_dir, *args, "--json").stdout)
+    assert (plan["runs"], plan["reused"], plan["parts"]) == (30, len(found["runs"]), {"3 epochs": 30})
+    assert "30 runs, 24 of them finished" in compare(runs_dir, *args).stdout
+    assert {path: path.stat().st_mtime_ns for path in runs_dir.rglob("*")} == before
+    assert "--dry-run asks for new ones" in compare(runs_dir, "last", "--dry-run", code=2).stderr
+
+
 @pytest.mark.parametrize(
     ("overrides", "norms", "options", "message"),
     [
