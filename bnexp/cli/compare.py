@@ -22,6 +22,7 @@ from bnexp.cli.options import (
     RunsDir,
     Scheduler,
     Seeds,
+    Verbose,
     Workers,
     complete_items,
     listed,
@@ -67,6 +68,7 @@ def compare(
     config_dir: ConfigDir = None,
     json: Json = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Compares arms, paired by seed: each seed at the learning rate that it chose, then all at the same one, with intervals and an audit.
 
@@ -144,4 +146,4 @@ def compare(
         if not {arms.arm_of(result) for result in outcome.results.values()}.issuperset(arms.labels):
             check_failed(outcome)  # not one run of an arm could even write its summary
     study = analyse("compare", outcome.runs, outcome.results, {"": outcome.runs}, arms=arms, command=command_line(), margin=share)
-    finish(compares.timed(study, Terminal(quiet)), outcome, out, json, quiet)
+    finish(compares.timed(study, Terminal(quiet)), outcome, out, json, quiet, verbose)

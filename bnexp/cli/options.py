@@ -94,6 +94,7 @@ Scheduler = Annotated[
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Train finished runs again; each is replaced once its successor is complete.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and what it will take; train nothing.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Print every table, the tests behind the answer, the audit and all notes.")]
 RUNS = Path("runs")
 # Every command takes the four common options, so that a script can pass them to any; where one has no effect, the help does not show it.
 NoRunsDir = Annotated[Path, typer.Option("--runs-dir", hidden=True)]

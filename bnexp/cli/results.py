@@ -58,7 +58,7 @@ def end(stored: Path | None) -> None:
         raise typer.Exit(BnexpError.exit_code)
 
 
-def finish(study: Study, outcome: Outcome, out: Path | None, json: bool, quiet: bool) -> None:
+def finish(study: Study, outcome: Outcome, out: Path | None, json: bool, quiet: bool, verbose: bool) -> None:
     """How a command with a study ends: the study is stored in its group's folder and where --out says, printed, written as a page, and its
     means over seeds for TensorBoard. Ends with 3 if some runs failed, with 1 if the results could not be written."""
     from bnexp.analysis import to_json, to_table
@@ -72,9 +72,9 @@ def finish(study: Study, outcome: Outcome, out: Path | None, json: bool, quiet: 
         about = {"runs": outcome.summaries, "reused": sorted(outcome.reused), "failed": dict(outcome.failed)}
         print_json({**about, **null_nonfinite(plain)})
     else:
-        from bnexp.tables import show, study_tables
+        from bnexp.tables import show, study_summary, study_tables
 
-        show(study_tables(study))
+        show(study_tables(study) if verbose else study_summary(study))
     try:
         write_means(group, study)
     except OSError as error:

@@ -10,7 +10,22 @@ import typer
 from bnexp.base.errors import UsageError, did_you_mean, one_of, short
 from bnexp.cli.app import app
 from bnexp.cli.checks import caution, check_machine, check_out
-from bnexp.cli.options import RUNS, ConfigDir, DryRun, Fresh, Json, Out, Overrides, Quiet, RunsDir, Scheduler, Seeds, Workers, listed
+from bnexp.cli.options import (
+    RUNS,
+    ConfigDir,
+    DryRun,
+    Fresh,
+    Json,
+    Out,
+    Overrides,
+    Quiet,
+    RunsDir,
+    Scheduler,
+    Seeds,
+    Verbose,
+    Workers,
+    listed,
+)
 from bnexp.cli.results import check_failed, finish, print_plan
 from bnexp.norms import NORMS
 
@@ -60,6 +75,7 @@ def sweep(
     config_dir: ConfigDir = None,
     json: Json = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Trains a grid of runs on all of the machine, reuses those that are finished, and says what they show together.
 
@@ -96,4 +112,6 @@ def sweep(
     outcome = train_all(prepared, kind=f"sweep {kind.value}", parts=members, workers=workers, scheduler=scheduler, quiet=quiet)
     if not outcome.results:
         check_failed(outcome)  # not one run could even write its summary
-    finish(analyse(f"sweep {kind.value}", outcome.runs, outcome.results, members, command=command_line()), outcome, out, json, quiet)
+    finish(
+        analyse(f"sweep {kind.value}", outcome.runs, outcome.results, members, command=command_line()), outcome, out, json, quiet, verbose
+    )

@@ -3,8 +3,19 @@
 from bnexp.tables.inside import inside_table
 from bnexp.tables.runs import evaluation_table, list_table, run_table, seeds_table
 from bnexp.tables.stats import law_table
-from bnexp.tables.study import study_tables
+from bnexp.tables.study import study_summary, study_tables
 from bnexp.tables.sweep import plan_table
 from bnexp.tables.text import show
 
-__all__ = ["evaluation_table", "inside_table", "law_table", "list_table", "plan_table", "run_table", "seeds_table", "show", "study_tables"]
+__all__ = [
+    "evaluation_table",
+    "inside_table",
+    "law_table",
+    "list_table",
+    "plan_table",
+    "run_table",
+    "seeds_table",
+    "show",
+    "study_summary",
+    "study_tables",
+]

@@ -52,6 +52,8 @@ class Column:
     """Marks the arm that it shows to be better."""
     needed: Callable[[Sequence[Arm]], bool] = lambda arms: True
     """Whether it tells anything of these arms."""
+    brief: bool = False
+    """Whether it is shown without --verbose."""
 
 
 def _accuracy(stats: str, name: str) -> Column:
@@ -72,6 +74,7 @@ COLUMNS = (
         lambda arm: mean_std(arm.result.accuracy["running"]),
         lambda arm: difference(arm.versus.headline),
         lambda arm: arm.versus.headline,
+        brief=True,
     ),
     Column(
         "  on these test images alone",
@@ -84,6 +87,7 @@ COLUMNS = (
         lambda arm: failed(arm.result.failures),
         lambda arm: decisive(arm.versus.failures),
         needed=lambda arms: any(arm.result.failures.failed for arm in arms),
+        brief=True,
     ),
     Column(
         "generalization gap (train - test) %",
@@ -96,6 +100,7 @@ COLUMNS = (
         lambda arm: quartiles(arm.result.steps),
         lambda arm: f"faster {times_faster(arm.versus.speedup)}",
         lambda arm: arm.versus.speedup,
+        brief=True,
     ),
     Column(
         "seconds to target",
@@ -103,6 +108,7 @@ COLUMNS = (
         lambda arm: f"faster {times_faster(_seconds(arm).versus[arm.name].seconds)}",
         lambda arm: _seconds(arm).versus[arm.name].seconds,
         lambda arms: arms[0].part.seconds is not None,
+        brief=True,
     ),
     Column(
         "ms a step alone, median of the turns",
@@ -115,14 +121,15 @@ COLUMNS = (
         "largest stable learning rate",
         lambda arm: bracket(arm.comparison.stable_lr[arm.name]),
         lambda arm: _stable_factor(arm.comparison.stable_factor[arm.name]),
+        brief=True,
     ),
     Column("diverged runs (all learning rates)", lambda arm: _diverged(arm)),
     Column("parameters", lambda arm: "n/a" if arm.result.parameters is None else f"{arm.result.parameters:,}"),
 )
 
 
-def headline(part: Part) -> Table:
-    """Each seed at the learning rate that it chose: one column an arm, one for each difference from the baseline."""
+def headline(part: Part, brief: bool = False) -> Table:
+    """Each seed at the learning rate that it chose: one column an arm, one for each difference from the baseline, which `brief` omits."""
     comparison = part.comparison
     assert comparison is not None
     matchup, baseline = comparison.headline, label(comparison.baseline)
@@ -130,11 +137,14 @@ def headline(part: Part) -> Table:
     others = [arm for arm in arms if arm.name in matchup.versus]
     rows, any_mark = [], False
     for column in COLUMNS if arms else ():
-        if column.needed(arms):
+        if column.needed(arms) and (column.brief or not brief):
             best = better(comparison, {arm.name: column.test(arm) for arm in others}) if column.test is not None else set()
             any_mark |= bool(best)
             cells = [mark(column.cell(arm), arm.name in best) for arm in arms]
             rows.append((column.name, *cells, *(column.difference(arm) for arm in others)))
+    if brief:
+        columns = ("", *(label(arm.name) for arm in arms))
+        return Table(columns, tuple(row[: len(columns)] for row in rows), f"{MARK} shown to be better" if any_mark else "")
     tuned = any(len(best.by_lr) > 1 for best in comparison.best_lr.values())
     n = max((arm.result.n for arm in arms), default=0)
     images = {found.n_images for found in (versus.over_images for versus in matchup.versus.values()) if found is not None}

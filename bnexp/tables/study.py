@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from bnexp.analysis import Audit, Part, Study
+from bnexp.analysis.wording import count
 from bnexp.config.fields import show
 from bnexp.tables import compare, sweep
 from bnexp.tables.table import Table
 
+MAX_NOTES = 1
+"""Notes that are shown without --verbose."""
 SIGN = {True: ("ok", "green"), False: ("NO", "red"), None: ("?", "yellow")}
 """How a check of the audit came out."""
 
@@ -28,6 +32,38 @@ def tables(part: Part, kind: str) -> list[Table]:
         return [compare.same_lr(part, choose=True), compare.targets(part)]
     several = part.comparison is not None and len(part.comparison.same_lr) > 1
     return [compare.headline(part), *([compare.same_lr(part)] if several else [])]
+
+
+def brief(part: Part, kind: str) -> Table:
+    """The one table that is shown without --verbose."""
+    if part.grid is not None:
+        return sweep.brief_cells(part.grid)
+    if part.by_size:
+        return sweep.brief_sizes(part)
+    if kind in ("sweep lr", "sweep norm"):
+        whole, width = compare.same_lr(part, choose=True), len(part.arms.labels) + 1
+        return replace(whole, columns=whole.columns[:width], rows=tuple(row[:width] for row in whole.rows), caption="")
+    return compare.headline(part, brief=True)
+
+
+def study_summary(study: Study) -> RenderableType:
+    """What a command says of its study without --verbose, on one screen: part by part the answer, its main numbers, whether the comparison
+    is fair, and what weakens it."""
+    parts = study.parts[:1] if study.kind == "sweep grid" else study.parts
+    shown: list[RenderableType] = []
+    for part in parts:
+        if len(parts) > 1 or part.setting:
+            shown.append(Text(title(part), style="bold underline"))
+        shown += [Text("\n".join(part.answer), style="bold"), Text(), brief(part, study.kind).rich(ruled=False)]
+        if study.kind == "compare" and part.audit is not None:
+            shown.append(Text(f"Fairness audit: {_audit_word(part.audit)}"))
+            shown += [Text(f"{check.name}: {check.detail}", style="red") for check in part.audit.checks if check.passed is False]
+        most = MAX_NOTES if len(parts) == 1 else 0
+        shown += notes(part.notes[:most])
+        if len(part.notes) > most:
+            shown.append(Text(f"{count(len(part.notes) - most, 'more note' if most else 'note')}.", style="yellow"))
+        shown.append(Text())
+    return Group(*shown[:-1], Text("--verbose: every table, the tests behind the answer, the audit, all notes.", style="dim"))
 
 
 def study_tables(study: Study) -> RenderableType:
@@ -54,13 +90,21 @@ def title(part: Part) -> str:
     return ", ".join([*texts, *(f"{key}={show(value)}" for key, value in part.setting.items())])
 
 
-def audit_table(audit: Audit) -> RichTable:
-    """The fairness audit, one check a row."""
+def _audit_word(audit: Audit) -> str:
+    """`passed`, or how many checks failed or could not be made."""
     failed = sum(check.passed is False for check in audit.checks)
     unknown = sum(check.passed is None for check in audit.checks)
-    word = ", ".join([f"{failed} failed"] * bool(failed) + [f"{unknown} unknown"] * bool(unknown)) or "passed"
+    return ", ".join([f"{failed} failed"] * bool(failed) + [f"{unknown} unknown"] * bool(unknown)) or "passed"
+
+
+def audit_table(audit: Audit) -> RichTable:
+    """The fairness audit, one check a row."""
     table = RichTable(
-        title=Text(f"Fairness audit: {word}", style="bold"), title_justify="left", show_header=False, box=None, padding=(0, 1, 0, 0)
+        title=Text(f"Fairness audit: {_audit_word(audit)}", style="bold"),
+        title_justify="left",
+        show_header=False,
+        box=None,
+        padding=(0, 1, 0, 0),
     )
     table.add_column()
     table.add_column(no_wrap=True)

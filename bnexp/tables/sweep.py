@@ -80,6 +80,37 @@ def batch_sizes(part: Part) -> Table:
     )
 
 
+def brief_sizes(part: Part) -> Table:
+    """Test accuracy under running statistics: a row a batch size, a column an arm."""
+    best, arms = lowest_sizes(part), part.arms.labels
+    rows = []
+    for comparison in part.by_size:
+        size, found = comparison.batch_sizes[0], comparison.headline.arms
+        cells = [mark(mean_std(found[arm].accuracy["running"]), (size, arm) in best) if arm in found else "" for arm in arms]
+        rows.append((f"{size}", *cells))
+    return Table(
+        ("batch", *map(label, arms)), tuple(rows), f"{MARK} the arm's {LOWEST}" * bool(best), "Test accuracy %, running statistics (± std)"
+    )
+
+
+def brief_cells(found: Grid, most: int = 10) -> Table:
+    """The settings with the lowest mean validation loss."""
+    known = [one for one in found.cells if one.n and one.val_loss.mean is not None]
+    best = sorted(known, key=lambda one: one.val_loss.mean or 0.0)[:most]
+    rows = [
+        (
+            *("" if value is None else show(value) for value in one.values),
+            _n(one),
+            mean_std(one.accuracy["running"]),
+            number(one.val_loss.mean),
+        )
+        for one in best
+    ]
+    which = "Every setting" if len(best) == len(found.cells) else f"The best {len(best)} of {len(found.cells)} settings"
+    title = f"{which}, the lowest mean validation loss first: test accuracy % (± std)"
+    return Table((*map(short_key, found.keys), "n", "running", "val loss"), tuple(rows), "", title)
+
+
 def small_batch_costs(found: SmallBatchCost) -> Table:
     """Each smaller batch size against the reference, paired by seed."""
     tuned, same = ({cost.batch_size: cost for cost in found.of(kind)} for kind in ("tuned", "same-lr"))

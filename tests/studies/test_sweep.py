@@ -126,7 +126,9 @@ def test_a_sweep_trains_reuses_writes_a_csv_and_says_it_as_json(tmp_path: Path) 
 
 
 def test_batch_size_reports_both_arms_at_equal_epochs_and_equal_steps(tmp_path: Path) -> None:
-    result = sweep(tmp_path, "batch-size", "model.widths=[4]", "train.epochs=1", "optim.lr=0.03,0.1", "--values", "32,128", "--seeds", "2")
+    result = sweep(
+        tmp_path, "batch-size", "model.widths=[4]", "train.epochs=1", "optim.lr=0.03,0.1", "--values", "32,128", "--seeds", "2", "--verbose"
+    )
     for text in (
         "equal epochs (1 epoch)",
         "equal steps (10 steps)",
@@ -144,7 +146,7 @@ def test_lr_names_best_and_stable_rates_and_keeps_diverged_runs(tmp_path: Path) 
     (found,) = json.loads(result.stdout)["results"]
     assert {score["lr"]: score["n_diverged"] for score in found["comparison"]["best_lr"]["none"]["by_lr"]}[1e20] == 2
     assert json.loads(result.stdout)["failed"] == {}
-    text = sweep(tmp_path, "lr", *TINY, "train.batch_size=128", "--values", "0.1,1e20", "--seeds", "2").stdout
+    text = sweep(tmp_path, "lr", *TINY, "train.batch_size=128", "--values", "0.1,1e20", "--seeds", "2", "--verbose").stdout
     assert "2 of 2 failed" in text
     assert "lowest mean validation loss at 0.1, on the edge of the grid, largest stable one" in text
     assert "Note: " in text
@@ -195,9 +197,9 @@ def test_results_that_cannot_be_written_are_still_shown(tmp_path: Path) -> None:
     (group / "runs.csv").mkdir()
     result = sweep(tmp_path / "runs", "grid", *TINY, "--seeds", "1", "--out", str(tmp_path / "out"))
     assert "could not be written" in result.stderr
-    assert "Test accuracy" in result.stdout
+    assert "test accuracy" in result.stdout
     assert (tmp_path / "out" / "runs.csv").exists()
-    assert "Test accuracy" in sweep(tmp_path / "runs", "grid", *TINY, "--seeds", "1", code=1).stdout
+    assert "test accuracy" in sweep(tmp_path / "runs", "grid", *TINY, "--seeds", "1", code=1).stdout
 
 
 def test_dry_run_trains_nothing_and_says_what_it_would_take(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from support import NUMBER, make_result, with_values
 from bnexp.analysis import NORM, Arms, Audit, Paired, Part, StepTime, Study, analyse, fairness_audit, ratio_to_target, with_step_times
 from bnexp.storage.result import RunResult
 from bnexp.storage.run import Run
-from bnexp.tables import study_tables
+from bnexp.tables import study_summary, study_tables
 from bnexp.tables.compare import headline
 from bnexp.tables.study import audit_table
 from bnexp.tables.text import Whole, difference, picks, times_faster
@@ -92,7 +92,37 @@ TABLES = {
     "grid": lambda: sweep_of("grid", study(sizes=(8, 32))),
     "comparison": lambda: study_tables(timed(study())),
     "three arms": lambda: study_tables(timed(study(("batch", "noisy", "none")))),
+    **{
+        f"{kind}, in short": lambda kind=kind: study_summary(study_of(f"sweep {kind}", study(sizes=(8, 32))))
+        for kind in ("batch-size", "grid")
+    },
+    **{f"{kind}, in short": lambda kind=kind: study_summary(study_of(kind, study())) for kind in ("compare", "sweep lr", "sweep norm")},
 }
+
+
+@pytest.mark.parametrize("kind", ["compare", "sweep lr", "sweep norm", "sweep grid"])
+def test_without_verbose_a_result_fits_a_small_screen(kind: str) -> None:
+    """25 lines of 80 columns, of which the command's own messages take two: the answer first, the hint at all the rest last."""
+    rows = study(n=12)
+    found = study_of(kind, rows) if kind != "compare" else timed(rows)
+    lines = printed(study_summary(found), 80).splitlines()
+    assert len(lines) <= 23
+    assert " ".join(" ".join(lines).split()).startswith(" ".join(found.parts[0].answer))
+    assert lines[-1] == "--verbose: every table, the tests behind the answer, the audit, all notes."
+    whole = " ".join(printed(study_tables(found), 80).split())
+    assert all(number in whole for line in lines for number in NUMBER.findall(line))
+    assert all(note in whole for note in found.parts[0].notes)
+    if kind == "compare":
+        assert "Fairness audit: " in " ".join(lines)
+
+
+def test_a_failed_check_of_the_audit_is_told_in_short_too() -> None:
+    rows = [with_values(row, parameters=90000) if row.norm == "none" else row for row in study()]
+    audit = timed(rows).parts[0].audit
+    assert audit is not None
+    failed = [check for check in audit.checks if check.passed is False]
+    text = said(study_summary(timed(rows)))
+    assert all(check.detail in text for check in failed)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
