@@ -166,4 +166,4 @@ def _begin(arm: str) -> str:
 
 
 def _number(steps: float | None) -> str:
-    return "unknown" if steps is None else "inf" if math.isinf(steps) else f"{steps:,.0f}"
+    return "unknown" if steps is None else "never" if math.isinf(steps) else f"{steps:,.0f}"

@@ -26,6 +26,7 @@ from bnexp.cli.options import (
     Workers,
     complete_items,
     listed,
+    refuse_loose_values,
     runs_and_overrides,
 )
 from bnexp.cli.results import check_failed, finish, print_plan
@@ -99,6 +100,8 @@ def compare(
         raise UsageError(f"--margin {margin:g} is not a margin in points of accuracy; give one above 0 and below 100, as in --margin 0.5.")
     share = None if margin is None else margin / 100
     names, overrides = runs_and_overrides(items)
+    if lrs:
+        refuse_loose_values(names, "--lrs", lrs)
     if names:
         asked = {
             "--no-bn": no_bn,
@@ -117,7 +120,7 @@ def compare(
             runs = list(dict.fromkeys(find_run(name, runs_dir) for name in names))
         except UsageError:
             if line := compares.line_for_norms(names):
-                raise UsageError(f"There is no run {one_of(names)}: a norm is no run. Write: {line}") from None
+                raise UsageError(f"No run has the name {one_of(names)}, which is that of a norm. Write: {line}") from None
             raise
         outcome = Outcome(runs, frozenset(run.id for run in runs))
         arms = arms_of(list(outcome.results.values()), [run.id for run in runs if run.id not in outcome.results])

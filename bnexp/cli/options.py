@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ import typer
 
 from bnexp.base.errors import UsageError, short
 from bnexp.base.quoting import typed
+from bnexp.norms import NORMS
 
 
 def complete_overrides(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -151,6 +153,13 @@ def listed(texts: list[str] | None, option: str) -> list[str] | None:
     if not all(values):
         raise UsageError(f"{option} {text} has an empty value; write {option} A,B,C.")
     return values
+
+
+def refuse_loose_values(words: Sequence[str], option: str, values: list[str] | None) -> None:
+    """Raises UsageError where words are values (numbers, norms) that were to be given to an option."""
+    loose = [word for word in words if word.replace(".", "").isdigit() or (word in NORMS and option == "--values")]
+    if loose:
+        raise UsageError(f"Values follow an option, with commas between them. Write: {option} {','.join([*(values or []), *loose])}")
 
 
 def print_json(value: Any) -> None:

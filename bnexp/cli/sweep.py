@@ -25,9 +25,9 @@ from bnexp.cli.options import (
     Verbose,
     Workers,
     listed,
+    refuse_loose_values,
 )
 from bnexp.cli.results import check_failed, finish, print_plan
-from bnexp.norms import NORMS
 
 OTHER_KINDS = {"batch": "batch-size", "bs": "batch-size", "batchsize": "batch-size", "learning-rate": "lr", "norms": "norm", "bn": "norm"}
 """What the kinds are called elsewhere."""
@@ -94,9 +94,7 @@ def sweep(
     from bnexp.execution.terminal import Terminal
     from bnexp.studies import sweep as sweeps
 
-    loose = [word for word in overrides or [] if "=" not in word and (word in NORMS or word.replace(".", "").isdigit())]
-    if loose:
-        raise UsageError(f"Values follow an option, with commas between them. Write: --values {','.join([*(values or []), *loose])}")
+    refuse_loose_values(overrides or [], "--values", values)
     check_machine(workers, scheduler)
     asked = sweeps.request(kind.value, overrides or [], values=listed(values, "--values"), seeds=seeds, config_dir=config_dir)
     caution(asked.configs, quiet)

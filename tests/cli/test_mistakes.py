@@ -52,6 +52,7 @@ MISTAKES = {
     "sweep batch-size --batch-sizes 4,32": "Write: --values 4,32",
     "compare batch none": "Write: bnexp compare --no-bn",
     "compare noisy none": "Write: bnexp compare model.norm=noisy --no-bn",
+    "compare --no-bn --lrs 0.1 0.3": "Write: --lrs 0.1,0.3",
     "compare --without-bn": "Write: --no-bn",
     "compare --values 0.1,1": "Write: --lrs 0.1,1",
     "compare": "--no-bn",
