@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from aa import ARMS, BOUND, FAILING, drawn, load_pool, named, power, rates, with_loss
 
-from bnexp.analysis import compare_arms, paired, select_lr, with_holm
+from bnexp.analysis import NORM, Arms, Part, compare_arms, paired, select_lr, with_holm
+from bnexp.analysis.answer import answer
 from bnexp.analysis.grouping import by_seed
 from bnexp.analysis.sentences import verdict
 
@@ -85,4 +86,10 @@ def test_the_sentences_say_what_the_tests_decide() -> None:
             else:
                 assert text.startswith("No difference in test accuracy is shown")
                 assert "can show" in text
+            short = " ".join(answer(Part("", {}, Arms(NORM, ("batch", "none"), "none"), tuple(rows), comparison=found)))
+            assert ("points higher" in short) == (versus.headline.shown or versus.accuracy["running"].shown)
+            assert ("for others no difference is shown" in short) == (versus.accuracy["running"].shown and not versus.headline.shown)
+            assert ("instead of" in short or "never reach it" in short) == versus.speedup.shown
+            assert ("times larger" in short or "at none of those tried" in short) == found.stable_factor["batch"].shown
+            assert (" fail to train " in short.partition("Runs that fail")[0]) == versus.failures.shown
     assert len(seen) > 1
