@@ -52,6 +52,8 @@ def option(name: str, ctx: Any) -> str:
     if line := _instead(ctx.command.name, commands, written.lstrip("-").lower().replace("-", "_"), value):
         return f"Write: {line}"
     having = [f"`bnexp {other}`" for other, one in commands.items() if any(written in param.opts for param in one.params)]
+    if having and ctx.command.name not in commands:
+        return f"Options follow the command, as in {having[0][:-1]} {written}`."
     return f"It is an option of {one_of(having)}." if having else ""
 
 
@@ -63,7 +65,7 @@ def _instead(own: str, commands: Collection[str], name: str, value: str) -> str 
         return f"{'--values' if own == 'sweep' else '--lrs'} {value or 'A,B,C'}"
     if name in ("gpu", "cpu", "cuda"):
         meant: str | None = f"device={'cpu' if name == 'cpu' else 'cuda'}"
-    elif name in ("bn", "batch_norm") and not value:
+    elif name in ("bn", "batch_norm") and value not in KEYS["model.norm"].meant:
         meant = "model.norm=batch"
     else:
         meant = f"{name}={value or 'VALUE'}" if name in (*GROUPS, *KEYS) else meant_by(name, value)

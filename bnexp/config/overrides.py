@@ -120,9 +120,8 @@ def meant_by_word(word: str) -> str | None:
     for group in GROUPS:
         if word.lower() in group_choices(group):
             return f"{group}={word.lower()}"
-    norm = KEYS["model.norm"]
-    meant = {**norm.meant, **{choice: choice for choice in norm.choices}}.get(word.lower())
-    return f"model.norm={meant}" if meant else None
+    norm = {choice: choice for choice in KEYS["model.norm"].choices} | {"bn": "batch", "batchnorm": "batch"}
+    return f"model.norm={norm[word.lower()]}" if word.lower() in norm else None
 
 
 def single_values(override: Override) -> list[Override]:

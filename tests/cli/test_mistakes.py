@@ -69,6 +69,7 @@ MISTAKES = {
     "mnist": "Write: bnexp train data=mnist",
     "optim.lr=0.1": "Write: bnexp train optim.lr=0.1",
     "--lr 0.1": "Write: bnexp train optim.lr=0.1",
+    "--quiet train": "Options follow the command, as in `bnexp train --quiet`.",
 }
 
 
