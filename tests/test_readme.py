@@ -43,6 +43,7 @@ def test_the_readme_shows_every_command() -> None:
                 assert re.search(rf"\| `bnexp {name}[^|]*(\\\|[^|]*)*{option}", README), (name, option)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [line for line in COMMANDS if " tensorboard" not in line])
 def test_the_readmes_commands_run(line: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the README's order and one folder; training is shortened by appended overrides."""

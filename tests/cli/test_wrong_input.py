@@ -50,13 +50,9 @@ def check(found: Tried, count: int) -> None:
     assert found.counts["run"] > count / 50
 
 
-def test_generated_input_is_refused_in_one_message_or_gives_a_valid_result() -> None:
-    check(faults_input.try_inputs(150, SEED), 150)
-
-
 @pytest.mark.slow
-def test_more_generated_input() -> None:
-    check(faults_input.try_inputs(1500, SEED + 1), 1500)
+def test_generated_input_is_refused_in_one_message_or_gives_a_valid_result() -> None:
+    check(faults_input.try_inputs(1500, SEED), 1500)
 
 
 def test_the_check_itself_sees_what_it_should(place: Path) -> None:

@@ -37,10 +37,12 @@ def test_a_linear_model_stays_under_60_percent(data: Dataset) -> None:
     assert LogisticRegression(max_iter=2000).fit(x, data.train.y).score(x_test, data.test.y) < 0.6
 
 
+@pytest.mark.slow
 def test_the_default_network_passes_90_percent(data: Dataset) -> None:
     assert accuracy_of_network(data, epochs=10) > 0.9
 
 
+@pytest.mark.slow
 def test_permuted_labels_give_chance(data: Dataset) -> None:
     """Nothing but the labels' tie to the examples is learned. One permutation says little: a network that guesses by true class scores
     1/6 with a standard deviation of sqrt(6 * 1/6 * 5/6) / 6 = 0.15, so 5 are averaged and held to 3 of the mean's deviations."""

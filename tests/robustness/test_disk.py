@@ -132,6 +132,7 @@ def train(runs_dir: Path, code: int = 0) -> str:
     return bn_in(runs_dir, "train", *SHORT, code=code).stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
 def test_whichever_write_fails_the_same_command_ends_with_the_same_bits(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -49,6 +49,7 @@ def put(state: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[str, A
     return tree
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_refused_and_nothing_of_it_taken(tiny: Tiny, tmp_path: Path) -> None:
     made, fresh = stacks(tiny)
     state = made.state_dict()
