@@ -26,14 +26,20 @@ def answer(part: Part) -> list[str]:
     comparison = part.comparison
     if part.grid is not None or comparison is None or len(part.arms.labels) == 1:
         return answers(part)
-    if not comparison.headline.versus:
+    if comparison.baseline not in comparison.headline.arms:
         return verdict(comparison)
-    found: list[str] = []
-    for arm in (arm for arm in comparison.arms if arm in comparison.headline.versus):
-        versus = comparison.headline.versus[arm]
-        own = [*_stable(comparison, arm), _accuracy(comparison, versus), _steps(part, comparison, versus), *_failures(comparison, versus)]
-        found += [text for _, text in sorted(own, key=lambda sentence: -sentence[0])]
-    return found
+    found: list[Sentence] = []
+    for arm in comparison.arms[1:]:
+        if (versus := comparison.headline.versus.get(arm)) is None:
+            found.append((0.0, f"No run {label(arm)} has a result yet."))
+        else:
+            found += [
+                *_stable(comparison, arm),
+                _accuracy(comparison, versus),
+                _steps(part, comparison, versus),
+                *_failures(comparison, versus),
+            ]
+    return [text for _, text in sorted(found, key=lambda sentence: -sentence[0])]
 
 
 def _stable(comparison: Comparison, arm: str) -> list[Sentence]:
@@ -45,13 +51,13 @@ def _stable(comparison: Comparison, arm: str) -> list[Sentence]:
         (more, high), (other, low) = ((arm, a), (comparison.baseline, b)) if ratio.low > 1 else ((comparison.baseline, b), (arm, a))
         assert high.lr is not None
         if not low.lr:
-            return [
-                (math.inf, f"Training works at learning rates up to {high.lr:g} {label(more)}, and at none of those tried {label(other)}.")
-            ]
-        amount = f"{'at least' if high.at_edge else 'up to'} {high.lr / low.lr:.3g} times larger"
-        return [
-            (math.log(high.lr / low.lr), f"{_begin(more)}, training works at learning rates {amount} ({high.lr:g} against {low.lr:g}).")
-        ]
+            most = "" if all(not rate for rate, _ in low.by_seed.values()) else "for most seeds "
+            text = f"Training works at learning rates up to {high.lr:g} {label(more)}, and {most}at none of those tried {label(other)}."
+            return [(math.inf, text)]
+        least = ratio.low if more == arm else inverse(ratio.high or math.inf)
+        amount = f"at least {least:.3g}" if high.at_edge else f"up to {high.lr / low.lr:.3g}"
+        sides = f"{high.lr:g} against {low.lr:g}{_than(comparison, other, ' ')}"
+        return [(math.log(high.lr / low.lr), f"{_begin(more)}, training works at learning rates {amount} times larger ({sides}).")]
     if a.at_edge and b.at_edge:
         return [(0.0, f"Training works {label(arm)} and {label(comparison.baseline)} up to the largest learning rate tried ({a.lr:g}).")]
     return [(0.0, f"Largest learning rate that works: no difference shown ({a.lr:g} {label(arm)}, {b.lr:g} {label(comparison.baseline)}).")]
@@ -63,10 +69,13 @@ def _accuracy(comparison: Comparison, versus: Versus) -> Sentence:
     a, b = versus.arm, versus.baseline
     if pairs.difference is None:
         return 0.0, f"Final accuracy: no seed trained both {label(a)} and {label(b)}."
-    arms, turned = len(comparison.headline.versus), replace(pairs, low=_minus(pairs.high), high=_minus(pairs.low))
+    arms = len(comparison.headline.versus) if pairs.primary else 1
+    turned = replace(pairs, low=_minus(pairs.high), high=_minus(pairs.low))
     span = f"{interval(pairs if pairs.difference > 0 else turned, arms)}, {seeds(pairs.n)}"  # of the arm that is ahead
     found = f"{points(pairs.difference)} points {label(a)}, {interval(pairs, arms)}, {seeds(pairs.n)}"
-    more = f"{_size(pairs.difference)} points higher {label(a if pairs.difference > 0 else b)}"
+    ahead, behind = (a, b) if pairs.difference > 0 else (b, a)
+    more = f"{_size(pairs.difference)} points higher {label(ahead)}{_than(comparison, behind, ' than ')}"
+    where = " on these test images" if pairs.n_images is None else ""
     equal = versus.equivalence
     if pairs.n < ENOUGH_SEEDS:
         few = f"{seeds(pairs.n)} {'is' if pairs.n == 1 else 'are'} too few for a statement"
@@ -74,14 +83,15 @@ def _accuracy(comparison: Comparison, versus: Versus) -> Sentence:
     wrong = [1 - (comparison.headline.arms[arm].accuracy["running"].mean or 0.0) for arm in (a, b)]
     size = abs(math.log(wrong[0] / wrong[1])) if all(wrong) else math.inf
     if pairs.shown:
-        return size, f"Final accuracy is {more} ({span})."
+        within = f", which is within the margin of {in_points(equal.margin)}" if equal is not None and equal.shown else ""
+        return size, f"Final accuracy{where} is {more} ({span}){within}."
     if equal is not None and equal.shown:
-        return 0.0, f"Final accuracy is equivalent within {in_points(equal.margin)} ({found})."
+        return 0.0, f"Final accuracy{where} is equivalent within {in_points(equal.margin)} ({found})."
     if here.shown:
         return size, f"Final accuracy is {more} on these {pairs.n_images:,} test images; for others no difference is shown ({found})."
     most = None if pairs.low is None or pairs.high is None else max(abs(pairs.low), abs(pairs.high))
     beyond = "" if most is None else f"; the data cannot exclude a difference of {_size(most)} points"
-    return 0.0, f"Final accuracy: no difference shown ({found}){beyond}."
+    return 0.0, f"Final accuracy{where}: no difference shown ({found}){beyond}."
 
 
 def _steps(part: Part, comparison: Comparison, versus: Versus) -> Sentence:
@@ -93,12 +103,10 @@ def _steps(part: Part, comparison: Comparison, versus: Versus) -> Sentence:
     cost = ""
     if seconds is not None:
         step = seconds.step_cost
-        cost = (
-            f" A step takes {step.factor:.3g} times as long {label(a)}."
-            if step.shown
-            else " A step takes equally long, as far as is shown."
-        )
-    if ratio.factor is None or ratio.misses == (ratio.n, ratio.n):
+        cost = f" A step takes {step.factor:.3g} times as long {label(a)}." if step.shown else " The time of a step: no difference shown."
+    if ratio.factor is None:
+        return 0.0, f"Steps to {goal}: no seed has runs both {label(a)} and {label(b)}.{cost}"
+    if ratio.misses == (ratio.n, ratio.n):
         return 0.0, f"No run reaches {goal} {label(a)} or {label(b)}.{cost}"
     if not ratio.shown or ratio.low is None:
         word = "too few seeds for a statement" if ratio.n < ENOUGH_SEEDS else "no difference shown"
@@ -106,10 +114,12 @@ def _steps(part: Part, comparison: Comparison, versus: Versus) -> Sentence:
         return 0.0, f"Steps to {goal}: {word} ({sides}).{cost}"
     first, last = (a, b) if ratio.low > 1 else (b, a)
     size = ratio.factor if ratio.low > 1 else inverse(ratio.factor)
+    text = f"{_begin(first)}, {goal} is reached after {_number(median[first])}"
     if math.isinf(median[last] or 0.0):
-        text = f"{_begin(first)}, {goal} is reached after {_number(median[first])} steps; {label(last)} most seeds never reach it."
+        missed = ratio.misses[0] if last == b else ratio.misses[1]
+        text += f" steps; {label(last)}, {missed} of {seeds(ratio.n)} never reach it."
     else:
-        text = f"{_begin(first)}, {goal} is reached after {_number(median[first])} instead of {_number(median[last])} steps."
+        text += f" instead of {_number(median[last])} steps{_than(comparison, last, ' ')}."
     return math.log(size), text + cost
 
 
@@ -137,7 +147,7 @@ def _small_batches(cost: SmallBatchCost) -> str:
         said = [f"small batches cost accuracy ({', '.join(map(_one, worse))} {against})"] * bool(worse)
         said += [f"accuracy is better {'' if worse else 'in smaller batches '}({', '.join(map(_one, better))} {against})"] * bool(better)
         return f"{begin} {', and '.join(said)}."
-    sizes = listed(sorted({one.batch_size for one in cost.of("tuned")}))
+    sizes = listed(sorted({one.batch_size for one in cost.of("tuned") if one.pairs.low is not None}))
     most = max(max(abs(one.low or 0.0), abs(one.high or 0.0)) for one in known)
     return (
         f"{begin} no difference in accuracy is shown between batch {sizes} and {cost.reference}; "
@@ -148,6 +158,11 @@ def _small_batches(cost: SmallBatchCost) -> str:
 def _one(cost: BatchCost) -> str:
     """`batch 4 by -0.90 points, 95 % interval -1.20 to -0.60`."""
     return f"batch {cost.batch_size} by {points(cost.pairs.difference or 0.0)} points, {interval(cost.pairs)}"
+
+
+def _than(comparison: Comparison, arm: str, begin: str) -> str:
+    """Which arm is behind, where there are more than two."""
+    return f"{begin}{label(arm)}" if len(comparison.arms) > 2 else ""
 
 
 def _size(difference: float) -> str:

@@ -50,7 +50,7 @@ class Part:
     answer: tuple[str, ...] = ()
     """What changes, in short sentences (`answer.py`)."""
     answers: tuple[str, ...] = ()
-    """The same with the tests that decide it (`sentences.py`); empty where the answer says all."""
+    """The same with the tests that decide it (`sentences.py`)."""
     notes: tuple[str, ...] = ()
     """What makes the answers weaker than they look."""
 

@@ -110,14 +110,8 @@ def _concluded(found: Study) -> Study:
     """The study with Holm's p over all its tests, and with the sentences that these allow."""
 
     def said(part: Part) -> Part:
-        short, long = tuple(answer(part)), tuple(sentences.answers(part))
-        return replace(
-            part,
-            question=sentences.question(part),
-            answer=short,
-            answers=() if long == short else long,
-            notes=tuple(notes.of_part(part)),
-        )
+        short, long, cautions = tuple(answer(part)), tuple(sentences.answers(part)), tuple(notes.of_part(part))
+        return replace(part, question=sentences.question(part), answer=short, answers=long, notes=cautions)
 
     return replace(found, parts=tuple(map(said, with_holm(found.parts))))
 

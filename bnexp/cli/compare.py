@@ -100,7 +100,7 @@ def compare(
         raise UsageError(f"--margin {margin:g} is not a margin in points of accuracy; give one above 0 and below 100, as in --margin 0.5.")
     share = None if margin is None else margin / 100
     names, overrides = runs_and_overrides(items)
-    if lrs:
+    if no_bn or norm:
         refuse_loose_values(names, "--lrs", lrs)
     if names:
         asked = {

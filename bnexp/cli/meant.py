@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from bnexp.base.errors import one_of
 from bnexp.config import KEYS
-from bnexp.config.group_files import GROUPS
 from bnexp.config.overrides import meant_by, meant_by_word
 
 COMMANDS = {
@@ -27,13 +26,15 @@ COMMANDS = {
     "version": "bnexp --version",
 }
 """What commands are called elsewhere."""
+NO_BN = ("no_bn", "nobn", "without_bn", "no_norm", "no_batch_norm")
 TRAINING = ("train", "sweep", "compare", "config")
 """Commands that take overrides of every key."""
 
 
 def command(name: str) -> str | None:
     """The command that was meant by an unknown one; a word that stands for an override is one to train with."""
-    override = name if "=" in name and not name.startswith("-") else meant_by_word(name)
+    key, equals, value = name.partition("=")
+    override = meant_by(key, value) if equals else meant_by_word(name)
     return COMMANDS.get(name.lower()) or (f"bnexp train {override}" if override else None)
 
 
@@ -43,32 +44,38 @@ def option(name: str, ctx: Any) -> str:
     Args:
         name: as the parser has it: `--lr`, or `-l` of `-lr`.
     """
+    root, commands = ctx.find_root(), ctx.find_root().command.commands
     args: Sequence[str] = ctx.meta.get("args", ())
-    at = next((index for index, arg in enumerate(args) if arg.startswith(name)), len(args) - 1)
+    names = [arg.partition("=")[0] for arg in args]
+    at = names.index(name) if name in names else next((index for index, arg in enumerate(args) if arg.startswith(name)), len(args) - 1)
     written, equals, value = args[at].partition("=")
-    if not equals and at + 1 < len(args) and not args[at + 1].startswith("-"):
-        value = args[at + 1]
-    commands = ctx.find_root().command.commands
-    if line := _instead(ctx.command.name, commands, written.lstrip("-").lower().replace("-", "_"), value):
-        return f"Write: {line}"
+    following = args[at + 1] if at + 1 < len(args) else "-"
+    if not equals and not following.startswith("-") and following not in commands:
+        value = following
+    inside = ctx
+    while inside.parent not in (None, root):  # of `bnexp runs show`, runs
+        inside = inside.parent
+    bare = written.lstrip("-").lower().replace("-", "_")
+    usual = "compare" if bare in NO_BN else "train"
+    own = inside.command.name if ctx is not root else next((arg for arg in args if arg in TRAINING), usual)
+    if line := _instead(own, bare, value):
+        return f"Write: {line}" if ctx is not root else f"Write: bnexp {own} {line}"
     having = [f"`bnexp {other}`" for other, one in commands.items() if any(written in param.opts for param in one.params)]
-    if having and ctx.command.name not in commands:
-        return f"Options follow the command, as in {having[0][:-1]} {written}`."
-    return f"It is an option of {one_of(having)}." if having else ""
+    if not having:
+        return ""
+    return f"It is an option of {one_of(having)}." if ctx is not root else f"Options follow the command, as in {having[0][:-1]} {written}`."
 
 
-def _instead(own: str, commands: Collection[str], name: str, value: str) -> str | None:
-    """The option or override to type in the command `own`; where that takes no overrides, None; without a command, one that does."""
-    if name in ("no_bn", "nobn", "without_bn", "no_norm", "no_batch_norm"):
-        return "--no-bn" if own == "compare" else "model.norm=none, or bnexp compare --no-bn" if own in TRAINING else None
+def _instead(own: str, name: str, value: str) -> str | None:
+    """The option or override to type in a command; None where it takes none."""
+    if own not in TRAINING:
+        return None
+    if name in NO_BN:
+        return "--no-bn" if own == "compare" else "model.norm=none, or bnexp compare --no-bn" if own == "train" else "model.norm=none"
     if name in ("lrs", "values", "batch_sizes") and own in ("sweep", "compare"):
         return f"{'--values' if own == 'sweep' else '--lrs'} {value or 'A,B,C'}"
     if name in ("gpu", "cpu", "cuda"):
-        meant: str | None = f"device={'cpu' if name == 'cpu' else 'cuda'}"
-    elif name in ("bn", "batch_norm") and value not in KEYS["model.norm"].meant:
-        meant = "model.norm=batch"
-    else:
-        meant = f"{name}={value or 'VALUE'}" if name in (*GROUPS, *KEYS) else meant_by(name, value)
-    if meant is None or own in TRAINING:
-        return meant
-    return None if own in commands else f"bnexp train {meant}"
+        return f"device={'cpu' if name == 'cpu' else 'cuda'}"
+    if name in ("bn", "batch_norm") and value not in KEYS["model.norm"].meant:
+        return "model.norm=batch"
+    return meant_by(name, value)

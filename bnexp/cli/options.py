@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +14,6 @@ import typer
 
 from bnexp.base.errors import UsageError, short
 from bnexp.base.quoting import typed
-from bnexp.norms import NORMS
 
 
 def complete_overrides(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -155,11 +155,19 @@ def listed(texts: list[str] | None, option: str) -> list[str] | None:
     return values
 
 
-def refuse_loose_values(words: Sequence[str], option: str, values: list[str] | None) -> None:
-    """Raises UsageError where words are values (numbers, norms) that were to be given to an option."""
-    loose = [word for word in words if word.replace(".", "").isdigit() or (word in NORMS and option == "--values")]
+def refuse_loose_values(words: Sequence[str], option: str, values: list[str] | None, known: Collection[str] = ()) -> None:
+    """Raises UsageError where words are lists of numbers, or of `known` words, which were to be given to an option."""
+
+    def is_value(text: str) -> bool:
+        with suppress(ValueError):
+            return math.isfinite(float(text))
+        return text in known
+
+    loose = [word for word in words if all(map(is_value, word.split(",")))]
     if loose:
-        raise UsageError(f"Values follow an option, with commas between them. Write: {option} {','.join([*(values or []), *loose])}")
+        raise UsageError(
+            f"Values follow an option, with commas between them. Write: {option} {','.join(filter(None, [*(values or []), *loose]))}"
+        )
 
 
 def print_json(value: Any) -> None:

@@ -28,6 +28,7 @@ from bnexp.cli.options import (
     refuse_loose_values,
 )
 from bnexp.cli.results import check_failed, finish, print_plan
+from bnexp.norms import NORMS
 
 OTHER_KINDS = {"batch": "batch-size", "bs": "batch-size", "batchsize": "batch-size", "learning-rate": "lr", "norms": "norm", "bn": "norm"}
 """What the kinds are called elsewhere."""
@@ -94,7 +95,8 @@ def sweep(
     from bnexp.execution.terminal import Terminal
     from bnexp.studies import sweep as sweeps
 
-    refuse_loose_values(overrides or [], "--values", values)
+    if kind is not Kind.GRID:
+        refuse_loose_values(overrides or [], "--values", values, NORMS if kind is Kind.NORM else ())
     check_machine(workers, scheduler)
     asked = sweeps.request(kind.value, overrides or [], values=listed(values, "--values"), seeds=seeds, config_dir=config_dir)
     caution(asked.configs, quiet)

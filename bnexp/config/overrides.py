@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,7 +91,7 @@ def check(override: Override, config_dir: Path | None) -> None:
     if key not in GROUPS:
         if key in OPTIONS:
             raise UsageError(f"There is no config key '{key}'. Did you mean the option {OPTIONS[key]} {typed_value(override) or 'VALUE'}?")
-        if write := meant_by(key, typed_value(override)):
+        if key not in KEYS and (write := meant_by(key, typed_value(override))):
             raise UsageError(f"There is no config key '{short(key)}'. Did you mean '{short(write)}'? `bnexp config` prints them all.")
         check_key(key)
     if key in GROUPS and not override.is_sweep_override():
@@ -103,20 +104,24 @@ def check(override: Override, config_dir: Path | None) -> None:
 
 
 def meant_by(name: str, value: str = "") -> str | None:
-    """The override to type for a key's other name and its value: `optim.lr=0.1` for lr, `model.norm=none` for bn=false. None where the name
-    is a key itself, or no other name of one."""
-    key = key_meant(name, (*GROUPS, *KEYS))
-    if key is None or key == name:
+    """The override to type for the name of a key or a group, or what that is called elsewhere, and its value: `optim.lr=0.1` for lr,
+    `model.norm=none` for bn=false. None where no key is meant."""
+    key = key_meant(BY_GROUP.get(name, name), (*GROUPS, *KEYS))
+    if key is None:
         return None
-    meant = KEYS[key].meant if key in KEYS else OTHER_CHOICES.get(key, {})
-    return f"{key}={meant.get(value.lower(), value) or 'VALUE'}"
+    low = value.lower()
+    if key in GROUPS:
+        value = OTHER_CHOICES.get(key, {}).get(low) or (low if low in group_choices(key) else value)
+    else:
+        value = KEYS[key].meant.get(low, value)
+    return typed(key, value) if re.search(r"\s", value) else f"{key}={value or 'VALUE'}"
 
 
 def meant_by_word(word: str) -> str | None:
     """The override to type for a single word: the data set, norm or other choice that it names, or a key with a colon after it."""
     name, colon, value = word.partition(":")
-    if colon and key_meant(name, (*GROUPS, *KEYS)):
-        return meant_by(name, value) or f"{name}={value}"
+    if colon and (found := meant_by(name, value)):
+        return found
     for group in GROUPS:
         if word.lower() in group_choices(group):
             return f"{group}={word.lower()}"

@@ -30,7 +30,7 @@ class Shown:
     question: str
     answer: tuple[str, ...]
     answers: tuple[str, ...]
-    """The tests behind the answer."""
+    """The tests behind the answer, where there are any."""
     notes: tuple[str, ...]
     """What makes the answers weaker than they look."""
     sections: tuple[Section, ...]

@@ -34,8 +34,8 @@ def shown(part: Part, kind: str, view: View | None = None, notes: Iterable[str] 
     every = Section("Every run", tables=(_all_runs(part),) if part.grid is None else (), folded=True)
     there = tuple(section for section in (numbers, *figures, every) if section.pictures or section.tables)
     data = dict.fromkeys(run.data.contents for run in part.runs if run.data is not None and run.data.contents)
-    answers = (*part.answers, *(f"Data: {contents}." for contents in data))  # one, but where files changed between runs
-    return Shown(title(part), part.question, part.answer, answers, tuple(notes), there, part.audit)
+    answer = (*part.answer, *(f"Data: {contents}." for contents in data))  # one, but where files changed between runs
+    return Shown(title(part), part.question, answer, part.answers if part.answers != part.answer else (), tuple(notes), there, part.audit)
 
 
 def _figures(heading: str, pictures: tuple[Picture, ...]) -> Section:

@@ -76,7 +76,7 @@ def study_tables(study: Study) -> RenderableType:
         shown.append(Text("\n".join(part.answer), style="bold"))
         for table in tables(part, study.kind):
             shown += [Text(), table.rich()]
-        if part.answers:
+        if part.answers != part.answer:
             shown += [Text(), Text("The tests behind the answer", style="bold"), Text("\n".join(part.answers))]
         if study.kind == "compare" and part.audit is not None:
             shown += [Text(), audit_table(part.audit)]

@@ -53,7 +53,9 @@ def test_what_changes_most_comes_first() -> None:
     assert re.match(r"With BN, 95 % validation accuracy is reached after [\d,]+ instead of [\d,]+ steps\.", part.answer[1])
     pairs = versus(part).headline
     assert pairs.difference is not None
-    assert part.answer[2].startswith(f"Final accuracy is {100 * pairs.difference:.2f} points higher with BN (95 % interval +")
+    assert part.answer[2].startswith(
+        f"Final accuracy on these test images is {100 * pairs.difference:.2f} points higher with BN (95 % interval +"
+    )
     larger = part_of(study(0.05, steps=(60, 1000), works=(1.0, 0.1))).answer
     assert "instead of" in larger[0]  # a factor of 15 before one of 10
     assert "10 times larger" in larger[1]
@@ -73,7 +75,7 @@ def test_what_is_not_shown_is_said_with_what_it_cannot_exclude() -> None:
     assert pairs.low is not None
     assert pairs.high is not None
     accuracy = next(text for text in part.answer if text.startswith("Final accuracy"))
-    assert accuracy.startswith("Final accuracy: no difference shown (")
+    assert accuracy.startswith("Final accuracy on these test images: no difference shown (")
     assert f"cannot exclude a difference of {100 * max(-pairs.low, pairs.high):.2f} points." in accuracy
     assert any(text.startswith("Largest learning rate that works: no difference shown (0.1 with BN, 0.1") for text in part.answer)
     assert any(text.startswith("Steps to 95 % validation accuracy: no difference shown (") for text in part.answer)
@@ -90,8 +92,46 @@ def test_an_arm_that_no_rate_suits_and_one_that_never_arrives() -> None:
     lost = [with_values(row, target__reached_step=None, status="diverged") if row.norm == "none" else row for row in study()]
     answer = part_of(lost).answer
     assert answer[0] == "Training works at learning rates up to 0.1 with BN, and at none of those tried without BN."
-    assert "without BN most seeds never reach it." in " ".join(answer)
+    assert "without BN, 10 of 10 seeds never reach it." in " ".join(answer)
     assert "0 of 10 runs fail to train with BN, 10 of 10 runs without BN." in answer
+
+
+def test_some_seeds_of_an_arm_that_mostly_fails() -> None:
+    lost = [with_values(row, status="diverged") if row.norm == "none" and row.seed > 0 else row for row in study(seeds=20)]
+    assert part_of(lost).answer[0].endswith(" with BN, and for most seeds at none of those tried without BN.")
+
+
+def test_at_the_edge_of_the_grid_the_factor_is_the_least_that_the_test_shows() -> None:
+    text = part_of(study(works=(3.0, 0.1))).answer[0]
+    assert text == "With BN, training works at learning rates at least 10 times larger (3 against 0.1)."  # 0.3 is the first that fails
+
+
+def test_arms_without_common_seeds_are_not_said_to_miss_the_target() -> None:
+    apart = [row for row in study() if (row.seed < 5) == (row.norm == "batch")]
+    answer = " ".join(part_of(apart).answer)
+    assert "no seed has runs both with BN and without BN" in answer
+    assert "never" not in answer
+    assert "No run reaches" not in answer
+
+
+def test_three_arms_say_which_is_behind_and_which_has_no_result() -> None:
+    both = study(0.03, steps=(60, 120))
+    third = [
+        with_values(row, id=f"noisy-{row.id}", config__model__norm="noisy", target__reached_step=90 if row.lr <= 0.1 else None)
+        for row in both
+        if row.norm == "none"
+    ]
+    answer = part_of([*third, *both]).answer
+    assert any(re.search(r"points higher with BN than without BN \(simultaneous 95 % interval of 2 arms ", text) for text in answer)
+    assert any(text.startswith("With BN, 95 % validation accuracy") and text.endswith("steps without BN.") for text in answer)
+    failed = [with_values(row, status="failed") for row in third]
+    assert "No run with noisy has a result yet." in part_of([*failed, *both]).answer
+
+
+def test_a_difference_within_the_margin_is_said_to_be() -> None:
+    text = next(text for text in part_of(study(0.02), margin=0.05).answer if text.startswith("Final accuracy"))
+    assert "points higher with BN" in text
+    assert text.endswith(", which is within the margin of 5 points.")
 
 
 def test_batch_sizes_name_what_they_cost() -> None:
@@ -119,3 +159,4 @@ def test_the_json_has_the_answer_and_the_tests_behind_it(kind: str) -> None:
     assert plain["answer"] == list(found.parts[0].answer)
     assert plain["answers"] == list(found.parts[0].answers)
     assert plain["answer"]
+    assert plain["answers"]
