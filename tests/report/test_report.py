@@ -179,7 +179,7 @@ def test_a_section_appears_only_where_its_data_exist(tmp_path: Path) -> None:
 def test_a_comparison_tells_its_seconds_and_its_report_can_be_written_again(runs_dir: Path, tmp_path: Path) -> None:
     line = "compare --no-bn --seeds 2 --lrs 0.01,0.1 --margin 5 metrics=full train.batch_size=32"
     result = bnexp(line, runs_dir, *SHORT, "--out", str(tmp_path / "out"))
-    assert "batch" in result.stdout
+    assert "with BN" in result.stdout
     page = Page(tmp_path / "out" / "report.html")
     assert re.search(STEP_COST, page.text)
     assert "with BN against without BN on digits, batch size 32: which is better, and by how much?" in page.text

@@ -147,7 +147,7 @@ def test_runs_that_are_there_compare_to_the_same_numbers(compared: tuple[Path, d
     assert stated[:-1] == before_stated[:-1]  # the last is on seconds, which were measured again
     assert again["audit"] == found["audit"]
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    text = compare(runs_dir, *[run.id for run in list_runs(runs_dir)]).stdout
+    text = compare(runs_dir, *[run.id for run in list_runs(runs_dir)], "--verbose").stdout
     for part in (
         "Each seed at the learning rate that it chose",
         "Fairness audit: passed",
