@@ -88,6 +88,7 @@ def test_links_lead_somewhere() -> None:
             assert link.startswith("http") or (path.parent / link).exists(), (path.name, link)
 
 
+@pytest.mark.slow
 def test_the_readmes_python_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
