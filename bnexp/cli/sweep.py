@@ -30,9 +30,6 @@ from bnexp.cli.options import (
 from bnexp.cli.results import check_failed, finish, print_plan
 from bnexp.norms import NORMS
 
-OTHER_KINDS = {"batch": "batch-size", "bs": "batch-size", "batchsize": "batch-size", "learning-rate": "lr", "norms": "norm", "bn": "norm"}
-"""What the kinds are called elsewhere."""
-
 
 class Kind(StrEnum):
     """What `bnexp sweep` goes through."""
@@ -44,10 +41,12 @@ class Kind(StrEnum):
 
 
 def _kind(text: str) -> Kind:
-    name = text.lower().replace("_", "-")
-    meant = OTHER_KINDS.get(name) or (name if name in tuple(Kind) else None)
     if text not in tuple(Kind):
-        hint = f" Did you mean '{meant}'?" if meant else did_you_mean(text, tuple(Kind))
+        from bnexp.config import KEYS
+        from bnexp.config.names import key_meant
+
+        meant = (key_meant(text.replace("-", "_"), KEYS) or "").rpartition(".")[2].replace("_", "-")  # each is the last part of a key
+        hint = f" Did you mean '{meant}'?" if meant in tuple(Kind) else did_you_mean(text, tuple(Kind))
         raise UsageError(f"'{short(text)}' is no kind of sweep; choose {one_of(tuple(Kind))}.{hint}")
     return Kind(text)
 

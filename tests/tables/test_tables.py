@@ -121,6 +121,7 @@ def test_a_failed_check_of_the_audit_is_told_in_short_too() -> None:
     audit = timed(rows).parts[0].audit
     assert audit is not None
     failed = [check for check in audit.checks if check.passed is False]
+    assert failed
     text = said(study_summary(timed(rows)))
     assert all(check.detail in text for check in failed)
 
