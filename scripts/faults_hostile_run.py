@@ -134,7 +134,7 @@ def _try(original: Path, scene: Path, case: Case, command: str) -> Outcome:
         found.append("executed")
     if _tree(folder.outside) != outside:
         found.append("wrote outside its folder")
-    pages = "".join(page.read_text(errors="replace") for page in scene.glob("runs/**/report.html") if not page.is_symlink())
+    pages = "".join(page.read_text(errors="replace") for page in scene.glob("runs/**/index.html") if not page.is_symlink())
     if REACHED in text:
         found.append(text[text.index(REACHED) :][:200])
     if SECRET in text or SECRET in pages:

@@ -67,7 +67,7 @@ def no_pages() -> Iterator[None]:
     """Meanwhile no report is drawn, which takes seconds: for commands whose page was written before, or is not what is tested."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("write_report", "write_law_report"):
-            patch.setattr(f"bnexp.report.{name}", lambda folder, *_, **__: folder / "report.html")
+            patch.setattr(f"bnexp.report.{name}", lambda folder, *_, **__: folder / "index.html")
         yield
 
 

@@ -50,6 +50,11 @@ class Band:
     ends: tuple[tuple[int, float], ...]
     """Of each diverged run: the step of its last finite value, and that value (the step it diverged at, where it had none)."""
 
+    @property
+    def span(self) -> tuple[float, float]:
+        """The first mean, and the last that is one of all runs."""
+        return self.mean[0], self.mean[self.whole - 1 if self.whole > 1 else -1]
+
 
 def band(tracks: Sequence[RunCurves], key: str, *, log: bool = False) -> Band | None:
     """The band of a key over the runs that recorded it; None where none did. Records that share a step count once: the last wins.

@@ -11,6 +11,7 @@ from typing import Any
 from bnexp.analysis.arms import Arms
 from bnexp.analysis.rates import BestLr, StableLr
 from bnexp.analysis.results import Aggregate, Audit, Comparison, Grid, Seconds, SmallBatchCost, StepTime
+from bnexp.base.quoting import slug
 from bnexp.storage.result import RunResult
 from bnexp.storage.run import Run
 
@@ -112,3 +113,13 @@ class Study:
     results: Mapping[str, RunResult]
     """By the run's id, of the runs that can be read."""
     parts: tuple[Part, ...]
+
+    @property
+    def name(self) -> str:
+        """What the folder of its page begins with: `compare-digits-bn-vs-none`, `sweep-lr-digits`."""
+        data = sorted({result.config.data.name for result in self.results.values()})
+        texts = [self.kind, "-".join(data) if len(data) < 3 else f"{len(data)} data sets"]
+        if self.kind == "compare":
+            arms = [slug({"batch": "bn"}.get(arm, arm), "-") for arm in self.parts[0].arms.labels]
+            texts.append(" vs ".join(arms) if len(arms) < 4 else f"{len(arms)} arms")
+        return "-".join(slug(text, "-") for text in texts)

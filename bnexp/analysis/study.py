@@ -19,6 +19,7 @@ from bnexp.analysis.parts import split
 from bnexp.analysis.rates import largest_stable_lr, select_lr
 from bnexp.analysis.results import StepTime
 from bnexp.analysis.seconds import seconds_to_target
+from bnexp.analysis.wording import label
 from bnexp.base.errors import UsageError
 from bnexp.base.files import JsonObject
 from bnexp.norms import has_batch_statistics
@@ -69,7 +70,10 @@ def analyse(
     if kind == "sweep grid" or not analysed:
         overview = [Part(name, {}, Arms((), (), ""), tuple(own), grid=grid(own)) for name, own in readable.items() if own]
         analysed = [*overview, *analysed]
-    title = TITLES.get(kind) or (runs[0].id if len(runs) == 1 else f"{len(runs)} runs")
+    data = " and ".join(sorted({result.config.data.name for result in results.values()}))
+    title = f"{TITLES[kind]} on {data}" if kind in TITLES else runs[0].id if len(runs) == 1 else f"{len(runs)} runs on {data}"
+    if kind == "compare":
+        title += f": {', '.join(map(label, analysed[0].arms.labels))}"
     return _concluded(Study(kind, title, command, tuple(runs), results, tuple(analysed)))
 
 

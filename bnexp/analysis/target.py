@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+import numpy as np
+
 from bnexp.analysis.pairs import LEVEL, POWER, Tested, from_t, spread
 
 Interval = tuple[float, float]
@@ -65,20 +67,15 @@ def turnbull(intervals: Sequence[Interval]) -> list[tuple[float, float]]:
         return []
     ends = sorted({(left, 1) for left, _ in finite} | {(right, 0) for _, right in finite})  # at one step: the right end first
     inner = [(left, right) for (left, kind), (right, other) in pairwise(ends) if kind == 1 and other == 0]
-    covers = [[left <= start and end <= right for start, end in inner] for left, right in finite]
-    shares = [1 / len(inner)] * len(inner)
+    alike, count = np.unique(np.array(finite), axis=0, return_counts=True)
+    covers = ((alike[:, :1] <= np.array(inner)[:, 0]) & (np.array(inner)[:, 1] <= alike[:, 1:])).astype(float)
+    shares = np.full(len(inner), 1 / len(inner))
     for _ in range(ITERATIONS):
-        new = [0.0] * len(inner)
-        for own in covers:
-            total = sum(share for share, inside in zip(shares, own, strict=True) if inside)
-            for index, inside in enumerate(own):
-                if inside:
-                    new[index] += shares[index] / total / len(finite)
-        moved = max((abs(a - b) for a, b in zip(shares, new, strict=True)), default=0.0)
-        shares = new
-        if moved < CONVERGED:
+        before = shares
+        shares = shares * (count / (covers @ shares) @ covers) / len(finite)
+        if np.abs(shares - before).max() < CONVERGED:
             break
-    return [(right, share * len(finite) / len(intervals)) for (_, right), share in zip(inner, shares, strict=True)]
+    return [(right, float(share) * len(finite) / len(intervals)) for (_, right), share in zip(inner, shares, strict=True)]
 
 
 def quartiles_to_target(intervals: Sequence[Interval]) -> Quartiles:

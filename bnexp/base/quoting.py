@@ -23,3 +23,8 @@ def typed(key: str, value: str) -> str:
 def command_line() -> str:
     """The command as it was typed, quoted so that a shell reads the same again; bytes that are not UTF-8 are escaped."""
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]).encode(errors="backslashreplace").decode()
+
+
+def slug(text: str, between: str = "_") -> str:
+    """Small letters and digits that a file name can have, at most 40 in all; `between` stands in place of what is neither."""
+    return re.sub("[^a-z0-9]+", between, text.lower()).strip(between)[:40]

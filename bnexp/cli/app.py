@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 from bnexp import __version__
 from bnexp.base.errors import BnexpError, failure, more_files, one_line, short, shortage
 from bnexp.base.signals import INTERRUPTED, interrupt, leave
-from bnexp.cli.streams import outlive_readers, say
+from bnexp.cli.streams import outlive_readers, say, show_waiting, take_away_waiting
 
 WRONG_USAGE: type[Any] = typer.BadParameter.__mro__[1]
 """Click's UsageError. Typer brings a Click of its own or uses the installed one, depending on its version."""
@@ -28,6 +28,13 @@ GARBAGE = 100_000
 train` came to its first step after 1.44 s instead of 1.39 (medians of 7). What a training leaves in cycles does not grow with its steps."""
 WIDEST_HELP = 100
 """Columns of help. Click would take no more than 80, and no fewer than 50, whatever the terminal has."""
+
+
+WAITING = {
+    **dict.fromkeys(("train", "sweep", "compare", "evaluate", "resume", "stats"), "Loading PyTorch ..."),
+    **dict.fromkeys(("runs", "report", "tensorboard", "export"), "Reading the runs ..."),
+}
+"""What is shown at once by the commands that take longer than 0.3 s to write anything."""
 
 
 class Commands(TyperGroup):
@@ -61,6 +68,11 @@ class Commands(TyperGroup):
             formatter.write_dl([(name, (self.commands[name].help or "").partition("\n\n")[0]) for name in self.list_commands(ctx)])
 
     def invoke(self, ctx: Any) -> Any:
+        if ctx.parent is None:
+            words = ctx.meta["args"]
+            name = next((word for word in words if not word.startswith("-")), "")
+            if name in WAITING and not {"--quiet", "--help", "-h"} & set(words):
+                show_waiting(WAITING[name])
         try:
             with _usage_in_one_line():
                 result = super().invoke(ctx)
@@ -154,4 +166,5 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         app(args=args, prog_name="bnexp")
     finally:
+        take_away_waiting()
         leave()

@@ -32,6 +32,8 @@ def report(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Write it there, instead of into the runs folder.", callback=named_in_utf8)
     ] = None,
+    slides: Annotated[bool, typer.Option("--slides", help="Write slides.html instead, one figure a slide, to be projected.")] = False,
+    all_figures: Annotated[bool, typer.Option("--all-figures", help="Draw every figure, instead of the 20 that say most.")] = False,
     runs_dir: RunsDir = RUNS,
     config_dir: NoConfigDir = None,
     json: Json = False,
@@ -46,6 +48,7 @@ def report(
     Examples:
       bnexp report
       bnexp report last --out results
+      bnexp report 3f2a90c1 --slides
       bnexp report batch-bs32-lr0.1-s0 none-bs32-lr0.1-s0
     """
     from bnexp.analysis import Arms, analyse, with_step_times
@@ -73,9 +76,10 @@ def report(
         kind, parts, arms, command = "report", {"": found}, None, ""
     members = list({run.id: run for own in parts.values() for run in own}.values())
     check_out(out)
-    times, margin = _measured(group.folder / "compare.json") if kind == "compare" else ({}, None)
+    times, margin = _measured(group.stored("compare.json")) if kind == "compare" else ({}, None)
     study = analyse(kind, members, results_of(members), parts, arms=arms, command=command or command_line(), margin=margin)
-    path = write_report(out or group.folder, with_step_times(study, times) if times else study)
+    study = with_step_times(study, times) if times else study
+    path = write_report(out or group.results_folder(study.name), study, every_figure=all_figures, slides=slides)
     if json:
         print_json({"report": str(path), "runs": [run.id for run in members]})
     else:

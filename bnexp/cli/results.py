@@ -67,7 +67,8 @@ def finish(study: Study, outcome: Outcome, out: Path | None, json: bool, quiet: 
     from bnexp.tensorboard.means import write_means
 
     plain, group = to_json(study), group_of(outcome.runs)
-    stored = store_results(study.kind.replace(" ", "-"), plain, to_table(study.results.values()), group.folder, out)
+    name = study.kind.replace(" ", "-")
+    stored = store_results(name, plain, to_table(study.results.values()), group.results_folder(study.name), out)
     if json:
         about = {"runs": outcome.summaries, "reused": sorted(outcome.reused), "failed": dict(outcome.failed)}
         print_json({**about, **null_nonfinite(plain)})

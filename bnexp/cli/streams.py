@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import sys
 
 from bnexp.base.errors import one_line
@@ -19,6 +20,7 @@ class _Lasting(io.FileIO):
     given_up = False
 
     def write(self, data: bytes) -> int:  # type: ignore[override] # any buffer, in truth
+        take_away_waiting()
         if not self.given_up:
             try:
                 return super().write(data)
@@ -45,6 +47,26 @@ def outlive_readers() -> None:
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
             setattr(sys, name, lasting(stream))
+
+
+_waiting = False
+
+
+def show_waiting(message: str) -> None:
+    """Shows on a terminal that the command is being started, until anything else is written to the streams that outlive their readers."""
+    global _waiting
+    buffer = getattr(sys.stderr, "buffer", None)
+    if isinstance(getattr(buffer, "raw", buffer), _Lasting) and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        print(message, end="", file=sys.stderr, flush=True)
+        _waiting = True
+
+
+def take_away_waiting() -> None:
+    """Removes what `show_waiting` shows."""
+    global _waiting
+    if _waiting:
+        _waiting = False
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def say(message: str) -> None:

@@ -1,25 +1,25 @@
-"""The progress of many stacks on stderr: a line each and the total on a terminal, a plain line as each ends elsewhere. No torch."""
+"""The progress of many stacks on stderr: a line an arm and the total on a terminal, a plain line as each stack ends elsewhere. No torch."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.live import Live as Redrawn
-from rich.progress import Progress, TaskID
+from rich.progress import Progress
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from bnexp.analysis.wording import label
 from bnexp.base.errors import one_line
-from bnexp.base.sparkline import drawable, sparkline
 from bnexp.execution.stack_events import DONE, Event
-from bnexp.execution.terminal import DRAWS_PER_S, SHOWN, LastingConsole, extend, fitted, watched
+from bnexp.execution.terminal import DRAWS_PER_S, SHOWN, LastingConsole, fitted, watched
 from bnexp.planning.plan import StackPlan
 
 LEAST_BAR = 10
@@ -30,35 +30,30 @@ LEAST_BAR = 10
 class _Stack:
     """What is known of a stack, from the events of its worker."""
 
-    planned: StackPlan
+    runs: int
     seconds: float
     """What it was planned to take; kept, since every event of every stack needs it."""
     share: float = 0.0
     """Of its steps that are done."""
     best: float | None = None
-    rate: float | None = None
-    curve: list[tuple[int, float]] = field(default_factory=list)
     reached: int = 0
     diverged: int = 0
-    bar: TaskID | None = None
+    begun: bool = False
     ended: bool = False
-
-    @property
-    def best_text(self) -> str:
-        return "" if self.best is None else f"best {100 * self.best:.1f} %"
 
 
 class Live:
-    """A context that shows how stacks are doing, from the events that workers send."""
+    """A context that shows how the arms of a comparison or sweep are doing, from the events that workers send."""
 
     def __init__(self, stacks: Sequence[StackPlan], *, reused: int, quiet: bool) -> None:
         self.console = LastingConsole(stderr=True, quiet=quiet, highlight=False)
-        self._stacks = {stack.folder.id: _Stack(stack, stack.seconds) for stack in stacks}
+        stacks = sorted(stacks, key=lambda stack: (stack.configs[0].data.name, stack.configs[0].train.batch_size))
+        self._stacks = {stack.folder.id: _Stack(len(stack.runs), stack.seconds) for stack in stacks}
+        self._names = dict(zip(self._stacks, arm_names(stacks), strict=True))
         self._ended, self._reused, self._began = 0, reused, time.perf_counter()
         self._live: Redrawn | None = None
-        self._progress = Progress(console=self.console)  # keeps the times; what is drawn is `draw`
+        self._progress = Progress(console=self.console)  # keeps the time; what is drawn is `draw`
         self._total = self._progress.add_task("total", total=sum(stack.seconds for stack in self._stacks.values()))
-        self._drawable = drawable(self.console.encoding)
 
     def __enter__(self) -> Self:
         before = f"; {_count(self._reused, 'run')} finished before" if self._reused else ""
@@ -83,70 +78,57 @@ class Live:
                 self.say(event.message)
             return
         if event.message is not None:
-            self.say(f"{label(stack.planned)}: {event.message}")
+            self.say(f"{self._title(event.stack)}: {event.message}")
         if event.best_accuracy is not None:
             stack.best = event.best_accuracy
         if event.reached is not None and event.diverged is not None:
             stack.reached, stack.diverged = event.reached, event.diverged
-        if event.val_loss is not None and not stack.ended:
-            extend(stack.curve, event.done, event.val_loss)
         if not event.total or stack.ended:  # an event may come after the end of its stack
             return
-        stack.share, stack.rate = event.done / event.total, event.images_per_s
-        if stack.bar is None:
-            stack.bar = self._progress.add_task(label(stack.planned), total=event.total)
-        self._progress.update(stack.bar, completed=event.done, total=event.total)
+        stack.share, stack.begun = event.done / event.total, True
         self._advance_total()
 
     def ended(self, planned: StackPlan, reason: str) -> None:
-        """Takes an ended stack off the screen, and says why it failed if it did."""
-        stack = self._stacks[planned.folder.id]
+        """Counts an ended stack's runs as done, and says why it failed if it did."""
+        stack, title = self._stacks[planned.folder.id], self._title(planned.folder.id)
         self._ended, stack.ended, stack.share = self._ended + 1, True, 1.0
-        stack.curve.clear()  # it is not drawn any more, and there may be a thousand
-        if stack.bar is not None:
-            self._progress.remove_task(stack.bar)
         self._advance_total()
         if self._live is None:
             seconds = time.perf_counter() - self._began
-            how = stack.best_text or "done" if reason == DONE else reason
-            self.say(f"{self._ended}/{len(self._stacks)}  {label(planned)}: {how}  ({seconds:.0f} s)")
+            how = _best(stack.best) or "done" if reason == DONE else reason
+            self.say(f"{self._ended}/{len(self._stacks)}  {title}: {how}  ({seconds:.0f} s)")
         elif reason != DONE:
-            self.say(f"{label(planned)}: {reason}")
+            self.say(f"{title}: {reason}")
 
     def draw(self) -> RenderableType:
-        """The total, what became of the runs so far, and a line for each running stack."""
-        width, stacks = self.console.width, list(self._stacks.values())
-        reached, diverged = (sum(getattr(stack, name) for stack in stacks) for name in ("reached", "diverged"))
-        counts = [f"{reached} of {_count(self._runs, 'run')} at the target", f"{diverged} diverged"]
+        """The total, and a line an arm: how far it is, its runs that are done, the best accuracy, runs at the target and diverged ones."""
+        width, arms = self.console.width, self._by_arm()
         total = Table.grid(padding=(0, 1), expand=True)
         for ratio in (None, 1, None, None):
             total.add_column(ratio=ratio, no_wrap=True)
         share = self._progress.tasks[0]
+        done = sum(stack.runs for stack in self._stacks.values() if stack.ended)
         bar = ProgressBar(total=share.total, completed=share.completed)
-        total.add_row("total", bar, f"{self._ended}/{len(stacks)} stacks", self._left(self._total))
-        running = [stack for stack in stacks if stack.bar is not None and not stack.ended]
-        begun = any(stack.bar is not None or stack.ended for stack in stacks)
-        line = fitted(counts, width) if begun else "starting workers"
-        more = [f"and {_count(len(running) - SHOWN, 'stack')} more"] if len(running) > SHOWN else []
-        return Group(total, Text(line, no_wrap=True), *self._rows(running[:SHOWN], width), *map(Text, more))
+        total.add_row("total", bar, f"{done}/{_count(self._runs, 'run')}", self._left())
+        if not any(stack.begun or stack.ended for stack in self._stacks.values()):
+            return Group(total, Text(fitted(["starting workers"], width), no_wrap=True))
+        hidden = len(arms) - SHOWN
+        return Group(
+            total, self._rows(dict(list(arms.items())[:SHOWN]), width), *[Text(f"and {_count(hidden, 'arm')} more")] * (hidden > 0)
+        )
 
-    def _rows(self, stacks: Sequence[_Stack], width: int) -> list[RenderableType]:
-        """A line a stack: what it is, the bar, the time left, and of the rest what fits, the same for all."""
-        tasks = {task.id: task for task in self._progress.tasks}
-        known = [(stack, tasks[stack.bar]) for stack in stacks if stack.bar in tasks]  # one may have ended while this thread draws
-        if not known:
-            return []
-        stacks = [stack for stack, _ in known]
-        names, lefts = [label(stack.planned) for stack in stacks], [self._left(task.id) for _, task in known]
+    def _rows(self, arms: dict[str, list[_Stack]], width: int) -> RenderableType:
+        """A line an arm: its name, the bar, and of the rest what fits, the same for all."""
+        runs = [sum(stack.runs for stack in own) for own in arms.values()]
+        done = [sum(stack.runs for stack in own if stack.ended) for own in arms.values()]
+        reached, diverged = ([sum(getattr(stack, name) for stack in own) for own in arms.values()] for name in ("reached", "diverged"))
         wanted = [
-            [stack.best_text for stack in stacks],
-            [sparkline(list(stack.curve)) if self._drawable else "" for stack in stacks],
-            [f"{stack.reached}/{len(stack.planned.runs)} at target" for stack in stacks],
-            [f"{stack.diverged} diverged" if stack.diverged else "" for stack in stacks],
-            ["" if stack.rate is None else f"{stack.rate:,.0f} img/s" for stack in stacks],
-            [f"{task.completed:,.0f}/{task.total:,.0f}" for _, task in known],
+            [f"{n}/{of} runs" for n, of in zip(done, runs, strict=True)],
+            [_best(max((stack.best for stack in own if stack.best is not None), default=None)) for own in arms.values()],
+            [f"{100 * n / of:.0f} % at target" for n, of in zip(reached, runs, strict=True)],
+            [f"{n} diverged" if n else "" for n in diverged],
         ]
-        space = width - LEAST_BAR - 1 - _widest(names) - _widest(lefts) - 1
+        space = width - LEAST_BAR - 1 - min(_widest(list(arms)), max(8, width // 2))
         shown = []
         for cells in wanted:
             if any(cells) and _widest(cells) + 1 <= space:
@@ -155,19 +137,30 @@ class Live:
         table = Table.grid(padding=(0, 1), expand=True)
         table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(8, width // 2))
         table.add_column(ratio=1)
-        for _ in range(len(shown) + 1):
+        for _ in shown:
             table.add_column(no_wrap=True, justify="right")
-        for (_, task), name, left, *cells in zip(known, names, lefts, *shown, strict=True):
-            table.add_row(Text(name), ProgressBar(total=task.total, completed=task.completed), *map(Text, cells), left)
-        return [table]
+        for (name, own), *cells in zip(arms.items(), *shown, strict=True):
+            bar = ProgressBar(total=sum(stack.seconds for stack in own), completed=sum(stack.seconds * stack.share for stack in own))
+            table.add_row(Text(name), bar, *map(Text, cells))
+        return table
+
+    def _by_arm(self) -> dict[str, list[_Stack]]:
+        found: dict[str, list[_Stack]] = {}
+        for key, stack in self._stacks.items():
+            found.setdefault(self._names[key], []).append(stack)
+        return found
+
+    def _title(self, key: str) -> str:
+        """`with BN, batch 32, 12 runs`."""
+        return f"{self._names[key]}, {_count(self._stacks[key].runs, 'run')}"
 
     @property
     def _runs(self) -> int:
-        return sum(len(stack.planned.runs) for stack in self._stacks.values())
+        return sum(stack.runs for stack in self._stacks.values())
 
-    def _left(self, bar: TaskID) -> str:
-        """`0:12:30`, or nothing as long as it is not known."""
-        seconds = next((task.time_remaining for task in self._progress.tasks if task.id == bar), None)
+    def _left(self) -> str:
+        """The time that is left, `0:12:30`, or nothing as long as it is not known."""
+        seconds = self._progress.tasks[0].time_remaining
         if seconds is None:
             return ""
         minutes, seconds = divmod(int(seconds), 60)
@@ -179,11 +172,18 @@ class Live:
         self._progress.update(self._total, completed=done)
 
 
-def label(stack: StackPlan) -> str:
-    """`batch bs32 x12`: norm, batch size and width of a stack, led by the data set where it is not the default."""
-    config = stack.configs[0]
-    lead = "" if config.data.name == "digits" else f"{config.data.name} "
-    return f"{lead}{config.model.norm} bs{config.train.batch_size} x{len(stack.runs)}"
+def arm_names(stacks: Sequence[StackPlan]) -> list[str]:
+    """Of each stack the arm that it belongs to: `with BN`; where the stacks differ in batch size or data, `with BN, batch 32, on mnist`."""
+    configs = [stack.configs[0] for stack in stacks]
+    sizes, data = ({*found} for found in zip(*((config.train.batch_size, config.data.name) for config in configs), strict=True))
+    return [
+        label(config.model.norm) + f", batch {config.train.batch_size}" * (len(sizes) > 1) + f", on {config.data.name}" * (len(data) > 1)
+        for config in configs
+    ]
+
+
+def _best(accuracy: float | None) -> str:
+    return "" if accuracy is None else f"best {100 * accuracy:.1f} %"
 
 
 def _count(n: int, noun: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,10 +25,7 @@ class Event:
     done: int
     total: int
     best_accuracy: float | None = None
-    images_per_s: float | None = None
     message: str | None = None
-    val_loss: float | None = None
-    """Mean over the runs that have a finite one."""
     reached: int | None = None
     diverged: int | None = None
     """How many runs have reached the target, or diverged."""
@@ -64,10 +60,9 @@ class EventTerminal:
     def advance(self, done: int, info: str, best_accuracy: float | None = None, images_per_s: float | None = None) -> None:
         self._done, self._sent_at, self._best = done, time.perf_counter(), best_accuracy
         evaluation, self._evaluation = self._evaluation, None
-        found = Event(self._stack, done, self._total, best_accuracy, images_per_s)
+        found = Event(self._stack, done, self._total, best_accuracy)
         if evaluation is not None:
-            loss = evaluation.val_loss if math.isfinite(evaluation.val_loss) else None
-            found = replace(found, val_loss=loss, reached=evaluation.reached, diverged=evaluation.diverged)
+            found = replace(found, reached=evaluation.reached, diverged=evaluation.diverged)
         self._send(found)
 
     def evaluated(self, evaluation: StackEvaluation) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
+from bnexp.analysis import findings
 from bnexp.analysis.bands import Band, RunCurves, band
 from bnexp.plots.style import DASHED, GRID, INK, Picture, colours, drawing, legend, log_axis, percent_axis, wrapped
 
@@ -42,6 +43,8 @@ class Curve:
     y: str
     keys: Mapping[str, str]
     """Label by key; a single one needs none."""
+    noun: str
+    """What it measures, within a sentence."""
     caption: str = ""
     percent: bool = False
     log_y: bool = False
@@ -59,7 +62,7 @@ class Curve:
 def over_steps(curve: Curve, arms: Sequence[Arm], palette: Sequence[str]) -> Picture | None:
     """A measure over training, every arm that recorded it; None where none did. `palette`: all arms of the page, for their colours."""
     bands = [(arm, label, band(arm.tracks, key, log=curve.log_y)) for arm in arms for key, label in curve.keys.items()]
-    found = [(arm, label, made) for arm, label, made in bands if made is not None and made.steps]
+    found = [(arm, label, made) for arm, label, made in bands if made is not None and len(made.steps) > 1]
     if not found:
         return None
     colour = colours(palette)
@@ -86,7 +89,10 @@ def over_steps(curve: Curve, arms: Sequence[Arm], palette: Sequence[str]) -> Pic
         legend(figure, axes, columns=1 if len(found) > 3 else 2)
     last = "; ".join(f"{arm.label}{f', {label}' if len(labels) > 1 else ''}: {_ends_at(made, curve)}" for arm, label, made in found)
     caption = _caption(curve.caption, arms, [made for *_, made in found], log=curve.log_y)
-    return Picture(curve.name, curve.title, caption, f"{curve.y} against training steps. {last}.", figure)
+    noun = f"{curve.noun} at {labels[0]}" if labels[0] else curve.noun
+    spans = [(arm.label, *made.span) for arm, label, made in found if label == labels[0]]
+    finding = findings.change(noun, spans, findings.in_percent if curve.percent else findings.short)
+    return Picture(curve.name, curve.title, finding, caption, f"{curve.y} against training steps. {last}.", figure)
 
 
 def by_learning_rate(
@@ -102,6 +108,7 @@ def by_learning_rate(
     every = [arm for arms in tracks.values() for arm in arms]
     n = {arm.name: max(len(other.tracks) for other in every if other.name == arm.name) for arm in every}
     drawn: list[Band] = []
+    ends: dict[str, list[float]] = {}
     with drawing(rows, columns, height=0.9 + 1.15 * rows, sharex=True, sharey=True) as (figure, panels):
         for axes, lr in zip(panels, lrs, strict=False):
             axes.set_title(f"lr {lr:g}", fontsize=8)
@@ -111,6 +118,7 @@ def by_learning_rate(
                 if (made := band(arm.tracks, "val/accuracy")) is not None:
                     draw_band(axes, made, colour[arm.name], "-", f"{arm.label} (n = {n[arm.name]})", log=False, width=1.3)
                     drawn.append(made)
+                    ends.setdefault(arm.label, []).append(made.mean[-1] if not made.ends else 0.0)
             percent_axis(axes, low=0, high=1.02)
         for axes in panels[len(lrs) :]:
             axes.set_visible(False)
@@ -126,14 +134,20 @@ def by_learning_rate(
     caption = _caption("Validation accuracy (running statistics) at each learning rate; n is the most seeds that a line has.", every, drawn)
     alt = f"{len(lrs)} panels of validation accuracy against training steps, learning rates {lrs[0]:g} to {lrs[-1]:g}"
     lost = sum(arm.n_diverged for arm in every)
-    return Picture(name, title, caption, f"{alt}; {lost} diverged runs are marked.", figure)
+    goal = max(map(max, ends.values()), default=0.0) if target is None else target
+    shares = [(label, f"{sum(end >= goal for end in own)} of {len(own)} {label}") for label, own in ends.items()]
+    finding = findings.sentence(
+        f"learning rates at which no run diverges and the mean ends at {findings.in_percent(goal)} or above: "
+        + ", ".join(text for _, text in shares)
+    )
+    return Picture(name, title, finding, caption, f"{alt}; {lost} diverged runs are marked.", figure)
 
 
 def percentiles(name: str, arms: Sequence[Arm], palette: Sequence[str], layer: str, which: str, title: str, caption: str) -> Picture | None:
     """15th, 50th and 85th percentile of what enters a nonlinearity over training, a panel an arm (Ioffe and Szegedy 2015, Fig. 1)."""
     keys = {f"percentiles/{layer}/{which}/{p}": p for p in ("p15", "p50", "p85")}
     bands = [(arm, {p: made for key, p in keys.items() if (made := band(arm.tracks, key)) is not None}) for arm in arms]
-    bands = [(arm, found) for arm, found in bands if len(found) == len(keys)]
+    bands = [(arm, found) for arm, found in bands if len(found) == len(keys) and len(found["p50"].steps) > 1]
     if not bands:
         return None
     colour = colours(palette)
@@ -151,7 +165,9 @@ def percentiles(name: str, arms: Sequence[Arm], palette: Sequence[str], layer: s
     )
     drawn = [made for _, found in bands for made in found.values()]
     text = f"Percentiles of pre-activations against training steps; at the last of them {ends}."
-    return Picture(name, title, _caption(caption, [arm for arm, _ in bands], drawn), text, figure)
+    spans = [(arm.label, *_widths(found["p15"], found["p85"])) for arm, found in bands]
+    finding = findings.change("the spread (85th minus 15th percentile)", spans)
+    return Picture(name, title, finding, _caption(caption, [arm for arm, _ in bands], drawn), text, figure)
 
 
 def between(
@@ -162,7 +178,7 @@ def between(
         value > 0 or math.isnan(value) for arm in arms for t in arm.tracks for key in (low, high) for _, value in t.curves.get(key, ())
     )
     found = [(arm, a, b) for arm in arms if (a := band(arm.tracks, low, log=log)) and (b := band(arm.tracks, high, log=log)) and a.steps]
-    found = [(arm, a, b) for arm, a, b in found if a.steps == b.steps]
+    found = [(arm, a, b) for arm, a, b in found if a.steps == b.steps and len(a.steps) > 1]
     if not found:
         return None
     colour = colours(palette)
@@ -184,7 +200,9 @@ def between(
     )
     edges = f"{caption} Edges are {'geometric ' if log else ''}means over seeds."
     text = _caption(edges, arms, [made for _, a, b in found for made in (a, b)], intervals=False)
-    return Picture(name, title, text, f"{y}, its range against training steps. {widths}.", figure)
+    spans = [(arm.label, *_widths(a, b)) for arm, a, b in found]
+    finding = findings.change("the width of the range", spans)
+    return Picture(name, title, finding, text, f"{y}, its range against training steps. {widths}.", figure)
 
 
 def draw_band(axes: Axes, made: Band, colour: str, style: str, label: str, *, log: bool, width: float = 1.7) -> None:
@@ -203,6 +221,11 @@ def draw_band(axes: Axes, made: Band, colour: str, style: str, label: str, *, lo
             cross([step], [value])
         else:  # it never had a value: at the foot of the drawing
             cross([step], [0.03], transform=axes.get_xaxis_transform(), clip_on=False)
+
+
+def _widths(low: Band, high: Band) -> tuple[float, float]:
+    """How far two bands are apart at first and at last."""
+    return high.span[0] - low.span[0], high.span[1] - low.span[1]
 
 
 def _within_a_decade(axes: Axes, means: Sequence[float]) -> None:

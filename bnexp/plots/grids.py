@@ -11,12 +11,13 @@ import matplotlib
 from matplotlib.colors import LogNorm
 from matplotlib.patches import Rectangle
 
-from bnexp.analysis import Aggregate, Comparison, Estimate, StableLr, survival
+from bnexp.analysis import Aggregate, Comparison, Estimate, StableLr, findings, survival
 from bnexp.analysis.target import Interval
 from bnexp.analysis.wording import label
 from bnexp.plots.style import FAINT, HEIGHT, INK, PAPER, Picture, colours, drawing, intervals, legend, means, percent_axis, plain_ticks
 
 STATS = {"running": ("-", "o"), "precise": ("--", "s"), "batch": (":", "^")}
+HALF = 0.5 - 1e-9
 DODGE = 0.03
 """Arms beside each other at the same x, in decades."""
 
@@ -24,7 +25,7 @@ DODGE = 0.03
 def accuracy_by_batch_size(name: str, comparisons: Sequence[Comparison], palette: Sequence[str], title: str) -> Picture | None:
     """Test accuracy under running, precise and batch statistics, each seed at the learning rate that it chose."""
     best = [(one.batch_sizes[0], arm, result) for one in comparisons for arm, result in one.headline.arms.items()]
-    if not best:
+    if len({size for size, *_ in best}) < 2:
         return None
     colour, arms = colours(palette), [name for name in palette if any(arm == name for _, arm, _ in best)]
     ends = [end for *_, one in best for found in one.accuracy.values() for end in (found.mean, found.low) if end is not None]
@@ -57,7 +58,13 @@ def accuracy_by_batch_size(name: str, comparisons: Sequence[Comparison], palette
         f"{label(arm)} at batch {size}: {_text(one.accuracy['running'])}, precise {_text(one.accuracy['precise'])}"
         for size, arm, one in best
     )
-    return Picture(name, title, caption, f"Test accuracy against batch size. {points}.", figure)
+    smallest, largest = min(size for size, *_ in best), max(size for size, *_ in best)
+    scored = {arm: [_text(one.accuracy["running"]) for _, name, one in best if name == arm] for arm in arms}
+    finding = findings.each(
+        f"Test accuracy (running statistics) at batch {smallest} and {largest}",
+        [(label(arm), f"{own[0]} and {own[-1]}") for arm, own in scored.items()],
+    )
+    return Picture(name, title, finding, caption, f"Test accuracy against batch size. {points}.", figure)
 
 
 def accuracy_by_lr(
@@ -105,7 +112,8 @@ def accuracy_by_lr(
         f"Shaded, with a bar at the top: the stable learning rates ({'; '.join(texts)}): at least half of its runs end with 0.8 of their "
         f"seed's best validation accuracy. {crosses}Bars are 95 % intervals."
     )
-    return Picture(name, title, caption, f"Test accuracy against learning rate. Stable: {'; '.join(texts)}.", figure)
+    finding = findings.sentence(f"learning rates at which training is stable: {'; '.join(texts)}")
+    return Picture(name, title, finding, caption, f"Test accuracy against learning rate. Stable: {'; '.join(texts)}.", figure)
 
 
 def stable_range(found: StableLr | None) -> tuple[float | None, float | None]:
@@ -156,17 +164,22 @@ def steps_heat_map(
     caption = f"Median updates to the target, n = {n} seeds a cell; hatched cells: the median run never reaches it. Darker is slower."
     extent = f"{len(sizes)} batch sizes by {len(lrs)} learning rates"
     alt = f"Heat map of median steps to target {label(arm)}, {extent}; {never} cells are infinite."
-    return Picture(name, title, caption, alt, figure)
+    known = [(one.steps.median, size, lr) for lr, size, one in cells if one.steps.median is not None]
+    fewest, size, lr = min(known, default=(math.inf, 0, 0.0))
+    finding = "No median run reaches the target."
+    if math.isfinite(fewest):
+        finding = f"Fewest steps to the target {label(arm)}: {fewest:,.0f}, at batch size {size} and learning rate {lr:g}."
+    return Picture(name, title, finding, caption, alt, figure)
 
 
 def reached(
     name: str, steps: Mapping[str, Sequence[Interval]], budget: float, palette: Sequence[str], title: str, caption: str
 ) -> Picture | None:
     """The share of runs that have reached the target, against steps; misses never do."""
-    if not any(steps.values()):
+    if sum(map(len, steps.values())) < 2:
         return None
     colour = colours(palette)
-    texts = []
+    texts, halves = [], []
     with drawing() as (figure, (axes,)):
         for arm in palette:
             own = steps.get(arm)
@@ -178,11 +191,14 @@ def reached(
             arrived = [step for _, step in own if math.isfinite(step)]
             first = f", from step {min(arrived):,.0f} on" if arrived else ""
             texts.append(f"{label(arm)}: {len(arrived)} of {len(own)} reach it{first}")
+            half = next((step for step, share in zip(times, shares, strict=True) if share >= HALF), None)
+            halves.append((label(arm), "never" if half is None else f"after {half:,.0f} steps"))
         axes.set(xlabel="training steps", ylabel="runs at the target (%)", title=title)
         percent_axis(axes, low=-0.02, high=1.02)
         axes.set_xlim(left=0)
         legend(figure, axes, columns=2)
-    return Picture(name, title, caption, f"Share of runs that have reached the target against steps. {'; '.join(texts)}.", figure)
+    finding = findings.each("Half of the runs have reached the target", halves)
+    return Picture(name, title, finding, caption, f"Share of runs that have reached the target against steps. {'; '.join(texts)}.", figure)
 
 
 def _square(x: int, y: int, **options: Any) -> Rectangle:

@@ -7,9 +7,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from bnexp.analysis import findings
 from bnexp.analysis.law import NoiseLaw
 from bnexp.analysis.pairs import estimate
-from bnexp.analysis.wording import count
+from bnexp.analysis.wording import count, label
 from bnexp.plots import style
 from bnexp.plots.curves import Arm
 from bnexp.plots.style import DASHED, FAINT, HEIGHT, INK, OTHERS, Picture, colours, drawing, legend
@@ -29,7 +30,7 @@ def three_statistics(name: str, accuracies: Mapping[str, Mapping[str, Sequence[f
             for run in zip(*(accuracies[arm][stats] for stats in names), strict=True):
                 axes.plot(x, run, color=colour[arm], linewidth=0.6, alpha=0.5, marker="o", markersize=2.5)
             cells = [estimate(accuracies[arm][stats]) for stats in names]
-            axes.plot(x, style.means(cells), color=colour[arm], marker="s", markersize=5, label=f"{arm} (n = {cells[0].n})")
+            axes.plot(x, style.means(cells), color=colour[arm], marker="s", markersize=5, label=f"{label(arm)} (n = {cells[0].n})")
             style.intervals(axes, x, cells, colour[arm], 1.4)
         axes.set_xticks(range(len(names)), names)
         axes.set_xlim(-0.4, len(names) - 0.6)
@@ -37,14 +38,15 @@ def three_statistics(name: str, accuracies: Mapping[str, Mapping[str, Sequence[f
         style.percent_axis(axes)
         legend(figure, axes, columns=2)
     texts = "; ".join(
-        f"{arm}: " + ", ".join(f"{stats} {100 * statistics.fmean(values):.2f} %" for stats, values in accuracies[arm].items())
+        f"{label(arm)} " + ", ".join(f"{stats} {100 * statistics.fmean(values):.2f} %" for stats, values in accuracies[arm].items())
         for arm in arms
     )
     caption = (
         "Thin lines are runs, squares their means with 95 % intervals. Running: what is deployed. Precise: pooled over training data (Wu "
         "and Johnson 2021). Batch: the test batch's own. A gap between running and precise says that the running average has not arrived."
     )
-    return Picture(name, title, caption, f"Test accuracy under running, precise and batch statistics. {texts}.", figure)
+    finding = findings.sentence(f"mean test accuracy by statistics: {texts}")
+    return Picture(name, title, finding, caption, f"Test accuracy under running, precise and batch statistics. {texts}.", figure)
 
 
 def by_layer(
@@ -62,7 +64,7 @@ def by_layer(
     arms, lost = finished(arms)
     values = {arm: {layer: [v for t in arm.tracks if (v := t.last(key)) is not None] for layer, key in keys.items()} for arm in arms}
     values = {arm: own for arm, own in values.items() if any(own.values())}
-    if not values:
+    if sum(len(v) for own in values.values() for v in own.values()) < 2:
         return None
     colour, layers = colours(palette), list(keys)
     with drawing() as (figure, (axes,)):
@@ -87,7 +89,15 @@ def by_layer(
         f"{arm.label}: " + ", ".join(f"{layer} {scale * sum(v) / len(v):.3g}" for layer, v in own.items() if v)
         for arm, own in values.items()
     )
-    return Picture(name, title, f"{caption}{lost}", f"{y} by layer at the end of training, means: {texts}.", figure)
+    write = findings.in_percent if percent else findings.short
+    far = []
+    for arm, own in values.items():
+        layer, mean = max(
+            ((layer, sum(v) / len(v)) for layer, v in own.items() if v), key=lambda one: abs(one[1] - (line_at or 0.0)), default=("", 0.0)
+        )
+        far.append((arm.label, f"{write(mean)} in {layer}"))
+    finding = findings.each(f"{title}, the {'highest value' if line_at is None else f'value furthest from {write(line_at)}'}", far)
+    return Picture(name, title, finding, f"{caption}{lost}", f"{y} by layer at the end of training, means: {texts}.", figure)
 
 
 def finished(arms: Sequence[Arm]) -> tuple[list[Arm], str]:
@@ -115,8 +125,8 @@ def observed_and_predicted(name: str, arms: Sequence[Arm], palette: Sequence[str
         for name_, found in points.items():
             for index in sorted({index for index, _, _ in found}):
                 x, y = zip(*((a, b) for at, a, b in found if at == index), strict=True)
-                marker, label = MARKERS[index % len(MARKERS)], f"{name_}: {layers[index]}"
-                axes.plot(x, y, linestyle="", marker=marker, markersize=4.5, alpha=0.75, color=colour[name_], label=label)
+                marker, text = MARKERS[index % len(MARKERS)], f"{label(name_)}: {layers[index]}"
+                axes.plot(x, y, linestyle="", marker=marker, markersize=4.5, alpha=0.75, color=colour[name_], label=text)
         every = [value for found in points.values() for _, a, b in found for value in (a, b)]
         low, high = min(every), max(every)
         room = max(0.02, 0.1 * (high - low))
@@ -134,7 +144,9 @@ def observed_and_predicted(name: str, arms: Sequence[Arm], palette: Sequence[str
         f"Share of positive values that enters each ReLU, on the probe batch at the end of training, n = {n} seeds. For a normal x-hat "
         f"gamma alone does not set it: the ratio beta/|gamma| does.{lost}"
     )
-    return Picture(name, title, caption, f"Observed positive share against the predicted one, by layer. {gaps}.", figure)
+    apart = [(label(arm), f"{100 * sum(abs(a - b) for _, a, b in found) / len(found):.1f} points") for arm, found in points.items()]
+    finding = findings.each("Observed and predicted shares differ on average by", apart)
+    return Picture(name, title, finding, caption, f"Observed positive share against the predicted one, by layer. {gaps}.", figure)
 
 
 def noise_law(name: str, law: NoiseLaw, measure: str, y: str, title: str, caption: str) -> Picture | None:
@@ -168,7 +180,11 @@ def noise_law(name: str, law: NoiseLaw, measure: str, y: str, title: str, captio
     alt = f"{y} against batch size, log-log, {len(layers)} layers."
     if slopes and measure == "mean_variance":
         alt += f" Log-log slopes of Var[mean] by layer: {', '.join(f'{slope:.3f}' for slope in slopes)}."
-    return Picture(name, title, caption, alt, figure)
+    ends = [(layer.layer, *(getattr(line, measure) for line in layer.lines if _positive(getattr(line, measure)))) for layer in layers]
+    moved = [(layer, values[0], values[-1]) for layer, *values in ends[:1]]
+    batches = f"from batch {sizes[0]} to {sizes[-1]}"
+    finding = findings.sentence(f"in {moved[0][0]} {batches}: {findings.short(moved[0][1])} to {findings.short(moved[0][2])}")
+    return Picture(name, title, finding, caption, alt, figure)
 
 
 def _positive(value: object) -> bool:

@@ -39,6 +39,10 @@ OTHERS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7b
 VARIABLES = {INK: "ink", FAINT: "faint", GRID: "grid", PAPER: "paper", **{colour: f"arm{index}" for index, colour in enumerate(OTHERS)}}
 WIDTH, HEIGHT = 4.8, 3.1
 """Inches. Narrow, so that letters stay readable on a phone; pages put figures side by side."""
+PROJECTED, SCREEN = 4.3, 0.5
+"""Width of a figure on a slide, in inches, and its height as a share of it."""
+TALL = 3.7
+"""Inches from which a figure has panels above each other, which need more height."""
 DPI = 160
 DASHED = (0, (4, 3))
 LETTERS, LINE = 76, 0.15
@@ -98,10 +102,12 @@ def colours(arms: Sequence[str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure with its file name, what it says below it, and what it shows for those who cannot see it."""
+    """A figure with its file name, what it shows in one sentence, how to read it, and what those who cannot see it should know."""
 
     name: str
     title: str
+    finding: str
+    """Computed from what is drawn (`bnexp.analysis.findings`)."""
     caption: str
     alt: str
     figure: Figure = field(repr=False, compare=False)
@@ -112,6 +118,14 @@ class Picture:
         with own_style({"svg.hashsalt": self.name}):  # ids that differ between figures and not between calls
             self.figure.savefig(text, format="svg", metadata={"Date": None, "Creator": "bnexp", "Title": self.title})
         return CONTROL.sub("\ufffd", text.getvalue()).replace("<svg ", f'<svg role="img" aria-label="{html.escape(self.alt)}" ', 1)
+
+    def for_projector(self) -> str:
+        """The drawing as `themed` does, on less room with letters of the same size: larger ones where it fills a screen."""
+        tall = self.figure.get_figheight() > TALL
+        self.figure.set_size_inches(PROJECTED, PROJECTED * SCREEN * (1.4 if tall else 1.0))
+        with own_style(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph")
+            return themed(self.svg(), f"slide-{self.name}")
 
     def save(self, folder: Path) -> str:
         """Writes `<name>.svg` and `<name>.png`; gives the drawing as `themed` does."""

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, zip_longest
 
 from bnexp.analysis import Audit
+from bnexp.analysis.numbers import Number
 from bnexp.plots import Picture
 from bnexp.tables.table import Table
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with what stands below it."""
+    """A heading, and what unfolds below it."""
 
     title: str
     text: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = ()
     tables: tuple[Table, ...] = ()
-    folded: bool = False
-    """Shown when asked for."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,26 @@ class Shown:
     title: str
     question: str
     answer: tuple[str, ...]
-    answers: tuple[str, ...]
-    """The tests behind the answer, where there are any."""
+    data: str
     notes: tuple[str, ...]
     """What makes the answers weaker than they look."""
     sections: tuple[Section, ...]
+    numbers: tuple[Number, ...] = ()
+    hero: Picture | None = None
+    """The figure that stands beside the answer."""
     audit: Audit | None = None
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """All figures, the one beside the answer first."""
+        return (*there([self.hero]), *(picture for section in self.sections for picture in section.pictures))
+
+    def with_figures(self, most: int) -> Shown:
+        """The chapter with so many figures besides that of the answer: the first of each section, then the second of each, and so on."""
+        in_turn = chain.from_iterable(zip_longest(*(section.pictures for section in self.sections)))
+        kept = list(there(in_turn))[:most]
+        sections = (replace(section, pictures=tuple(p for p in section.pictures if p in kept)) for section in self.sections)
+        return replace(self, sections=tuple(section for section in sections if section.pictures or section.tables or section.text))
 
 
 def there(pictures: Iterable[Picture | None]) -> tuple[Picture, ...]:
@@ -42,6 +56,7 @@ def there(pictures: Iterable[Picture | None]) -> tuple[Picture, ...]:
     return tuple(picture for picture in pictures if picture is not None)
 
 
-def slug(text: str) -> str:
-    """Letters, digits and underscores that a file name can have."""
-    return "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in text).strip("_").lower()[:40]
+def fewer(chapters: Sequence[Shown], most: int) -> list[Shown]:
+    """The chapters with at most so many figures in all, evenly."""
+    each = max(0, most // max(1, len(chapters)) - 1)
+    return [chapter.with_figures(each) for chapter in chapters]

@@ -57,11 +57,10 @@ def law_shown(law: NoiseLaw) -> Shown:
         f"Weights: {law.weights}. Norm: {law.norm}. Data: {law.data}, {law.images:,} images, drawn {law.drawn}. "
         f"Mode: {law.mode}; below each layer: {law.layers_below}."
     )
-    sections = (
-        Section("Batch statistics at frozen weights", (facts,), there(pictures)),
-        Section("Every number", tables=(Table(COLUMNS, rows),), folded=True),
-    )
-    return Shown("", f"How noisy are batch statistics on {law.data}?", (law.answer,), (), (), sections)
+    hero, *others = there(pictures) or (None,)
+    measured = Section("Batch statistics at frozen weights", (facts,), there(others))
+    sections = (measured, Section("Every number", tables=(Table(COLUMNS, rows),)))
+    return Shown("", f"How noisy are batch statistics on {law.data}?", (law.answer,), "", (), sections, hero=hero)
 
 
 def _short(value: float | None) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from bnexp.base.quoting import slug
 from bnexp.plots import Picture, curves, inside
 from bnexp.plots.curves import Arm, Curve
-from bnexp.report.content import slug, there
+from bnexp.report.content import there
 from bnexp.report.view import View
 from bnexp.storage.result import STATS
 
@@ -33,6 +34,7 @@ def activations(view: View) -> tuple[Picture, ...]:
         f"Drift since initialization{at}",
         "1-Wasserstein distance (initial std)",
         view.last_and_first("drift/", "/init/w1"),
+        "the drift since initialization",
         "How far the distribution of pre-activations has moved, mean over channels, in standard deviations at initialization.",
         log_y=True,
     )
@@ -49,6 +51,7 @@ def optimization(view: View) -> tuple[Picture, ...]:
         title: str,
         y: str,
         keys: Mapping[str, str],
+        noun: str,
         text: str,
         limits: tuple[float, float] | None = None,
         line_at: float | None = None,
@@ -59,6 +62,7 @@ def optimization(view: View) -> tuple[Picture, ...]:
                 f"{title}{at}",
                 y,
                 keys,
+                noun,
                 f"{text} {SAMPLED}",
                 log_x=True,
                 log_y=limits is None,
@@ -88,6 +92,7 @@ def optimization(view: View) -> tuple[Picture, ...]:
                 "Internal covariate shift: size",
                 "||G - G'|| / ||G||",
                 view.last_and_first("ics/", "/relative_l2"),
+                "the relative change of the gradient",
                 f"How much a layer's gradient G changes when {shift}",
             ),
             curve(
@@ -95,6 +100,7 @@ def optimization(view: View) -> tuple[Picture, ...]:
                 "Internal covariate shift: direction",
                 "cosine of G and G'",
                 view.last_and_first("ics/", "/cosine"),
+                "the cosine of the gradients",
                 f"1: a layer's gradient keeps its direction when {shift}",
                 limits=(-1.02, 1.02),
             ),
@@ -117,6 +123,7 @@ def optimization(view: View) -> tuple[Picture, ...]:
                 "Effective smoothness",
                 "max ||grad(θ - s g) - g|| / (s ||g||)",
                 {"landscape/smoothness": ""},
+                "the effective smoothness",
                 "The largest over steps s from lr/2 to 4 lr (Santurkar et al. 2018, section 3.1).",
             ),
             curve(
@@ -124,6 +131,7 @@ def optimization(view: View) -> tuple[Picture, ...]:
                 "Sharpness against the edge of stability",
                 "largest eigenvalue x lr / 2",
                 {"sharpness/train/over_edge": ""},
+                "the sharpness relative to the edge of stability",
                 "Above 1 gradient descent is unstable along the sharpest direction (Cohen et al. 2021, section 2); with batch statistics.",
                 line_at=1.0,
             ),

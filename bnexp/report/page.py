@@ -11,6 +11,8 @@ from bnexp import __version__
 from bnexp.base.files import atomic_write, make_folder, open_plain
 from bnexp.plots import Picture
 from bnexp.report.content import Shown
+from bnexp.report.glossary import GLOSSARY
+from bnexp.tables.study import audit_word
 from bnexp.tables.table import Table
 
 MARK = {True: ("ok", "passed"), False: ("NO", "failed"), None: ("?", "unknown")}
@@ -31,26 +33,52 @@ class Page:
     """Runs that are left out."""
     damaged: Sequence[str] = ()
     """Runs whose curves are not what they wrote."""
+    left_out: int = 0
+    """Figures that were not asked for."""
+
+
+@dataclass(frozen=True)
+class Slide:
+    """A figure with its drawing as a page's element; or words alone."""
+
+    title: str
+    texts: Sequence[str] = ()
+    picture: Picture | None = None
+    drawing: str = ""
 
 
 def write(page: Page, folder: Path) -> Path:
-    """Writes `report.html` and `figures/<name>.{svg,png}` into the folder, and gives the page's path.
+    """Writes `index.html` and `figures/<name>.{svg,png}` into the folder, and gives the page's path.
 
     The figures of an earlier report that this one does not have are removed, those of others (files that are no figure's) are left.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    pictures = [picture for chapter in page.chapters for section in chapter.sections for picture in section.pictures]
+    pictures = [picture for chapter in page.chapters for picture in chapter.pictures]
     figures = folder / "figures"
     make_folder(figures)
     drawings = {picture.name: picture.save(figures) for picture in pictures}
     _forget(figures, pictures)
+    return _render(
+        "template.html", folder / "index.html", page=page, drawings=drawings, mark=MARK, audit_word=audit_word, glossary=GLOSSARY
+    )
+
+
+def write_slides(page: Page, folder: Path) -> Path:
+    """Writes `slides.html` into the folder, and gives its path: the answers, and each figure, one to a slide."""
+    slides = []
+    for chapter in page.chapters:
+        slides.append(Slide(chapter.title or page.title, chapter.answer))
+        slides += [Slide(picture.title, (), picture, picture.for_projector()) for picture in chapter.pictures]
+    make_folder(folder)
+    return _render("slides.html", folder / "slides.html", page=page, slides=slides)
+
+
+def _render(template: str, path: Path, **values: object) -> Path:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     environment = Environment(
         loader=PackageLoader("bnexp.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    template = environment.get_template("template.html")
-    text = template.render(page=page, drawings=drawings, mark=MARK, version=__version__, written=time.strftime("%Y-%m-%d %H:%M"))
-    path = folder / "report.html"
+    text = environment.get_template(template).render(**values, version=__version__, written=time.strftime("%Y-%m-%d %H:%M"))
     with atomic_write(path) as file:
         file.write(text.encode())
     return path

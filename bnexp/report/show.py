@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 from bnexp.analysis import Part
+from bnexp.analysis.numbers import numbers
 from bnexp.analysis.wording import count, label
 from bnexp.plots import Picture
 from bnexp.report import network_figures, training_figures
@@ -18,11 +19,13 @@ from bnexp.tables.table import Table
 def shown(part: Part, kind: str, view: View | None = None, notes: Iterable[str] = ()) -> Shown:
     """The chapter, without figures where there is no view of the part; `notes` stand beside its own."""
     figures: list[Section] = []
-    notes = [*part.notes, *notes]
+    notes, hero = [*part.notes, *notes], None
     if view is not None:
+        grid, training = training_figures.grid(view), training_figures.training(view)
+        hero = next(iter((*grid, *training)), None)
         figures = [
-            _figures("Training", training_figures.training(view)),
-            _figures("Learning rate, batch size, steps to the target", (*training_figures.grid(view), *training_figures.to_target(view))),
+            _figures("Learning rate, batch size, steps to the target", (*grid, *training_figures.to_target(view)), hero),
+            _figures("Training", training, hero),
             _figures("Inside the network: activations", network_figures.activations(view)),
             _figures("Inside the network: gradients and loss landscape", network_figures.optimization(view)),
             _figures("Running against precise statistics", network_figures.running_statistics(view)),
@@ -30,16 +33,21 @@ def shown(part: Part, kind: str, view: View | None = None, notes: Iterable[str] 
         ]
         if lost := len(view.without_curves):
             notes.append(f"{count(lost, 'run')} recorded no curves, or lost them: the tables count them, and no curve shows them.")
-    numbers = Section("In numbers", tables=tuple(table for table in tables(part, kind) if table.rows))
-    every = Section("Every run", tables=(_all_runs(part),) if part.grid is None else (), folded=True)
-    there = tuple(section for section in (numbers, *figures, every) if section.pictures or section.tables)
+    answers = part.answers if part.answers != part.answer else ()
+    sections = (
+        Section("In numbers", tables=tuple(table for table in tables(part, kind) if table.rows)),
+        Section("The tests behind the answer", answers),
+        *figures,
+        Section("Every run", tables=(_all_runs(part),) if part.grid is None else ()),
+    )
+    there = tuple(section for section in sections if section.text or section.pictures or section.tables)
     data = dict.fromkeys(run.data.contents for run in part.runs if run.data is not None and run.data.contents)
-    answer = (*part.answer, *(f"Data: {contents}." for contents in data))  # one, but where files changed between runs
-    return Shown(title(part), part.question, answer, part.answers if part.answers != part.answer else (), tuple(notes), there, part.audit)
+    contents = " ".join(f"Data: {one}." for one in data)  # one, but where files changed between runs
+    return Shown(title(part), part.question, part.answer, contents, tuple(notes), there, tuple(numbers(part)), hero, part.audit)
 
 
-def _figures(heading: str, pictures: tuple[Picture, ...]) -> Section:
-    return Section(heading, pictures=pictures)
+def _figures(heading: str, pictures: tuple[Picture, ...], hero: Picture | None = None) -> Section:
+    return Section(heading, pictures=tuple(picture for picture in pictures if picture is not hero))
 
 
 def _all_runs(part: Part) -> Table:

@@ -5,17 +5,27 @@ from __future__ import annotations
 import math
 
 from bnexp.analysis.wording import label
+from bnexp.base.quoting import slug
 from bnexp.plots import Picture, curves, grids
 from bnexp.plots.curves import Arm, Curve
-from bnexp.report.content import slug, there
+from bnexp.report.content import there
 from bnexp.report.view import View
 
-LOSS = Curve("training_loss", "Training loss", "training loss (nats)", {"train/loss": ""}, "Mean since the last evaluation.", log_y=True)
+LOSS = Curve(
+    "training_loss",
+    "Training loss",
+    "training loss (nats)",
+    {"train/loss": ""},
+    "the training loss",
+    "Mean since the last evaluation.",
+    log_y=True,
+)
 VALIDATION = Curve(
     "validation_accuracy",
     "Validation accuracy",
     "validation accuracy (%)",
     {"val/accuracy": ""},
+    "validation accuracy",
     "With running statistics; the target is dashed.",
     percent=True,
     limits=(-0.02, 1.02),
@@ -25,6 +35,7 @@ TEST = Curve(
     "Test accuracy",
     "test accuracy (%)",
     {"test_curve/accuracy": ""},
+    "test accuracy",
     "With running statistics; nothing is chosen by it.",
     percent=True,
     limits=(-0.02, 1.02),

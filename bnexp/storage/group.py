@@ -1,4 +1,5 @@
-"""What spans runs: members, plan and results of a sweep or a comparison, in RUNS/.groups/<group id>/."""
+"""What spans runs. RUNS/.groups/<group id>/ has the members and the plan of a sweep or a comparison, which only the program needs;
+RUNS/reports/<name>-<group id>/ has its results, rows, page and figures, which people open."""
 
 from __future__ import annotations
 
@@ -17,10 +18,11 @@ from msgspec import Struct
 
 from bnexp.base.errors import DataError, UsageError
 from bnexp.base.files import JsonObject, atomic_write, make_folder, null_nonfinite, read_checked_json, write_checked_json, write_json
-from bnexp.base.quoting import command_line
+from bnexp.base.quoting import command_line, slug
 from bnexp.storage.folder import find_run
 from bnexp.storage.run import Run, hidden_folder, is_run_id
 
+REPORTS = "reports"
 FORMAT = 1
 """Version of members.json and plan.json."""
 
@@ -52,6 +54,14 @@ class Group:
     @property
     def members_json(self) -> Path:
         return self.folder / "members.json"
+
+    def results_folder(self, name: str) -> Path:
+        """What people open: the page `index.html`, figures, rows and results. `name` says what the runs are (`Study.name`)."""
+        return hidden_folder(self.runs_dir, REPORTS, f"{name}-{self.id}")
+
+    def stored(self, file: str) -> Path:
+        """Where a file of what people open is: in `results_folder`, whatever its name, or, of earlier versions, in `folder`."""
+        return next(iter(sorted((self.runs_dir / REPORTS).glob(f"*-{self.id}/{file}"))), self.folder / file)
 
     def store_members(self, kind: str, parts: Mapping[str, Sequence[Run]], arms: JsonObject | None = None) -> None:
         """Stores which runs these are, for `report` and `tensorboard`. `kind`: `sweep lr`, `compare`; `parts`: the runs by the budget that
@@ -110,12 +120,13 @@ def group_of(runs: Sequence[Run]) -> Group:
 
 
 def find_group(text: str, runs_dir: Path) -> Group | None:
-    """The sweep or comparison of an id (8 hex digits) or of its folder's path; None where there is none."""
+    """The sweep or comparison of an id (8 hex digits), or of the path or name of its folder; None where there is none."""
     if re.fullmatch(r"[0-9a-f]{8}", text) and (group := Group(runs_dir, text)).members_json.is_file():
         return group
-    path = Path(text)
-    if path.parent.name == ".groups" and (path / "members.json").is_file():
-        return Group(path.absolute().parent.parent, path.name)
+    path = runs_dir / REPORTS / text if Path(text).name == text else Path(text)
+    if path.is_dir() and path.parent.name in (".groups", REPORTS):
+        group = Group(path.absolute().parent.parent, path.name[-8:])
+        return group if group.members_json.is_file() else None
     return None
 
 
@@ -133,9 +144,10 @@ def find_all(names: Sequence[str], runs_dir: Path) -> list[Run | Group]:
 
 
 def law_folder(runs_dir: Path, law: Mapping[str, Any]) -> Path:
-    """Where what `bnexp stats` found is stored: the same result has the same folder, on whatever machine."""
+    """The folder of what `bnexp stats` found: the same result has the same folder, on whatever machine."""
     found = {key: value for key, value in law.items() if key != "environment"}
-    return hidden_folder(runs_dir, ".groups", f"stats-{hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:8]}")
+    digest = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:8]
+    return hidden_folder(runs_dir, REPORTS, f"stats-{slug(str(found['data']), '-')}-{digest}")
 
 
 def store(folder: Path, name: str, result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], csv: str = "runs") -> None:

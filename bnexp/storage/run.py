@@ -4,7 +4,7 @@
 - RUNS/.stacks/<stack id>/  plan.json checkpoint.pt checkpoint.prev.pt, until all members are finished: see `stack_folder`
 - RUNS/.fresh/<id>/         the successor of a finished run while it is trained (--fresh)
 - RUNS/.locks/<id>.lock     held while a run is trained or removed
-- RUNS/.groups/<group id>/  what spans runs: see `group`
+- RUNS/.groups/<group id>/ and RUNS/reports/<name>-<group id>/  what spans runs: see `group`
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ def is_run_id(text: object) -> bool:
 
 
 def hidden_folder(runs_dir: Path, *names: str) -> Path:
-    """The path of a folder that bnexp keeps to itself inside a runs folder, such as RUNS/.groups/<group id>. All paths in one begin here.
+    """The path of a folder of bnexp's own inside a runs folder, such as RUNS/.groups/<group id>. All paths in one begin here.
     Raises UsageError where it is a link, or below one, which may lead to any folder."""
     path = runs_dir
     for name in names:

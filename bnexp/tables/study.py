@@ -56,7 +56,7 @@ def study_summary(study: Study) -> RenderableType:
             shown.append(Text(title(part), style="bold underline"))
         shown += [Text("\n".join(part.answer), style="bold"), Text(), brief(part, study.kind).rich(ruled=False)]
         if study.kind == "compare" and part.audit is not None:
-            shown.append(Text(f"Fairness audit: {_audit_word(part.audit)}"))
+            shown.append(Text(f"Fairness audit: {audit_word(part.audit)}"))
             shown += [Text(f"{check.name}: {check.detail}", style="red") for check in part.audit.checks if check.passed is False]
         most = MAX_NOTES if len(parts) == 1 else 0
         shown += notes(part.notes[:most])
@@ -90,7 +90,7 @@ def title(part: Part) -> str:
     return ", ".join([*texts, *(f"{key}={show(value)}" for key, value in part.setting.items())])
 
 
-def _audit_word(audit: Audit) -> str:
+def audit_word(audit: Audit) -> str:
     """`passed`, or how many checks failed or could not be made."""
     failed = sum(check.passed is False for check in audit.checks)
     unknown = sum(check.passed is None for check in audit.checks)
@@ -100,7 +100,7 @@ def _audit_word(audit: Audit) -> str:
 def audit_table(audit: Audit) -> RichTable:
     """The fairness audit, one check a row."""
     table = RichTable(
-        title=Text(f"Fairness audit: {_audit_word(audit)}", style="bold"),
+        title=Text(f"Fairness audit: {audit_word(audit)}", style="bold"),
         title_justify="left",
         show_header=False,
         box=None,

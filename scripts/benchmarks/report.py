@@ -35,7 +35,7 @@ def rows(request: Request) -> Iterator[Row]:
             yield not_measured(NAME, f"{name}: seconds", taken.failed["report"], SECONDS)
             return
         yield measured(NAME, f"{name}: seconds", [], figure("whole command", "s", taken.found["report"]), SECONDS, load=taken.load)
-        page = folder / "runs" / ".groups" / group / "report.html"
+        (page,) = Path(folder, "runs").glob(f"reports/*-{group}/index.html")
         figures = len(list(page.parent.glob("figures/*.svg")))
         size = figure("page", "MB", [page.stat().st_size / 1e6])
         yield measured(NAME, f"{name}: size of the page", [], size, SIZE, remark=f"{figures} figures")

@@ -1,4 +1,4 @@
-"""The answer: short sentences that state what their tests show, with its numbers, and what changes most first."""
+"""The answer: short sentences that state what their tests show, with its numbers, and what changes most first; the numbers beside it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from support import make_result, with_values
 
 from bnexp.analysis import Part, analyse, to_json
 from bnexp.analysis.arms import Arms
+from bnexp.analysis.numbers import MOST, numbers
 from bnexp.analysis.results import Versus
 from bnexp.storage.result import RunResult
 from bnexp.storage.run import Run
@@ -160,3 +161,27 @@ def test_the_json_has_the_answer_and_the_tests_behind_it(kind: str) -> None:
     assert plain["answers"] == list(found.parts[0].answers)
     assert plain["answer"]
     assert plain["answers"]
+
+
+def test_two_arms_have_their_differences_beside_the_answer() -> None:
+    part = part_of(study(0.03, steps=(60, 120), works=(1.0, 0.1)))
+    found = numbers(part)
+    pairs, speedup = versus(part).headline, versus(part).speedup
+    assert pairs.difference is not None
+    assert pairs.low is not None
+    assert speedup.factor is not None
+    assert [number.value for number in found[:3]] == [f"{100 * pairs.difference:+.2f} points", f"{speedup.factor:.3g}x", "10x"]
+    assert f"95 % interval {100 * pairs.low:+.2f} to" in found[0].span
+    assert found[2].span == "between 1 and 3 with BN, between 0.1 and 0.3 without BN"
+    assert "with BN - without BN" in found[0].name
+    assert len(found) <= MOST
+
+
+def test_one_arm_has_its_scores_and_several_an_accuracy_each() -> None:
+    accuracy, steps, gap = numbers(part_of([run for run in study() if run.norm == "batch"], "sweep lr"))
+    assert re.fullmatch(r"\d\d\.\d\d %", accuracy.value)
+    assert steps.span == "10 of 10 seeds reach it"
+    assert "gap" in gap.name
+    noisy = [with_values(run, config__model__norm="noisy", id=f"noisy-{run.id}") for run in study() if run.norm == "batch"]
+    scored = numbers(part_of([*study(), *noisy], "sweep norm"))
+    assert [number.name for number in scored] == [f"test accuracy {arm}" for arm in ("with BN", "with noisy", "without BN")]

@@ -15,7 +15,7 @@ from bnexp.config import DATASETS, Config
 from bnexp.config.compose import expand
 from bnexp.config.cost import network_size, stack_seconds
 from bnexp.execution.grid import prepare, train_all
-from bnexp.execution.live import Live, label
+from bnexp.execution.live import Live
 from bnexp.execution.stack_events import DONE, Event
 from bnexp.models import build
 from bnexp.planning.plan import START_S, estimate
@@ -151,13 +151,13 @@ def test_the_estimates_multiply_adds_are_the_networks(overrides: list[str]) -> N
 def test_the_display_names_stacks_and_reasons_where_nobody_watches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stacks = prepare(expand([*GRID, "model.norm=batch,none"]), tmp_path).stacks
     with Live(stacks, reused=3, quiet=False) as live:
-        live.on_event(Event(stacks[0].folder.id, 3, 6, 0.875, 1000.0))
+        live.on_event(Event(stacks[0].folder.id, 3, 6, 0.875))
         live.on_event(Event("unknown", 3, 6))
         live.ended(stacks[0], DONE)
         live.ended(stacks[1], "the disk is full")
     err = capsys.readouterr().err
     assert f"Training 16 runs in {len(stacks)} stacks; 3 runs finished before." in err
-    assert f"1/{len(stacks)}  {label(stacks[0])}: best 87.5 %" in err
+    assert f"1/{len(stacks)}  with BN, {len(stacks[0].runs)} runs: best 87.5 %" in err
     assert "the disk is full" in err
     with Live(stacks, reused=0, quiet=True) as live:
         live.ended(stacks[0], "the disk is full")

@@ -25,7 +25,7 @@ from bnexp.cli import app
 from bnexp.config.compose import expand
 from bnexp.execution.grid import prepare, train_all
 from bnexp.execution.launch import launch
-from bnexp.execution.live import Live, label
+from bnexp.execution.live import Live
 from bnexp.execution.stack_events import DONE, Event
 from bnexp.execution.terminal import POINTS, SHOWN, RunEvaluation, StackEvaluation, Terminal, extend, fitted
 from bnexp.execution.workers import run_stacks
@@ -218,6 +218,18 @@ def test_a_terminal_that_goes_away_does_not_end_the_training(overrides: list[str
     assert all(run.done for run in prepared.runs)
 
 
+@pytest.mark.parametrize(("more", "shown"), [([], True), (["--quiet"], False), (["--help"], False)])
+def test_what_takes_long_to_start_says_so_at_once_and_takes_it_back(more: list[str], shown: bool, tmp_path: Path) -> None:
+    screen = Screen(80)
+    command = [sys.executable, "-m", "bnexp", "train", "optim.lr=0", *more, "--runs-dir", str(tmp_path)]
+    subprocess.run(command, stdin=screen.slave, stdout=screen.slave, stderr=screen.slave, check=False)
+    os.close(screen.slave)
+    text = screen.text()
+    assert text.startswith("Loading PyTorch ...\r\x1b[K") is shown
+    assert ("Loading" in text) is shown
+    assert more == ["--help"] or "optim.lr" in text  # the mistake is told without PyTorch
+
+
 def test_a_real_window_of_80_columns(tmp_path: Path) -> None:
     screen = Screen(80)
     command = [sys.executable, "-m", "bnexp", "train", *TINY, "--seeds", "2", "--runs-dir", str(tmp_path)]
@@ -295,28 +307,38 @@ def test_a_curve_that_is_drawn_again_and_again_stays_short_and_keeps_its_ends() 
     assert steps == sorted(steps)
 
 
-def test_many_stacks_have_a_line_each_up_to_a_few_and_the_counts_are_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stacks = prepare(expand([*TINY, f"train.batch_size={','.join(map(str, range(2, 2 + SHOWN + 3)))}", "seed=range(3)"]), tmp_path).stacks
-    assert len(stacks) == SHOWN + 3
-    for columns in (80, 60, 40):
+def test_each_arm_has_a_line_with_the_counts_of_its_stacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    configs = expand([*TINY, "model.norm=batch,none", "train.batch_size=8", "seed=range(3)", "train.steps=24,12"])
+    stacks = prepare(configs, tmp_path).stacks
+    assert [stack.configs[0].model.norm for stack in stacks] == ["batch", "none", "batch", "none"]
+    for columns in (120, 80, 60, 40):
         with on_screen(monkeypatch, columns) as screen, Live(stacks, reused=0, quiet=False) as live:
             for stack in stacks:
-                live.on_event(Event(stack.folder.id, 8, 24, 0.5, 12_345.0, val_loss=2.0, reached=1, diverged=0))
-                live.on_event(Event(stack.folder.id, 16, 24, 0.975, 12_345.0, val_loss=0.5, reached=2, diverged=1))
+                live.on_event(Event(stack.folder.id, 8, 24, 0.5, reached=1, diverged=0))
+                live.on_event(Event(stack.folder.id, 16, 24, 0.975, reached=2, diverged=1))
             live.ended(stacks[0], DONE)
-            live.on_event(Event(stacks[0].folder.id, 24, 24, 0.99, None, val_loss=0.4, reached=3, diverged=0))  # late
+            live.on_event(Event(stacks[0].folder.id, 24, 24, 0.99, reached=3, diverged=0))  # late
             live.ended(stacks[1], "the disk is full")
         lines = lines_of(screen.text())
         assert max(map(len, lines)) <= columns
-        assert any(re.match(rf"total .*2/{len(stacks)} stacks", line) for line in lines)
-        assert any(line.startswith(f"{3 + 2 * (len(stacks) - 1)} of {3 * len(stacks)} runs at the target") for line in lines)
-        assert f"{label(stacks[1])}: the disk is full" in lines
-        assert "and 1 stack more" in lines
-        third = [line for line in lines if line.startswith(label(stacks[2]))]
-        assert third
-        assert columns < 60 or all("█▁" in line for line in third)
-        assert columns < 60 or any("best 97.5 %" in line for line in third)
-        assert not any(line.startswith(label(stacks[0])) for line in lines[-4:])
+        assert any(re.match(r"total .* 6/12 runs", line) for line in lines)
+        assert "without BN, 3 runs: the disk is full" in lines
+        with_bn, without = ([line for line in lines if line.startswith(f"{arm} ")][-1] for arm in ("with BN", "without BN"))
+        assert "3/6 runs" in with_bn
+        assert columns < 60 or ("best 99.0 %" in with_bn and "best 97.5 %" in without)
+        assert columns < 80 or ("83 % at target" in with_bn and "67 % at target" in without)
+        assert columns < 80 or (with_bn.endswith("1 diverged") and without.endswith("2 diverged"))
+
+
+def test_a_sweep_over_batch_sizes_has_a_line_each_up_to_a_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stacks = prepare(expand([*TINY, f"train.batch_size={','.join(map(str, range(2, 2 + SHOWN + 3)))}", "seed=range(3)"]), tmp_path).stacks
+    with on_screen(monkeypatch) as screen, Live(stacks, reused=0, quiet=False) as live:
+        (first,) = [stack for stack in stacks if stack.configs[0].train.batch_size == 2]
+        live.ended(first, DONE)
+    lines = lines_of(screen.text())
+    assert any(re.match(r"with BN, batch 2 .* 3/3 runs", line) for line in lines)
+    assert any(re.match(r"with BN, batch 3 .* 0/3 runs", line) for line in lines)
+    assert "and 3 arms more" in lines
 
 
 def test_the_last_event_of_a_stack_has_what_its_summaries_say(tmp_path: Path) -> None:
@@ -332,5 +354,4 @@ def test_the_last_event_of_a_stack_has_what_its_summaries_say(tmp_path: Path) ->
     assert last.done == last.total == 24
     assert last.diverged == len(summaries) - len(finished)
     assert last.reached == sum(summary["target"]["reached_step"] is not None for summary in finished)
-    assert last.val_loss == pytest.approx(sum(summary["val"]["loss"] for summary in finished) / len(finished))
     assert last.best_accuracy == max(summary["val"]["best_accuracy"] for summary in finished)

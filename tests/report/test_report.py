@@ -26,7 +26,7 @@ from bnexp.storage.run import Run
 from bnexp.tables.study import title
 
 SHORT = ["train.epochs=null", "train.steps=24", "model.widths=[8]", "train.eval_every=4", "device=cpu", "--workers", "0", "--quiet"]
-SIZE = "sweep batch-size --values 16,32 --seeds 2 optim.lr=0.01,0.1,1e6 metrics=full"
+SIZE = "sweep batch-size --values 16,32 --seeds 2 optim.lr=0.01,0.1,1e6 metrics=full metrics.log_spaced=4"
 EVERYTHING = (
     *("training_loss", "validation_accuracy", "curves_by_learning_rate", "accuracy_by_batch_size", "accuracy_by_lr", "steps_to_target"),
     *("reached_target", "percentiles_", "percentiles_unit", "drift", "ics_size", "ics_direction", "landscape_loss", "landscape_gradient"),
@@ -83,7 +83,7 @@ def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def sweep(runs_dir: Path) -> Path:
     """The folder of the sweep's report."""
-    (found,) = [path.parent for path in runs_dir.glob(".groups/*/members.json") if "batch-size" in path.read_text()]
+    (found,) = runs_dir.glob("reports/sweep-batch-size-digits-*")
     return found
 
 
@@ -108,15 +108,23 @@ STEP_TIME = (
 STEP_COST = "A step with BN takes|No difference in the time of a step"
 
 
-def test_a_sweep_has_every_section_that_its_data_allow(sweep: Path) -> None:
-    names = pictures(sweep)
+@pytest.fixture(scope="module")
+def whole(sweep: Path, runs_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of its report with every figure."""
+    out = tmp_path_factory.mktemp("whole")
+    bnexp(f"report {sweep.name[-8:]} --all-figures --out {out}", runs_dir)
+    return out
+
+
+def test_a_sweep_has_every_section_that_its_data_allow(whole: Path) -> None:
+    names = pictures(whole)
     for name in EVERYTHING:
-        assert any(found.startswith(name) for found in names), name
-    page = Page(sweep / "report.html")
+        assert any(name in found for found in names), name
+    page = Page(whole / "index.html")
     assert page.figures == len(names) == len(page.images)
     assert all(alt and len(alt) > 30 for alt in page.images)
     assert "Drift since initialization at batch 32" in page.source
-    for heading in ("In numbers", "Training", "Is the comparison fair?", "To do it again", "Versions and machine"):
+    for heading in ("In numbers", "Training", "Is the comparison fair?", "How to repeat this study", "Versions and machine", "Glossary"):
         assert heading in page.headings
     assert "What do small batches cost on digits? Batch sizes 16, 32." in page.text
     assert "95 % interval" in page.text
@@ -126,7 +134,7 @@ def test_a_sweep_has_every_section_that_its_data_allow(sweep: Path) -> None:
 
 
 def test_a_report_asks_nobody_for_anything(sweep: Path) -> None:
-    page = Page(sweep / "report.html")
+    page = Page(sweep / "index.html")
     assert [address for address in page.addresses if not str(address).startswith(("#", "data:,"))] == []
     assert not re.search(r"@import|url\((?!#)", page.source)
     assert "<script" not in page.source
@@ -157,15 +165,15 @@ def test_what_was_measured_is_what_is_drawn(runs_dir: Path, sweep: Path) -> None
 
 
 def test_a_section_appears_only_where_its_data_exist(tmp_path: Path) -> None:
-    bnexp("train metrics=off model.widths=[4] train.epochs=null train.steps=6 device=cpu --quiet", tmp_path)
+    bnexp("train metrics=off model.widths=[4] train.epochs=null train.steps=6 train.eval_every=2 device=cpu --quiet", tmp_path)
     out = tmp_path / "out"
     result = bnexp(f"report last --out {out}", tmp_path)
-    assert result.stdout.strip() == str(out / "report.html")
-    assert pictures(out) == ["reached_target", "training_loss", "validation_accuracy"]  # six steps: at chance, without an accuracy
-    page = Page(out / "report.html")
+    assert result.stdout.strip() == str(out / "index.html")
+    assert pictures(out) == ["training_loss", "validation_accuracy"]  # one run, and six steps: at chance, without an accuracy
+    page = Page(out / "index.html")
     assert "n = 1 seed" in page.text
     assert not any("Inside" in heading or "gamma" in heading or "fair" in heading for heading in page.headings)
-    bnexp("train metrics=light model.widths=[4] train.epochs=null train.steps=6 device=cpu --quiet", tmp_path)
+    bnexp("train metrics=light model.widths=[4] train.epochs=null train.steps=6 train.eval_every=2 device=cpu --quiet", tmp_path)
     bnexp(f"report last --out {out}", tmp_path)
     assert any(name.startswith("percentiles") for name in pictures(out))
     (first, _) = [run.id for run in list_runs(tmp_path)]
@@ -180,11 +188,11 @@ def test_a_comparison_tells_its_seconds_and_its_report_can_be_written_again(runs
     line = "compare --no-bn --seeds 2 --lrs 0.01,0.1 --margin 5 metrics=full train.batch_size=32"
     result = bnexp(line, runs_dir, *SHORT, "--out", str(tmp_path / "out"))
     assert "with BN" in result.stdout
-    page = Page(tmp_path / "out" / "report.html")
+    page = Page(tmp_path / "out" / "index.html")
     assert re.search(STEP_COST, page.text)
     assert "with BN against without BN on digits, batch size 32: which is better, and by how much?" in page.text
-    (group,) = [path.parent for path in runs_dir.glob(".groups/*/compare.json")]
-    again = Page(Path(bnexp(f"report {group.name}", runs_dir).stdout.strip()))
+    (group,) = runs_dir.glob("reports/compare-digits-bn-vs-none-*")
+    again = Page(Path(bnexp(f"report {group.name[-8:]}", runs_dir).stdout.strip()))
     assert re.search(STEP_COST, again.text)
     assert again.headings == page.headings
     sentences = json.loads((tmp_path / "out" / "compare.json").read_text())["comparison"]["verdict"]
@@ -196,10 +204,10 @@ def test_a_comparison_tells_its_seconds_and_its_report_can_be_written_again(runs
 
 def test_the_law_has_a_report_with_theory(tmp_path: Path) -> None:
     result = bnexp("stats model.widths=[4] --batch-sizes 1,4,16", tmp_path, "--out", str(tmp_path / "out"))
-    (group,) = tmp_path.glob(".groups/stats-*")
-    assert str(tmp_path / "out" / "report.html") in result.stderr
+    (group,) = tmp_path.glob("reports/stats-digits-*")
+    assert str(tmp_path / "out" / "index.html") in result.stderr
     assert pictures(tmp_path / "out") == ["noise_law_mean", "noise_law_outlier", "noise_law_sample_size", "noise_law_variance"]
-    page = Page(tmp_path / "out" / "report.html")
+    page = Page(tmp_path / "out" / "index.html")
     law = json.loads((group / "stats.json").read_text())
     slopes = [layer["slope"] for layer in law["layers"]]
     assert all(f"{slope:.3f}" in page.text for slope in slopes)
@@ -209,13 +217,13 @@ def test_the_law_has_a_report_with_theory(tmp_path: Path) -> None:
     assert len(lines) == 3 * len(law["layers"])
     assert float(lines[0]["mean_variance"]) == law["layers"][0]["lines"][0]["mean_variance"]
     bnexp("stats model.widths=[4] --batch-sizes 1,4,16", tmp_path)
-    assert len(list(tmp_path.glob(".groups/stats-*"))) == 1  # the same result, the same folder
+    assert len(list(tmp_path.glob("reports/stats-*"))) == 1  # the same result, the same folder
 
 
 def test_json_names_the_report_and_the_runs(runs_dir: Path, tmp_path: Path) -> None:
     ids = [run.id for run in list_runs(runs_dir)][:3]
     found = json.loads(bnexp(f"report {' '.join(ids)} --json --out {tmp_path}", runs_dir).stdout)
-    assert found == {"report": str(tmp_path / "report.html"), "runs": ids}
+    assert found == {"report": str(tmp_path / "index.html"), "runs": ids}
 
 
 @pytest.mark.parametrize(
@@ -228,7 +236,7 @@ def test_json_names_the_report_and_the_runs(runs_dir: Path, tmp_path: Path) -> N
 )
 def test_a_wrong_call_is_refused_in_a_sentence(line: str, message: str, runs_dir: Path, sweep: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    line = line.replace("GROUP", sweep.name).replace("FILE", str(tmp_path / "file"))
+    line = line.replace("GROUP", sweep.name[-8:]).replace("FILE", str(tmp_path / "file"))
     result = CliRunner().invoke(app, [*line.split(), "--runs-dir", str(runs_dir)], prog_name="bnexp")
     assert result.exit_code == 2
     assert message in result.stderr
@@ -290,14 +298,14 @@ def test_the_baseline_is_none_then_batch_then_whoever_has_results(runs_dir: Path
 def test_a_comparison_is_reported_again_with_its_own_arms(tmp_path: Path) -> None:
     line = "compare --norm noisy --lrs 0.1 --seeds 2 metrics=off"
     bnexp(line, tmp_path, *SHORT)
-    (group,) = [path.parent for path in tmp_path.glob(".groups/*/compare.json")]
-    page = Page(group / "report.html")
+    (group,) = tmp_path.glob("reports/compare-digits-noisy-vs-bn-*")
+    page = Page(group / "index.html")
     assert "with noisy against with BN" in page.text
-    again = Page(Path(bnexp(f"report {group.name}", tmp_path).stdout.strip()))
+    again = Page(Path(bnexp(f"report {group}", tmp_path).stdout.strip()))
     everything = Page(Path(bnexp("report", tmp_path).stdout.strip()))  # the same runs, without their name
 
     def without_time(one: Page) -> str:
-        return one.text.split("as SVG and PNG.")[1]
+        return re.sub(r"on \d{4}-\d\d-\d\d \d\d:\d\d|Comparison on.*|\d runs on.*|This study is that of the command\n.*", "", one.text)
 
     assert without_time(again) == without_time(page) == without_time(everything)
 
@@ -305,10 +313,10 @@ def test_a_comparison_is_reported_again_with_its_own_arms(tmp_path: Path) -> Non
 def test_a_sweep_is_reported_again_as_it_was_asked_for(tmp_path: Path) -> None:
     """Each setting of a key that the sweep does not vary stands for itself, on the page as in the terminal."""
     bnexp("sweep lr --values 0.01,0.1 --seeds 2 optim.momentum=0,0.9 metrics=off", tmp_path, *SHORT)
-    (group,) = [path.parent for path in tmp_path.glob(".groups/*/sweep-lr.json")]
-    page = (group / "report.html").read_text()
+    (group,) = tmp_path.glob("reports/sweep-lr-digits-*")
+    page = (group / "index.html").read_text()
     assert "optim.momentum=0.9</h2>" in page
-    again = Path(bnexp(f"report {group.name} --out {tmp_path / 'again'}", tmp_path).stdout.strip()).read_text()
+    again = Path(bnexp(f"report {group.name[-8:]} --out {tmp_path / 'again'}", tmp_path).stdout.strip()).read_text()
     written = re.compile(r"on \d{4}-\d\d-\d\d \d\d:\d\d")
     assert written.sub("", again) == written.sub("", page)
 
@@ -344,8 +352,8 @@ def test_more_settings_than_drawings_can_hold_have_a_table(tmp_path: Path) -> No
     grid = "sweep grid model.widths=[3],[4] optim.momentum=0.5,0.9 model.placement=conv-norm-relu,norm-conv-relu optim.weight_decay=0,0.1"
     short = ["train.epochs=null", "train.steps=4", "metrics=off", "device=cpu", "--workers", "0", "--quiet", "--seeds", "1"]
     bnexp(grid, tmp_path, *short)
-    (group,) = [path.parent for path in tmp_path.glob(".groups/*/members.json")]
-    page = Page(group / "report.html")
+    (group,) = tmp_path.glob("reports/sweep-grid-digits-*")
+    page = Page(group / "index.html")
     assert "In numbers" in page.headings
     assert "have tables and no drawings" in page.text
     assert "What does each of 16 settings score?" in page.text
@@ -355,7 +363,7 @@ def test_more_settings_than_drawings_can_hold_have_a_table(tmp_path: Path) -> No
 
 
 def test_arms_with_long_names_are_told_apart(runs_dir: Path, tmp_path: Path) -> None:
-    overrides = "train.epochs=null train.steps=6 model.widths=[4] device=cpu --quiet"
+    overrides = "train.epochs=null train.steps=6 train.eval_every=2 model.widths=[4] device=cpu --quiet"
     for placement in ("conv-norm-relu", "norm-conv-relu"):
         for momentum in (0.1, 0.3):
             more = f"model.placement={placement} model.bn_momentum={momentum} optim.weight_decay={momentum} model.bn_eps={momentum}"
@@ -418,7 +426,7 @@ def test_absurd_step_times_are_no_seconds(turns: str, shown: bool, tmp_path: Pat
 def test_step_times_of_older_comparisons_have_no_turns_and_give_no_seconds(tmp_path: Path, plain: Path) -> None:
     shutil.copytree(plain, tmp_path, dirs_exist_ok=True)
     bnexp("report", tmp_path)
-    (group,) = tmp_path.glob(".groups/*")
+    (group,) = tmp_path.glob("reports/*")
     one = {"median_ms": 2, "low_ms": 1, "high_ms": 3}
     (group / "compare.json").write_text(json.dumps({"step_times": {"batch": one, "none": one}}))
     assert not re.search(STEP_COST, Page(Path(bnexp("report", tmp_path).stdout.strip())).text)
@@ -427,7 +435,7 @@ def test_step_times_of_older_comparisons_have_no_turns_and_give_no_seconds(tmp_p
 def test_a_report_needs_no_torch(sweep: Path, runs_dir: Path) -> None:
     code = (
         "import sys; from bnexp.cli import main\n"
-        f"try: main(['report', '{sweep.name}', '--runs-dir', '{runs_dir}'])\n"
+        f"try: main(['report', '{sweep.name[-8:]}', '--runs-dir', '{runs_dir}'])\n"
         "except SystemExit as end: assert not end.code, end.code\n"
         "assert 'matplotlib' in sys.modules and 'torch' not in sys.modules and 'matplotlib.pyplot' not in sys.modules"
     )
@@ -443,9 +451,9 @@ def test_a_browser_shows_a_report_without_a_word_to_anybody(sweep: Path, chromiu
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
-    page.goto(f"file://{sweep / 'report.html'}")
+    page.goto(f"file://{sweep / 'index.html'}")
     assert said == []
-    assert asked == [f"file://{sweep / 'report.html'}"]
+    assert asked == [f"file://{sweep / 'index.html'}"]
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     pictures_ = page.locator("[role=img]")
     assert pictures_.count() == len(pictures(sweep))
@@ -461,6 +469,85 @@ def test_a_browser_shows_a_report_without_a_word_to_anybody(sweep: Path, chromiu
     page.emulate_media(media="print", color_scheme=scheme)
     assert _light(page.evaluate("getComputedStyle(document.body).backgroundColor"))  # paper is white
     page.close()
+
+
+def test_the_first_screen_has_the_answer_a_figure_and_numbers(runs_dir: Path, chromium: Any, tmp_path: Path) -> None:
+    """Before anything is unfolded or scrolled to, at the size of a small laptop."""
+    ids = [run.id for run in list_runs(runs_dir) if "bs32-lr0.1-" in run.id or "bs32-lr0.01-" in run.id]
+    path = Path(bnexp(f"report {' '.join(ids)} --out {tmp_path}", runs_dir).stdout.strip())
+    page = chromium.new_page(viewport={"width": 1280, "height": 720})
+    page.goto(f"file://{path}")
+    for what in (".answer", ".first figure svg", ".numbers dd.value >> nth=2"):
+        box = page.locator(what).first.bounding_box()
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] <= 720, what
+    assert page.locator("figure:visible").count() == 1  # the others are folded
+    assert page.evaluate("document.documentElement.scrollHeight") <= 4 * 720
+    page.close()
+
+
+def test_a_figure_is_enlarged_and_closed_again(sweep: Path, chromium: Any) -> None:
+    page = chromium.new_page(viewport={"width": 1280, "height": 720})
+    page.goto(f"file://{sweep / 'index.html'}")
+    page.locator("details summary", has_text="Training").first.click()
+    figure = page.locator("figure:visible").nth(1)
+    before = figure.bounding_box()
+    figure.locator("a.enlarge").click()
+    after = page.locator("figure:target").bounding_box()
+    assert after["width"] > 1.8 * before["width"]
+    assert page.locator("figure:target strong").is_visible()
+    page.locator("figure:target a.close").click()
+    assert page.locator("figure:target").count() == 0
+    assert figure.bounding_box()["width"] == before["width"]
+    page.close()
+
+
+def test_what_is_folded_is_printed(sweep: Path, chromium: Any) -> None:
+    page = chromium.new_page(viewport={"width": 1280, "height": 720})
+    page.goto(f"file://{sweep / 'index.html'}")
+    page.emulate_media(media="print")
+    heights = page.locator(".figures figure").evaluate_all("all => all.map(one => one.getBoundingClientRect().height)")
+    assert len(heights) > 4
+    assert min(heights) > 100
+    page.close()
+
+
+def test_slides_turn_by_keys_and_have_large_letters(sweep: Path, runs_dir: Path, chromium: Any, tmp_path: Path) -> None:
+    out = json.loads(bnexp(f"report {sweep.name[-8:]} --slides --out {tmp_path} --json", runs_dir).stdout)
+    assert out["report"] == str(tmp_path / "slides.html")
+    page = chromium.new_page(viewport={"width": 1280, "height": 720})
+    page.goto(f"file://{tmp_path / 'slides.html'}")
+    assert page.locator("section").count() == len(pictures(sweep)) + 2  # one of words for each budget
+
+    def turned(key: str, to: int) -> None:
+        page.keyboard.press(key)
+        page.wait_for_function(f"Math.abs(scrollY - {720 * to}) < 1")
+
+    for key, to in (("ArrowDown", 1), ("PageDown", 2), ("ArrowUp", 1), ("ArrowDown", 2)):
+        turned(key, to)
+    page.get_by_role("link", name="Next").nth(2).click()
+    page.wait_for_function("Math.abs(scrollY - 3 * 720) < 1")
+    words = page.locator("section h1, section h2, section p, section nav").evaluate_all(
+        "all => all.map(one => getComputedStyle(one).fontSize)"
+    )
+    assert min(float(size.removesuffix("px")) for size in words) >= 24
+    ticks = page.locator("section svg text").evaluate_all("all => all.map(one => one.getBoundingClientRect().height)")
+    assert sorted(ticks)[len(ticks) // 20] >= 20  # as high as the line of letters
+    fits = page.locator("section").evaluate_all("all => all.every(one => one.scrollHeight <= one.clientHeight + 1)")
+    assert fits
+    page.close()
+
+
+def test_at_most_twenty_figures_unless_all_are_asked_for(sweep: Path, whole: Path) -> None:
+    assert len(pictures(sweep)) <= 20 < len(pictures(whole))
+    assert f"{len(pictures(whole)) - len(pictures(sweep))} more figures" in Page(sweep / "index.html").text
+    assert "more figures" not in Page(whole / "index.html").text
+
+
+def test_every_figure_says_what_it_shows(whole: Path) -> None:
+    findings = re.findall(r"<strong>(.*?)</strong>", (whole / "index.html").read_text())
+    assert len(findings) == len(pictures(whole))
+    assert all(re.search(r"\d|No median run", finding) and finding.endswith(".") for finding in findings)
 
 
 def _light(colour: str) -> bool:
@@ -496,11 +583,11 @@ def test_names_with_markup_arrive_as_text(runs_dir: Path, chromium: Any, tmp_pat
 def test_a_group_is_reported_part_by_part(tmp_path: Path) -> None:
     line = "sweep batch-size --values 16,32 --seeds 1 optim.lr=0.1 metrics=off train.epochs=1 model.widths=[4] data.subset=128"
     bnexp(line, tmp_path, "device=cpu", "--workers", "0", "--quiet")
-    (group,) = [path.parent for path in tmp_path.glob(".groups/*/members.json")]
-    page = Page(group / "report.html")
-    found = find_group(group.name, tmp_path)
+    (group,) = tmp_path.glob("reports/sweep-batch-size-digits-*")
+    page = Page(group / "index.html")
+    found = find_group(str(group), tmp_path)
     assert found is not None
     assert [part in page.headings for part in found.parts()] == [True, True]
     assert all(name.startswith(("part1_", "part2_")) for name in pictures(group))
-    again = Page(Path(bnexp(f"report {group.name}", tmp_path).stdout.strip()))
+    again = Page(Path(bnexp(f"report {group.name[-8:]}", tmp_path).stdout.strip()))
     assert again.headings == page.headings

@@ -13,7 +13,7 @@ from bnexp.base.errors import UsageError
 from bnexp.base.files import cut_file, open_log, read_checked_json, write_checked_json
 from bnexp.base.locks import holding, is_held
 from bnexp.storage.folder import list_runs, results_of
-from bnexp.storage.group import group_of
+from bnexp.storage.group import group_of, store
 from bnexp.storage.run import Run, locked
 from bnexp.storage.stack_folder import stack_of
 
@@ -149,13 +149,14 @@ def test_a_killed_run_whose_lock_is_in_a_backup_is_not_running(run: Run, tmp_pat
         assert results_of([run])[run.id].status == "running"
 
 
-@pytest.mark.parametrize("name", [".groups", ".stacks", ".fresh", ".locks"])
+@pytest.mark.parametrize("name", [".groups", "reports", ".stacks", ".fresh", ".locks"])
 def test_nothing_is_written_where_a_folder_of_ours_leads(run: Run, tmp_path: Path, name: str) -> None:
     (outside := tmp_path / "outside").mkdir()
     shutil.rmtree(run.runs_dir / name, ignore_errors=True)
     (run.runs_dir / name).symlink_to(outside)
     for write in (
         lambda: group_of([run]).store_members("compare", {"": [run]}),
+        lambda: store(group_of([run]).results_folder("compare"), "compare", {}, []),
         lambda: stack_of([run]).start([run], [run.config()]),
         lambda: run.successor.start(run.config()),
         lambda: run.lock.touch(),
@@ -164,4 +165,4 @@ def test_nothing_is_written_where_a_folder_of_ours_leads(run: Run, tmp_path: Pat
             write()
     assert list(outside.iterdir()) == []
     result = bn_in(run.runs_dir, "train", *TINY, "--fresh", code=None)
-    assert (f"{name} is a link" in result.stderr) == (result.exit_code == 2) == (name != ".groups")
+    assert (f"{name} is a link" in result.stderr) == (result.exit_code == 2) == (name not in (".groups", "reports"))

@@ -124,7 +124,7 @@ def test_a_terminal_that_is_closed_saves_or_with_nohup_changes_nothing(tmp_path:
         time.sleep(0.05)
     assert int((tmp_path / "code").read_text()) == code
     statuses = {run.status for run in list_runs(tmp_path / "runs")}
-    reports = list(tmp_path.glob("runs/.groups/*/report.html"))
+    reports = list(tmp_path.glob("runs/reports/*/index.html"))
     assert (statuses, len(reports)) == (({"interrupted"}, 0) if code else ({"finished"}, 1))
 
 

@@ -64,7 +64,7 @@ def test_an_interrupted_stack_resumes_from_its_checkpoint(runs_dir: Path) -> Non
 def test_a_group_is_reported_with_the_estimates_it_stored(runs_dir: Path, tmp_path: Path) -> None:
     stored = rounded((runs_dir / ".groups" / GROUP / "compare.json").read_text())
     bn_in(runs_dir, "report", GROUP, "--out", str(tmp_path / "page"))
-    assert "without BN" in (tmp_path / "page" / "report.html").read_text()
+    assert "without BN" in (tmp_path / "page" / "index.html").read_text()
     again = rounded(bn_in(runs_dir, "compare", *BATCH, *NONE, "--json", "--out", str(tmp_path / "page2")).stdout)
     # The verdict has the cost of a step, which is timed anew; `values` is a later key.
     for arm in (arm for matchup in (again["comparison"]["headline"], *again["comparison"]["same_lr"]) for arm in matchup["arms"].values()):

@@ -258,7 +258,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [layer["layer"] for layer in fresh["layers"]] == ["block1.conv1", "block1.conv2"]
     assert fresh["weights"] == "fresh ones of seed 0"
     assert fresh["images"] == 1293
-    assert [path.name for path in (tmp_path / "runs").iterdir()] == [".groups"]  # its result and report, and no run
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["reports"]  # its result and report, and no run
     bn("train", "model.widths=[4]", "train.epochs=null", "train.steps=20", "--quiet")
     before = {path.name: path.read_bytes() for path in next((tmp_path / "runs").glob("batch-*")).iterdir()}
     trained = json.loads(bn("stats", "last", "--batch-sizes", "2,16", "--json", "--quiet"))
@@ -276,7 +276,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         table = bn("stats", "model.widths=[2]", "--batch-sizes", sizes)
         assert (said in " ".join(table.split())) == told
         assert ("n/a" in table) == told
-        page = next(iter(sorted((tmp_path / "runs/.groups").glob("*/*.html"), key=lambda path: -path.stat().st_mtime_ns))).read_text()
+        page = next(iter(sorted((tmp_path / "runs/reports").glob("*/*.html"), key=lambda path: -path.stat().st_mtime_ns))).read_text()
         assert (said in page) == told
     table = bn("stats", "data=waveforms", "model.norm=none", "--batch-sizes", "1,8")
     assert "Var[mean]" in table

@@ -114,7 +114,7 @@ def test_a_sweep_trains_reuses_writes_a_csv_and_says_it_as_json(tmp_path: Path) 
     for row in rows:
         assert float(row["test.running.accuracy"]) == by_id[row["id"]]["test"]["running"]["accuracy"]
         assert row["steps_to_target"] == "inf"  # twelve steps reach nothing
-    (group,) = (tmp_path / "runs" / ".groups").iterdir()
+    (group,) = (tmp_path / "runs" / "reports").iterdir()
     assert (group / "runs.csv").read_bytes() == (tmp_path / "out" / "runs.csv").read_bytes()
     cells, *_ = [result.get("cells") for result in json.loads((group / "sweep-grid.json").read_text())["results"]]
     assert [(cell["values"], cell["n"]) for cell in cells["cells"]] == [([n, lr], 2) for n in ("batch", "none") for lr in (0.01, 0.1)]
@@ -192,7 +192,7 @@ def test_what_is_no_scheduler_is_refused(scheduler: str, message: str, tmp_path:
 
 def test_results_that_cannot_be_written_are_still_shown(tmp_path: Path) -> None:
     sweep(tmp_path / "runs", "grid", *TINY, "--seeds", "1")
-    (group,) = (tmp_path / "runs" / ".groups").iterdir()
+    (group,) = (tmp_path / "runs" / "reports").iterdir()
     (group / "runs.csv").unlink()
     (group / "runs.csv").mkdir()
     result = sweep(tmp_path / "runs", "grid", *TINY, "--seeds", "1", "--out", str(tmp_path / "out"))
