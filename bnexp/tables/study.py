@@ -39,7 +39,7 @@ def brief(part: Part, kind: str) -> Table:
     if part.grid is not None:
         return sweep.brief_cells(part.grid)
     if part.by_size:
-        return sweep.brief_sizes(part)
+        return sweep.brief_sizes([part])
     if kind in ("sweep lr", "sweep norm"):
         whole, width = compare.same_lr(part, choose=True), len(part.arms.labels) + 1
         return replace(whole, columns=whole.columns[:width], rows=tuple(row[:width] for row in whole.rows), caption="")
@@ -48,13 +48,18 @@ def brief(part: Part, kind: str) -> Table:
 
 def study_summary(study: Study) -> RenderableType:
     """What a command says of its study without --verbose, on one screen: part by part the answer, its main numbers, whether the comparison
-    is fair, and what weakens it."""
+    is fair, and what weakens it. Budgets of a sweep over batch sizes share a table, and leave what holds under batch statistics out."""
     parts = study.parts[:1] if study.kind == "sweep grid" else study.parts
+    budgets = len(parts) > 1 and all(part.by_size and not part.setting for part in parts)
     shown: list[RenderableType] = []
     for part in parts:
         if len(parts) > 1 or part.setting:
             shown.append(Text(title(part), style="bold underline"))
-        shown += [Text("\n".join(part.answer), style="bold"), Text(), brief(part, study.kind).rich(ruled=False)]
+        if budgets:
+            kept = [text for text, cost in zip(part.answer, part.small_batches, strict=True) if cost.stats == "running"]
+            shown.append(Text("\n".join(kept), style="bold"))
+        else:
+            shown += [Text("\n".join(part.answer), style="bold"), Text(), brief(part, study.kind).rich(ruled=False)]
         if study.kind == "compare" and part.audit is not None:
             shown.append(Text(f"Fairness audit: {audit_word(part.audit)}"))
             shown += [Text(f"{check.name}: {check.detail}", style="red") for check in part.audit.checks if check.passed is False]
@@ -62,7 +67,9 @@ def study_summary(study: Study) -> RenderableType:
         shown += notes(part.notes[:most])
         if len(part.notes) > most:
             shown.append(Text(f"{count(len(part.notes) - most, 'more note' if most else 'note')}.", style="yellow"))
-        shown.append(Text())
+        shown += [] if budgets else [Text()]
+    if budgets:
+        shown += [sweep.brief_sizes(parts).rich(ruled=False), Text()]
     return Group(*shown[:-1], Text("--verbose: every table, the tests behind the answer, the audit, all notes.", style="dim"))
 
 

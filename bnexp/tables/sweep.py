@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -80,17 +81,22 @@ def batch_sizes(part: Part) -> Table:
     )
 
 
-def brief_sizes(part: Part) -> Table:
-    """Test accuracy under running statistics: a row a batch size, a column an arm."""
-    best, arms = lowest_sizes(part), part.arms.labels
-    rows = []
-    for comparison in part.by_size:
-        size, found = comparison.batch_sizes[0], comparison.headline.arms
-        cells = [mark(mean_std(found[arm].accuracy["running"]), (size, arm) in best) if arm in found else "" for arm in arms]
-        rows.append((f"{size}", *cells))
-    return Table(
-        ("batch", *map(label, arms)), tuple(rows), f"{MARK} the arm's {LOWEST}" * bool(best), "Test accuracy %, running statistics (± std)"
-    )
+def brief_sizes(parts: Sequence[Part]) -> Table:
+    """Test accuracy under running statistics: a row a batch size, a column an arm, and where there are several budgets, of each."""
+    best = [lowest_sizes(part) for part in parts]
+    found = [{one.batch_sizes[0]: one.headline.arms for one in part.by_size} for part in parts]
+
+    def cells(size: int) -> Iterator[str]:
+        for part, marked, by_size in zip(parts, best, found, strict=True):
+            for arm in part.arms.labels:
+                result = by_size.get(size, {}).get(arm)
+                yield "" if result is None else mark(mean_std(result.accuracy["running"]), (size, arm) in marked)
+
+    budgets = [f", {part.name.partition(' (')[0]}" if len(parts) > 1 else "" for part in parts]
+    columns = [label(arm) + budget for part, budget in zip(parts, budgets, strict=True) for arm in part.arms.labels]
+    rows = tuple((f"{size}", *cells(size)) for size in sorted({size for by_size in found for size in by_size}))
+    caption = f"{MARK} the arm's {LOWEST}" * any(best)
+    return Table(("batch", *columns), rows, caption, "Test accuracy %, running statistics (± std)")
 
 
 def brief_cells(found: Grid, most: int = 10) -> Table:

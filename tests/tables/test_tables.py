@@ -100,6 +100,21 @@ TABLES = {
 }
 
 
+def test_two_budgets_of_batch_sizes_share_a_screen() -> None:
+    rows = study(sizes=(4, 16, 32, 64, 256), n=12)
+    runs = [Run(Path("runs"), row.id) for row in rows]
+    budgets = {"equal epochs (10 epochs)": runs, "equal steps (400 steps)": runs}
+    found = analyse("sweep batch-size", runs, {row.id: row for row in rows}, budgets)
+    lines = printed(study_summary(found), 80).splitlines()
+    assert len(lines) <= 25
+    text = " ".join(" ".join(lines).split())
+    for part in found.parts:
+        for sentence, cost in zip(part.answer, part.small_batches, strict=True):
+            assert (sentence in text) is (cost.stats == "running")
+    whole = " ".join(printed(study_tables(found), 80).split())
+    assert all(number in whole for line in lines for number in NUMBER.findall(line))
+
+
 @pytest.mark.parametrize("kind", ["compare", "sweep lr", "sweep norm", "sweep grid"])
 def test_without_verbose_a_result_fits_a_small_screen(kind: str) -> None:
     """25 lines of 80 columns, of which the command's own messages take two: the answer first, the hint at all the rest last."""
