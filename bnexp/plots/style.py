@@ -131,8 +131,9 @@ class Picture:
         """Writes `<name>.svg` and `<name>.png`; gives the drawing as `themed` does."""
         with own_style(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph")  # a letter that the font lacks shows as a box
-            self.figure.draw_without_rendering()
-            self.figure.set_layout_engine(None)  # laid out once: it took as long as a drawing each time
+            if (layout := self.figure.get_layout_engine()) is not None:
+                layout.execute(self.figure)
+                self.figure.set_layout_engine(None)  # laid out once: it took as long as a drawing each time
             with atomic_write(folder / f"{self.name}.png") as file:
                 words = {"Title": self.title, "Description": self.alt, "Software": "bnexp"}
                 self.figure.savefig(file, format="png", dpi=DPI, metadata=words)
