@@ -21,8 +21,10 @@ STEP_S, LAUNCH_S = 0.4e-3, 1.2e-3
 """Seconds a step of each run, and of each stack, whatever the batch."""
 EVALUATION = 1.15
 """Training and evaluation over training alone."""
-PROBE_METRICS, SAMPLED_EACH = 0.1, 0.08
-"""Shares of the training that the five metrics of one pass take together, and each sampled one: those of a short run."""
+PROBE_METRICS = 0.1
+"""Share of the training that the five metrics of one pass take together, in a short run."""
+SAMPLED_STEPS, SHORT = 100, 400
+"""Training steps that each sampled metric takes in all, in a run of `SHORT` steps or more."""
 PASSES, VALUES, VALUE_BYTES = 20, 27, 100
 """Probe passes of a run, numbers a layer and pass, and the bytes of one in metrics.jsonl and TensorBoard together."""
 
@@ -31,7 +33,7 @@ def stack_seconds(config: Config, header: Header, width: int, steps: int) -> flo
     """Seconds of one stack of `width` runs on one thread, evaluation included."""
     macs = 3 * config.train.batch_size * network_size(config, header)[0]
     step = LAUNCH_S + width * (STEP_S + macs / MACS_A_S)
-    metrics = PROBE_METRICS * _probed(config) + SAMPLED_EACH * sum(name in SAMPLED for name in config.metrics.on)
+    metrics = PROBE_METRICS * _probed(config) + SAMPLED_STEPS / max(steps, SHORT) * sum(name in SAMPLED for name in config.metrics.on)
     return (EVALUATION + metrics) * steps * step
 
 

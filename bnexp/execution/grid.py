@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypedDict
 from bnexp.analysis import Arms
 from bnexp.base.errors import refused_as_usage
 from bnexp.base.signals import Stop
-from bnexp.config import EMBEDDED, Config
+from bnexp.config import EMBEDDED, SAMPLED, Config
 from bnexp.config.cost import Header
 from bnexp.execution.cluster import local_workers
 from bnexp.execution.distribute import drop_left
@@ -181,9 +181,20 @@ def train_all(
     stop = Stop()
     with Live(stacks, reused=len(ids) - len(missing), quiet=quiet) as live:
         read_once(prepared.configs, live)
+        say_sampling(stacks, live)
         report = run_stacks(stacks, stop, live.on_event, live.ended, workers=workers, scheduler=scheduler)
     gone = {run.id: "it was removed, or its files were damaged, meanwhile" for run in prepared.runs if not run.done}
     return Outcome(list(prepared.runs), frozenset(ids) - report.trained - gone.keys(), {**gone, **report.failed})
+
+
+def say_sampling(stacks: Sequence[StackPlan], live: Live) -> None:
+    """Says once what metrics that take several passes add to the training's time."""
+    if any(not set(SAMPLED).isdisjoint(stack.configs[0].metrics.on) for stack in stacks):
+        from bnexp.metrics import sampling_note  # PyTorch
+
+        for note in dict.fromkeys(sampling_note(stack.configs[0], stack.steps) for stack in stacks):
+            if note is not None:
+                live.say(note)
 
 
 def read_once(configs: Sequence[Config], live: Live) -> None:

@@ -16,7 +16,8 @@ from bnexp.execution.progress import StackProgress
 from bnexp.execution.results import StackResults, final_scores
 from bnexp.execution.session import Session, memory_in_one_sentence
 from bnexp.execution.terminal import Display
-from bnexp.planning.plan import StackPlan
+from bnexp.metrics import sampling_note
+from bnexp.planning.plan import StackPlan, steps_of
 from bnexp.storage.checkpoint import load_checkpoint, save_checkpoint, save_model
 from bnexp.storage.facts import Status
 from bnexp.storage.run import Run
@@ -42,6 +43,8 @@ def train_stack(planned: StackPlan, terminal: Display, stop: Stop, threads: int 
         session = Session.open(config, terminal, runs=len(planned.runs), threads=threads, download=download)
         for note in session.data.notes:
             terminal.note(note)
+        if (cost := sampling_note(config, steps_of(config, session.data.header))) is not None:
+            terminal.note(cost)
         stack = _restored(planned, written, session, terminal)
         if config.optim.warmup_steps >= stack.total:
             raise UsageError(f"optim.warmup_steps={config.optim.warmup_steps} leaves nothing of the {stack.total} steps of the budget.")

@@ -4,6 +4,6 @@ Each metric gives slashed keys -> [R], one value a run of the stack. None of the
 """
 
 from bnexp.metrics.batch_stats import against_precise
-from bnexp.metrics.observer import METRICS, PROBE_METRICS, SAMPLED, Measured, Observer
+from bnexp.metrics.observer import METRICS, PROBE_METRICS, SAMPLED, Measured, Observer, sampling_note
 
-__all__ = ["METRICS", "PROBE_METRICS", "SAMPLED", "Measured", "Observer", "against_precise"]
+__all__ = ["METRICS", "PROBE_METRICS", "SAMPLED", "Measured", "Observer", "against_precise", "sampling_note"]

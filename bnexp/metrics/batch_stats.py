@@ -49,12 +49,17 @@ def _normalized(probe: ProbePass) -> dict[str, Tensor]:
     if not norms:
         return {}
     found = {f"{NAME}/ema_initial_weight": torch.full_like(probe.lr_R, (1 - config.bn_momentum) ** probe.batches)}
+    gamma_RT, beta_RT = (_side_by_side(list(values), probe.runs) for values in zip(*map(affine, norms), strict=True))
+    layout, mean, s2 = probe.site_layout, probe.site_moments.mean_RT, probe.site_moments.var_RT
+    if config.bn_affine:
+        found |= layout.named(NAME, layout.means({"gamma": gamma_RT, "beta": beta_RT}))
+    running_mean = _side_by_side([norm.running_mean for norm in norms if norm.running_mean is not None], probe.runs)
+    running_var = _side_by_side([norm.running_var for norm in norms if norm.running_var is not None], probe.runs)
+    against = {"running_mean_to_batch": (running_mean - mean).abs() / s2.sqrt(), "running_var_to_batch": running_var / s2}
+    found |= layout.named(NAME, layout.means(against, s2 > 0))
     if probe.output_moments is None:
         return found
-    gamma_RT, beta_RT = (_side_by_side(list(values), probe.runs) for values in zip(*map(affine, norms), strict=True))
-    at, layout, s2 = probe.output_moments, probe.site_layout, probe.site_moments.var_RT
-    frozen = all(map(is_frozen, norms))
-    variance = _side_by_side([norm.running_var for norm in norms if norm.running_var is not None], probe.runs) if frozen else s2
+    at, variance = probe.output_moments, running_var if all(map(is_frozen, norms)) else s2
     values = {
         "xhat_mean": ((at.mean_RT - beta_RT) / gamma_RT).abs(),
         "xhat_var": at.var_RT / gamma_RT.square(),
@@ -107,6 +112,17 @@ METRIC = ProbeMetric(
             "max_i |mu_B - mu_{B without i}|/sigma",
             "standard deviations",
         ),
+        Keys(
+            "<layer>/{gamma,beta}",
+            "mean over channels of the scale and of the shift that follow normalization",
+            source="Ioffe and Szegedy 2015, Alg. 1",
+        ),
+        Keys(
+            "<layer>/running_mean_to_batch",
+            "mean over channels of |running mean - the probe batch's mean|/sigma of the probe batch",
+            "standard deviations of the probe batch",
+        ),
+        Keys("<layer>/running_var_to_batch", "mean over channels of running_var/the probe batch's variance"),
         Keys("ema_initial_weight", "(1 - m)^t: what the initial (0, 1) weighs in the running statistics after t batches"),
         Keys(
             "<layer>/running_mean_offset",

@@ -24,7 +24,7 @@ RESOLUTION = 1e-6
 
 def measure(sample: Sample) -> dict[str, Tensor]:
     """`landscape/<what>` -> [R]."""
-    _, gradient = sample.own
+    start_R, gradient = sample.own
     losses_SR, distances_SR = along(sample.before, sample.x, sample.y_RB, gradient, [c * sample.lr_R for c in STEPS])
     sizes_SR = torch.stack([c * sample.lr_R for c in STEPS]).double()
     low, high = losses_SR.amin(0), losses_SR.amax(0)
@@ -35,6 +35,8 @@ def measure(sample: Sample) -> dict[str, Tensor]:
         "landscape/loss_min": low,
         "landscape/loss_max": high,
         "landscape/loss_range": high - low,
+        "landscape/change_min": low - start_R,
+        "landscape/change_max": high - start_R,
         "landscape/predictiveness_min": distances_SR.amin(0),
         "landscape/predictiveness_max": distances_SR.amax(0),
         "landscape/smoothness": smoothness_R.where(resolved_SR.any(0), math.nan),
@@ -69,6 +71,12 @@ METRIC = SampledMetric(
             "difference",
             "of the loss",
             "Santurkar et al. 2018, section 3.1, A.2.2",
+        ),
+        Keys(
+            "{change_min,change_max}",
+            "loss_min - L(theta) and loss_max - L(theta): above 0 such a step makes the loss larger",
+            "of the loss",
+            "the same, Fig. 4a",
         ),
         Keys(
             "{predictiveness_min,predictiveness_max}",

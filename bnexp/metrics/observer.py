@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bnexp.base.seeds import derive
 from bnexp.config import METRICS as NAMES
-from bnexp.config import Config
+from bnexp.config import MODELS, Config
 from bnexp.data import Dataset
 from bnexp.evaluate import shared_inputs
 from bnexp.metrics import batch_noise, percentiles, relu_balance, test_curve
@@ -34,6 +34,19 @@ METRICS: Mapping[str, Metric] = {name: import_module(f"bnexp.metrics.{name}").ME
 PROBE_METRICS = {name: metric for name, metric in METRICS.items() if isinstance(metric, ProbeMetric)}
 """What one pass feeds; `drift`, which remembers, comes beside them."""
 SAMPLED = {name: metric for name, metric in METRICS.items() if isinstance(metric, SampledMetric)}
+
+
+def sampling_note(config: Config, total: int) -> str | None:
+    """How often the sampled metrics are measured in a budget of `total` steps, and what share of the training's time they add at most; None
+    where none is on."""
+    layers = (2 if MODELS[config.model.name].convolutional else 1) * len(config.model.widths) + 1
+    costs = {name: SAMPLED[name].cost(layers) for name in config.metrics.on if name in SAMPLED}
+    times = {name: len(sampled_steps(config.metrics.log_spaced, cost, total)) for name, cost in costs.items()}
+    if not times:
+        return None
+    share = sum(count * costs[name] for name, count in times.items()) / total
+    often = ", ".join(f"{name} {count} times" for name, count in times.items())
+    return f"Metrics that take several passes: {often}; they add up to about {100 * share:.0f} % to the training's time."
 
 
 @dataclass(frozen=True)

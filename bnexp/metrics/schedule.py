@@ -11,6 +11,9 @@ LAST = 0.9
 """The last sample comes at this share of the budget: at its very end an annealed learning rate moves nothing that could be measured."""
 ALLOWANCE_STEPS, ALLOWANCE_SHARE = 35.0, 0.014
 """`metrics.log_spaced=auto`: each sampled metric may cost so many training steps, and so large a share of the training."""
+LEAST, LEAST_COSTLY, COSTLY, DEFAULT_STEPS = 12, 5, 20.0, 400
+"""In a budget of `DEFAULT_STEPS` or more it has at least so many samples, whatever they cost: curves need them. One whose sample costs more
+than `COSTLY` training steps has the second number. Shorter budgets have fewer in proportion."""
 
 
 def log_spaced(count: int, last: int) -> list[int]:
@@ -32,7 +35,8 @@ def log_spaced(count: int, last: int) -> list[int]:
 def sampled_steps(asked: int | str, cost: float, total: int) -> list[int]:
     """The steps at which a metric that costs `cost` training steps is measured, in a budget of `total` steps."""
     if not isinstance(asked, int):
-        asked = max(1, min(MAX_SAMPLES, int((ALLOWANCE_STEPS + ALLOWANCE_SHARE * total) / cost)))
+        least = (LEAST if cost <= COSTLY else LEAST_COSTLY) * min(total, DEFAULT_STEPS) // DEFAULT_STEPS
+        asked = max(1, least, min(MAX_SAMPLES, int((ALLOWANCE_STEPS + ALLOWANCE_SHARE * total) / cost)))
     return log_spaced(asked, math.ceil(LAST * total))
 
 

@@ -104,12 +104,17 @@ def optimization(view: View) -> tuple[Picture, ...]:
                 f"1: a layer's gradient keeps its direction when {shift}",
                 limits=(-1.02, 1.02),
             ),
-            range_(
-                "landscape_loss",
-                "loss",
-                "Loss landscape",
-                "loss along the gradient (nats)",
-                "Range of the loss at θ - s g, s from lr/2 to 4 lr (Santurkar et al. 2018, Fig. 4a).",
+            curves.between(
+                view.name("landscape_loss"),
+                view.at_same(view.part.focus),
+                view.arms,
+                "landscape/change_min",
+                "landscape/change_max",
+                "change of the loss (nats)",
+                f"Loss landscape{at}",
+                "How the loss of a step's own batch changes along its gradient g: the range of L(θ - s g) - L(θ) over step sizes s from "
+                "lr/2 to 4 lr, all arms at the same lr (Santurkar et al. 2018, Fig. 4a). How to read it: where the range stays below 0, "
+                f"every such step makes the loss smaller; the wider it is, the less the gradient says of what a step will do. {SAMPLED}",
             ),
             range_(
                 "landscape_gradient",
@@ -150,6 +155,20 @@ def running_statistics(view: View) -> tuple[Picture, ...]:
     found: list[Picture | None] = []
     if any(view.normed(arm) for arm in scores):
         found.append(inside.three_statistics(view.name("three_statistics"), scores, view.arms, f"Test accuracy by statistics{at}"))
+    for what, title, y in (
+        ("running_var_to_batch", "Running against batch variance", "running / batch variance"),
+        ("running_mean_to_batch", "Running against batch mean", "running - batch mean (batch std)"),
+    ):
+        curve = Curve(
+            view.name(what),
+            f"{title}{at}",
+            y,
+            view.last_and_first("batch_stats/", f"/{what}"),
+            "the ratio of the variances" if "var" in what else "the distance of the means",
+            f"Running statistics against those of the probe batch, mean over channels. {1 if 'var' in what else 0}: they are equal.",
+            line_at=1.0 if "var" in what else 0.0,
+        )
+        found.append(curves.over_steps(curve, arms, view.arms))
     for what, title, y, line, text in (
         (
             "running_var_ratio",
@@ -175,6 +194,19 @@ def relu(view: View) -> tuple[Picture, ...]:
         (
             inside.observed_and_predicted(
                 view.name("relu_balance"), arms, view.arms, list(keys), f"Positive share: observed and predicted{at}"
+            ),
+            *(
+                inside.by_layer(
+                    view.name(what),
+                    arms,
+                    view.arms,
+                    {layer: key for key, layer in view.layers("batch_stats/", f"/{what}").items()},
+                    f"{what}, mean over channels",
+                    f"{what.capitalize()} by layer{at}",
+                    f"At the end of training; a point is a run, a square their mean. At initialization {what} is {start:g}.",
+                    start,
+                )
+                for what, start in (("gamma", 1.0), ("beta", 0.0))
             ),
             inside.by_layer(
                 view.name("positive_share"),

@@ -10,7 +10,8 @@ from bnexp.analysis.numbers import numbers
 from bnexp.analysis.wording import count, label
 from bnexp.plots import Picture
 from bnexp.report import network_figures, training_figures
-from bnexp.report.content import Section, Shown
+from bnexp.report.content import Section, Shown, there
+from bnexp.report.diagram import network
 from bnexp.report.view import View
 from bnexp.tables.study import tables, title
 from bnexp.tables.table import Table
@@ -26,6 +27,7 @@ def shown(part: Part, kind: str, view: View | None = None, notes: Iterable[str] 
         figures = [
             _figures("Learning rate, batch size, steps to the target", (*grid, *training_figures.to_target(view)), hero),
             _figures("Training", training, hero),
+            _figures("The network", there([network(view)])),
             _figures("Inside the network: activations", network_figures.activations(view)),
             _figures("Inside the network: gradients and loss landscape", network_figures.optimization(view)),
             _figures("Running against precise statistics", network_figures.running_statistics(view)),
@@ -40,10 +42,10 @@ def shown(part: Part, kind: str, view: View | None = None, notes: Iterable[str] 
         *figures,
         Section("Every run", tables=(_all_runs(part),) if part.grid is None else ()),
     )
-    there = tuple(section for section in sections if section.text or section.pictures or section.tables)
+    kept = tuple(section for section in sections if section.text or section.pictures or section.tables)
     data = dict.fromkeys(run.data.contents for run in part.runs if run.data is not None and run.data.contents)
     contents = " ".join(f"Data: {one}." for one in data)  # one, but where files changed between runs
-    return Shown(title(part), part.question, part.answer, contents, tuple(notes), there, tuple(numbers(part)), hero, part.audit)
+    return Shown(title(part), part.question, part.answer, contents, tuple(notes), kept, tuple(numbers(part)), hero, part.audit)
 
 
 def _figures(heading: str, pictures: tuple[Picture, ...], hero: Picture | None = None) -> Section:

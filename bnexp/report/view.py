@@ -65,6 +65,16 @@ class View:
                 found.append(Arm(arm, f"{label(arm)}, lr {lr:g}" if lr is not None and tuned else label(arm), own))
         return found
 
+    def at_same(self, size: int) -> list[Arm]:
+        """The arms' runs of a batch size, all at the largest learning rate that is stable for every arm; `at_best` where there is none."""
+        tried = self.part.tried or {}
+        stable = [tried[arm, size].stable.lr for arm in self.arms if (arm, size) in tried]
+        lr = min((rate or 0.0 for rate in stable), default=0.0)
+        tracks = {arm: self.tracks(self.part.drawn(arm, size, lr)) for arm in self.arms if self.part.of(arm, size, lr)} if lr else {}
+        if len(tracks) < len(self.arms):
+            return self.at_best(size)
+        return [Arm(arm, f"{label(arm)}, lr {lr:g}", own) for arm, own in tracks.items() if own]
+
     def layers(self, beginning: str, end: str) -> dict[str, str]:
         """Layer by key, in the network's order, of the keys that the runs in focus recorded."""
         found: dict[str, str] = {}

@@ -1,6 +1,7 @@
 """The metrics together: they touch nothing, a stack measures what its runs do alone, and a resumed run measures what a whole one does."""
 
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from torch import Tensor
 
 import bnexp.metrics
 from bnexp.config import METRICS, PROBED, SAMPLED, Config, MetricsConfig, from_mapping
-from bnexp.metrics import PROBE_METRICS, Observer, batch_noise
+from bnexp.config.compose import compose
+from bnexp.metrics import PROBE_METRICS, Observer, batch_noise, sampling_note
 from bnexp.metrics import SAMPLED as REGISTRY
 from bnexp.metrics.schedule import MAX_SAMPLES, log_spaced, sampled_steps
 from bnexp.norms import NORMS
@@ -192,10 +194,24 @@ def test_short_runs_are_sampled_less_often() -> None:
     counts = [len(sampled_steps("auto", 4.0, total)) for total in (10, 400, 1687, 16_870)]
     assert counts == sorted(counts)
     assert 1 <= counts[0] < counts[-1]
-    for total in (400, 1687, 16_870):
+    for total in (100, 1687, 16_870):
         for cost in (4.5, 9.6):
-            assert len(sampled_steps("auto", cost, total)) * cost <= 35 + 0.014 * total
-    assert len(sampled_steps("auto", 1e9, 400)) == 1
+            count = len(sampled_steps("auto", cost, total))
+            assert count * cost <= 35 + 0.014 * total or count <= 12
+    assert [len(sampled_steps("auto", 1e9, total)) for total in (10, 100, 400, 4000)] == [1, 1, 5, 5]
+
+
+def test_a_default_run_has_enough_samples_for_curves_and_says_what_they_cost() -> None:
+    config = compose(["metrics=full"])
+    note = sampling_note(config, 400)
+    assert note is not None
+    times = {name: int(count) for name, count in re.findall(r"(\w+) (\d+) times", note)}
+    assert set(times) == set(SAMPLED)
+    assert min(times["ics"], times["landscape"]) >= 12
+    assert times["sharpness"] >= 5
+    costs = {name: metric.cost(7) for name, metric in REGISTRY.items()}
+    assert f"add up to about {100 * sum(times[name] * costs[name] for name in times) / 400:.0f} % to" in note
+    assert sampling_note(compose([]), 400) is None
 
 
 def test_the_registries_have_the_names_of_the_config() -> None:

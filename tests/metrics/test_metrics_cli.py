@@ -49,6 +49,7 @@ def test_the_metrics_declare_every_key_and_no_other(full: Path) -> None:
     assert logged["batch"] == documented()
     both = ("batch_mean_variance", "effective_sample_size", "running_var_bias", "xhat_var")
     normed = {f"{name}{end}" for name in both for end in ("", "_theory")}
+    normed |= {"gamma", "beta", "running_mean_to_batch", "running_var_to_batch"}
     normed |= {"xhat_mean", "ema_initial_weight", "running_mean_offset", "running_var_ratio", "predicted", "error"}
     assert {key.split("/")[-1] for key in logged["batch"] - logged["none"]} == normed
     assert logged["none"] < logged["batch"]
