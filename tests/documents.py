@@ -19,13 +19,15 @@ import numpy as np
 from PIL import Image
 from support import ROOT, bn, no_pages, served
 
+from bnexp.config import DATASETS, EMBEDDED, OWN_FILES
+
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 TYPED = ("README.md", "lab.md", *(page.name for page in (ROOT / "docs/how-to").glob("*.md")))
 NEEDS = ("--scheduler", "tensorboard", "data=mnist")
 """What a line of bnexp in a block of `sh` has: a cluster, a browser, a download."""
 PLACEHOLDER = re.compile(r"\b[A-Z]+\b|[|<>]|\.\.\.")
 SHORT = ["train.epochs=null", "train.steps=6", "model.widths=[4]"]
-DOWNLOADED = re.compile(r"data=(?!folder|npz|digits|waveforms|volumes)\w+|ioffe_fig1")
+DOWNLOADED = re.compile(rf"data=({'|'.join(DATASETS.keys() - {*EMBEDDED, *OWN_FILES})})\b|ioffe_fig1")
 NAMED_RUN = re.compile(r"(batch|none)-bs(\d+)-lr([\d.]+)-s0")
 FEW = {
     "batch-size": "--values=32,64",
@@ -89,16 +91,17 @@ def make_named_runs(line: str) -> None:
     """The runs that a line of a text, or an example of a command's help, names."""
     for norm, batch, lr in NAMED_RUN.findall(line):
         bn("train", f"model.norm={norm}", f"train.batch_size={batch}", f"optim.lr={lr}", *SHORT, "--quiet")
-    if re.search(r"\b(last|resume|report)\b", line):
+    if re.search(r"\b(last|resume|report|runs|tensorboard)\b", line):
         bn("train", *(["data=folder", "data.root=photos"] if "photos-moved" in line else []), *SHORT, "--quiet")
 
 
 def run(command: Command) -> None:
     """Runs it in the working directory, which it may change as the reader's. Trainings are shortened by overrides behind the line, and only
     README's draw their pages, which takes seconds each."""
-    args = shortened(shlex.split(command.line)[1:])
+    args = shortened([word for word in shlex.split(command.line)[1:] if word != "--open"])
     if args[0] == "tensorboard":
-        with served(Path("runs"), Path("scratch"), *(arg for arg in args[1:] if arg != "--open" and not arg.startswith(("--port", "600")))):
+        shown = re.sub(r"--port \d+", "", " ".join(args[1:]))
+        with served(Path("runs"), Path("scratch"), *shown.split()):
             return
     if command.page.name == "README.md" or args[0] == "report":
         result = bn(*args)
