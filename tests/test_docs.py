@@ -52,8 +52,9 @@ def test_every_command_runs(command: Command, folders: dict[Path, Path], tmp_pat
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
 def test_every_python_block_runs(page: Path, folders: dict[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the page's commands, in one folder with them."""
+    """After the page's commands, in one folder with them; by itself after a run."""
     monkeypatch.chdir(folders[page])
+    documents.make_named_runs("last" if not Path("runs").exists() else "")
     names: dict[str, object] = {}
     for block in blocks(page, "python"):
         exec(block, names)
