@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from bnexp.base.errors import UsageError, short
+from bnexp.base.errors import UsageError, one_of, short
 from bnexp.config.choices import DATASETS, MODELS
 from bnexp.config.fields import Value, leaves, show
+from bnexp.config.group_files import GROUPS, group_choices
 from bnexp.config.names import name_hint
 from bnexp.config.overrides import BY_GROUP
 from bnexp.config.tree import KEYS, Config
@@ -51,6 +52,9 @@ def explain(name: str = "") -> Iterator[Explanation]:
         UsageError: there is no such key or group; with the nearest one.
     """
     found = [full for full in KEYS if not name or full == name or full.startswith(f"{name}.")]
+    if not found and name in GROUPS:
+        files = one_of(group_choices(name))
+        raise UsageError(f"'{name}' has no keys of its own: {name}=NAME takes the values of a file, which is {files}.")
     if not found:
         hint = name_hint(name, (*dict.fromkeys(full.partition(".")[0] for full in KEYS), *KEYS))
         raise UsageError(f"There is no config key or group '{short(name)}'.{hint} `bnexp config --explain` explains them all.")

@@ -66,6 +66,7 @@ def test_a_metric_says_what_it_logs_with_formula_and_source() -> None:
         ("optm", "Did you mean 'optim'?"),
         ("bn", "Did you mean 'model.norm'?"),
         ("nothing_like_it", "`bnexp config --explain` explains them all."),
+        ("experiment", "experiment=NAME takes the values of a file, which is ioffe_fig1."),
         ("optim.lr=0.3", "Write: bnexp config --explain optim.lr"),
     ],
 )
@@ -73,6 +74,10 @@ def test_what_is_no_key_is_refused_with_the_one_that_was_meant(typed: str, said:
     result = bn("config", "--explain", typed, code=2)
     assert said in result.stderr
     assert not result.stdout
+
+
+def test_explain_is_an_option_of_config() -> None:
+    assert "Write: bnexp config --explain" in bn("explain", "optim.lr", code=2).stderr
 
 
 def test_it_fits_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
