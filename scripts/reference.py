@@ -1,4 +1,4 @@
-"""Tables, presets and the switches of `bnexp/config/metrics.py`, which follow from the declarations of norms, metrics and data sets."""
+"""The reference in docs/, presets and the switches of `bnexp/config/metrics.py`, which follow from what the code declares."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from reference_commands import commands
+from reference_summary import summary_keys
+
 import bnexp.metrics
 from bnexp.config import DATASETS, METRICS, MODELS
+from bnexp.config.explain import explain
+from bnexp.config.fields import show
 from bnexp.metrics.declaration import Metric
 from bnexp.norms import NORMS
 
@@ -36,6 +41,23 @@ def data_sets() -> str:
     return table(("`data=`", "what", "maps", "training + test"), rows)
 
 
+def networks() -> str:
+    return table(("`model=`", "what"), ((f"`{name}`", model.summary) for name, model in MODELS.items()))
+
+
+def config_keys() -> str:
+    """A table for each group of keys. The choices that have a page or a table of their own are named there only."""
+    groups: dict[str, list[Sequence[str]]] = {}
+    for one in explain():
+        group, dot, _ = one.key.rpartition(".")
+        takes = " ".join(f"`{choice}`" for choice in one.choices) or one.takes
+        groups.setdefault(group if dot else "", []).append(
+            (f"`{one.key}`", one.meaning, takes, f"`{show(one.default)}`", f"`{one.example}`")
+        )
+    head = ("key", "meaning", "takes", "default", "example")
+    return "\n".join(f"## {f'`{group}`' if group else 'The run itself'}\n\n{table(head, rows)}" for group, rows in groups.items())
+
+
 def metrics() -> dict[str, Metric]:
     """Every metric by the name of its file: in the order of the config, with new ones as the last of their kind."""
     files = [module.name for module in pkgutil.iter_modules(bnexp.metrics.__path__)]
@@ -58,13 +80,23 @@ def metric_keys() -> str:
     return table(("keys", "what", "unit", "source"), rows)
 
 
-PARTS = {"norms": norms, "data sets": data_sets, "metrics": metric_keys, "kinds of metrics": kinds, "switches of metrics": switches}
+PARTS = {
+    "norms": norms,
+    "data sets": data_sets,
+    "networks": networks,
+    "commands": commands,
+    "config keys": config_keys,
+    "summary": lambda: table(("key", "type", "what"), summary_keys()),
+    "metrics": metric_keys,
+    "kinds of metrics": kinds,
+    "switches of metrics": switches,
+}
 MARKED = re.compile(r"^( *(?:<!--|#) scripts/reference: ([\w ]+?)(?: -->)?\n).*?(?=^ *(?:<!--|#) end)", re.MULTILINE | re.DOTALL)
 
 
 def files() -> Iterator[tuple[Path, str]]:
     """Every file with what it should hold."""
-    for path in (ROOT / "README.md", ROOT / "docs/metrics.md", ROOT / "bnexp/config/metrics.py"):
+    for path in (*sorted((ROOT / "docs/reference").glob("*.md")), ROOT / "docs/metrics.md", ROOT / "bnexp/config/metrics.py"):
         yield path, MARKED.sub(lambda part: part[1] + PARTS[part[2]](), path.read_text())
     for name in DATASETS:
         yield ROOT / f"configs/data/{name}.yaml", f"name: {name}\n"

@@ -17,7 +17,7 @@ from bnexp.data.dataset import channel_statistics
 
 LONGEST = (
     *("faults", "strange_summary", "cluster", "hostile_config", "hostile_data", "disk", "terminal", "process", "workers", "tensorboard"),
-    *("metrics", "load", "wrong_input", "compare", "network", "damage", "stop", "together", "readme", "benchmarks", "report"),
+    *("metrics", "load", "wrong_input", "compare", "network", "damage", "stop", "together", "docs", "benchmarks", "report"),
 )
 """Files of tests that take longest: they begin first, so that no process is left alone with one at the end."""
 

@@ -42,7 +42,7 @@ def check_machine(workers: int | None, scheduler: str | None) -> None:
         if is_open(address := address_of(scheduler)):
             say(
                 f"Warning: whoever reaches the scheduler {short(address)} can run code as you, here and on its workers; "
-                "the README says how to secure it with TLS."
+                "docs/how-to/cluster.md says how to secure it with TLS."
             )
 
 

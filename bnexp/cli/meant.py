@@ -22,6 +22,7 @@ COMMANDS = {
     **dict.fromkeys(("grid", "tune", "search"), "bnexp sweep grid"),
     **{kind: f"bnexp sweep {kind}" for kind in ("lr", "norm", "batch-size")},
     **dict.fromkeys(("cfg", "options", "keys", "settings"), "bnexp config"),
+    "explain": "bnexp config --explain",
     "help": "bnexp --help",
     "version": "bnexp --version",
 }

@@ -32,6 +32,8 @@ class Key:
     above: bool = False
     meant: Mapping[str, str] = field(default_factory=dict)
     """Words that people type for one of the choices, with that choice."""
+    example: str = ""
+    """Overrides that set it to something else; empty where its choices, or true and false, give one."""
     types: tuple[Any, ...] = ()
     """The types that it takes, as annotations: a union's members, or the one."""
 
@@ -45,6 +47,19 @@ class Key:
             *literals,
             *(("null",) if type(None) in self.types else ()),
         )
+
+    @property
+    def type_name(self) -> str:
+        """`a number`, `a whole number or null`, ..."""
+        return one_of([_type_name(option) for option in self.types])
+
+    @property
+    def range(self) -> str:
+        """`at least 0 and at most 1`; empty where any value of its type is in range."""
+        if self.low == -math.inf:
+            return ""
+        low, high = (str(bound) if isinstance(bound, int) else f"{bound:g}" for bound in (self.low, self.high))
+        return f"{'above' if self.above else 'at least'} {low}" + (f" and at most {high}" if self.high < math.inf else "")
 
 
 def key(doc: str, default: Any, **known: Any) -> Any:
@@ -130,7 +145,7 @@ def _convert(name: str, value: Any, known: Key) -> Any:
             return _text(value)  # name=1 reads as a number
     if known.choices:
         raise _no_choice(name, value, known)
-    raise UsageError(f"{name}={show(value)} is not {one_of([_type_name(option) for option in known.types])}.")
+    raise UsageError(f"{name}={show(value)} is not {known.type_name}.")
 
 
 def _no_choice(name: str, value: Any, known: Key) -> UsageError:
@@ -158,8 +173,7 @@ def check_range(name: str, value: Any, known: Key) -> None:
         if not isinstance(number, (int, float)) or isinstance(number, bool):
             continue
         if not low <= number <= high or abs(number) == math.inf or (known.above and number == low):  # NaN is in no range
-            bound = f"{'above' if known.above else 'at least'} {low:g} and at most {high:g}" if high < math.inf else f"at least {low:g}"
-            raise UsageError(f"{name}={show(value)} is out of range: it must be {bound}.")
+            raise UsageError(f"{name}={show(value)} is out of range: it must be {known.range}.")
 
 
 def show(value: Any) -> str:

@@ -49,10 +49,14 @@ class MetricsConfig:
     test_curve: bool = key("test loss and accuracy at each evaluation; nothing is chosen by them", False)
     # end
     every: int | Literal["auto"] = key(
-        "steps between measurements from one pass over the probe batch; auto: at each evaluation", "auto", low=1, high=10**9
+        "steps between measurements from one pass over the probe batch; auto: at each evaluation", "auto", low=1, high=10**9, example="20"
     )
     log_spaced: int | Literal["auto"] = key(
-        f"log-spaced steps at which {', '.join(SAMPLED)} are measured; auto: 50, fewer in short runs", "auto", low=1, high=10**6
+        f"log-spaced steps at which {', '.join(SAMPLED)} are measured; auto: 50, fewer in short runs",
+        "auto",
+        low=1,
+        high=10**6,
+        example="metrics=full metrics.log_spaced=20",
     )
     probe: int = key("images of the probe batch: fixed training images without augmentation", 64, low=2, high=10**5)
 

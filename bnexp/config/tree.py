@@ -40,7 +40,11 @@ class DataConfig:
     """The data: which set, from where, and how it is split."""
 
     name: str = key("data set; chosen with data=NAME", "digits", choices=tuple(DATASETS))
-    root: str | None = key("folder (npz: file) that holds the data; null: a folder under the user's cache directory", None)
+    root: str | None = key(
+        "folder (npz: file) that holds the data; null: a folder under the user's cache directory",
+        None,
+        example="data=folder data.root=photos",
+    )
     val_fraction: float = key(
         "share of the training images held out for validation, stratified; data with a validation part of their own use that",
         0.1,
@@ -49,13 +53,21 @@ class DataConfig:
     )
     split_seed: int = key("seed of the splits and of subset; never the run's seed", 0, low=0, high=2**31 - 1)
     subset: int | None = key(
-        "use only so many training images (validation is split off these), stratified; null: all", None, low=2, high=10**9
+        "use only so many training images (validation is split off these), stratified; null: all", None, low=2, high=10**9, example="500"
     )
     augment: str = key(
         "augmentation of training batches: crop pads by 1/8 and crops, crop_flip mirrors too", "none", choices=choices.AUGMENTATIONS
     )
-    follow_links: bool = key("data=folder: follow links that lead out of data.root", False)
-    image_size: int = key("data=folder: images are brought to this many pixels a side", 32, low=4, high=1024)
+    follow_links: bool = key(
+        "data=folder: follow links that lead out of data.root", False, example="data=folder data.root=photos data.follow_links=true"
+    )
+    image_size: int = key(
+        "data=folder: images are brought to this many pixels a side",
+        32,
+        low=4,
+        high=1024,
+        example="data=folder data.root=photos data.image_size=64",
+    )
 
 
 @dataclass(frozen=True)
@@ -63,7 +75,9 @@ class ModelConfig:
     """The network: two-conv blocks (blocknet) or fully connected layers (mlp), and their normalization."""
 
     name: str = key("network; chosen with model=NAME", "blocknet", choices=tuple(MODELS))
-    widths: tuple[int, ...] = key("channels of each two-conv block; mlp: units of each hidden layer", (16, 32, 64), low=1, high=4096)
+    widths: tuple[int, ...] = key(
+        "channels of each two-conv block; mlp: units of each hidden layer", (16, 32, 64), low=1, high=4096, example="[32,64]"
+    )
     norm: str = key(
         "normalization layer",
         "batch",
@@ -71,7 +85,12 @@ class ModelConfig:
         meant={"bn": "batch", "batchnorm": "batch", **dict.fromkeys(("off", "no", "false", "null"), NO_NORM)},
     )
     placement: str = key("order of convolution (mlp: linear layer), norm and ReLU", "conv-norm-relu", choices=choices.PLACEMENTS)
-    activation: str = key("nonlinearity of the mlp; blocknet is always relu", "relu", choices=choices.ACTIVATIONS)
+    activation: str = key(
+        "nonlinearity of the mlp; blocknet is always relu",
+        "relu",
+        choices=choices.ACTIVATIONS,
+        example="model=mlp model.activation=sigmoid",
+    )
     bn_momentum: float = key("weight of the newest batch in the running statistics", 0.1, low=0, high=1)
     bn_eps: float = key("added to the variance before the square root", 1e-5, low=TINY, high=1)
     bn_affine: bool = key("learn gamma and beta", True)
@@ -80,6 +99,7 @@ class ModelConfig:
         None,
         low=1,
         high=10**9,
+        example="model.norm=frozen model.bn_freeze_at=100",
     )
 
 
@@ -89,15 +109,25 @@ class OptimConfig:
 
     name: str = key("optimizer", "sgd", choices=choices.OPTIMIZERS)
     lr: float = key("learning rate", 0.1, low=TINY, high=1e30)
-    momentum: float = key("momentum (sgd) or beta1 (adam, adamw)", 0.9, low=0, high=0.999999)
+    momentum: float = key("momentum (sgd) or beta1 (adam, adamw)", 0.9, low=0, high=0.999999, example="0.5")
     nesterov: bool = key("Nesterov momentum (sgd)", False)
-    beta2: float = key("decay of the squared gradient's average (adam, adamw)", 0.999, low=0, high=0.999999)
-    eps: float = key("added to the root of the squared gradient's average (adam, adamw)", 1e-8, low=TINY, high=1)
-    weight_decay: float = key("weight decay; never on norm parameters and biases", 0.0, low=0, high=1e3)
+    beta2: float = key(
+        "decay of the squared gradient's average (adam, adamw)", 0.999, low=0, high=0.999999, example="optim=adam optim.beta2=0.99"
+    )
+    eps: float = key(
+        "added to the root of the squared gradient's average (adam, adamw)", 1e-8, low=TINY, high=1, example="optim=adam optim.eps=0.0001"
+    )
+    weight_decay: float = key("weight decay; never on norm parameters and biases", 0.0, low=0, high=1e3, example="0.0005")
     schedule: str = key("learning-rate schedule, over the budget after warm-up", "cosine", choices=choices.SCHEDULES)
-    warmup_steps: int = key("steps of linear warm-up before the schedule", 0, low=0, high=10**9)
-    step_size: int | None = key("schedule=step: steps between drops; null: a third of the budget", None, low=1, high=10**9)
-    gamma: float = key("schedule=step: factor of each drop", 0.1, low=0, above=True, high=1)
+    warmup_steps: int = key("steps of linear warm-up before the schedule", 0, low=0, high=10**9, example="40")
+    step_size: int | None = key(
+        "schedule=step: steps between drops; null: a third of the budget",
+        None,
+        low=1,
+        high=10**9,
+        example="optim.schedule=step optim.step_size=200",
+    )
+    gamma: float = key("schedule=step: factor of each drop", 0.1, low=0, above=True, high=1, example="optim.schedule=step optim.gamma=0.2")
 
 
 @dataclass(frozen=True)
@@ -105,14 +135,16 @@ class TrainConfig:
     """The budget, the target and when to evaluate."""
 
     batch_size: int = key("images a step; a last partial batch is dropped", 32, low=1, high=10**6)
-    epochs: int | None = key("budget in epochs; null with steps=null: 10", None, low=1, high=10**6)
-    steps: int | None = key("budget in steps; excludes epochs", None, low=1, high=10**9)
-    target: float = key("validation accuracy that 'steps to target' refers to", 0.95, low=0, above=True, high=1)
+    epochs: int | None = key("budget in epochs; null with steps=null: 10", None, low=1, high=10**6, example="20")
+    steps: int | None = key("budget in steps; excludes epochs", None, low=1, high=10**9, example="1000")
+    target: float = key("validation accuracy that 'steps to target' refers to", 0.95, low=0, above=True, high=1, example="0.98")
     until_target: bool = key("stop a run when it reaches train.target; epochs or steps is the limit", False)
     eval_every: int | Literal["auto"] = key(
-        "steps between evaluations; auto: dense early on and near the target, else every epoch", "auto", low=1, high=10**9
+        "steps between evaluations; auto: dense early on and near the target, else every epoch", "auto", low=1, high=10**9, example="50"
     )
-    checkpoint_every: int | Literal["auto"] = key("steps between checkpoints; auto: about every 20 s", "auto", low=1, high=10**9)
+    checkpoint_every: int | Literal["auto"] = key(
+        "steps between checkpoints; auto: about every 20 s", "auto", low=1, high=10**9, example="200"
+    )
 
 
 @dataclass(frozen=True)
@@ -125,7 +157,7 @@ class Config:
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     metrics: MetricsConfig = MetricsConfig()  # noqa: RUF009 (frozen)
-    name: str | None = key("name of the run; null: made from norm, batch size, lr and seed", None)
+    name: str | None = key("name of the run; null: made from norm, batch size, lr and seed", None, example="first_try")
     device: str = key(
         "where to compute; auto: cuda where there is a GPU, else cpu",
         "auto",
@@ -139,7 +171,9 @@ class Config:
         meant={**dict.fromkeys(("32", "float32", "full"), "fp32"), **dict.fromkeys(("16", "fp16", "half", "bfloat16", "amp"), "bf16")},
     )
     compile: bool = key("compile the step (torch.compile): some seconds before training for faster steps, and other rounding", False)
-    threads: int | Literal["auto"] = key("CPU threads; auto: 1 for small steps, else the cores", "auto", low=1, high=MAX_THREADS)
+    threads: int | Literal["auto"] = key(
+        "CPU threads; auto: 1 for small steps, else the cores", "auto", low=1, high=MAX_THREADS, example="2"
+    )
     seed: int = key("seed of initialization, data order and augmentation, each with a generator of its own", 0, low=0, high=2**31 - 1)
 
     def __post_init__(self) -> None:

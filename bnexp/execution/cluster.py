@@ -45,7 +45,7 @@ def connected(device: str, stacks: int, workers: int | None, scheduler: str | No
             raise UsageError(f"The scheduler {scheduler} does not answer within {CONNECT_S} s ({type(error).__name__}).") from None
         except TypeError:  # how Dask reports a tls:// address without keys in its configuration
             raise UsageError(
-                f"The scheduler {scheduler} asks for keys (TLS); the README says how to make them, and where to name them."
+                f"The scheduler {scheduler} asks for keys (TLS); docs/how-to/cluster.md says how to make them, and where to name them."
             ) from None
         with client:
             yield client

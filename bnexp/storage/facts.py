@@ -40,6 +40,7 @@ class BatchScores(Scores, frozen=True):
     """Under batch statistics: means over shuffles of the images."""
 
     accuracy_std: Number | None = None
+    """The standard deviation over the shuffles."""
     shuffles: Whole | None = None
 
 
@@ -69,6 +70,7 @@ class Validation(Scores, frozen=True):
 
     best_accuracy: Share | None = None
     best_step: Whole | None = None
+    """The update after which it was reached."""
 
 
 class Target(Struct, frozen=True):
@@ -78,6 +80,7 @@ class Target(Struct, frozen=True):
     reached_step: Annotated[int, Meta(ge=1, le=2**53)] | None = None
     previous_step: Whole | None = None
     reached_train_s: Number | None = None
+    """Seconds of training up to that step; null where the stack has several runs."""
 
 
 class ParameterCounts(Struct, frozen=True):
@@ -94,6 +97,7 @@ class AuditFacts(Struct, frozen=True):
     initial_weights: str | None = None
     batch_order: str | None = None
     batch_order_epochs: Whole | None = None
+    """The epochs whose order is hashed."""
     parameters: ParameterCounts = ParameterCounts()
 
 
@@ -109,10 +113,13 @@ class Speed(Struct, frozen=True):
 
     train_s: Number | None = None
     compile_s: Number | None = None
+    """`torch.compile`; in no other time."""
     eval_s: Number | None = None
     metrics_s: Number | None = None
     images_per_s: Number | None = None
+    """Training images, over `train_s`."""
     step_ms_median: Number | None = None
+    """Milliseconds for an update."""
 
 
 class DataFacts(Struct, frozen=True):
@@ -154,6 +161,7 @@ class Environment(Struct, frozen=True):
     device: str | None = None
     device_type: str | None = None
     cpu_kernels: str | None = None
+    """The instruction set that PyTorch uses."""
     threads: Whole | None = None
     data_root: str | None = None
     command: str | None = None

@@ -42,14 +42,22 @@ class RunResult(Struct, frozen=True):
     """One run. A group that is None was not known when the summary was written; the keys in `OPTIONAL` are then left out of the file."""
 
     id: str
+    """The name of its folder: its name, and 8 hex digits that hash its recipe."""
     status: Status
+    """`finished` and `diverged` runs are results; the others are counted as missing."""
     seed: Whole
+    """Of initialization, data order and augmentation."""
     config: Config
+    """Every config key with its value."""
     budget: facts.Budget = facts.Budget()
     steps: Whole | None = None
+    """Updates made."""
     epochs: Number | None = None
+    """The same in passes over the training images."""
     diverged_at_step: Whole | None = None
+    """The first update whose loss was not finite, or the evaluation at which weights, buffers or the validation loss were not."""
     parameters: Whole | None = None
+    """Learnable parameters."""
     test: facts.ThreeWayScores = facts.ThreeWayScores()
     train: facts.TrainScores = facts.TrainScores()
     val: facts.Validation = facts.Validation()
@@ -61,9 +69,11 @@ class RunResult(Struct, frozen=True):
     stack: facts.StackFacts = facts.StackFacts()
     environment: facts.Environment | None = None
     written_at: str | None = None
+    """UTC, ISO 8601."""
     files: dict[str, str] | None = None
     """SHA-256 of the files that hold the run's results beside its summary, by name."""
     error: str | None = None
+    """Why a run failed, or was interrupted."""
     nonfinite: tuple[str, ...] | None = None
     """Slashed keys of numbers that were not finite and are None."""
     more: JsonObject | None = None

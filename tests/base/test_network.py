@@ -71,7 +71,7 @@ def test_an_open_scheduler_warns_in_one_sentence(tmp_path: Path) -> None:
         file.write_text(json.dumps({"address": address}))
         err = bn_in(tmp_path / "runs", *GRID, "--scheduler", str(file), "--dry-run", "--quiet").stderr
         said = f"Warning: whoever reaches the scheduler {address} can run code as you, here and on its workers; "
-        assert err == (f"{said}the README says how to secure it with TLS.\n" if warns else "")
+        assert err == (f"{said}docs/how-to/cluster.md says how to secure it with TLS.\n" if warns else "")
 
 
 def test_workers_that_cannot_be_started_are_1_and_one_sentence(tmp_path: Path) -> None:
@@ -186,7 +186,9 @@ def test_a_host_that_is_not_here_is_2(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_readmes_cluster_with_keys_trains_and_refuses_who_has_none(tmp_path: Path) -> None:
     """Its commands as they stand there, on loopback and with a short sweep."""
-    (commands,) = (block for block in re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S) if "openssl" in block)
+    (commands,) = (
+        block for block in re.findall(r"```sh\n(.*?)```", (ROOT / "docs/how-to/cluster.md").read_text(), re.S) if "openssl" in block
+    )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
