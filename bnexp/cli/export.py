@@ -85,8 +85,7 @@ def export(
     place = out or {Target.MLFLOW: runs_dir / "exports" / "mlflow.db", Target.WANDB: runs_dir / "exports"}.get(
         to, runs_dir / "exports" / name
     )
-    if not quiet:
-        _announce(study, to)
+    _announce(study, to, quiet)
     files = _writer(to)(study, name, place)
     if json:
         print_json({"to": to, "export": str(place), "files": list(map(str, files)), "runs": [run.id for run in study.runs]})
@@ -121,9 +120,13 @@ def _refuse_unfinished(study: Study) -> None:
             raise UsageError(f"Run {run.id} is {result.status}, and has no result to export. Resume it: bnexp resume {run.id}")
 
 
-def _announce(study: Study, to: Target) -> None:
-    """Says what is about to be written, and what is missing from it."""
+def _announce(study: Study, to: Target, quiet: bool) -> None:
+    """Says what is about to be written, and what is missing from it. Raises UsageError where there is nothing."""
     count, lost = len(study.runs), [run.id for run in study.runs if run.id not in study.results or not study.results[run.id].is_result]
+    if len(lost) == count:
+        raise UsageError(f"None of the {count:,} runs has a result to export; the command that made them resumes them.")
+    if quiet:
+        return
     if lost:
         left_out = "are left out" if to in (Target.MLFLOW, Target.WANDB) else "are counted as missing"
         say(f"Note: {len(lost)} of {count} runs have no result and {left_out}: {short(', '.join(lost), 300)}.")

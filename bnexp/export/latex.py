@@ -68,12 +68,12 @@ def as_latex(table: Table, label: str) -> str:
         if table.grouped and index and table.rows[index][0] != table.rows[index - 1][0]:
             lines.append(r"    \addlinespace")
         lines.append(f"    {' & '.join(row)} \\\\")
-    caption = " ".join(f"{escaped(text.rstrip('.'))}." for text in (table.title, table.caption) if text)
+    below = ["", r"  \smallskip", f"  \\parbox{{\\linewidth}}{{\\footnotesize {escaped(table.caption)}.}}"] if table.caption else []
     return "\n".join(
         [
             r"\begin{table}[htbp]",
             r"  \centering\small",
-            f"  \\caption{{{caption}}}",
+            f"  \\caption{{{escaped(table.title)}}}",
             f"  \\label{{{label}}}",
             f"  \\begin{{tabular}}{{@{{}}{_columns(table)}@{{}}}}",
             r"    \toprule",
@@ -82,6 +82,7 @@ def as_latex(table: Table, label: str) -> str:
             *lines,
             r"    \bottomrule",
             r"  \end{tabular}",
+            *below,
             r"\end{table}",
             "",
         ]
@@ -114,6 +115,7 @@ def _first(text: str) -> str:
 def escaped(text: str) -> str:
     """Text for LaTeX, in one line: its special characters, and a minus before a number or between two arms."""
     line = "".join(letter if letter.isprintable() else " " for letter in text)
+    line = line.replace("<=", "≤").replace(">=", "≥")
     line = re.sub(r" - |(?<![\w.)\]-])-(?=[\d.])", lambda found: found[0].replace("-", MINUS), line)
     line = "".join(SPECIAL.get(letter, letter) for letter in line)
     return line.replace("--", "-{}-")

@@ -38,7 +38,9 @@ def as_markdown(table: Table) -> str:
 
 
 def _cell(text: str) -> str:
-    return f"**{escaped(text)}**" if text.startswith(MARK) else escaped(text)
+    if text.startswith(MARK):
+        return f"**{escaped(text.removeprefix(MARK))}** \\{MARK}"
+    return "&emsp;" * text.startswith(" ") + escaped(text)
 
 
 def escaped(text: str) -> str:

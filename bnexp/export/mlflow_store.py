@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sqlite3
 import warnings
 from collections.abc import Iterable, Sequence
@@ -56,8 +57,8 @@ def write_mlflow(study: Study, name: str, out: Path) -> list[Path]:
 
 def check_database(out: Path) -> None:
     """Raises UsageError where `out` is there and no database of MLflow's, so that nothing of others is changed."""
-    if "?" in str(out.absolute()):
-        raise UsageError(f"--out {out}: MLflow takes no path with a question mark; name another.")
+    if re.search("[?#%]", str(out.absolute())):
+        raise UsageError(f"MLflow cannot write {out}: its path has a ?, # or %, which addresses read differently; name another with --out.")
     if not out.exists():
         return
     if out.is_dir():

@@ -17,7 +17,7 @@ from bnexp.storage.run import Run
 SCORES = ("steps", "epochs", "diverged_at_step", "parameters", "test", "train", "val", "target", "running_statistics", "speed")
 """What of a result is its scores."""
 TAGS = ("environment.bnexp", "environment.torch", "environment.device")
-"""What else is told of a run. The command and the folders, which name people and machines, are not."""
+"""What else is recorded of a run: neither its command nor folders, which may name people and machines."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Tracked:
 
     run: Run
     config: JsonObject
-    """As a tree."""
+    """As a tree, without `data.root`."""
     history: Mapping[int, Mapping[str, float]]
     """By step, in order: what metrics.jsonl holds under slashed keys (`val/loss`); not finite: NaN."""
     scores: Mapping[str, int | float]
@@ -48,6 +48,7 @@ def tracked(run: Run, result: RunResult) -> Tracked:
     """Reads a run. Raises OSError where its files cannot be read."""
     tree = result.tree()
     config = tree.pop("config")
+    config["data"].pop("root", None)
     row = flatten(tree)
     history: dict[int, dict[str, float]] = {}
     for key, points in curves(run.metrics_jsonl).items():
