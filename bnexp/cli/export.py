@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bnexp.base.errors import UsageError, one_line, short
+from bnexp.base.errors import UsageError, did_you_mean, one_line, one_of, short
 from bnexp.cli.app import app
 from bnexp.cli.checks import check_out
 from bnexp.cli.options import RUNS, Json, NoConfigDir, Quiet, RunsDir, complete_runs_and_sweeps, named_in_utf8, print_json
@@ -36,15 +36,25 @@ EXTRAS = {Target.PARQUET: ("pyarrow",), Target.MLFLOW: ("mlflow", "sqlalchemy", 
 """The packages that a target needs, which come with the extra of its name."""
 ENDINGS = (".csv", ".parquet", ".tex", ".md", ".pdf")
 """Of files. A folder is seldom meant where --out has one."""
+MEANT = {"tex": Target.LATEX, "md": Target.MARKDOWN, "excel": Target.CSV, "xlsx": Target.CSV, "pandas": Target.PARQUET, "w&b": Target.WANDB}
+"""What people call them."""
+
+
+def _target(text: str) -> Target:
+    if text not in tuple(Target):
+        meant = MEANT.get(text.lower())
+        hint = f" Did you mean '{meant}'?" if meant else did_you_mean(text, tuple(Target))
+        raise UsageError(f"'{short(text)}' is no format of an export; choose {one_of(Target)}.{hint}")
+    return Target(text)
 
 
 @app.command()
 def export(
     runs: Annotated[
         list[str],
-        typer.Argument(metavar="RUN|STUDY...", help="Runs, or a sweep or comparison by its id.", autocompletion=complete_runs_and_sweeps),
+        typer.Argument(metavar="RUN|STUDY", help="Runs, or a sweep or comparison by its id.", autocompletion=complete_runs_and_sweeps),
     ],
-    to: Annotated[Target, typer.Option("--to", help="The format, or the tracker.")],
+    to: Annotated[Target, typer.Option("--to", metavar="FORMAT", parser=_target, help=f"The format, or the tracker: {one_of(Target)}.")],
     out: Annotated[
         Path | None,
         typer.Option(

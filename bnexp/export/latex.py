@@ -19,11 +19,15 @@ from bnexp.tables.table import LEFT, Table
 LINE = 75
 """Characters of `small` text on a line of LaTeX's `article`; a wider table has columns that wrap."""
 MINUS = "\N{MINUS SIGN}"
+DEFAULT, DENSE = r"\small", r"\scriptsize\setlength{\tabcolsep}{3pt}"
+"""The second is for a table whose longest words alone are wider than a line."""
 SPECIAL = {
     **{letter: f"\\{letter}" for letter in "{}$&%#_"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", '"': "''", "…": r"\ldots{}"},
     **{"<": "$<$", ">": "$>$", "|": "$|$", "±": r"$\pm$", "≥": r"$\geq$", "≤": r"$\leq$", MINUS: "$-$"},
 }
+GAP = 2
+"""Characters between two columns."""
 ALIKE = 6
 """Floats between two page breaks: LaTeX holds back only so many that it found no place for."""
 HEAD = r"""\documentclass{article}
@@ -68,11 +72,13 @@ def as_latex(table: Table, label: str) -> str:
         if table.grouped and index and table.rows[index][0] != table.rows[index - 1][0]:
             lines.append(r"    \addlinespace")
         lines.append(f"    {' & '.join(row)} \\\\")
-    below = ["", r"  \smallskip", f"  \\parbox{{\\linewidth}}{{\\footnotesize {escaped(table.caption)}.}}"] if table.caption else []
+    below = (
+        ["", r"  \smallskip", f"  \\parbox{{\\linewidth}}{{\\footnotesize {escaped(table.caption.rstrip('.'))}.}}"] if table.caption else []
+    )
     return "\n".join(
         [
             r"\begin{table}[htbp]",
-            r"  \centering\small",
+            rf"  \centering{DENSE if _is_dense(table) else DEFAULT}",
             f"  \\caption{{{escaped(table.title)}}}",
             f"  \\label{{{label}}}",
             f"  \\begin{{tabular}}{{@{{}}{_columns(table)}@{{}}}}",
@@ -90,15 +96,27 @@ def as_latex(table: Table, label: str) -> str:
 
 
 def _columns(table: Table) -> str:
-    columns = list(zip(table.columns, *table.rows, strict=True))
-    most = [max(map(len, column)) for column in columns]
-    if sum(most) + 2 * len(most) <= LINE:
+    most = [max(map(len, column)) for column in _texts(table)]
+    if sum(most) + GAP * len(most) <= LINE:
         return "".join("l" if name in LEFT else "r" for name in table.columns)
-    least = [max((len(word) for text in column for word in text.split()), default=1) for column in columns]
-    left = max(0.0, LINE - 2 * len(most) - sum(least)) / max(1, sum(most) - sum(least))
-    widths = [short + left * (long - short) + 2 for short, long in zip(least, most, strict=True)]
+    least = _longest_words(table)
+    left = max(0, LINE - GAP * len(most) - sum(least)) / max(1, sum(most) - sum(least))
+    widths = [short + left * (long - short) + GAP for short, long in zip(least, most, strict=True)]
     shares = [width / sum(widths) for width in widths]
     return "".join(rf">{{\raggedright\arraybackslash}}p{{\dimexpr {share:.3f}\linewidth-2\tabcolsep\relax}}" for share in shares)
+
+
+def _is_dense(table: Table) -> bool:
+    return sum(_longest_words(table)) + GAP * len(table.columns) > LINE
+
+
+def _longest_words(table: Table) -> list[int]:
+    return [max((len(word) for text in column for word in text.split()), default=1) for column in _texts(table)]
+
+
+def _texts(table: Table) -> list[tuple[str, ...]]:
+    """Column by column, with its name."""
+    return list(zip(table.columns, *table.rows, strict=True))
 
 
 def _cell(text: str) -> str:

@@ -63,8 +63,9 @@ def test_quiet_says_only_where_it_is(runs_dir: Path) -> None:
 
 
 def test_the_target_is_one_of_six(runs_dir: Path) -> None:
-    result = bn_in(runs_dir, "export", "last", "--to", "excel", code=2)
-    refused(result, "'excel'", "csv", "parquet", "latex", "markdown", "mlflow", "wandb")
+    for typed, meant in (("excel", "csv"), ("tex", "latex"), ("MLflow", "mlflow"), ("markdwon", "markdown")):
+        result = bn_in(runs_dir, "export", "last", "--to", typed, code=2)
+        refused(result, f"'{typed}'", "choose csv, parquet, latex, markdown, mlflow or wandb", f"Did you mean '{meant}'?")
     refused(bn_in(runs_dir, "export", "last", code=2), "--to")
     refused(bn_in(runs_dir, "export", "--to", "csv", code=2), "RUN|STUDY")
 

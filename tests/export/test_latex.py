@@ -23,7 +23,7 @@ COMMANDS = {
     *("documentclass", "usepackage", "begin", "end", "section", "input", "clearpage", "centering", "small", "footnotesize", "caption"),
     *("label", "toprule", "midrule", "bottomrule", "addlinespace", "smallskip", "parbox", "linewidth", "tabcolsep", "dimexpr", "relax"),
     *("raggedright", "arraybackslash", "textbf", "quad", "pm", "leq", "geq", "includegraphics", "ldots", "textbackslash"),
-    *("textasciitilde", "textasciicircum"),
+    *("textasciitilde", "textasciicircum", "scriptsize", "setlength"),
 }
 TOKEN = re.compile(r"\\([a-zA-Z]+)|\\(.)|([{}$&%#_^~<>|\"])|\n", re.S)
 KEPT = {"label", "input", "includegraphics"}
@@ -186,3 +186,6 @@ def test_a_wide_table_wraps_and_a_narrow_one_does_not() -> None:
     shares = [float(share) for share in re.findall(r"dimexpr ([\d.]+)", as_latex(wide, "tab:x"))]
     assert sum(shares) == pytest.approx(1, abs=0.002)
     assert shares[1] > 0.8
+    dense = as_latex(Table(("", *"abcdefgh"), (("x", *["12.345678"] * 8),)), "tab:x")
+    assert r"\scriptsize\setlength{\tabcolsep}{3pt}" in dense
+    read(dense)

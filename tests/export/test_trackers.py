@@ -207,6 +207,7 @@ def test_trackers_learn_nothing_of_the_machine(group: Group, tmp_path: Path) -> 
     assert os.uname().nodename.encode() + b'"' not in written
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", ["mlflow", "wandb"])
 def test_an_export_opens_no_connection(group: Group, tmp_path: Path, to: str) -> None:
     """Neither telemetry nor a log-in: the command runs in a process whose connections to other machines are errors that end it."""
