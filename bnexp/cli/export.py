@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from enum import StrEnum
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -34,6 +35,15 @@ class Target(StrEnum):
 
 EXTRAS = {Target.PARQUET: ("pyarrow",), Target.MLFLOW: ("mlflow", "sqlalchemy", "alembic"), Target.WANDB: ("wandb",)}
 """The packages that a target needs, which come with the extra of its name."""
+WRITERS = {
+    Target.CSV: ("rows", "write_csv"),
+    Target.PARQUET: ("rows", "write_parquet"),
+    Target.LATEX: ("latex", "write_latex"),
+    Target.MARKDOWN: ("markdown", "write_markdown"),
+    Target.MLFLOW: ("mlflow_store", "write_mlflow"),
+    Target.WANDB: ("wandb_folder", "write_wandb"),
+}
+"""The module of `bnexp.export` and the function in it."""
 ENDINGS = (".csv", ".parquet", ".tex", ".md", ".pdf")
 """Of files. A folder is seldom meant where --out has one."""
 MEANT = {"tex": Target.LATEX, "md": Target.MARKDOWN, "excel": Target.CSV, "xlsx": Target.CSV, "pandas": Target.PARQUET, "w&b": Target.WANDB}
@@ -147,16 +157,10 @@ def _announce(study: Study, to: Target, quiet: bool) -> None:
 
 
 def _writer(to: Target) -> Callable[[Study, str, Path], list[Path]]:
-    from bnexp.export import latex, markdown, mlflow_store, rows, wandb_folder
-
-    return {
-        Target.CSV: rows.write_csv,
-        Target.PARQUET: rows.write_parquet,
-        Target.LATEX: latex.write_latex,
-        Target.MARKDOWN: markdown.write_markdown,
-        Target.MLFLOW: mlflow_store.write_mlflow,
-        Target.WANDB: wandb_folder.write_wandb,
-    }[to]
+    """The function that writes a format; only its own module is imported, as the others need matplotlib or a tracker."""
+    module, function = WRITERS[to]
+    write: Callable[[Study, str, Path], list[Path]] = getattr(import_module(f"bnexp.export.{module}"), function)
+    return write
 
 
 def _next(to: Target, place: Path) -> None:

@@ -32,14 +32,14 @@ def stored_study(names: Sequence[str], runs_dir: Path) -> tuple[Study, Group]:
     else:
         found = [item for item in asked if isinstance(item, Run)] if names else list_runs(runs_dir)
         if len(found) < len(asked):
-            raise UsageError("Give one sweep or comparison, or runs: several at once have no common result.")
+            raise UsageError("A sweep or comparison is shown alone: give one sweep, or runs.")
         if not found:
             raise UsageError(f"There are no runs in {runs_dir}; `bnexp train` makes one, and --runs-dir names another folder.")
         group = group_of(found)
     if group.members_json.is_file():  # these runs were asked for together, and are shown as they were then
         kind, parts, arms, command = group.kind, group.parts(), Arms.stored(group.arms()), group.command
         if not group.members():
-            raise UsageError(f"All runs of {group.id} have been removed: there is nothing to report.")
+            raise UsageError(f"All runs of {group.id} have been removed: nothing is left to show.")
     else:
         kind, parts, arms, command = "report", {"": found}, None, ""
     members = list({run.id: run for own in parts.values() for run in own}.values())
