@@ -153,7 +153,9 @@ def _announce(study: Study, to: Target, quiet: bool) -> None:
     damaged = [run.id for run in study.runs if run.id not in lost and not run.is_whole(run.metrics_jsonl, study.results[run.id])]
     if damaged and to in (Target.LATEX, Target.MLFLOW, Target.WANDB):
         say(f"Warning: metrics.jsonl is not what the run wrote, it was damaged or changed: {short(', '.join(damaged), 300)}.")
-    say("Drawing the figures ..." if to is Target.LATEX else f"Exporting {count:,} {'run' if count == 1 else 'runs'} ...")
+    runs = f"{count:,} {'run' if count == 1 else 'runs'}"
+    slow = "; MLflow takes up to half a second for each" if to is Target.MLFLOW else ""
+    say("Drawing the figures ..." if to is Target.LATEX else f"Exporting {runs}{slow} ...")
 
 
 def _writer(to: Target) -> Callable[[Study, str, Path], list[Path]]:
