@@ -31,7 +31,6 @@ GAP = 2
 ALIKE = 6
 """Floats between two page breaks: LaTeX holds back only so many that it found no place for."""
 HEAD = r"""\documentclass{article}
-\usepackage[T1]{fontenc}
 \usepackage{array,booktabs,graphicx}
 \begin{document}
 """

@@ -65,14 +65,19 @@ def check_database(out: Path) -> None:
         raise UsageError(f"--out {out} is a folder; MLflow's runs go into a SQLite file. Write: --out {out / 'mlflow.db'}")
     with out.open("rb") as file:
         begin = file.read(len(SQLITE))
-    if begin == SQLITE:
-        with closing(sqlite3.connect(f"{out.absolute().as_uri()}?mode=ro", uri=True)) as found:
-            tables = {name for (name,) in found.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if not tables or {"experiments", "runs", "alembic_version"} <= tables:
-            return
-    elif not begin:
+    if not begin or (begin == SQLITE and _is_of_mlflow(out)):
         return
     raise UsageError(f"--out {out} is a file, but no database of MLflow; name a new one.")
+
+
+def _is_of_mlflow(path: Path) -> bool:
+    """Whether a SQLite file has MLflow's tables, or none at all; False for a damaged one."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as found:
+            tables = {name for (name,) in found.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.DatabaseError:
+        return False
+    return not tables or {"experiments", "runs", "alembic_version"} <= tables
 
 
 def _write(client: MlflowClient, study: Study, name: str, out: Path) -> None:

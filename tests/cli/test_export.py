@@ -104,7 +104,9 @@ def test_mlflow_changes_no_file_of_others(runs_dir: Path, tmp_path: Path) -> Non
         database.execute("CREATE TABLE mine (x)")
     database.close()
     before = other.read_bytes()
-    for path in (text, other):
+    damaged = tmp_path / "damaged.db"
+    damaged.write_bytes(before[:100] + b"x" * len(before))
+    for path in (text, other, damaged):
         refused(bn_in(runs_dir, "export", "last", "--to", "mlflow", "--out", str(path), code=2), "no database of MLflow")
     refused(bn_in(runs_dir, "export", "last", "--to", "mlflow", "--out", str(tmp_path), code=2), f"Write: --out {tmp_path}/mlflow.db")
     refused(bn_in(runs_dir, "export", "last", "--to", "mlflow", "--out", str(tmp_path / "a%b.db"), code=2), "name another with --out")
