@@ -8,7 +8,7 @@ from bnexp.analysis import Study
 from bnexp.analysis.law import NoiseLaw
 from bnexp.analysis.study import MAX_PARTS
 from bnexp.base.quoting import command_line
-from bnexp.report.content import fewer
+from bnexp.report.content import Shown, fewer
 from bnexp.report.law import law_shown
 from bnexp.report.page import Page, write, write_slides
 from bnexp.report.reproduce import commands, config_table, environment_table
@@ -19,7 +19,7 @@ from bnexp.storage.curves import curves
 MOST_FIGURES = 20
 NO_DRAWINGS = "So many settings have tables and no drawings; name fewer runs for these."
 
-__all__ = ["write_law_report", "write_report"]
+__all__ = ["chapters", "write_law_report", "write_report"]
 
 
 def write_report(folder: Path, study: Study, *, every_figure: bool = False, slides: bool = False) -> Path:
@@ -29,22 +29,28 @@ def write_report(folder: Path, study: Study, *, every_figure: bool = False, slid
         every_figure: instead of at most `MOST_FIGURES`.
         slides: writes `slides.html` instead, and gives its path.
     """
-    paths, many = {run.id: run.metrics_jsonl for run in study.runs}, len(study.parts) > 1
-    drawn = len(study.parts) <= MAX_PARTS and any(part.grid is None for part in study.parts)
-    every = []
-    for index, part in enumerate(study.parts, 1):
-        view = View(part, lambda run: curves(paths[run]), f"part{index}_" if many else "") if drawn and part.grid is None else None
-        every.append(shown(part, study.kind, view, () if drawn else (NO_DRAWINGS,)))
-    chapters = every if every_figure else fewer(every, MOST_FIGURES)
-    left_out = sum(len(chapter.pictures) for chapter in every) - sum(len(chapter.pictures) for chapter in chapters)
+    every = chapters(study)
+    kept = every if every_figure else fewer(every, MOST_FIGURES)
+    left_out = sum(len(chapter.pictures) for chapter in every) - sum(len(chapter.pictures) for chapter in kept)
     results = study.results
     lost = sorted(run.id for run in study.runs if run.id not in results)
     damaged = sorted(run.id for run in study.runs if run.id in results and not run.is_whole(run.metrics_jsonl, results[run.id]))
     environments = [result.environment for result in results.values() if result.environment is not None]
     configs = [result.config for result in results.values()]
     tables = config_table(configs), environment_table(environments)
-    page = Page(study.title, chapters, commands(environments), *tables, study.command, lost, damaged, left_out)
+    page = Page(study.title, kept, commands(environments), *tables, study.command, lost, damaged, left_out)
     return write_slides(page, folder) if slides else write(page, folder)
+
+
+def chapters(study: Study) -> list[Shown]:
+    """Its parts with their tables and figures, which are drawn here."""
+    paths, many = {run.id: run.metrics_jsonl for run in study.runs}, len(study.parts) > 1
+    drawn = len(study.parts) <= MAX_PARTS and any(part.grid is None for part in study.parts)
+    found = []
+    for index, part in enumerate(study.parts, 1):
+        view = View(part, lambda run: curves(paths[run]), f"part{index}_" if many else "") if drawn and part.grid is None else None
+        found.append(shown(part, study.kind, view, () if drawn else (NO_DRAWINGS,)))
+    return found
 
 
 def write_law_report(folder: Path, law: NoiseLaw) -> Path:

@@ -114,3 +114,10 @@ def test_the_first_step_waits_for_no_library_it_does_without(tmp_path: Path) -> 
         "tensorboard.main",
     }
     assert not unwanted & (found - own)
+
+
+@pytest.mark.parametrize(("to", "needed"), [("csv", set()), ("markdown", {"rich"}), ("parquet", {"pyarrow"})])
+def test_an_export_imports_what_its_format_needs(runs_dir: Path, tmp_path: Path, to: str, needed: set[str]) -> None:
+    found = imported(LISTING, "export", "last", "--to", to, "--out", str(tmp_path), "--runs-dir", str(runs_dir))
+    assert needed <= found
+    assert not ({"torch", "hydra", "matplotlib", "tensorboard", "sklearn", "pyarrow", "mlflow", "wandb"} - needed) & found
