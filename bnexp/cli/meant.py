@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,14 @@ COMMANDS = {
     "version": "bnexp --version",
 }
 """What commands are called elsewhere."""
+RUNS_COMMANDS = {
+    **dict.fromkeys(("info", "cat", "print", "summary"), "show RUN"),
+    **dict.fromkeys(("delete", "remove", "del"), "rm RUN"),
+    **dict.fromkeys(("compare", "difference"), "diff A B"),
+    **dict.fromkeys(("label", "untag", "tags"), "tag RUN --add NAME"),
+    **dict.fromkeys(("comment", "notes", "annotate"), "note RUN TEXT"),
+}
+"""The same of the commands of `bnexp runs`."""
 NO_BN = ("no_bn", "nobn", "without_bn", "no_norm", "no_batch_norm")
 TRAINING = ("train", "sweep", "compare", "config")
 """Commands that take overrides of every key."""
@@ -36,6 +45,16 @@ def command(name: str) -> str | None:
     key, equals, value = name.partition("=")
     override = meant_by(key, value) if equals else meant_by_word(name)
     return COMMANDS.get(name.lower()) or (f"bnexp train {override}" if override else None)
+
+
+def runs_line(words: Sequence[str]) -> str | None:
+    """The command that was meant by words after `bnexp runs`, of which the first is none of its commands: `show` before a run, or the
+    override that a word stands for."""
+    if words[0].lower() in RUNS_COMMANDS:
+        return f"bnexp runs {RUNS_COMMANDS[words[0].lower()]}"
+    if override := meant_by_word(words[0]):
+        return f"bnexp runs {override}"
+    return f"bnexp runs show {words[0]}" if words[0] == "last" or re.search(r"-[0-9a-f]{8}$|-s\d+$|/", words[0]) else None
 
 
 def option(name: str, ctx: Any) -> str:
