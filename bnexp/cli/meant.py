@@ -91,8 +91,11 @@ def _instead(own: str, name: str, value: str) -> str | None:
         return None
     if name in NO_BN:
         return "--no-bn" if own == "compare" else "model.norm=none, or bnexp compare --no-bn" if own == "train" else "model.norm=none"
-    if name in ("lrs", "values", "batch_sizes") and own in ("sweep", "compare"):
-        return f"{'--values' if own == 'sweep' else '--lrs'} {value or 'A,B,C'}"
+    if name == "norms" and own in ("sweep", "compare"):
+        words = value.split(",") if value else ["NAME"]
+        return f"--values {value or 'A,B,C'}" if own == "sweep" else " ".join(f"--norm {word}" for word in words)
+    if name == "batch_sizes" and own == "compare":
+        return f"bnexp sweep batch-size --batch-sizes {value or 'A,B,C'}, which compares the arms at each"
     if name in ("gpu", "cpu", "cuda"):
         return f"device={'cpu' if name == 'cpu' else 'cuda'}"
     if name in ("bn", "batch_norm") and value not in KEYS["model.norm"].meant:

@@ -9,7 +9,10 @@ from bnexp.config import Config
 from bnexp.config.fields import Value, leaves
 from bnexp.storage.result import RunResult
 
-UNSHOWN = ("id", "config", "files", "written_at", "nonfinite", "stack.id", "environment.command", "test.correct")
+UNSHOWN = (
+    *("id", "seed", "config", "format", "checksum", "files", "written_at", "nonfinite"),
+    *("stack.id", "environment.command", "test.correct"),
+)
 """Keys of a result, or their groups, that differ between any two runs, or that nobody reads."""
 
 
