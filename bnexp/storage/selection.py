@@ -126,4 +126,5 @@ def _rank(value: Any) -> tuple[int, Any]:
 
 def _present(key: str, values: Sequence[Any]) -> str:
     more = f" and {len(values) - SHOWN_VALUES} more" if len(values) > SHOWN_VALUES else ""
-    return f" The runs there have {key}={', '.join(map(show, values[:SHOWN_VALUES]))}{more}."
+    name = key.removesuffix(".name")  # data=mnist is how data.name is typed
+    return f" The runs there have {name}={', '.join(map(show, values[:SHOWN_VALUES]))}{more}."

@@ -15,7 +15,7 @@ from bnexp.tables.table import Table
 Pairs = Mapping[str, tuple[Any, ...]]
 """Keys, each with the value of the first run and that of the second."""
 MAIN = (
-    *("status", "steps", "diverged_at_step", "parameters", "test.running.accuracy", "test.running.loss", "test.precise.accuracy"),
+    *("status", "steps", "diverged_at_step", "parameters", "test.running.accuracy", "test.precise.accuracy"),
     *(
         "test.batch.accuracy",
         "train.accuracy",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.text import Text
 
 from bnexp.storage.stored_studies import StoredStudy
@@ -17,14 +18,16 @@ def stored_studies_table(studies: Sequence[StoredStudy], option: str = "") -> Re
     shown: list[RenderableType] = []
     for study in studies:
         shown.append(Text(STUDY.format(study=study, s="s" * (study.runs != 1)), style="bold"))
+        below: list[Text] = []
         if study.answer:
-            shown.append(Text(f"  {study.answer[0]}"))
+            below.append(Text(study.answer[0]))
         elif study.runs:
-            shown.append(Text(f"  No answer is stored. Write: {study.command}", style="yellow"))
+            below.append(Text(f"No answer is stored yet. The same command again adds it: {study.command}", style="yellow"))
         else:
-            shown.append(Text("  All its runs have been removed.", style="yellow"))
+            below.append(Text("All its runs have been removed.", style="yellow"))
         if study.page.is_file():
-            shown.append(Text(f"  {study.page}", style="dim"))
+            below.append(Text(str(study.page), style="dim"))
         elif study.runs:
-            shown.append(Text(f"  It has no page yet. Write: bnexp report {study.group.id}{option}", style="yellow"))
+            below.append(Text(f"It has no page yet. Write: bnexp report {study.group.id}{option}", style="yellow"))
+        shown.append(Padding(Group(*below), (0, 0, 0, 2), expand=False))
     return Group(*shown)

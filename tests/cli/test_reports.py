@@ -77,7 +77,7 @@ def test_damaged_groups_and_groups_without_runs(runs_dir: Path) -> None:
     (runs_dir / ".groups" / kinds["compare"] / "compare.json").write_text('{"answer": 3}')
     assert groups(runs_dir) == kinds  # the damaged one keeps no other from being listed
     assert "does not say which runs" in bn_in(runs_dir, "reports", "0123abcd", code=1).stderr
-    assert "No answer is stored. Write: " in bn_in(runs_dir, "reports", kinds["compare"]).stdout
+    assert "No answer is stored yet. The same command again adds it: " in bn_in(runs_dir, "reports", kinds["compare"]).stdout
     bn_in(runs_dir, "runs", "rm", *(run.id for run in list_runs(runs_dir)))
     text = bn_in(runs_dir, "reports", kinds["compare"]).stdout
     assert "compare, 0 runs" in text

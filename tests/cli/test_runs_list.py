@@ -102,7 +102,7 @@ def test_diff_shows_what_two_runs_differ_in(runs_dir: Path) -> None:
     assert not {"id", "seed", "checksum", "written_at", "test.correct", "config.seed"} & set(found["results"])
     text = bn_in(runs_dir, "runs", "diff", "batch-bs32-lr0.1-s0", "none-bs32-lr0.1-s1").stdout
     assert "model.norm" in text
-    assert "test.running.loss" in text
+    assert "val.loss" in text
     assert "audit" not in text
     assert "audit.batch_order" in bn_in(runs_dir, "runs", "diff", "batch-bs32-lr0.1-s0", "none-bs32-lr0.1-s1", "--verbose").stdout
 
