@@ -29,5 +29,5 @@ def stored_studies_table(studies: Sequence[StoredStudy], option: str = "") -> Re
             below.append(Text(str(study.page), style="dim"))
         elif study.runs:
             below.append(Text(f"It has no page yet. Write: bnexp report {study.group.id}{option}", style="yellow"))
-        shown.append(Padding(Group(*below), (0, 0, 0, 2), expand=False))
+        shown += [Padding(text, (0, 0, 0, 2), expand=False) for text in below]
     return Group(*shown)
