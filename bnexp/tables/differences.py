@@ -15,16 +15,8 @@ from bnexp.tables.table import Table
 Pairs = Mapping[str, tuple[Any, ...]]
 """Keys, each with the value of the first run and that of the second."""
 MAIN = (
-    *("status", "steps", "diverged_at_step", "parameters", "test.running.accuracy", "test.precise.accuracy"),
-    *(
-        "test.batch.accuracy",
-        "train.accuracy",
-        "val.accuracy",
-        "val.loss",
-        "target.reached_step",
-        "speed.step_ms_median",
-        "data.fingerprint",
-    ),
+    *("status", "steps", "diverged_at_step", "parameters", "test.running.accuracy", "test.precise.accuracy", "test.batch.accuracy"),
+    *("train.accuracy", "val.accuracy", "val.loss", "target.reached_step", "speed.step_ms_median"),
 )
 """The results that are shown without --verbose."""
 
