@@ -54,7 +54,7 @@ def tag(
 def note(
     ctx: typer.Context,
     run: RunName,
-    text: Annotated[list[str], typer.Argument(metavar="TEXT...", help="The note, which takes the place of an earlier one; '' removes it.")],
+    text: Annotated[list[str], typer.Argument(metavar="TEXT", help="The note, which takes the place of an earlier one; '' removes it.")],
     runs_dir: RunsDir | None = None,
     config_dir: NoConfigDir = None,
     json: Json = False,

@@ -115,7 +115,7 @@ def test_wrong_tags_and_notes(tmp_path: Path) -> None:
         (["tag", "last", "--add", "a b"], "is not usable as a tag"),
         (["tag", "last", "nothing", "--add", "x"], "There is no run 'nothing'"),
         (["tag", "last", *(f"--add=t{index}" for index in range(21))], "at most 20 tags"),
-        (["note", "last"], "Missing argument 'TEXT...'"),
+        (["note", "last"], "Missing argument 'TEXT'"),
         (["note", "last", "x" * 1001], "at most 1,000 characters"),
         (["note", "last", "\x1b[31m"], "which a terminal can print"),
         (["note", "last", "\udcff"], "which a terminal can print"),
