@@ -53,14 +53,15 @@ GROUP_VALUES = (
     "digits", "mnist", "waveforms", "volumes", "npz", "folder", "mlp", "blocknet", "adam", "sgd", "off", "full", "light",
     "ioffe_fig1",
 )  # fmt: skip
-COMMANDS = ("train", "sweep", "compare", "evaluate", "resume", "runs", "stats", "report", "config", "tensorboard")
+COMMANDS = ("train", "sweep", "compare", "evaluate", "resume", "runs", "stats", "report", "reports", "config", "tensorboard")
 OPTIONS: dict[str, tuple[str, ...]] = {
     "train": ("--seeds", "--fresh"),
-    "sweep": ("--values", "--seeds", "--workers", "--scheduler", "--fresh", "--dry-run", "--out"),
-    "compare": ("--no-bn", "--norm", "--lrs", "--seeds", "--workers", "--scheduler", "--fresh", "--out"),
+    "sweep": ("--values", "--lrs", "--batch-sizes", "--seeds", "--workers", "--scheduler", "--fresh", "--dry-run", "--out"),
+    "compare": ("--no-bn", "--norm", "--lrs", "--values", "--seeds", "--workers", "--scheduler", "--fresh", "--out"),
     "evaluate": ("--stats", "--folded"),
     "stats": ("--batch-sizes", "--out"),
     "report": ("--out",),
+    "runs": ("--sort", "--limit", "--add"),
     "tensorboard": ("--port",),
 }
 """The options of each command, beside those that all have. `tensorboard` and the like must not be served or trained in earnest."""
@@ -148,11 +149,17 @@ def _command(name: str) -> st.SearchStrategy[list[str]]:
         st.sampled_from(STRANGE_OPTIONS).map(lambda option: [option]),
     )
     ids = st.one_of(st.sampled_from(IDS), st.text(max_size=12).filter(_can_be_argument))
-    item = overrides() if name in ("train", "config", "sweep") else st.one_of(overrides(), ids) if name in ("compare", "stats") else ids
+    item = (
+        overrides()
+        if name in ("train", "config", "sweep")
+        else st.one_of(overrides(), ids)
+        if name in ("compare", "stats", "runs")
+        else ids
+    )
     parts = st.lists(st.one_of(item.map(lambda text: [text]), item.map(lambda text: [text]), option), max_size=4)
     first = {
         "sweep": st.sampled_from(("grid", "lr", "norm", "batch-size", "batch_size", "", "grid,lr")).map(lambda kind: [kind]),
-        "runs": st.sampled_from(([], ["show"], ["rm"], ["shwo"])),
+        "runs": st.sampled_from(([], [], ["ls"], ["show"], ["rm"], ["diff"], ["tag"], ["note"], ["shwo"])),
     }.get(name, st.just([]))
     start = st.one_of(
         st.just([name]), st.just([name]), st.just([name]), st.sampled_from(([name, name], [name[:-1]], [name.upper()], ["--json", name]))

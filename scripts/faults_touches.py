@@ -44,6 +44,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "train --fresh": (*TRAIN, "--fresh"),
     "resume": ("resume", ID),
     "runs rm": ("runs", "rm", ID),
+    "runs tag": ("runs", "tag", ID, "--add", "kept"),
     "sweep": SWEEP,
     "runs": ("runs",),
     "runs show": ("runs", "show", ID),

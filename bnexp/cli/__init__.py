@@ -4,7 +4,7 @@ from importlib import import_module
 
 from bnexp.cli.app import app, main
 
-COMMANDS = ("train", "sweep", "compare", "evaluate", "resume", "runs", "stats", "report", "export", "config", "tensorboard")
+COMMANDS = ("train", "sweep", "compare", "evaluate", "resume", "runs", "stats", "report", "reports", "export", "config", "tensorboard")
 """As the help lists them: each is a module here, which adds its command to the app."""
 
 for _name in COMMANDS:

@@ -32,7 +32,7 @@ WIDEST_HELP = 100
 
 WAITING = {
     **dict.fromkeys(("train", "sweep", "compare", "evaluate", "resume", "stats"), "Loading PyTorch ..."),
-    **dict.fromkeys(("runs", "report", "tensorboard", "export"), "Reading the runs ..."),
+    **dict.fromkeys(("runs", "report", "reports", "tensorboard", "export"), "Reading the runs ..."),
 }
 """What is shown at once by the commands that take longer than 0.3 s to write anything."""
 

@@ -49,7 +49,11 @@ def compare(
     lrs: Annotated[
         list[str] | None,
         typer.Option(
-            "--lrs", metavar="A,B,...", help="Learning rates that each arm is tried with.", show_default="half-decades 0.003 to 3"
+            "--lrs",
+            "--values",
+            metavar="A,B,...",
+            help="Learning rates that each arm is tried with.",
+            show_default="half-decades 0.003 to 3",
         ),
     ] = None,
     refine: Annotated[

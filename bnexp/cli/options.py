@@ -77,6 +77,10 @@ Out = Annotated[
         "--out", metavar="DIR", help="Write the report, the result as JSON and its rows as CSV there, too.", callback=named_in_utf8
     ),
 ]
+Lrs = Annotated[list[str] | None, typer.Option("--lrs", metavar="A,B,...", help="Learning rates; of sweep lr, the same as --values.")]
+BatchSizes = Annotated[
+    list[str] | None, typer.Option("--batch-sizes", metavar="A,B,...", help="Batch sizes; of sweep batch-size, the same as --values.")
+]
 Seeds = Annotated[
     int | None, typer.Option("--seeds", min=1, max=1024, help="Seeds a cell (seed, seed+1, ...), which pair the arms.", show_default="10")
 ]

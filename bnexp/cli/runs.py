@@ -1,53 +1,128 @@
-"""`bnexp runs`: lists, shows, removes."""
+"""`bnexp runs`: lists, filters, sorts; shows, removes. What people write down about runs is in `labels.py`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from bnexp.base.errors import UsageError, one_line
-from bnexp.cli.app import Commands, app
-from bnexp.cli.options import RUNS, Json, NoConfigDir, NoQuiet, Quiet, RunName, RunsDir, complete_runs, print_json
+from bnexp.base.errors import DataError, UsageError, one_line, short
+from bnexp.cli.app import WRONG_USAGE, Commands, app
+from bnexp.cli.labels import note, tag
+from bnexp.cli.options import (
+    RUNS,
+    Json,
+    NoConfigDir,
+    NoQuiet,
+    Quiet,
+    RunName,
+    RunsDir,
+    Verbose,
+    complete_runs,
+    print_json,
+)
 from bnexp.cli.streams import say
 
 DRAWN = 50
 """Runs whose sparkline is shown, the newest: metrics.jsonl takes a third of a megabyte a run, and a folder may have ten thousand."""
+LIST = ("list", "ls")
+FILTERS = "filters"
+"""The key of a context under which the command's filters are."""
 
-runs_app = typer.Typer(cls=Commands, rich_markup_mode=None)
+
+class RunsCommands(Commands):
+    """Commands, and filters where a command could stand: `bnexp runs optim.lr=0.1 --limit 5`. `list` and `ls` are the list itself."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        valued = {name for param in self.params if not getattr(param, "is_flag", False) for name in param.opts}
+        words = [at for at, arg in enumerate(args) if not arg.startswith("-") and (at == 0 or args[at - 1] not in valued)]
+        if words and args[words[0]] not in self.commands:
+            listing = args[words[0]] in LIST
+            filters = [at for at in words if "=" in args[at]]
+            ctx.meta[FILTERS] = [args[at] for at in filters]
+            args = [arg for at, arg in enumerate(args) if at not in filters and not (listing and at == words[0])]
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] not in self.commands:
+            from bnexp.cli.meant import runs_line
+
+            if line := runs_line(args):
+                raise WRONG_USAGE(f"No such command '{short(args[0])}'. Write: {line}", ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+
+runs_app = typer.Typer(cls=RunsCommands, rich_markup_mode=None, subcommand_metavar="[FILTER... | COMMAND ...]")
 app.add_typer(runs_app, name="runs", invoke_without_command=True)
 
 
 @runs_app.callback()
-def list_(ctx: typer.Context, runs_dir: RunsDir = RUNS, config_dir: NoConfigDir = None, json: Json = False, quiet: NoQuiet = False) -> None:
-    """Lists the runs, oldest first, the newest 50 with a sparkline of their validation loss; shows or removes some.
+def list_(
+    ctx: typer.Context,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            "--sort",
+            metavar="KEY",
+            help="accuracy, loss, target, steps, status, run, written, or a config key.",
+            show_default="written, oldest first",
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="List so many: the newest, or with --sort the first.")] = None,
+    runs_dir: RunsDir = RUNS,
+    config_dir: NoConfigDir = None,
+    json: Json = False,
+    quiet: NoQuiet = False,
+) -> None:
+    """Lists the runs, oldest first, the newest 50 with a sparkline of their validation loss; shows, compares, labels or removes some.
+
+    A FILTER is a config value with a comma list where several will do, tag=NAME or status=NAME; a run fits them all. Accuracy is sorted
+    from the highest on, written from the newest on, everything else from the lowest.
 
     \b
     Examples:
       bnexp runs
+      bnexp runs model.norm=none optim.lr=0.1,0.3 --sort accuracy --limit 20
+      bnexp runs tag=paper
       bnexp runs show last
       bnexp runs rm batch-bs32-lr0.1-s0
     """
+    filters: list[str] = ctx.meta.get(FILTERS, [])
     ctx.obj = {"runs_dir": runs_dir, "json": json}
     if ctx.invoked_subcommand is not None:
+        if given := [*filters, *["--sort"] * (sort is not None), *["--limit"] * (limit is not None)]:
+            raise UsageError(
+                f"{short(given[0])} is for the list of runs, and `bnexp runs {ctx.invoked_subcommand}` takes runs by their names."
+            )
         return
-    if runs_dir != RUNS and not runs_dir.exists():
-        raise UsageError(f"--runs-dir {runs_dir} is not there.")
     from bnexp.storage.folder import listed, rows
+    from bnexp.storage.labels import labels_in
     from bnexp.storage.run import Run
 
-    if json:
+    if runs_dir != RUNS and not runs_dir.exists():
+        raise UsageError(f"--runs-dir {runs_dir} is not there.")
+    if not (filters or sort or limit) and json:
         print_json({"runs": rows(runs_dir)})
         return
-    from bnexp.tables import list_table, show
+    from bnexp.storage.selection import select
 
-    found = listed(runs_dir)
-    if not found:
+    selection = select(filters, sort, limit)
+    found = listed(runs_dir, with_config=selection.needs_config)
+    labels = labels_in(runs_dir, (run.id for run in found))
+    chosen = selection.of(found, labels)
+    if json:
+        print_json({"runs": rows(runs_dir, [Run(runs_dir, run.id) for run in chosen])})
+    elif not found:
         say(f"There are no runs in {runs_dir}; `bnexp train` makes one.")
+    elif not chosen:
+        say(f"No run of {len(found):,} in {runs_dir} fits {short(' '.join(filters), 300)}.{selection.why_none(found, labels)}")
     else:
-        newest = [run.id for run in found[-DRAWN:]]
-        show(list_table(found, {name: _val_loss(Run(runs_dir, name).metrics_jsonl) for name in newest}))
+        from bnexp.tables import list_table, show
+
+        drawn = {run.id for run in chosen} & {run.id for run in found[-DRAWN:]} if len(chosen) > DRAWN else {run.id for run in chosen}
+        curves = {run.id: _val_loss(Run(runs_dir, run.id).metrics_jsonl) for run in chosen if run.id in drawn}
+        show(list_table(chosen, curves, labels, len(found)))
 
 
 def _val_loss(path: Path) -> list[tuple[int, float]]:
@@ -76,22 +151,65 @@ def show_run(
       bnexp runs show last --json
     """
     from bnexp.storage.folder import find_run
+    from bnexp.storage.labels import NONE, labels_of
 
     found = find_run(run, runs_dir or ctx.obj["runs_dir"])
+    result, labels = found.result(), NONE
+    try:
+        labels = labels_of(found)
+    except DataError as error:
+        say(f"Warning: {error}")
     if json or ctx.obj["json"]:
-        print_json(found.result().tree())
+        print_json({**result.tree(), **labels.plain()})
     else:
         from bnexp.storage.curves import curves
         from bnexp.tables import inside_table, run_table, show
 
-        result = found.result()
         if not found.is_whole(found.metrics_jsonl):
             say(f"Warning: {found.metrics_jsonl} is not what the run wrote: it was damaged or changed.")
         measured = curves(found.metrics_jsonl)
-        show(run_table(result, str(found.folder), measured))
+        show(run_table(result, str(found.folder), measured, labels))
         inside = inside_table(measured)
         if inside is not None:
             show(inside)
+
+
+@runs_app.command("diff")
+def diff(
+    ctx: typer.Context,
+    a: Annotated[str, typer.Argument(metavar="A", help="A run: an id, its beginning, a path, or last.", autocompletion=complete_runs)],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another one.", autocompletion=complete_runs)],
+    runs_dir: RunsDir | None = None,
+    config_dir: NoConfigDir = None,
+    json: Json = False,
+    quiet: NoQuiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Shows what two runs differ in: their config keys and their results.
+
+    \b
+    Example:
+      bnexp runs diff batch-bs32-lr0.1-s0 none-bs32-lr0.1-s0
+    """
+    from bnexp.storage.differences import differing_config, differing_results
+    from bnexp.storage.folder import find_run, results_of
+
+    runs = [find_run(name, runs_dir or ctx.obj["runs_dir"]) for name in (a, b)]
+    if runs[0] == runs[1]:
+        raise UsageError(f"{short(a)} and {short(b)} name the same run, {runs[0].id}; give two.")
+    first, second = (results_of([run]).get(run.id) or run.result() for run in runs)
+    config, results = differing_config([first.config, second.config]), differing_results(first, second)
+    ids = [run.id for run in runs]
+    if json or ctx.obj["json"]:
+        print_json({"runs": ids, "config": config, "results": results})
+    else:
+        from bnexp.tables import differences_table, show
+
+        show(differences_table(ids, config, results, verbose))
+
+
+runs_app.command("tag")(tag)
+runs_app.command("note")(note)
 
 
 @runs_app.command("rm")

@@ -12,10 +12,12 @@ from bnexp.cli.app import app
 from bnexp.cli.checks import caution, check_machine, check_out
 from bnexp.cli.options import (
     RUNS,
+    BatchSizes,
     ConfigDir,
     DryRun,
     Fresh,
     Json,
+    Lrs,
     Out,
     Overrides,
     Quiet,
@@ -29,6 +31,8 @@ from bnexp.cli.options import (
 )
 from bnexp.cli.results import check_failed, finish, print_plan
 from bnexp.norms import NORMS
+
+EXAMPLES = {"--lrs": "0.01,0.1,1", "--batch-sizes": "4,16,64"}
 
 
 class Kind(StrEnum):
@@ -51,6 +55,31 @@ def _kind(text: str) -> Kind:
     return Kind(text)
 
 
+def _spelled_out(kind: Kind, overrides: list[str], options: dict[str, list[str] | None]) -> tuple[list[str], list[str] | None]:
+    """The overrides, and the values of the sweep's own key, that `--values`, `--lrs` and `--batch-sizes` stand for.
+
+    Raises:
+        UsageError: two of them, or one and an override, say the same thing.
+    """
+    from bnexp.studies.sweep import AXES
+
+    values = listed(options["--values"], "--values")
+    for option, key in (("--lrs", "optim.lr"), ("--batch-sizes", "train.batch_size")):
+        if (given := listed(options[option], option)) is None:
+            continue
+        if not given:
+            raise UsageError(f"{option} is empty: the grid has no cell; give values of {key}, as in {option} {EXAMPLES[option]}.")
+        if any(override.partition("=")[0] == key for override in overrides):
+            raise UsageError(f"{option} and {key}=... both say which values to sweep; give one of them.")
+        if AXES.get(kind.value) != key:
+            overrides = [*overrides, f"{key}={','.join(given)}"]
+        elif values is not None:
+            raise UsageError(f"--values and {option} both say which values to sweep; give one of them.")
+        else:
+            values = given
+    return overrides, values
+
+
 @app.command()
 def sweep(
     kind: Annotated[
@@ -65,6 +94,8 @@ def sweep(
     values: Annotated[
         list[str] | None, typer.Option("--values", metavar="A,B,...", help="Values to go through, instead of the usual.")
     ] = None,
+    lrs: Lrs = None,
+    batch_sizes: BatchSizes = None,
     seeds: Seeds = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
@@ -85,7 +116,7 @@ def sweep(
     \b
     Examples:
       bnexp sweep batch-size --values 4,32,256
-      bnexp sweep lr data=waveforms --dry-run
+      bnexp sweep lr data=waveforms --lrs 0.01,0.1,1 --dry-run
       bnexp sweep grid optim.lr=0.01,0.1,1 model.norm=batch,none 'seed=range(5)' --out results
     """
     from bnexp.analysis import analyse
@@ -95,9 +126,12 @@ def sweep(
     from bnexp.studies import sweep as sweeps
 
     if kind is not Kind.GRID:
-        refuse_loose_values(overrides or [], "--values", values, NORMS if kind is Kind.NORM else ())
+        own, given = {Kind.LR: ("--lrs", lrs), Kind.BATCH_SIZE: ("--batch-sizes", batch_sizes)}.get(kind, ("", None))
+        option, given = (own, given) if given else ("--values", values)
+        refuse_loose_values(overrides or [], option, given, NORMS if kind is Kind.NORM else ())
     check_machine(workers, scheduler)
-    asked = sweeps.request(kind.value, overrides or [], values=listed(values, "--values"), seeds=seeds, config_dir=config_dir)
+    lines, chosen = _spelled_out(kind, overrides or [], {"--values": values, "--lrs": lrs, "--batch-sizes": batch_sizes})
+    asked = sweeps.request(kind.value, lines, values=chosen, seeds=seeds, config_dir=config_dir)
     caution(asked.configs, quiet)
     if not dry_run:
         check_out(out)

@@ -125,6 +125,13 @@ def build(cls: Any, tree: Any, known: Mapping[str, Key], prefix: str = "") -> An
     return cls(**values)
 
 
+def checked(name: str, value: Any, known: Key) -> Value:
+    """`value` as the key's type and in its range; UsageError for any other."""
+    found: Value = _convert(name, value, known)
+    check_range(name, found, known)
+    return found
+
+
 def _convert(name: str, value: Any, known: Key) -> Any:
     """`value` as the key's type, or a UsageError that names the types it takes. An int passes for a float, a bool for neither."""
     for option in known.types:

@@ -23,7 +23,10 @@ BY_GROUP = {"data.name": "data", "model.name": "model"}
 """Keys that are set by choosing a group: `data=mnist`, never `data.name=mnist`, which would leave out what else data/mnist.yaml says."""
 TEXTS = ("data.root", "name")
 """Keys whose values are any text. What Hydra's grammar does not read as text (`~/photos`, `2024`) is taken as it was typed."""
-OPTIONS = {name: f"--{name}" for name in ("seeds", "workers", "values", "lrs", "out")} | {"runs_dir": "--runs-dir"}
+OPTIONS = {name: f"--{name}" for name in ("seeds", "workers", "values", "lrs", "out")} | {
+    "runs_dir": "--runs-dir",
+    "batch_sizes": "--batch-sizes",
+}
 """Options of commands that are typed as if they were keys."""
 OTHER_CHOICES = {"metrics": {"all": "full", "none": "off", "no": "off", "false": "off"}, "model": {"cnn": "blocknet", "conv": "blocknet"}}
 """What a group's files are called elsewhere."""

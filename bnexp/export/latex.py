@@ -147,7 +147,7 @@ def save_pdf(picture: Picture, folder: Path) -> Path:
 
 
 def _float(picture: Picture, name: str) -> str:
-    caption = " ".join(escaped(text) for text in (f"{picture.title.rstrip('.')}.", picture.caption) if text)
+    caption = " ".join(escaped(text) for text in (f"{picture.title.rstrip('.')}.", picture.finding, picture.caption) if text)
     return (
         "\\begin{figure}[htbp]\n  \\centering\n"
         f"  \\includegraphics[width=0.8\\linewidth]{{figures/{picture.name}.pdf}}\n"

@@ -1,16 +1,19 @@
 """The groups of a summary.json, each a frozen struct; what a key may hold is its type. A key that was not known is None.
 
-`ListedRun` is what a list shows of a run: ten thousand summaries are decoded for one, so what it does not show is skipped.
+`ListedRun` is what a list shows of a run: ten thousand summaries are decoded for one, so what it does not show is skipped. Its config is
+decoded where runs are filtered or sorted by it.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
+from bnexp.base.files import JsonObject
 from bnexp.config import DataConfig
 from bnexp.config.choices import contents
+from bnexp.config.fields import Value
 
 MAX_NUMBER = 1e150
 """Nothing that is measured in float32 is larger, and its square is still a number."""
@@ -194,6 +197,19 @@ class ListedRun(Struct, frozen=True):
     config: ListedConfig = ListedConfig()
     data: ListedData | None = None
     format: int = 0
+    tree: JsonObject = field(default_factory=dict, name="(config)")  # no key of the file: see `Run.listed`
+    """The whole config as it stands in the file, where it was asked for."""
+
+    def setting(self, key: str, default: Value) -> Value:
+        """The value of a config key in `tree`; `default` where a summary of an earlier version lacks it, or it is what no run writes."""
+        found: Any = self.tree
+        for name in key.split("."):
+            if not isinstance(found, dict) or name not in found:
+                return default
+            found = found[name]
+        if isinstance(found, list) and all(isinstance(item, int) for item in found):
+            return tuple(found)
+        return default if isinstance(found, (list, dict)) else found
 
     @property
     def val_loss(self) -> float | None:
@@ -212,3 +228,9 @@ class ListedRun(Struct, frozen=True):
         """Runs that agree in this are validated on the same images."""
         asked = self.config.data
         return asked.name, asked.val_fraction, asked.subset, asked.split_seed, self.data or ListedData()
+
+
+class WholeConfig(Struct, frozen=True):
+    """A summary's config, as it stands there: checking it would take ten times as long."""
+
+    config: JsonObject = field(default_factory=dict)

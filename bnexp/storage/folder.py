@@ -11,9 +11,17 @@ from msgspec import structs
 
 from bnexp.base.errors import DataError, UsageError, did_you_mean, short
 from bnexp.base.locks import is_held
+from bnexp.config.fields import show
+from bnexp.storage.differences import differing_config
 from bnexp.storage.facts import ListedRun
+from bnexp.storage.labels import NONE, labels_in
 from bnexp.storage.result import Row, RunResult
 from bnexp.storage.run import Run, is_run_id
+
+NAMED, KEYS_SHOWN = 5, 4
+"""Runs that an error names, and config keys of each."""
+COMPARED = 50
+"""Runs whose configs are read for an error."""
 
 
 def list_runs(runs_dir: Path) -> list[Run]:
@@ -46,12 +54,22 @@ def find_run(text: str, runs_dir: Path) -> Run:
     if len(matches) == 1 and text:
         return matches[0]
     if matches and text:
-        some = ", ".join(run.id for run in matches[:5]) + (", ..." if len(matches) > 5 else "")
-        raise UsageError(f"'{short(text)}' is the beginning of {len(matches)} runs ({some}); give more of the id.")
+        raise UsageError(f"'{short(text)}' is the beginning of {len(matches)} runs: {_told_apart(matches)}; give more of the id.")
     hint = did_you_mean(text[:200], [run.id for run in runs])
     raise UsageError(
         f"There is no run '{short(text)}' in {runs_dir}.{hint} A RUN is an id, its beginning, a path or last; `bnexp runs` lists them."
     )
+
+
+def _told_apart(runs: Sequence[Run]) -> str:
+    """The first `NAMED` runs, each with its values of the config keys in which the runs differ: `none-s0-4f2a (train.epochs=10), ...`."""
+    results = results_of(runs[:COMPARED])
+    differing = differing_config([result.config for result in results.values()]) if results else {}
+    texts = {}
+    for index, name in enumerate(results):
+        texts[name] = ", ".join(f"{key}={show(column[index])}" for key, column in [*differing.items()][:KEYS_SHOWN])
+    named = [f"{run.id} ({texts[run.id]})" if texts.get(run.id) else run.id for run in runs[:NAMED]]
+    return ", ".join([*named, *["..."] * (len(runs) > NAMED)])
 
 
 def _exists(run: Run) -> bool:
@@ -81,23 +99,25 @@ def results_of(runs: Sequence[Run]) -> dict[str, RunResult]:
     return found
 
 
-def listed(runs_dir: Path) -> list[ListedRun]:
+def listed(runs_dir: Path, *, with_config: bool = False) -> list[ListedRun]:
     """The runs of the folder as a list shows them, oldest first; one that cannot be read is `unreadable`."""
     found = []
     for run in list_runs(runs_dir):
         try:
-            one = run.listed()
+            one = run.listed(with_config=with_config)
         except DataError:
             one = ListedRun(run.id, "unreadable")
         found.append(structs.replace(one, status="interrupted") if _is_abandoned(run, one.status) else one)
     return found
 
 
-def rows(runs_dir: Path) -> list[Row]:
-    """One flat row a run of the folder, oldest first. One that cannot be read has its id and the status `unreadable`."""
-    runs = list_runs(runs_dir)
-    results = results_of(runs)
-    return [results[run.id].row() if run.id in results else {"id": run.id, "status": "unreadable"} for run in runs]
+def rows(runs_dir: Path, runs: Sequence[Run] | None = None) -> list[Row]:
+    """One flat row a run of the folder, oldest first, or of the `runs` of it. `tags` and `note` are in a row where the run has them. A run
+    that cannot be read has its id and the status `unreadable`."""
+    runs = list_runs(runs_dir) if runs is None else runs
+    results, labels = results_of(runs), labels_in(runs_dir, (run.id for run in runs))
+    unlabelled = [results[run.id].row() if run.id in results else Row(id=run.id, status="unreadable") for run in runs]
+    return [{**row, **labels.get(run.id, NONE).plain()} for run, row in zip(runs, unlabelled, strict=True)]
 
 
 def _is_abandoned(run: Run, status: str) -> bool:

@@ -1,6 +1,6 @@
 """A run and its folder: id, paths, status. Nothing else knows how the runs folder is laid out.
 
-- RUNS/<id>/                config.yaml summary.json metrics.jsonl model.pt events.out.tfevents.* train.log
+- RUNS/<id>/                config.yaml summary.json metrics.jsonl model.pt events.out.tfevents.* train.log, and labels.json: see `labels`
 - RUNS/.stacks/<stack id>/  plan.json checkpoint.pt checkpoint.prev.pt, until all members are finished: see `stack_folder`
 - RUNS/.fresh/<id>/         the successor of a finished run while it is trained (--fresh)
 - RUNS/.locks/<id>.lock     held while a run is trained or removed
@@ -12,17 +12,19 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from msgspec import structs
+
 from bnexp.base import files
 from bnexp.base.errors import BnexpError, DataError, UnreadableError, UsageError, reason
 from bnexp.base.locks import holding
 from bnexp.config import Config, from_mapping, to_mapping
-from bnexp.storage.facts import ListedRun
+from bnexp.storage.facts import ListedRun, WholeConfig
 from bnexp.storage.result import DONE, RunResult
 
 FORMAT = 1
@@ -71,6 +73,10 @@ class Run:
         return self.folder / "train.log"
 
     @property
+    def labels_json(self) -> Path:
+        return self.folder / "labels.json"
+
+    @property
     def lock(self) -> Path:
         return hidden_folder(self.runs_dir, ".locks") / f"{self.id}.lock"
 
@@ -90,14 +96,14 @@ class Run:
         """What its summary.json holds; raises DataError where it is missing, cannot be read, or holds what no run writes."""
         return self._decoded(lambda: RunResult.from_tree(files.read_checked_json(self.summary_json, FORMAT)))
 
-    def listed(self) -> ListedRun:
+    def listed(self, *, with_config: bool = False) -> ListedRun:
         """What a list shows of it: the rest of its summary.json is not decoded. Errors as `result`."""
 
         def decode() -> ListedRun:
             data = files.read_checked(self.summary_json)
             found: ListedRun = files.decode_json(data, ListedRun)
             files.check_format(found.format, data, FORMAT)
-            return found
+            return structs.replace(found, tree=files.decode_json(data, WholeConfig).config) if with_config else found
 
         return self._decoded(decode)
 
@@ -154,8 +160,14 @@ class Run:
         files.write_checked_json(self.summary_json, result.tree(), FORMAT)
 
     def promote(self) -> Run:
-        """Puts a complete fresh run in the place of its predecessor."""
+        """Puts a complete fresh run in the place of its predecessor, whose tags and note it takes over."""
         final = Run(self.runs_dir, self.id)
+        labels = b""
+        with suppress(OSError):  # there are none, or it is no file of ours
+            labels = files.read_plain(final.labels_json, files.MAX_JSON)
+        if labels:
+            with files.atomic_write(self.labels_json) as file:
+                file.write(labels)
         shutil.rmtree(self._replaced, ignore_errors=True)
         if final.folder.exists():
             final.folder.replace(self._replaced)

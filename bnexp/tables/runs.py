@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -11,9 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from bnexp.analysis.best import lowest
+from bnexp.base.errors import short
 from bnexp.base.sparkline import LOST, sparkline
 from bnexp.norms import has_batch_statistics
 from bnexp.storage.facts import ListedRun, Target
+from bnexp.storage.labels import NONE, Labels
 from bnexp.storage.result import DONE, RunResult
 from bnexp.tables.listing import Column, Listing
 from bnexp.tables.marks import MARK, STYLE
@@ -23,6 +26,7 @@ Curve = Sequence[tuple[int, float]]
 """(step, value)."""
 
 CURVE_WIDTH = 12
+NOTE_WIDTH = 24
 CURVES = {"train/loss": ("train loss", True), "val/loss": ("val loss", True), "val/accuracy": ("val accuracy", False)}
 """Which curves of a run are shown, and whether one is logarithmic, that is, a loss."""
 STATUS_STYLE = {"finished": "green", "diverged": "yellow", "failed": "red", "interrupted": "magenta", "running": "cyan"}
@@ -33,7 +37,7 @@ MEANING = {
 }
 
 
-def run_table(result: RunResult, folder: str, curves: Mapping[str, Curve]) -> RenderableType:
+def run_table(result: RunResult, folder: str, curves: Mapping[str, Curve], labels: Labels = NONE) -> RenderableType:
     """One run: what it scored, how its curves went, when it reached the target, how fast it was. What was not recorded is `n/a`."""
     config, val, target, speed = result.config, result.val, result.target, result.speed
     title = Text(result.id, style="bold")  # not the table's: Rich cuts that to the table's width
@@ -41,6 +45,9 @@ def run_table(result: RunResult, folder: str, curves: Mapping[str, Curve]) -> Re
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row("status", _status(result))
+    for name, text in (("tags", ", ".join(labels.tags)), ("note", labels.note)):
+        if text:
+            table.add_row(name, text)
     if result.data is None:  # it failed before its data were read
         table.add_row("folder", folder)
         return Group(title, table, *[Text(f"Note: {note}", style="yellow") for note in notes(result)])
@@ -106,8 +113,14 @@ def seeds_table(results: Sequence[RunResult], curves: Sequence[Curve]) -> Render
     return Group(Whole(table), *[Text(f"Note: {note}", style="yellow") for note in every])
 
 
-def list_table(runs: Sequence[ListedRun], curves: Mapping[str, Curve]) -> RenderableType:
-    """All runs of a folder, one line each; `curves` has the validation losses of those whose sparkline is shown."""
+def list_table(
+    runs: Sequence[ListedRun],
+    curves: Mapping[str, Curve],
+    labels: Mapping[str, Labels] = MappingProxyType({}),
+    total: int | None = None,
+) -> RenderableType:
+    """Runs of a folder, one line each: all, or some of `total`. `curves` has the validation losses of those whose sparkline is shown."""
+    total = len(runs) if total is None else total
     some = f" of the newest {len(curves)} runs" if len(curves) < len(runs) else ""
     drawn = f"curve: validation loss over steps{some}, both logarithmic, each on its own scale, {LOST} diverged"
     columns = {
@@ -119,6 +132,8 @@ def list_table(runs: Sequence[ListedRun], curves: Mapping[str, Curve]) -> Render
         "test acc": Column("test acc", right=True),
         "target": Column("target", right=True, spare=1, meaning="target: steps to the target accuracy"),
         "written": Column("written", spare=4),
+        "tags": Column("tags"),
+        "note": Column("note", spare=5),
     }
     best = best_runs(runs)
     for run in runs:
@@ -130,15 +145,19 @@ def list_table(runs: Sequence[ListedRun], curves: Mapping[str, Curve]) -> Render
             "test acc": percent(run.test_accuracy),
             "target": f"{step:,}" if step is not None else "inf" if run.status in DONE else "",
             "written": (run.written_at or "")[5:16].replace("T", " "),
+            "tags": ",".join(labels.get(run.id, NONE).tags),
+            "note": short(labels.get(run.id, NONE).note, NOTE_WIDTH),
         }
         for name, text in cells.items():
             columns[name].cells.append((text, ""))
         columns["status"].cells.append((run.status, STATUS_STYLE.get(run.status, "")))
         columns["val loss"].cells.append((MARK * is_best + number(run.val_loss), STYLE if is_best else ""))
-    said = f"{MARK} lowest validation loss of the finished runs on the same data, whatever else they differ in" if best else ""
-    if not any(text for text, _ in columns["curve"].cells):
-        del columns["curve"]
-    return Listing(list(columns.values()), said)
+    of = "the" if len(runs) == total else "these"
+    marked = [f"{MARK} lowest validation loss of {of} finished runs on the same data, whatever else they differ in"] * bool(best)
+    for name in ("curve", "tags", "note"):
+        if not any(text for text, _ in columns[name].cells):
+            del columns[name]
+    return Listing(list(columns.values()), "; ".join([*marked, *[f"{len(runs):,} of {total:,} runs"] * (len(runs) < total)]))
 
 
 def best_runs(runs: Sequence[ListedRun]) -> set[str]:

@@ -243,7 +243,7 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
 def test_help_fits_the_terminal_and_cuts_nothing(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Click's own would be 50 to 80 columns wide on any terminal, and end the commands' descriptions in dots."""
     monkeypatch.setenv("COLUMNS", str(columns))
-    for command in ([], *([name] for name in COMMANDS), ["runs", "show"], ["runs", "rm"]):
+    for command in ([], *([name] for name in COMMANDS), *(["runs", name] for name in ("show", "diff", "tag", "note", "rm"))):
         lines = bn(*command, "--help").stdout.splitlines()
         examples = [line for line in lines if line.startswith("    bnexp ")]  # as they are to be typed, however long
         assert len(examples) >= 1 or not command
@@ -266,6 +266,9 @@ def test_every_command_takes_the_common_options(runs_dir: Path) -> None:
         ["config"],
         ["runs"],
         ["runs", "show", "last"],
+        ["runs", "tag", "last", "--add", "paper"],
+        ["runs", "note", "last", "a note"],
+        ["reports"],
         ["runs", "rm", "last"],
     ):
         result = bn(*args, *common)

@@ -165,7 +165,11 @@ def test_wandb_has_every_run_with_its_numbers(offline: Path, group: Group) -> No
         summary: dict[str, Any] = {}
         for record in records(folder_of(offline, run)):
             if record.HasField("run"):
-                assert (record.run.run_id, record.run.project, record.run.run_group) == (run.id, "bnexp", f"compare-digits-bn-vs-none-{group.id}")
+                assert (record.run.run_id, record.run.project, record.run.run_group) == (
+                    run.id,
+                    "bnexp",
+                    f"compare-digits-bn-vs-none-{group.id}",
+                )
                 assert not record.run.host
                 config |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
             for item in record.history.item:
