@@ -13,8 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-import numpy as np
-
 from bnexp.analysis.pairs import LEVEL, POWER, Tested, from_t, spread
 
 Interval = tuple[float, float]
@@ -62,6 +60,8 @@ def turnbull(intervals: Sequence[Interval]) -> list[tuple[float, float]]:
     Mass can only lie in the innermost intervals: from a left end to a right end with no other end between. The shares are found by
     self-consistency: each run spreads over the innermost intervals in its own, in proportion to their shares.
     """
+    import numpy as np  # only here: lists of runs need no library of numbers
+
     finite = [_half_open(one) for one in intervals if math.isfinite(one[1])]
     if not finite:
         return []

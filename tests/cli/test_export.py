@@ -145,6 +145,6 @@ def test_of_a_study_what_has_a_result_is_exported(tmp_path: Path) -> None:
     first.write_result(with_values(first.result(), status="failed"))
     result = bn_in(runs_dir, "export", group.id, "--to", "csv")
     assert f"1 of 2 runs have no result and are counted as missing: {first.id}" in result.stderr
-    assert (runs_dir / "exports" / f"sweep-lr-{group.id}" / "runs.csv").read_text().count("\n") == 3
+    assert (runs_dir / "exports" / f"sweep-lr-digits-{group.id}" / "runs.csv").read_text().count("\n") == 3
     second.write_result(with_values(second.result(), status="failed"))
     refused(bn_in(runs_dir, "export", group.id, "--to", "csv", code=2), "None of the 2 runs has a result")

@@ -75,7 +75,8 @@ def test_damaged_groups_and_groups_without_runs(runs_dir: Path) -> None:
     kinds = groups(runs_dir)
     (damaged := runs_dir / ".groups" / "0123abcd").mkdir()
     (damaged / "members.json").write_text("{")
-    (runs_dir / ".groups" / kinds["compare"] / "compare.json").write_text('{"answer": 3}')
+    (path,) = runs_dir.glob("reports/compare-*/compare.json")
+    path.write_text('{"answer": 3}')
     assert groups(runs_dir) == kinds  # the damaged one keeps no other from being listed
     assert "does not say which runs" in bn_in(runs_dir, "reports", "0123abcd", code=1).stderr
     assert "No answer is stored yet. The same command again adds it: " in bn_in(runs_dir, "reports", kinds["compare"]).stdout

@@ -48,7 +48,7 @@ def test_the_tables_have_the_numbers_of_the_terminal(folder: Path, study: Study)
 
 
 def folder_id(folder: Path) -> str:
-    found = re.search(r"compare-([0-9a-f]{8})", (folder / "table-1.tex").read_text())
+    found = re.search(r"vs-none-([0-9a-f]{8})", (folder / "table-1.tex").read_text())
     assert found
     return found[1]
 

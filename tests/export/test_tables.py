@@ -64,7 +64,7 @@ def test_the_estimates_are_those_of_the_comparison(group: Group, study: Study) -
     """Each number of the stored comparison, and a mean recomputed from the runs."""
     rows = estimates(study)
     assert all(tuple(row) == COLUMNS for row in rows)
-    comparison = json.loads((group.folder / "compare.json").read_text())["comparison"]
+    comparison = json.loads(group.stored("compare.json").read_text())["comparison"]
     versus = comparison["headline"]["versus"]["batch"]["accuracy"]["running"]
     (row,) = [
         row for row in rows if [row[key] for key in ("at", "measure", "statistic")] == ["tuned", "test.running.accuracy", "difference"]
