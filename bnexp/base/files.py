@@ -111,7 +111,7 @@ NOT_PLAIN = (errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO, errno.EFBIG)
 """Why `open_plain` refuses a file; any other error is the system's."""
 
 
-def open_plain(path: Path, most: int | None = None) -> BufferedReader:
+def open_plain(path: Path | str, most: int | None = None) -> BufferedReader:
     """A plain file of at most `most` bytes, to be read. Raises OSError where it cannot be read, or is something else."""
     file = os.fdopen(open_descriptor(path, os.O_RDONLY), "rb")
     if most is not None and os.fstat(file.fileno()).st_size > most:
@@ -120,13 +120,13 @@ def open_plain(path: Path, most: int | None = None) -> BufferedReader:
     return file
 
 
-def read_plain(path: Path, most: int) -> bytes:
+def read_plain(path: Path | str, most: int) -> bytes:
     """The content of such a file; errors as `open_plain`."""
     with open_plain(path, most) as file:
         return file.read()
 
 
-def open_descriptor(path: Path, flags: int) -> int:
+def open_descriptor(path: Path | str, flags: int) -> int:
     """A descriptor of a plain file. Raises OSError, with one of `NOT_PLAIN`, for a link, a folder, a pipe or a device."""
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
@@ -179,7 +179,7 @@ def read_checked_json(path: Path, version: int, most: int = MAX_JSON) -> JsonObj
     return value
 
 
-def read_checked(path: Path, most: int = MAX_JSON) -> bytes:
+def read_checked(path: Path | str, most: int = MAX_JSON) -> bytes:
     """The bytes of such a file, whose checksum fits where it has one; errors as `read_checked_json`."""
     try:
         data = read_plain(path, most)

@@ -137,7 +137,7 @@ def list_table(
     }
     best = best_runs(runs)
     for run in runs:
-        step, is_best = run.reached_step, run.id in best
+        step, is_best, own = run.reached_step, run.id in best, labels.get(run.id)
         cells = {
             "run": run.id,
             "steps": "" if run.steps is None else f"{run.steps:,}",
@@ -145,8 +145,8 @@ def list_table(
             "test acc": percent(run.test_accuracy),
             "target": f"{step:,}" if step is not None else "inf" if run.status in DONE else "",
             "written": (run.written_at or "")[5:16].replace("T", " "),
-            "tags": ",".join(labels.get(run.id, NONE).tags),
-            "note": short(labels.get(run.id, NONE).note, NOTE_WIDTH),
+            "tags": ",".join(own.tags) if own else "",
+            "note": short(own.note, NOTE_WIDTH) if own else "",
         }
         for name, text in cells.items():
             columns[name].cells.append((text, ""))
