@@ -1,0 +1,76 @@
+"""What TensorBoard opens on: a link with its filters set, and its page with an arm's colour that of the figures.
+
+Its front end takes filters, pinned charts and the grouping of colours from the URL, but the colours are a palette inside its script, given
+out in the order in which the groups appear. So the list of runs is put in order and the palette replaced as they are served. Where a later
+version of the script has another palette it is served as it is: an arm has one colour then too, another one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from bnexp.norms import NORMS
+from bnexp.plots.style import OTHERS
+from bnexp.tensorboard.names import ARM, MEANS, arms, in_order
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+PINNED = ("val/accuracy", "val/loss")
+TAGS = "^(val|train|test)/"
+PALETTE = re.compile(rb'colors:\[(\{name:"[^"]*",lightHex:"#\w{6}",darkHex:"#\w{6}"\},?)+\]')
+
+
+def link(url: str, names: Sequence[str]) -> str:
+    """The address of the Time Series tab with validation accuracy and loss pinned, of means only where there are means, and of tags only
+    what tells how well a network does. Several arms have a colour each; of one arm each run has its own."""
+    query = {"pinnedCards": json.dumps([{"plugin": "scalars", "tag": tag} for tag in PINNED], separators=(",", ":")), "tagFilter": TAGS}
+    if any(name.startswith(MEANS) for name in names):
+        query["runFilter"] = f"^{MEANS}"
+    if len(arms(names)) > 1:
+        query["runColorGroup"] = f"regex:{ARM}"
+    return f"{url}?{urlencode(query)}#timeseries"
+
+
+def palette(shown: Sequence[str]) -> list[str]:
+    """The colours of the arms shown, in order, then those of the norms that may still come, then the others."""
+    own = [norm.colour for key in (*shown, *NORMS) if (norm := NORMS.get(key)) is not None]
+    return list(dict.fromkeys([*(colour for colour in own if colour is not None), *OTHERS]))
+
+
+def in_our_colours(app: WSGIApplication, names: Callable[[], Sequence[str]]) -> WSGIApplication:
+    """TensorBoard's application, with the list of runs in order and the palette of the figures; `names`: what is shown now."""
+
+    def changed(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if not path.endswith(("/data/runs", "/index.js")):
+            return app(environ, start_response)
+        answer: list[tuple[str, list[tuple[str, str]]]] = []
+
+        def keep(status: str, headers: list[tuple[str, str]], exc_info: object = None) -> Callable[[bytes], object]:
+            answer.append((status, headers))
+            return lambda data: None
+
+        body = b"".join(app({**environ, "HTTP_ACCEPT_ENCODING": "identity"}, keep))  # type: ignore[arg-type]
+        status, headers = answer[-1]
+        if status.startswith("200"):
+            body = _ordered(body) if path.endswith("runs") else _painted(body, palette(arms(names())))
+        dropped = {"content-length", "cache-control", "expires"}  # a browser would keep the script of another folder for a day
+        kept = [(key, value) for key, value in headers if key.lower() not in dropped]
+        start_response(status, [*kept, ("Content-Length", str(len(body))), ("Cache-Control", "no-store")])
+        return [body]
+
+    return changed
+
+
+def _ordered(body: bytes) -> bytes:
+    return json.dumps(in_order(json.loads(body))).encode()
+
+
+def _painted(script: bytes, colours: Sequence[str]) -> bytes:
+    entries = ",".join(f'{{name:"{colour}",lightHex:"{colour}",darkHex:"{colour}"}}' for colour in colours)
+    return PALETTE.sub(f"colors:[{entries}]".encode(), script, count=1)
