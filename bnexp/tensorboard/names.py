@@ -21,7 +21,7 @@ WORDS = {"bs": "batch size", "lr": "lr"}
 
 
 def run_name(run: Run) -> str:
-    return f"{RUNS}{_arm(_norm(run))}/{run.id}{' (new)' if run.fresh else ''}"
+    return f"{RUNS}{label(_norm(run))}/{run.id}{' (new)' if run.fresh else ''}"
 
 
 def mean_names(folders: Iterable[Path]) -> dict[str, Path]:
@@ -37,15 +37,15 @@ def mean_names(folders: Iterable[Path]) -> dict[str, Path]:
         for folder, (first, *more) in parts.items():
             settings = [re.sub(r"^([a-z_]+?)(\d.*)$", _setting, part) for part in more if part not in shared]
             seeds = folder.name.rpartition("-mean")[2]
-            named.setdefault(f"{MEANS}{', '.join([_arm(first), *settings])} ({seeds} seeds)", []).append(folder)
+            named.setdefault(f"{MEANS}{', '.join([label(first), *settings])} ({seeds} seeds)", []).append(folder)
     return {name if len(alike) == 1 else f"{name} of {folder.parent.name}": folder for name, alike in named.items() for folder in alike}
 
 
 def arm_of(name: str) -> str:
     """The norm of a run's or mean's name, or what stands in its place."""
     found = re.match(ARM, name)
-    label = found[1] if found else name
-    return next((key for key, norm in NORMS.items() if norm.label == label), label)
+    arm = found[1] if found else name
+    return next((key for key, norm in NORMS.items() if norm.label == arm), arm)
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -59,7 +59,8 @@ def arms(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(map(arm_of, in_order(names))))
 
 
-def _arm(norm: str) -> str:
+def label(norm: str) -> str:
+    """The norm as people read it; what is no norm as it is."""
     return NORMS[norm].label if norm in NORMS else norm
 
 
