@@ -29,7 +29,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from bnexp.config import Config
 from bnexp.storage.checkpoint import load_model
 from bnexp.storage.folder import list_runs
-from bnexp.storage.group import Group, find_all, find_group
+from bnexp.storage.group import find_group
 from bnexp.storage.run import Run
 from bnexp.tensorboard import hparams
 from bnexp.tensorboard.names import run_name
