@@ -60,7 +60,7 @@ def in_our_colours(app: WSGIApplication, names: Callable[[], Sequence[str]]) -> 
             answer.append((status, headers))
             return lambda data: None
 
-        body = b"".join(app({**environ, "HTTP_ACCEPT_ENCODING": "identity"}, keep))  # type: ignore[arg-type]
+        body = b"".join(app({**environ, "HTTP_ACCEPT_ENCODING": "identity"}, keep))
         status, headers = answer[-1]
         if status.startswith("200"):
             body = _ordered(body) if path.endswith("runs") else _adapted(body, names())
