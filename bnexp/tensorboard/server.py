@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import socket
@@ -22,6 +23,8 @@ from bnexp.storage.folder import list_runs
 from bnexp.storage.group import Group
 from bnexp.storage.run import Run, hidden_folder
 from bnexp.tensorboard.files import PATTERN
+from bnexp.tensorboard.names import mean_names, run_name
+from bnexp.tensorboard.opening import in_our_colours, link
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -30,12 +33,11 @@ HOST = "127.0.0.1"
 PREFIX = "bnexp-tensorboard"
 FIRST_PORT = 6006
 RELOAD_S = 5
-TICKED = 40
-"""TensorBoard ticks all runs where there are so many at most, and none where there are more: its charts are empty then."""
 
 
-def serve(runs_dir: Path, shown: Sequence[Run | Group], host: str, port: int | None, announce: Callable[[str], None]) -> None:
-    """Serves the runs shown, or all, until a signal; `announce` gets the URL. UsageError where the host or the port cannot be used."""
+def serve(runs_dir: Path, shown: Sequence[Run | Group], host: str, port: int | None, announce: Callable[[str, str], None]) -> None:
+    """Serves the runs shown, or all, until a signal; `announce` gets the URL, and the link that opens on the means over seeds. UsageError
+    where the host or the port cannot be used."""
     done = threading.Event()
     handle(lambda number, frame: done.set())  # before there is anything to clean up
     try:
@@ -49,21 +51,18 @@ def serve(runs_dir: Path, shown: Sequence[Run | Group], host: str, port: int | N
     warnings.filterwarnings("ignore", module="tensorboard|pkg_resources")  # its own affairs, not the user's
 
     with _linked(runs_dir, shown) as (folder, refresh):
-        announce(_launch(folder, host, port))
+        names = functools.partial(_names, folder)
+        url = _launch(folder, host, port, names)
+        announce(url, link(url, names()))
         while not done.wait(RELOAD_S):
             with suppress(OSError, BnexpError):  # what is removed or damaged meanwhile is shown as it was
                 refresh()
 
 
-def count(runs_dir: Path, shown: Sequence[Run | Group]) -> int:
-    """How many runs TensorBoard will list, means over seeds among them."""
-    return len({place for place, _ in _places(runs_dir, shown)})
-
-
 @contextmanager
 def _linked(runs_dir: Path, shown: Sequence[Run | Group]) -> Iterator[tuple[Path, Callable[[], None]]]:
-    """A temporary folder with a link to every event file of each run and each mean over seeds, in folders of the names they have in the
-    runs folder; `refresh` brings it up to date. TensorBoard itself would follow the links inside a run, which may lead anywhere."""
+    """A temporary folder with a link to every event file of each run and each mean over seeds, in folders that say what they are
+    (`names`); `refresh` brings it up to date. TensorBoard itself would follow the links inside a run, which may lead anywhere."""
     drop_flags(Path(tempfile.gettempdir()), PREFIX)
     folder = Path(tempfile.gettempdir(), flag_name(PREFIX))
     folder.mkdir(0o700)
@@ -88,22 +87,21 @@ def _linked(runs_dir: Path, shown: Sequence[Run | Group]) -> Iterator[tuple[Path
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _places(runs_dir: Path, shown: Sequence[Run | Group]) -> Iterator[tuple[str, Path]]:
+def _places(runs_dir: Path, shown: Sequence[Run | Group]) -> list[tuple[str, Path]]:
     """What TensorBoard is to list: names, and the folders with the event files."""
+    runs = [run for item in shown for run in ([item] if isinstance(item, Run) else item.members())]
+    groups = [item for item in shown if isinstance(item, Group)]
     if not shown:
-        yield from ((run.id, run.folder) for run in list_runs(runs_dir))
-        yield from ((f".fresh/{path.name}", path) for path in _folders(hidden_folder(runs_dir, ".fresh")))
-        for path in _folders(hidden_folder(runs_dir, ".groups")):
-            yield from _means(Group(runs_dir, path.name))
-    for item in shown:
-        runs = [item] if isinstance(item, Run) else item.members()
-        yield from ((run.id, run.folder) for run in runs)
-        if isinstance(item, Group):
-            yield from _means(item)
+        fresh = [Run(runs_dir, path.name, fresh=True) for path in _folders(hidden_folder(runs_dir, ".fresh"))]
+        runs = [*list_runs(runs_dir), *fresh]
+        groups = [Group(runs_dir, path.name) for path in _folders(hidden_folder(runs_dir, ".groups"))]
+    means = mean_names(path for group in dict.fromkeys(groups) for path in _folders(group.folder) if "-mean" in path.name)
+    return [*means.items(), *((run_name(run), run.folder) for run in dict.fromkeys(runs))]
 
 
-def _means(group: Group) -> list[tuple[str, Path]]:
-    return [(f".groups/{group.id}/{path.name}", path) for path in _folders(group.folder) if "-mean" in path.name]
+def _names(folder: Path) -> list[str]:
+    """The names under which `_linked` shows runs and means at the moment."""
+    return sorted({path.parent.relative_to(folder).as_posix() for path in folder.rglob(PATTERN)})
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -140,14 +138,14 @@ def _plugins() -> list[Any]:
     return [CorePluginLoader(), *shown, DistributionsPlugin, HistogramsPlugin, TextPlugin, HParamsPlugin]
 
 
-def _launch(folder: Path, host: str, port: int | None) -> str:
+def _launch(folder: Path, host: str, port: int | None, names: Callable[[], Sequence[str]]) -> str:
     """Starts the server on the port asked for, or the first free one; its URL."""
     from tensorboard import program
 
     for candidate in [port] if port is not None else range(FIRST_PORT, FIRST_PORT + 100):
         if not _is_free(host, candidate):
             continue
-        board = program.TensorBoard(plugins=_plugins(), server_class=_server)
+        board = program.TensorBoard(plugins=_plugins(), server_class=functools.partial(_server, names))
         options = ["--logdir", str(folder), "--host", host, "--port", str(candidate), "--reload_interval", str(RELOAD_S)]
         board.configure(argv=["tensorboard", *options])
         with suppress(program.TensorBoardPortInUseError), redirect_stderr(StringIO()):  # an advertisement; what fails is raised
@@ -155,14 +153,16 @@ def _launch(folder: Path, host: str, port: int | None) -> str:
     raise UsageError(f"Port {port} is taken; leave out --port for the first free one." if port else "No port from 6006 to 6105 is free.")
 
 
-def _server(app: Any, flags: Any) -> Any:
+def _server(names: Callable[[], Sequence[str]], app: Any, flags: Any) -> Any:
     """TensorBoard's server, which refuses requests for hosts that are not its own: a page that is open in the user's browser could have its
     own name resolve to this machine, and read the runs (DNS rebinding)."""
     from tensorboard.program import WerkzeugServer
 
+    inner = in_our_colours(app, names)
+
     def checked(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if is_own_name(environ.get("HTTP_HOST", ""), flags.host):
-            return app(environ, start_response)  # type: ignore[no-any-return]
+            return inner(environ, start_response)
         start_response("403 Forbidden", [("Content-Type", "text/plain; charset=utf-8")])
         return [b"This server accepts requests for its own addresses, such as localhost; the Host header names another.\n"]
 

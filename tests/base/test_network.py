@@ -20,6 +20,7 @@ from support import ROOT, bn_in, finish, served, start, wait_for
 from bnexp.base.files import write_checked_json
 from bnexp.base.network import is_loopback, is_open, is_own_name
 from bnexp.storage.folder import list_runs
+from bnexp.tensorboard.names import run_name
 
 TINY = ["train.steps=16", "model.widths=[2]"]
 GRID = ["sweep", "grid", *TINY, "model.norm=batch,none", "--seeds", "1"]
@@ -136,7 +137,7 @@ def test_tensorboard_shows_nothing_that_a_link_in_a_run_leads_to(trained: Path, 
     outside = shutil.copytree(list_runs(trained)[0].folder, tmp_path / "outside")
     (run,) = list_runs(runs_dir)
     (events,) = outside.glob("events.out.tfevents.*")
-    shown = {run.id, ".groups/0123abcd/batch-mean2"}
+    shown = {run_name(run), "means/with BN (2 seeds)"}
     (mean := runs_dir / ".groups" / "0123abcd" / "batch-mean2").mkdir(parents=True)
     shutil.copy(events, mean)
     (run.folder / "peek").symlink_to(outside)
@@ -154,7 +155,7 @@ def test_tensorboard_shows_nothing_that_a_link_in_a_run_leads_to(trained: Path, 
                 time.sleep(0.1)
             time.sleep(1)
             found = set(json.loads(get(url + "data/runs")[1]))
-        assert found == (shown if not names else {run.id})
+        assert found == (shown if not names else {run_name(run)})
 
 
 def test_a_killed_tensorboards_folder_goes_with_the_next_and_a_host_of_the_network_warns(trained: Path, tmp_path: Path) -> None:

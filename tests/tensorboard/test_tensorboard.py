@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -28,10 +29,11 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from bnexp.config import Config
 from bnexp.storage.checkpoint import load_model
 from bnexp.storage.folder import list_runs
-from bnexp.storage.group import Group, find_all, find_group
+from bnexp.storage.group import find_group
 from bnexp.storage.run import Run
 from bnexp.tensorboard import hparams
-from bnexp.tensorboard.server import _linked, count
+from bnexp.tensorboard.names import run_name
+from bnexp.tensorboard.server import _linked, _names
 
 SWEEP = ["lr", "--values", "0.1,1e20", "--seeds", "2", "model.widths=[4,4]", "train.steps=24", "train.eval_every=8", "train.batch_size=128"]
 HPARAMS = {"hparams/diverged", "hparams/steps_to_target"}
@@ -181,6 +183,16 @@ def means_of(runs_dir: Path) -> dict[str, Path]:
     return {path.name: path for path in runs_dir.glob(".groups/*/*-mean*")}
 
 
+def listed(runs_dir: Path) -> dict[str, Path]:
+    """The names in TensorBoard of the runs and means of one sweep over learning rates with two seeds, and their folders."""
+    arms = {"batch": "with BN", "none": "without BN"}
+    means = {}
+    for name, folder in means_of(runs_dir).items():
+        norm, _, lr, _ = name.split("-")
+        means[f"means/{arms[norm]}, lr {lr.removeprefix('lr')} (2 seeds)"] = folder
+    return {**means, **{f"runs/{arms[run.config().model.norm]}/{run.id}": run.folder for run in list_runs(runs_dir)}}
+
+
 def test_means_are_those_of_metrics_jsonl(swept: Path) -> None:
     assert set(means_of(swept)) == {f"{norm}-bs128-lr{lr}-mean2" for norm in ("batch", "none") for lr in ("0.1", "1e20")}
     for name, folder in means_of(swept).items():
@@ -266,8 +278,9 @@ def test_hparams_are_marked_as_the_plugin_marks_them() -> None:
 
 
 def test_the_server_lists_runs_tags_hparams_and_one_layout(swept: Path, tmp_path: Path) -> None:
-    runs = {run.id: run for run in list_runs(swept)}
-    means = {str(path.relative_to(swept)) for path in means_of(swept).values()}
+    runs = {run_name(run): run for run in list_runs(swept)}
+    means = {name for name in listed(swept) if name.startswith("means/")}
+    assert set(runs) | means == set(listed(swept))
     with displayed(swept, tmp_path) as url:
         assert runs_of(url, len(runs) + len(means)) == set(runs) | means
         statuses = [f"STATUS_{name}" for name in ("UNKNOWN", "SUCCESS", "FAILURE", "RUNNING")]
@@ -284,7 +297,7 @@ def test_the_server_lists_runs_tags_hparams_and_one_layout(swept: Path, tmp_path
         for name, run in runs.items():
             assert set(tags[name]) - HPARAMS == set(records(run))
         for name in means:
-            assert {"seeds/diverged"} | ({"val/accuracy"} if "lr0.1" in name else set()) <= set(tags[name])
+            assert {"seeds/diverged"} | ({"val/accuracy"} if "lr 0.1" in name else set()) <= set(tags[name])
         experiment = ask(url, "plugin/hparams/experiment", {})
         assert {info["name"]["tag"] for info in experiment["metricInfos"]} == {"test/running/accuracy", "val/accuracy", *HPARAMS}
         assert {group["name"] for group in groups} == set(runs)
@@ -306,12 +319,15 @@ def test_the_server_lists_runs_tags_hparams_and_one_layout(swept: Path, tmp_path
         layout = ask(url, "plugin/custom_scalars/layout")["category"]
         assert [category["title"] for category in layout][:2] == ["Mean over seeds, ± standard deviation", "BN and no BN"]
         written = layout_pb2.Layout.FromString(
-            read(swept / next(iter(runs))).Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
+            read(next(iter(runs.values())).folder).Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
         )
         assert [len(category["chart"]) for category in layout] == [len(category.chart) for category in written.category]
         shown = next(chart for chart in layout[1]["chart"] if chart["title"] == "validation accuracy")["multiline"]["tag"]
-        for name in (*runs, *(name for name in means if "lr0.1" in name)):  # one chart for both arms; of runs that diverged at once no mean
-            assert set(ask(url, f"plugin/custom_scalars/scalars?run={name}&tag={shown[0]}")["tag_to_events"]) == {"val/accuracy"}
+        for name in (
+            *runs,
+            *(name for name in means if "lr 0.1" in name),
+        ):  # one chart for both arms; of runs that diverged at once no mean
+            assert set(ask(url, f"plugin/custom_scalars/scalars?run={quote(name)}&tag={shown[0]}")["tag_to_events"]) == {"val/accuracy"}
 
 
 def test_a_target_that_is_reached_is_a_metric(tmp_path: Path) -> None:
@@ -323,7 +339,7 @@ def test_a_target_that_is_reached_is_a_metric(tmp_path: Path) -> None:
 
 def test_names_narrow_what_is_shown(swept: Path, tmp_path: Path) -> None:
     with displayed(swept, tmp_path, "batch-bs128-lr0.1-s0", "none-bs128-lr0.1-s1") as url:
-        assert {name[:-9] for name in runs_of(url, 2)} == {"batch-bs128-lr0.1-s0", "none-bs128-lr0.1-s1"}
+        assert {name[:-9] for name in runs_of(url, 2)} == {"runs/with BN/batch-bs128-lr0.1-s0", "runs/without BN/none-bs128-lr0.1-s1"}
 
 
 def test_a_sweep_narrows_to_its_runs_and_means(swept: Path, tmp_path: Path) -> None:
@@ -332,20 +348,9 @@ def test_a_sweep_narrows_to_its_runs_and_means(swept: Path, tmp_path: Path) -> N
     bn_in(runs_dir, "train", "model.widths=[2]", "train.steps=2", "--quiet")
     (group,) = (runs_dir / ".groups").iterdir()
     assert find_group(group.name, runs_dir) is not None
-    expected = {run.id for run in list_runs(swept)} | {f".groups/{group.name}/{name}" for name in means_of(swept)}
+    expected = set(listed(swept))
     with displayed(runs_dir, tmp_path / "scratch", group.name) as url:
         assert runs_of(url, len(expected)) == expected
-
-
-def test_the_count_is_what_tensorboard_lists(swept: Path) -> None:
-    (group,) = [found for found in swept.glob(".groups/*") if (found / "members.json").is_file()]
-    runs, means = list_runs(swept), list(swept.glob(".groups/*/*-mean*"))
-    assert means
-    assert count(swept, []) == len(runs) + len(means)
-    (sweep,) = find_all([group.name], swept)
-    assert isinstance(sweep, Group)
-    assert count(swept, [sweep]) == len(sweep.members()) + len(list(group.glob("*-mean*")))
-    assert count(swept, find_all([runs[0].id, runs[1].id], swept)) == 2
 
 
 def test_what_is_shown_keeps_up_with_the_runs_folder(swept: Path, tmp_path: Path) -> None:
@@ -361,7 +366,7 @@ def test_what_is_shown_keeps_up_with_the_runs_folder(swept: Path, tmp_path: Path
         return found
 
     def there() -> dict[str, list[str]]:
-        return {str(path.parent.relative_to(runs_dir)): [path.name] for path in runs_dir.rglob("events*")}
+        return {name: [path.name for path in folder.glob("events*")] for name, folder in listed(runs_dir).items()}
 
     with _linked(runs_dir, []) as (folder, refresh):
         assert seen(folder) == there()
@@ -371,8 +376,9 @@ def test_what_is_shown_keeps_up_with_the_runs_folder(swept: Path, tmp_path: Path
         events.rename(events.with_name("events.out.tfevents.9999999999.successor"))
         refresh()
         assert seen(folder) == there()
-        assert late.id in there()
-        assert not (folder / removed.id).exists()
+        assert run_name(late) in there()
+        assert not (folder / run_name(removed)).exists()
+        assert _names(folder) == sorted(there())
 
 
 @pytest.mark.slow
@@ -383,9 +389,9 @@ def test_a_run_that_begins_while_its_sweep_is_shown_appears(swept: Path, tmp_pat
     late.rename(tmp_path / late.name)
     (group,) = (runs_dir / ".groups").iterdir()
     with displayed(runs_dir, tmp_path / "scratch", str(group)) as url:
-        assert late.name not in runs_of(url, 11)
+        assert late.name not in {name.rpartition("/")[2] for name in runs_of(url, 11)}
         (tmp_path / late.name).rename(late)
-        assert late.name in runs_of(url, 12)
+        assert late.name in {name.rpartition("/")[2] for name in runs_of(url, 12)}
 
 
 @pytest.mark.parametrize("name", ["nothing-like-it", "deadbeef"])
@@ -396,9 +402,10 @@ def test_a_name_of_nothing_is_refused(swept: Path, name: str) -> None:
 
 
 def test_the_scalars_page_shows_both_arms(swept: Path, tmp_path: Path, chromium: Any) -> None:
-    names = {run.id for run in list_runs(swept) if "-lr0.1-s0" in run.id}
+    runs = {run_name(run): run.id for run in list_runs(swept) if "-lr0.1-s0" in run.id}
+    names = set(runs)
     assert len(names) == 2
-    with displayed(swept, tmp_path, *names) as url:
+    with displayed(swept, tmp_path, *runs.values()) as url:
         runs_of(url, 2)
         page = chromium.new_page(viewport={"width": 1300, "height": 800})
         page.goto(url + "#scalars&tagFilter=%5Eval%2Faccuracy%24")
@@ -409,7 +416,10 @@ def test_the_scalars_page_shows_both_arms(swept: Path, tmp_path: Path, chromium:
         boxes = page.locator("tf-multi-checkbox paper-checkbox").evaluate_all("all => all.map(box => [box.id, box.getAttribute('style')])")
         colors = {box.removeprefix("checkbox-"): re.findall(r"checked-color: (#\w{6})", style)[0] for box, style in boxes}
         assert set(colors) == names
-        assert len(set(colors.values())) == 2
+        assert {name.split("/")[1]: color for name, color in colors.items()} == {
+            "with BN": "#0072b2",
+            "without BN": "#d55e00",
+        }  # the figures'
         drawn = chart.locator("path.line[stroke]").evaluate_all("all => all.map(line => line.getAttribute('stroke'))")
         assert set(drawn) == set(colors.values())
         picture = np.asarray(Image.open(io.BytesIO(chart.screenshot())).convert("RGB")).reshape(-1, 3).astype(int)
@@ -418,6 +428,37 @@ def test_the_scalars_page_shows_both_arms(swept: Path, tmp_path: Path, chromium:
         for color in colors.values():
             wanted = [int(color[at : at + 2], 16) for at in (1, 3, 5)]
             assert (np.abs(picture - wanted).max(1) < 24).sum() > 30, color
+
+
+@pytest.mark.slow
+def test_the_link_opens_on_means_with_accuracy_and_loss_pinned_and_a_colour_an_arm(
+    swept: Path, tmp_path: Path, chromium: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    means = {name for name in listed(swept) if name.startswith("means/")}
+    opened, browser = tmp_path / "opened", tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\nprintf %s "$1" > {opened}.part && mv {opened}.part {opened}\n')
+    browser.chmod(0o700)
+    monkeypatch.setenv("BROWSER", f"{browser} %s")
+    with served(swept, tmp_path, "--open") as (process, url):
+        wait_for(opened.exists, process)
+        runs_of(url, len(listed(swept)))
+        page = chromium.new_page(viewport={"width": 1280, "height": 900})
+        page.goto(opened.read_text())
+        pinned = page.locator("metrics-pinned-view card-view")
+        pinned.nth(1).wait_for(timeout=60_000)
+        rows = page.locator("runs-data-table tb-data-table-content-row")
+        rows.nth(len(means) - 1).wait_for(timeout=60_000)
+        found = {" ".join(text.split()) for text in rows.all_inner_texts()}
+        ticked = rows.locator("input[type=checkbox]").evaluate_all("all => all.map(box => box.checked)")
+        swatches = rows.locator(".run-color-swatch")
+        colours = swatches.evaluate_all("all => all.map(swatch => getComputedStyle(swatch).backgroundColor)")
+        titles = [text.split("\n")[0] for text in pinned.all_inner_texts()]
+        page.screenshot(path=tmp_path / "opened.png")
+        page.close()
+    assert found == means
+    assert ticked == [True] * len(means)
+    assert titles == ["val/accuracy", "val/loss"]
+    assert sorted(colours) == sorted(["rgb(0, 114, 178)", "rgb(213, 94, 0)"] * 2)
 
 
 def test_completion_offers_runs_and_sweeps(swept: Path) -> None:
