@@ -105,6 +105,8 @@ class Picture:
     caption: str
     alt: str
     figure: Figure = field(repr=False, compare=False)
+    finding: str = field(default="", kw_only=True)
+    """What it shows, in one sentence that is computed from what is drawn (`bnexp.analysis.findings`)."""
 
     def svg(self) -> str:
         """The drawing as an SVG file, the same bytes each time."""

@@ -13,7 +13,7 @@ from bnexp.report.page import Page, write
 from bnexp.report.reproduce import commands, config_table, environment_table
 from bnexp.report.show import shown
 from bnexp.report.view import View
-from bnexp.storage.curves import curves
+from bnexp.storage.curves import curves, lists
 
 NO_DRAWINGS = "So many settings have tables and no drawings; name fewer runs for these."
 
@@ -26,7 +26,9 @@ def write_report(folder: Path, study: Study) -> Path:
     drawn = len(study.parts) <= MAX_PARTS and any(part.grid is None for part in study.parts)
     chapters = []
     for index, part in enumerate(study.parts, 1):
-        view = View(part, lambda run: curves(paths[run]), f"part{index}_" if many else "") if drawn and part.grid is None else None
+        prefix = f"part{index}_" if many else ""
+        known = part, lambda run: curves(paths[run]), prefix, lambda run: lists(paths[run])
+        view = View(*known) if drawn and part.grid is None else None
         chapters.append(shown(part, study.kind, view, () if drawn else (NO_DRAWINGS,)))
     results = study.results
     lost = sorted(run.id for run in study.runs if run.id not in results)

@@ -7,6 +7,7 @@ import math
 from bnexp.analysis.wording import label
 from bnexp.plots import Picture, curves, grids
 from bnexp.plots.curves import Arm, Curve
+from bnexp.report.arm_figures import confusion
 from bnexp.report.content import slug, there
 from bnexp.report.view import View
 
@@ -46,7 +47,7 @@ def training(view: View) -> tuple[Picture, ...]:
                 rates.setdefault(lr, []).append(Arm(arm, label(arm), tracks))
     title = f"Every learning rate{view.at(view.part.focus)}"
     found.append(curves.by_learning_rate(view.name("curves_by_learning_rate"), rates, view.arms, view.part.target, title))
-    return there(found)
+    return (*there(found), *confusion(view))
 
 
 def grid(view: View) -> tuple[Picture, ...]:
