@@ -29,11 +29,11 @@ class Confusion:
 
     @property
     def most_frequent(self) -> tuple[int, int] | None:
-        """The true and the predicted class of the most frequent error, the first of several; None where there is no error."""
+        """The true and the predicted class of the most frequent error; None where there is none, or several are as frequent."""
         size = range(len(self.counts))
-        pairs = [(self.counts[true][predicted], -true, -predicted) for true in size for predicted in size if true != predicted]
-        count, true, predicted = max(pairs, default=(0, 0, 0))
-        return (-true, -predicted) if count else None
+        pairs = sorted((self.counts[true][predicted], true, predicted) for true in size for predicted in size if true != predicted)
+        last = [count for count, _, _ in pairs[-2:]]
+        return pairs[-1][1:] if last and last[-1] > (last[0] if len(last) > 1 else 0) else None
 
 
 def confusion(arm: str, label: str, runs: Sequence[RunResult]) -> Confusion | None:
