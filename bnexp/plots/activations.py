@@ -38,7 +38,7 @@ def histograms(name: str, title: str, layer: str, arms: Sequence[ArmActivations]
         handles: dict[str, Artist] = (
             {"before the norm": Line2D([], [], color=INK, linewidth=1.2)} if any(arm.early.after for arm in arms) else {}
         )
-        legend(figure, panels[0], columns=2, handles={"after the norm, where there is one": Patch(color=FAINT, alpha=0.55), **handles})
+        legend(figure, panels[0], columns=2, handles={"after the norm, if there is one": Patch(color=FAINT, alpha=0.55), **handles})
     caption = (
         "Values of all channels on the probe batch in train mode, of one seed an arm, at initialization (left) and at the end (right). An "
         "arm's two panels have one horizontal axis; the outermost 1 % of the values is not drawn. std: standard deviation."
