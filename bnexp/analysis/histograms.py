@@ -97,7 +97,7 @@ def activations(arm: str, label: str, recorded: Lists, layer: str) -> ArmActivat
 
 
 def activations_finding(layer: str, arms: Sequence[ArmActivations]) -> str:
-    """`Without BN, the spread at block3.conv2 rises from 1 to 9; with BN, it stays at 2.4.`"""
-    place = " (after the norm, where there is one)" if any(arm.early.after for arm in arms) else ""
-    noun = f"the standard deviation of the activations at {layer}{place}"
+    """`Without BN, the standard deviation at block3.conv2 (after the norm, if any) rises from 1 to 9; with BN, it stays at 2.4.`"""
+    place = " (after the norm, if any)" if any(arm.early.after for arm in arms) else ""
+    noun = f"the standard deviation at {layer}{place}"
     return findings.change(noun, [(arm.label, arm.early.last.std, arm.late.last.std) for arm in arms])

@@ -45,7 +45,7 @@ def test_the_sentence_on_activations_compares_both_ends_of_each_arm() -> None:
     assert normed is not None
     assert layers(both) == ["block1.conv1"]
     text = activations_finding("block1.conv1", [without, normed])
-    begin = "Without BN, the standard deviation of the activations at block1.conv1 (after the norm, where there is one) rises from "
+    begin = "Without BN, the standard deviation at block1.conv1 (after the norm, if any) rises from "
     assert text.startswith(begin)
     first, last = (float(number) for number in text.removeprefix(begin).split(";")[0].split(" to "))
     assert (first, last) == pytest.approx((1, 9), rel=0.05)
