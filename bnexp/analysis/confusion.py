@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from bnexp.analysis import findings
 from bnexp.storage.result import RunResult
 
+MOST_CLASSES = 20
+"""A matrix of more has no room for a number in each cell."""
+
 
 @dataclass(frozen=True)
 class Confusion:
@@ -37,14 +40,14 @@ class Confusion:
 
 
 def confusion(arm: str, label: str, runs: Sequence[RunResult]) -> Confusion | None:
-    """The sum over the runs; None where none recorded one, or they have other classes."""
+    """The sum over the runs; None where none recorded one, they have other classes, or more than `MOST_CLASSES`."""
     having = [run for run in runs if run.test.confusion and run.data is not None and run.data.classes]
     classes = {run.data.classes for run in having if run.data is not None}
     shapes = {tuple(map(len, run.test.confusion or ())) for run in having}
     if len(classes) != 1 or len(shapes) != 1:
         return None
     (names,), (shape,) = classes, shapes
-    if names is None or shape != (len(names),) * len(names):
+    if names is None or len(names) > MOST_CLASSES or shape != (len(names),) * len(names):
         return None
     size = range(len(names))
     counts = tuple(tuple(sum(run.test.confusion[true][other] for run in having if run.test.confusion) for other in size) for true in size)

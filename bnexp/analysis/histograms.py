@@ -10,6 +10,8 @@ from itertools import accumulate
 from bnexp.analysis import findings
 from bnexp.storage.curves import Lists
 
+MOST_NUMBERS, LARGEST = 1000, 1e30
+"""Of a histogram that is drawn: its numbers come from a file that anybody may have written."""
 LEFT_OUT = 0.005
 """The share of the values at either end that a figure's range leaves out."""
 
@@ -25,9 +27,10 @@ class Histogram:
     @classmethod
     def of(cls, numbers: Sequence[float]) -> Histogram | None:
         """What `metrics.percentiles.histograms` gave; None where it is something else."""
-        low, high, *counts = numbers if len(numbers) > 2 else (0.0, 0.0, 0.0)
-        whole = all(map(math.isfinite, numbers)) and min(counts) >= 0 and sum(counts) > 0
-        return cls(low, high, tuple(counts)) if whole and low < high else None
+        if not 2 < len(numbers) <= MOST_NUMBERS or not all(abs(number) <= LARGEST for number in numbers):
+            return None
+        low, high, *counts = numbers
+        return cls(low, high, tuple(counts)) if low < high and min(counts) >= 0 and sum(counts) > 0 else None
 
     @property
     def edges(self) -> list[float]:

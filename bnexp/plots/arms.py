@@ -9,13 +9,13 @@ from matplotlib.patches import Rectangle
 from bnexp.analysis.confusion import Confusion, confusion_finding
 from bnexp.plots.style import GRID, INK, Picture, colours, drawing, wrapped
 
-MOST_ARMS, MOST_CLASSES, BESIDE = 4, 20, 12
-"""More have no room for a number in each cell; up to how many classes two matrices stand beside each other."""
+MOST_ARMS, BESIDE = 4, 12
+"""More have no room on a screen; up to how many classes two matrices stand beside each other."""
 
 
 def confusion(name: str, title: str, arms: Sequence[Confusion], palette: Sequence[str]) -> Picture | None:
     """A confusion matrix an arm: the errors in the arm's colour, with their number."""
-    arms = [arm for arm in arms if len(arm.classes) <= MOST_CLASSES][:MOST_ARMS]
+    arms = arms[:MOST_ARMS]
     if not arms:
         return None
     colour = colours(palette)

@@ -2,7 +2,7 @@
 
 from support import make_result
 
-from bnexp.analysis.confusion import confusion, confusion_finding
+from bnexp.analysis.confusion import MOST_CLASSES, confusion, confusion_finding
 
 
 def test_the_confusion_of_an_arm_adds_its_runs_up() -> None:
@@ -33,3 +33,9 @@ def test_matrices_of_other_classes_are_not_added_up() -> None:
     assert confusion("batch", "with BN", [some, other]) is None
     assert confusion("batch", "with BN", [odd]) is None
     assert confusion("batch", "with BN", [make_result()]) is None
+
+
+def test_more_classes_than_cells_have_room_for_have_no_matrix() -> None:
+    size = MOST_CLASSES + 1
+    many = make_result(test__confusion=((1,) * size,) * size, data__classes=tuple(map(str, range(size))))
+    assert confusion("batch", "with BN", [many]) is None

@@ -32,7 +32,9 @@ def test_a_histogram_keeps_area_and_spread_of_its_values() -> None:
     assert made.low < low < high < made.high
 
 
-@pytest.mark.parametrize("numbers", [[], [0.0, 1.0], [1.0, 1.0, 5.0], [0.0, 1.0, 0.0], [0.0, math.nan, 3.0], [0.0, 1.0, -1.0]])
+@pytest.mark.parametrize(
+    "numbers", [[], [0.0, 1.0], [1.0, 1.0, 5.0], [0.0, 1.0, 0.0], [0.0, math.nan, 3.0], [0.0, 1.0, -1.0], [-1e308, 1e308, 1.0]]
+)
 def test_what_is_no_histogram_is_none(numbers: list[float]) -> None:
     assert Histogram.of(numbers) is None
 
