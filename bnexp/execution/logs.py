@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -78,6 +79,14 @@ class RunLog:
         points = [Summary.Value(tag=key, simple_value=value) for key, value in values.items()]
         self._events.add_summary(Summary(value=points), step)
 
+    def record_lists(self, step: int, epoch: float, lists: Mapping[str, Sequence[float]]) -> None:
+        """A line of metrics.jsonl with lists of numbers, in five digits; one with a number that is not finite is left out."""
+        finite = {key: [_plain(value) for value in values] for key, values in lists.items() if all(map(math.isfinite, values))}
+        if finite:
+            self._metrics.write(json.dumps({"step": step, "epoch": round(epoch, 6), **finite}) + "\n")
+            self._metrics.flush()
+            self.records += 1
+
     def histograms(self, step: int, tensors: Mapping[str, Tensor]) -> None:
         """A histogram of each tensor in `BINS` bins; one with a non-finite value has none."""
         found = []
@@ -112,6 +121,11 @@ class RunLog:
     def close(self) -> None:
         """Closes every file, whatever becomes of the others."""
         self._files.close()
+
+
+def _plain(value: float) -> int | float:
+    """Counts without a point, other numbers in five digits."""
+    return int(value) if value.is_integer() and abs(value) < 2**53 else float(f"{value:.5g}")
 
 
 class RunLogs:
@@ -156,6 +170,9 @@ class RunLogs:
         for index, log in self.logs.items():
             if index in event.values:
                 self._record(log, event.values[index])
+                if event.histograms:
+                    epoch = self.stack.step / self.stack.batches.per_epoch
+                    log.record_lists(self.stack.step, epoch, {name: tensor[index].tolist() for name, tensor in event.histograms.items()})
                 log.histograms(self.stack.step, {name: tensor[index] for name, tensor in event.distributions.items()})
 
     def _record(self, log: RunLog, values: dict[str, float]) -> None:

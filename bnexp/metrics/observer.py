@@ -7,7 +7,7 @@ training step, from the network before and after it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TypedDict
 
@@ -51,10 +51,12 @@ def sampling_note(config: Config, total: int) -> str | None:
 
 @dataclass(frozen=True)
 class Measured:
-    """Values by slashed key, [R] each, and, where histograms are due, distributions, [R, n] each."""
+    """Values by slashed key, [R] each; where TensorBoard's histograms are due, distributions, and at both ends of the training histograms
+    for the report, [R, n] each."""
 
     values: dict[str, Tensor]
     distributions: dict[str, Tensor]
+    histograms: dict[str, Tensor] = field(default_factory=dict)
 
     def by_run(self) -> list[dict[str, float]]:
         """Each run's values, in the seven digits that float32 has; one transfer from the device for all."""
@@ -96,6 +98,7 @@ class Observer:
         """The metrics of activations and gradients, now; `test_curve` where the network was evaluated or has just begun."""
         values: dict[str, Tensor] = {}
         distributions: dict[str, Tensor] = {}
+        histograms: dict[str, Tensor] = {}
         if step == 0:  # a run that was interrupted here begins anew
             self.drift, self.probed_at = Drift(), -1
         if probe_due(self.metrics, step, self.total, evaluated):
@@ -119,10 +122,12 @@ class Observer:
                 values |= batch_noise.measure(probe.clone, self.data, step)
             if last or step.bit_length() > previous.bit_length() or self.probed_at < 0:
                 distributions = self._distributions(probe)
+            if (last or step == 0) and "percentiles" in self.on:
+                histograms = percentiles.histograms(probe)
             self.probed_at = step
         if curve_due(self.metrics, step, evaluated):
             values |= test_curve.measure(self.network, self.data, self.config)
-        return Measured(values, distributions)
+        return Measured(values, distributions, histograms)
 
     def _step_gradients(self) -> list[Tensor] | None:
         """Of each layer's weights, as the last training step left them."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from bnexp.metrics.declaration import Keys, ProbeMetric
 from bnexp.metrics.probe import ProbePass
 
 PERCENTS = (15, 50, 85)
+HISTOGRAM_BINS, DRAWN = 40, 4096
 
 
 def measure(probe: ProbePass) -> dict[str, Tensor]:
@@ -49,6 +51,34 @@ def distributions(probe: ProbePass) -> dict[str, Tensor]:
     return {f"percentiles/{layer.name}": values.flatten(1) for layer, values in zip(probe.layers, parts, strict=True)}
 
 
+def histograms(probe: ProbePass) -> dict[str, Tensor]:
+    """`percentiles/<layer>/histogram/{before,after}` -> [R, 2 + HISTOGRAM_BINS]: lowest value, highest value, and counts in bins of one
+    width, of what the norm gets and gives; without one, of what it would get. Of `DRAWN` values of all channels."""
+    found: dict[str, Tensor] = {}
+    for when, tensors in (("before", probe.sites), ("after", probe.outputs or [])):
+        for layer, x in zip(probe.layers, tensors, strict=False):
+            values_RN = x.unflatten(1, (probe.runs, -1)).transpose(0, 1).flatten(1)
+            found[f"percentiles/{layer.name}/histogram/{when}"] = torch.stack([_histogram(values) for values in _drawn(values_RN)])
+    return found
+
+
+def _drawn(values_RN: Tensor) -> Tensor:
+    """The same places in each run, of all where there are few."""
+    count = values_RN.shape[1]
+    if count <= DRAWN:
+        return values_RN
+    places = torch.randint(count, (DRAWN,), generator=torch.Generator().manual_seed(0))
+    return values_RN[:, places.to(values_RN.device)]
+
+
+def _histogram(values: Tensor) -> Tensor:
+    """NaN where a value is not finite."""
+    if not values.isfinite().all():
+        return torch.full((2 + HISTOGRAM_BINS,), torch.nan, dtype=torch.float64)
+    counts, edges = np.histogram(values.double().cpu().numpy(), HISTOGRAM_BINS)  # the width of float32's range is no float32
+    return torch.tensor([edges[0], edges[-1], *counts], dtype=torch.float64)
+
+
 METRIC = ProbeMetric(
     summary="15th, 50th and 85th percentiles of each layer's pre-activations",
     on=True,
@@ -59,6 +89,12 @@ METRIC = ProbeMetric(
             "percentiles of what enters the nonlinearity: of the first channel, and the mean over channels",
             "of the pre-activation",
             "Ioffe and Szegedy 2015, Fig. 1",
+        ),
+        Keys(
+            "<layer>/histogram/{before,after}",
+            "a list: lowest value, highest value and the counts in 40 bins between them, of 4,096 values before and after the norm; at "
+            "initialization and at the end, in metrics.jsonl only",
+            "of the activation",
         ),
     ),
 )

@@ -14,7 +14,7 @@ from bnexp.report.page import Page, write, write_slides
 from bnexp.report.reproduce import commands, config_table, environment_table
 from bnexp.report.show import shown
 from bnexp.report.view import View
-from bnexp.storage.curves import curves
+from bnexp.storage.curves import curves, lists
 
 MOST_FIGURES = 20
 NO_DRAWINGS = "So many settings have tables and no drawings; name fewer runs for these."
@@ -48,7 +48,8 @@ def chapters(study: Study) -> list[Shown]:
     drawn = len(study.parts) <= MAX_PARTS and any(part.grid is None for part in study.parts)
     found = []
     for index, part in enumerate(study.parts, 1):
-        view = View(part, lambda run: curves(paths[run]), f"part{index}_" if many else "") if drawn and part.grid is None else None
+        known = part, lambda run: curves(paths[run]), f"part{index}_" if many else "", lambda run: lists(paths[run])
+        view = View(*known) if drawn and part.grid is None else None
         found.append(shown(part, study.kind, view, () if drawn else (NO_DRAWINGS,)))
     return found
 

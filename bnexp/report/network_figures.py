@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from bnexp.base.quoting import slug
 from bnexp.plots import Picture, curves, inside
 from bnexp.plots.curves import Arm, Curve
+from bnexp.report.arm_figures import histograms
 from bnexp.report.content import there
 from bnexp.report.view import View
 from bnexp.storage.result import STATS
@@ -19,7 +20,7 @@ def activations(view: View) -> tuple[Picture, ...]:
     """Percentiles of pre-activations, and how far their distributions moved."""
     arms, layers = view.at_best(view.part.focus), list(view.layers("percentiles/", "/mean/p50").values())
     at = view.at(view.part.focus)
-    found: list[Picture | None] = []
+    found: list[Picture | None] = [*histograms(view)]
     for layer in dict.fromkeys(layers[-1:] + layers[:1]):
         name, title = view.name(f"percentiles_{slug(layer)}"), f"Pre-activations of {layer}{at}"
         caption = f"{PERCENTILES}: mean over the layer's channels."

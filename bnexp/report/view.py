@@ -9,6 +9,7 @@ from bnexp.analysis.bands import RunCurves
 from bnexp.analysis.wording import label
 from bnexp.norms import has_batch_statistics
 from bnexp.plots.curves import Arm
+from bnexp.storage.curves import Lists
 from bnexp.storage.result import RunResult
 
 Read = Callable[[str], Mapping[str, list[tuple[int, float]]]]
@@ -18,8 +19,9 @@ Read = Callable[[str], Mapping[str, list[tuple[int, float]]]]
 class View:
     """One part. `prefix` keeps the names of its pictures apart from those of other parts."""
 
-    def __init__(self, part: Part, read: Read, prefix: str = "") -> None:
-        self.part, self._read, self._prefix = part, read, prefix
+    def __init__(self, part: Part, read: Read, prefix: str = "", read_lists: Callable[[str], Lists] = lambda run: {}) -> None:
+        self.part, self._read, self._prefix, self._read_lists = part, read, prefix, read_lists
+        self._lists: dict[str, Lists] = {}
         self.arms, self.sizes = part.arms.labels, part.batch_sizes
         self._tracks: dict[str, RunCurves] = {}
         self.without_curves: set[str] = set()
@@ -53,6 +55,12 @@ class View:
             else:
                 self.without_curves.add(run.id)
         return tuple(found)
+
+    def lists(self, run: str) -> Lists:
+        """The lists of numbers that a run recorded, by its id; read once."""
+        if run not in self._lists:
+            self._lists[run] = self._read_lists(run)
+        return self._lists[run]
 
     def at_best(self, size: int) -> list[Arm]:
         """The arms' runs of a batch size, each at the rate with its lowest mean validation loss; of an arm without results, all runs."""

@@ -20,8 +20,11 @@ MAX_BYTES = 2**30
 """Of a file whose curves are read into memory: a million evaluations take a third of it."""
 MAX_VALUES = 8_000_000
 """Numbers of a file that are kept, at 116 bytes each: a million evaluations record seven million."""
-Record = dict[str, int | float | list[str] | None]
-"""`step`, `epoch`, numbers under slashed keys, None where they were not finite, and the keys of these under `nonfinite`."""
+Record = dict[str, int | float | list[str | int | float] | None]
+"""`step`, `epoch`, numbers or lists of them under slashed keys, None where they were not finite, and the keys of these under
+`nonfinite`."""
+Lists = dict[str, list[tuple[int, list[float]]]]
+"""Lists of numbers under each slashed key, each with its step."""
 _DECODER = msgspec.json.Decoder(Record)
 
 
@@ -53,6 +56,17 @@ def curves(path: Path, only: str | None = None) -> dict[str, list[tuple[int, flo
 def curve(path: Path, key: str) -> list[tuple[int, float]]:
     """`curves(path)[key]`; empty where nothing is recorded under the key."""
     return curves(path, key).get(key, [])
+
+
+def lists(path: Path) -> Lists:
+    """The lists of numbers that were recorded under each slashed key (`curves` has the numbers). Raises OSError as `curves`."""
+    found: Lists = {}
+    for line in _lines(path, MAX_BYTES):
+        step, record = (_parsed(line) if b"[" in line else None) or (0, Record())  # most lines have none: they are not parsed
+        for key, value in record.items():
+            if "/" in key and isinstance(value, list):
+                found.setdefault(key, []).append((step, [_number(one) for one in value if not isinstance(one, str)]))
+    return found
 
 
 def _lines(path: Path, most: int | None) -> Iterator[bytes]:

@@ -34,10 +34,12 @@ class StepDone:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What the metrics say of the runs that were alive, by run; and distributions, [R, n] each, where histograms are due."""
+    """What the metrics say of the runs that were alive, by run; distributions, where TensorBoard's histograms are due, and the report's
+    histograms, [R, n] each."""
 
     values: Mapping[int, dict[str, float]]
     distributions: Mapping[str, Tensor]
+    histograms: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -227,7 +229,7 @@ def _sample(stack: Stack, alive: list[int]) -> Measurement:
 
 
 def _measurement(found: Measured, alive: list[int]) -> Measurement:
-    return Measurement({run: values for run, values in enumerate(found.by_run()) if run in alive}, found.distributions)
+    return Measurement({run: values for run, values in enumerate(found.by_run()) if run in alive}, found.distributions, found.histograms)
 
 
 def _find_diverged(stack: Stack, losses_SR: Tensor, val_loss: list[float]) -> None:

@@ -77,6 +77,45 @@ def test_percentiles_are_numpys(tiny: Tiny, placement: str, norm: str) -> None:
             assert float(found[f"percentiles/{layer}/mean/p{percent}"]) == pytest.approx(expected.mean(), rel=1e-4, abs=1e-5)
 
 
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_histograms_are_of_what_the_norm_gets_and_gives(tiny: Tiny, placement: str) -> None:
+    stack = stack_of(config(model={"placement": placement}), tiny((2, 6, 5)))
+    found = percentiles.histograms(seen_by(stack))
+    getting = inputs_of(stack, nn.BatchNorm2d)
+    norms = [module for module in stack.network.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert len(found) == 2 * len(getting) == 8
+    for layer, x, norm in zip(("block1.conv1", "block1.conv2", "block2.conv1", "block2.conv2"), getting, norms, strict=True):
+        gamma, beta = (value.detach().numpy()[:, None] for value in (norm.weight, norm.bias))
+        y = gamma * (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + norm.eps) + beta
+        for when, values in (("before", x), ("after", y)):
+            low, high, *counts = found[f"percentiles/{layer}/histogram/{when}"][0].tolist()
+            assert sum(counts) == min(values.size, percentiles.DRAWN)
+            assert low >= values.min() - 1e-4
+            assert high <= values.max() + 1e-4
+            edges = np.linspace(low, high, len(counts) + 1)
+            shares = np.histogram(values, edges)[0] / values.size
+            assert np.abs(np.array(counts) / sum(counts) - shares).max() < (0.03 if values.size > percentiles.DRAWN else 0.002)
+
+
+def test_histograms_without_a_norm_are_of_its_place_and_a_stack_draws_as_its_runs_do_alone(tiny: Tiny) -> None:
+    data, own = tiny((2, 6, 5)), [config(model={"norm": "none"}, seed=seed) for seed in (0, 1)]
+    together = percentiles.histograms(seen_by(Stack(own, data, CPU)))
+    assert {key.rsplit("/", 1)[1] for key in together} == {"before"}
+    for index, one in enumerate(own):
+        alone = percentiles.histograms(seen_by(Stack([one], data, CPU)))
+        for key, values in alone.items():
+            assert values[0].tolist() == pytest.approx(together[key][index].tolist(), rel=1e-5, abs=1.0)
+
+
+def test_a_value_that_is_not_finite_has_no_histogram(tiny: Tiny) -> None:
+    stack = stack_of(config(model={"norm": "none"}), tiny((2, 6, 5)), steps=0)
+    with torch.no_grad():
+        stack.observer.layer_map.weight(stack.observer.layer_map.layers[1])[0] = torch.inf
+    found = percentiles.histograms(seen_by(stack))
+    assert found["percentiles/block1.conv1/histogram/before"].isfinite().all()
+    assert found["percentiles/block1.conv2/histogram/before"].isnan().all()
+
+
 def test_percentiles_of_a_sigmoid(tiny: Tiny) -> None:
     stack = stack_of(config(model={"name": "mlp", "widths": [5], "activation": "sigmoid"}), tiny((7,)))
     found = percentiles.measure(seen_by(stack))

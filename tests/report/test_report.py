@@ -31,6 +31,7 @@ EVERYTHING = (
     *("training_loss", "validation_accuracy", "curves_by_learning_rate", "accuracy_by_batch_size", "accuracy_by_lr", "steps_to_target"),
     *("reached_target", "percentiles_", "percentiles_unit", "drift", "ics_size", "ics_direction", "landscape_loss", "landscape_gradient"),
     *("smoothness", "sharpness", "three_statistics", "running_var_ratio", "running_mean_offset", "relu_balance", "positive_share"),
+    *("activations", "confusion"),
 )
 
 
