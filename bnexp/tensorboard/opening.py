@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 PINNED = ("val/accuracy", "val/loss")
 OVERVIEW = f"^{MEANS}|-s0-"
 """The runs that the tabs other than Time Series show at first: means, and of the runs, which alone have pictures and histograms, seed 0."""
-CURVES_FIRST = "^(val|train)/(accuracy|loss)"
+TAGS_FIRST = "^(val|train)/(accuracy|loss)|^confusion/|^gamma/"
+"""What stands above all other tags: in Scalars, in Images and in Histograms, which share one filter and would show an empty box."""
 PALETTE = re.compile(rb'colors:\[(\{name:"[^"]*",lightHex:"#\w{6}",darkHex:"#\w{6}"\},?)+\]')
 NEXT_COLOUR = re.compile(rb"\.set\((\w+),(this\.palette\[\w+%this\.palette\.length\])\)")
 FILTER = re.compile(rb'"(regexInput|tagFilter)",\{defaultValue:""')
@@ -88,6 +89,6 @@ def _adapted(script: bytes, names: Sequence[str]) -> bytes:
         colour = b".set(%s,%s[(%s.match(%s)||[])[1]]||%s)"
         script = NEXT_COLOUR.sub(lambda found: colour % (found[1], of_arms.encode(), found[1], json.dumps(ARM).encode(), found[2]), script)
     if any(name.startswith(MEANS) for name in names):
-        first = {b"regexInput": OVERVIEW, b"tagFilter": CURVES_FIRST}
+        first = {b"regexInput": OVERVIEW, b"tagFilter": TAGS_FIRST}
         script = FILTER.sub(lambda found: b'"%s",{defaultValue:%s' % (found[1], json.dumps(first[found[1]]).encode()), script)
     return script

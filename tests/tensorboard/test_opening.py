@@ -72,4 +72,4 @@ def test_the_installed_page_takes_our_colours_and_filters() -> None:
     assert b'colors:[{name:"#0072b2",lightHex:"#0072b2",darkHex:"#0072b2"},{name:"#d55e00"' in both
     assert both.count(b'{"with BN": "#0072b2", "without BN": "#d55e00"}[') == 1
     assert b'regexInput",{defaultValue:"^means/|-s0-"' in both
-    assert b'tagFilter",{defaultValue:"^(val|train)/(accuracy|loss)"' in both
+    assert b'tagFilter",{defaultValue:"^(val|train)/(accuracy|loss)|^confusion/|^gamma/"' in both
