@@ -50,7 +50,9 @@ def test_curves_have_labels_units_n_and_both_arms_in_their_colours() -> None:
         Arm("batch", "batch, lr 0.3", (track(0, [0.5, 0.9]), track(1, [0.6, 0.8]))),
         Arm("none", "none", (track(0, [0.2, 0.4]), track(1, [0.1, math.nan], diverged=16))),
     ]
-    picture = some(over_steps(Curve("accuracy", "Accuracy", "validation accuracy (%)", {"val/accuracy": ""}, percent=True), arms, ARMS))
+    picture = some(
+        over_steps(Curve("accuracy", "Accuracy", "validation accuracy (%)", {"val/accuracy": ""}, "the measure", percent=True), arms, ARMS)
+    )
     (axes,) = picture.figure.axes
     assert axes.get_xlabel() == "training steps"
     assert axes.get_ylabel() == "validation accuracy (%)"
@@ -63,12 +65,14 @@ def test_curves_have_labels_units_n_and_both_arms_in_their_colours() -> None:
     assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in crosses] == [(8, 0.1)]  # its last finite value
     assert "A cross marks where a run diverged" in picture.caption
     assert "85 %" in picture.alt
+    assert picture.finding.count("the measure") == 1
+    assert re.search(r"(rises|falls) from [\d.]+ % to [\d.]+ %|stays", picture.finding)
     assert "1 of 2 diverged" in picture.alt
 
 
 def test_a_mean_over_fewer_runs_is_dotted_and_says_of_how_many() -> None:
     arm = Arm("none", "none", (track(0, [1.0, 2.0, 4.0]), track(1, [1.0, 2.0, math.nan])))
-    picture = some(over_steps(Curve("a", "a", "y", {"val/accuracy": ""}), [arm], ARMS))
+    picture = some(over_steps(Curve("a", "a", "y", {"val/accuracy": ""}, "the measure"), [arm], ARMS))
     dotted = [list(line.get_xdata()) for line in picture.figure.axes[0].lines if line.get_linestyle() == ":"]
     assert dotted == [[16, 24]]
     assert "Dotted" in picture.caption
@@ -79,7 +83,7 @@ def test_a_mean_over_fewer_runs_is_dotted_and_says_of_how_many() -> None:
 def test_a_cross_beyond_the_drawing_is_moved_to_its_edge() -> None:
     others = tuple(track(seed, [1.5, 1.5]) for seed in range(4))
     arm = Arm("none", "none", (*others, track(4, [300.0, math.nan], diverged=16)))
-    picture = some(over_steps(Curve("a", "a", "y", {"val/accuracy": ""}, log_y=True), [arm], ARMS))
+    picture = some(over_steps(Curve("a", "a", "y", {"val/accuracy": ""}, "the measure", log_y=True), [arm], ARMS))
     (axes,) = picture.figure.axes
     (cross,) = [line for line in axes.lines if line.get_marker() == "X"]
     assert axes.get_ylim()[1] < 300
@@ -119,7 +123,7 @@ def test_a_diverged_run_has_no_end_of_training() -> None:
 
 def test_a_run_that_never_had_a_value_is_marked_at_the_foot() -> None:
     arm = Arm("none", "none", (track(0, [0.5]), track(1, [math.nan], diverged=3)))
-    picture = some(over_steps(Curve("a", "a", "a", {"val/accuracy": ""}), [arm], ARMS))
+    picture = some(over_steps(Curve("a", "a", "a", {"val/accuracy": ""}, "the measure"), [arm], ARMS))
     (cross,) = [line for line in picture.figure.axes[0].lines if line.get_marker() == "X"]
     assert cross.get_transform() != picture.figure.axes[0].transData
     assert cross.get_xdata()[0] == 3
@@ -127,7 +131,7 @@ def test_a_run_that_never_had_a_value_is_marked_at_the_foot() -> None:
 
 def test_a_measure_that_nobody_recorded_has_no_picture() -> None:
     arms = [Arm("batch", "batch", (track(0, [0.5]),))]
-    assert over_steps(Curve("a", "a", "a", {"landscape/smoothness": ""}), arms, ARMS) is None
+    assert over_steps(Curve("a", "a", "a", {"landscape/smoothness": ""}, "the measure"), arms, ARMS) is None
     assert percentiles("p", arms, ARMS, "head", "mean", "t", "c") is None
     assert by_learning_rate("b", {0.1: arms}, ARMS, None, "t") is None
     assert observed_and_predicted("o", arms, ARMS, ["head"], "t") is None
@@ -136,7 +140,7 @@ def test_a_measure_that_nobody_recorded_has_no_picture() -> None:
 
 def test_intervals_do_not_leave_what_accuracies_can_be() -> None:
     arms = [Arm("batch", "batch", (track(0, [0.2, 1.0]), track(1, [0.99, 0.1])))]
-    curve = Curve("a", "a", "a", {"val/accuracy": ""}, percent=True, limits=(-0.02, 1.02))
+    curve = Curve("a", "a", "a", {"val/accuracy": ""}, "the measure", percent=True, limits=(-0.02, 1.02))
     picture = some(over_steps(curve, arms, ARMS))
     low, high = picture.figure.axes[0].get_ylim()
     assert -0.02 <= low < high <= 1.02
@@ -209,7 +213,7 @@ def test_the_noise_law_is_log_log_with_a_theory_line_a_layer() -> None:
 
 def test_a_picture_becomes_svg_and_png_and_a_themed_drawing(tmp_path: Path) -> None:
     arms = [Arm("<b>&$x_1$", "<b>&$x_1$", (track(0, [0.5, 0.9]), track(1, [0.4, 0.8])))]
-    picture = over_steps(Curve("one", "A <title>", "y", {"val/accuracy": ""}), arms, ("<b>&$x_1$",))
+    picture = over_steps(Curve("one", "A <title>", "y", {"val/accuracy": ""}, "the measure"), arms, ("<b>&$x_1$",))
     assert isinstance(picture, Picture)
     themed = picture.save(tmp_path)
     with Image.open(tmp_path / "one.png") as image:
