@@ -39,7 +39,7 @@ def test_keywords_are_overrides() -> None:
     assert overrides_of(["seed=1"], values) == ["seed=1", *written]
     several = overrides_of([], {"optim__lr": (np.float32(0.5), np.int64(1)), "seed": range(3), "data__root": Path("a,b c")})
     assert several == ["optim.lr=0.5,1", "seed=0,1,2", "data.root='a,b c'"]
-    with pytest.raises(bnexp.UsageError, match="optim__lr=<object.*give a number"):
+    with pytest.raises(bnexp.UsageError, match=r"optim__lr=<object.*give a number"):
         overrides_of([], {"optim__lr": object()})  # type: ignore[dict-item]
     with pytest.raises(bnexp.UsageError, match="is not an override"):
         overrides_of([{"optim.lr": 0.3}], {})  # type: ignore[list-item]
@@ -55,7 +55,7 @@ def test_train_gives_what_the_command_prints(folder: Path) -> None:
     assert result.tree() == json.loads(printed.stdout)
     assert "not trained again" in printed.stderr
     assert result.environment is not None
-    assert result.environment.command.startswith("bnexp train model.widths=")  # type: ignore[union-attr]
+    assert result.environment.command.startswith("bnexp train 'model.widths=[4,4]' ")  # type: ignore[union-attr]
     shown = result._repr_html_()  # type: ignore[attr-defined]
     assert result.id in shown
     assert f"{100 * result.test.running.accuracy:.2f} %" in shown  # type: ignore[operator]
@@ -77,7 +77,7 @@ def test_seeds_are_trained_together(folder: Path) -> None:
         (lambda runs: bnexp.train(optim__lr=(0.1, 0.3), runs_dir=runs), "several values"),
         (lambda runs: bnexp.train(seeds=0, runs_dir=runs), "seeds=0 is not a number of seeds"),
         (lambda runs: bnexp.compare(workers=2.5, runs_dir=runs), "workers=2.5"),
-        (lambda runs: bnexp.compare(norms=["grup"], runs_dir=runs), "group"),
+        (lambda runs: bnexp.compare(norms=["frosen"], runs_dir=runs), "'frozen'"),
         (lambda runs: bnexp.compare(margin=0, runs_dir=runs), "margin"),
         (lambda runs: bnexp.sweep("batch_size", runs_dir=runs), "'batch-size'"),
         (lambda runs: bnexp.sweep("lr", values=[], runs_dir=runs), "empty"),
