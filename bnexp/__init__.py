@@ -1,41 +1,42 @@
 """bnexp: a laboratory for batch normalization.
 
-`bnexp.runs(folder)` gives one flat row a run, for `pandas.DataFrame`; `bnexp.load(run)` a trained network as a plain `nn.Module`.
+`bnexp.train`, `bnexp.compare` and `bnexp.sweep` do what the commands of these names do; config values are texts as on the command line
+(`"optim.lr=0.3"`), or keywords in which two underscores stand for the dot (`optim__lr=0.3`). `bnexp.runs`, `bnexp.curves` and `bnexp.frame`
+give the numbers of runs, `bnexp.load` a trained network, `bnexp.dataset` the data as that network saw them.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import nn
+    from bnexp.api import BnexpError, DataError, UsageError, compare, curves, dataset, frame, load, runs, sweep, train
 
-    from bnexp.storage.result import Row
-
-__all__ = ["__version__", "load", "runs"]
+__all__ = [
+    "BnexpError",
+    "DataError",
+    "UsageError",
+    "__version__",
+    "compare",
+    "curves",
+    "dataset",
+    "frame",
+    "load",
+    "runs",
+    "sweep",
+    "train",
+]
 __version__ = "0.1.0"
 
 
-def load(run: str | Path, runs_dir: str | Path = "runs") -> nn.Sequential:
-    """A run's trained network: normalized x_[B, C, *map] -> logits_[B, K], in eval mode.
+def __getattr__(name: str) -> Any:
+    """Imports what is used, when it is first used: commands import this package, and need none of it."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from bnexp import api
 
-    Args:
-        run: an id, a unique prefix of one, a path, or `last`.
-        runs_dir: the folder the run is in.
-
-    Raises:
-        bnexp.base.errors.UsageError: there is no such run.
-        bnexp.base.errors.DataError: its files are missing or damaged.
-    """
-    from bnexp.storage.checkpoint import load_network
-    from bnexp.storage.folder import find_run
-
-    return load_network(find_run(str(run), Path(runs_dir)))
+    return getattr(api, name)
 
 
-def runs(folder: str | Path = "runs") -> list[Row]:
-    """One flat row a run, oldest first: `id`, `status`, `test.running.accuracy`, `config.optim.lr`, ..."""
-    from bnexp.storage.folder import rows
-
-    return rows(Path(folder))
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -48,10 +48,7 @@ def check_machine(workers: int | None, scheduler: str | None) -> None:
 
 def caution(configs: Sequence[Config], quiet: bool) -> None:
     """Says on stderr what is doubtful about the configs, each sentence once."""
-    from bnexp.norms import NORMS
+    from bnexp.config.fits import doubtful
 
-    if not quiet and any(config.train.batch_size == 1 and NORMS[config.model.norm].batch_statistics for config in configs):
-        say(
-            "Warning: with train.batch_size=1 batch norm normalizes each image with its own mean and variance, as instance norm does; "
-            "evaluation uses the running statistics of many images, and its results may be far off."
-        )
+    if not quiet and (sentence := doubtful(configs)):
+        say(f"Warning: {sentence}")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -30,10 +29,6 @@ from bnexp.cli.options import (
     runs_and_overrides,
 )
 from bnexp.cli.results import check_failed, finish, print_plan
-
-if TYPE_CHECKING:
-    from bnexp.config import Config
-    from bnexp.execution.launch import Outcome
 
 
 @app.command()
@@ -90,9 +85,8 @@ def compare(
     """
     from dataclasses import asdict
 
-    from bnexp.analysis import analyse, arms_of
-    from bnexp.base.quoting import command_line
-    from bnexp.execution.grid import prepare, train_all, widths_here
+    from bnexp.analysis import arms_of
+    from bnexp.execution.grid import prepare, widths_here
     from bnexp.execution.launch import Outcome
     from bnexp.execution.terminal import Terminal
     from bnexp.storage.folder import find_run
@@ -100,9 +94,7 @@ def compare(
     from bnexp.studies import compare as compares
     from bnexp.studies.sweep import budget
 
-    if margin is not None and not 0 < margin < 100:
-        raise UsageError(f"--margin {margin:g} is not a margin in points of accuracy; give one above 0 and below 100, as in --margin 0.5.")
-    share = None if margin is None else margin / 100
+    share = compares.share_of(margin)
     names, overrides = runs_and_overrides(items)
     if no_bn or norm:
         refuse_loose_values(names, "--lrs", lrs)
@@ -145,12 +137,18 @@ def compare(
             return
         arms = compares.arms_by_norm(configs)
 
-        def train(some: Sequence[Config], again: bool) -> Outcome:
-            prepared = prepare(some, runs_dir, fresh=fresh and not again, widths=widths)
-            return train_all(prepared, kind="compare", arms=arms, workers=workers, scheduler=scheduler, quiet=quiet)
-
-        outcome = compares.train_refined(configs, arms, train, compares.REFINEMENTS if refine else 0)
-        if not {arms.arm_of(result) for result in outcome.results.values()}.issuperset(arms.labels):
+        refinements = compares.REFINEMENTS if refine else 0
+        outcome = compares.train(
+            configs,
+            arms,
+            runs_dir,
+            refinements=refinements,
+            fresh=fresh,
+            widths=widths,
+            workers=workers,
+            scheduler=scheduler,
+            quiet=quiet,
+        )
+        if compares.lacks_an_arm(outcome, arms):
             check_failed(outcome)  # not one run of an arm could even write its summary
-    study = analyse("compare", outcome.runs, outcome.results, {"": outcome.runs}, arms=arms, command=command_line(), margin=share)
-    finish(compares.timed(study, Terminal(quiet)), outcome, out, json, quiet, verbose)
+    finish(compares.study_of(outcome, arms, Terminal(quiet), share), outcome, out, json, quiet, verbose)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from bnexp.base.errors import BnexpError, failure, reason, short
+from bnexp.base.errors import BnexpError, failure, reason
 from bnexp.cli.options import print_json
 from bnexp.cli.streams import say
 
@@ -94,11 +94,7 @@ def finish(study: Study, outcome: Outcome, out: Path | None, json: bool, quiet: 
 def check_failed(outcome: Outcome) -> None:
     """Ends with 3 if some runs failed."""
     if outcome.failed:
-        reasons = "; ".join(dict.fromkeys(reason.rstrip(".") for reason in outcome.failed.values()))
-        say(
-            f"Error: {len(outcome.failed)} of {len(outcome.runs)} runs failed: {short(reasons, 300)}. "
-            "The same command again trains only what is missing."
-        )
+        say(f"Error: {outcome.failure}")
         raise typer.Exit(SOME_FAILED)
 
 

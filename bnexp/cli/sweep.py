@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bnexp.base.errors import UsageError, did_you_mean, one_of, short
+from bnexp.base.errors import UsageError
 from bnexp.cli.app import app
 from bnexp.cli.checks import caution, check_machine, check_out
 from bnexp.cli.options import (
@@ -46,12 +46,9 @@ class Kind(StrEnum):
 
 def _kind(text: str) -> Kind:
     if text not in tuple(Kind):
-        from bnexp.config import KEYS
-        from bnexp.config.names import key_meant
+        from bnexp.studies.sweep import unknown_kind
 
-        meant = (key_meant(text.replace("-", "_"), KEYS) or "").rpartition(".")[2].replace("_", "-")  # each is the last part of a key
-        hint = f" Did you mean '{meant}'?" if meant in tuple(Kind) else did_you_mean(text, tuple(Kind))
-        raise UsageError(f"'{short(text)}' is no kind of sweep; choose {one_of(tuple(Kind))}.{hint}")
+        raise unknown_kind(text)
     return Kind(text)
 
 
@@ -119,9 +116,7 @@ def sweep(
       bnexp sweep lr data=waveforms --lrs 0.01,0.1,1 --dry-run
       bnexp sweep grid optim.lr=0.01,0.1,1 model.norm=batch,none 'seed=range(5)' --out results
     """
-    from bnexp.analysis import analyse
-    from bnexp.base.quoting import command_line
-    from bnexp.execution.grid import prepare, train_all, widths_here
+    from bnexp.execution.grid import prepare, widths_here
     from bnexp.execution.terminal import Terminal
     from bnexp.studies import sweep as sweeps
 
@@ -140,11 +135,7 @@ def sweep(
     if dry_run:
         print_plan(prepared, asked.parts, workers, json)
         return
-    by_id = {run.id: run for run in prepared.runs}
-    members = {part: [by_id[prepared.ids[config]] for config in configs] for part, configs in asked.parts.items()}
-    outcome = train_all(prepared, kind=f"sweep {kind.value}", parts=members, workers=workers, scheduler=scheduler, quiet=quiet)
+    outcome = sweeps.train(asked, prepared, workers=workers, scheduler=scheduler, quiet=quiet)
     if not outcome.results:
         check_failed(outcome)  # not one run could even write its summary
-    finish(
-        analyse(f"sweep {kind.value}", outcome.runs, outcome.results, members, command=command_line()), outcome, out, json, quiet, verbose
-    )
+    finish(sweeps.study_of(asked, prepared, outcome), outcome, out, json, quiet, verbose)

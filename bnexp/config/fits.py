@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bnexp.base.errors import UsageError
@@ -87,3 +88,13 @@ def check_fits(config: Config, shape: tuple[int, ...], train: int, classes: int)
     if config.data.augment != "none" and len(spatial) != 2:
         have = f"data.augment={config.data.augment} is for images, and an example here has shape {list(shape)}"
         raise UsageError(f"{have}; use data.augment=none.")
+
+
+def doubtful(configs: Sequence[Config]) -> str | None:
+    """The sentence on a setting that is seldom meant; None where there is none."""
+    if any(config.train.batch_size == 1 and NORMS[config.model.norm].batch_statistics for config in configs):
+        return (
+            "with train.batch_size=1 batch norm normalizes each image with its own mean and variance, as instance norm does; "
+            "evaluation uses the running statistics of many images, and its results may be far off."
+        )
+    return None

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from bnexp.base.errors import Interrupted, one_line
+from bnexp.base.errors import Interrupted, one_line, short
 from bnexp.base.signals import Stop
 from bnexp.config import MAX_THREADS, Config
 from bnexp.data import header
@@ -37,6 +37,17 @@ class Outcome:
     def results(self) -> dict[str, RunResult]:
         """Of the runs that can be read, by id; they are read once."""
         return results_of(self.runs)
+
+    @property
+    def failure(self) -> str:
+        """The sentence on the runs that failed; empty where none did."""
+        if not self.failed:
+            return ""
+        reasons = "; ".join(dict.fromkeys(reason.rstrip(".") for reason in self.failed.values()))
+        return (
+            f"{len(self.failed)} of {len(self.runs)} runs failed: {short(reasons, 300)}. "
+            "The same command again trains only what is missing."
+        )
 
     @property
     def summaries(self) -> list[dict[str, Any]]:

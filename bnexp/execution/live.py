@@ -46,7 +46,7 @@ class Live:
     """A context that shows how the arms of a comparison or sweep are doing, from the events that workers send."""
 
     def __init__(self, stacks: Sequence[StackPlan], *, reused: int, quiet: bool) -> None:
-        self.console = LastingConsole(stderr=True, quiet=quiet, highlight=False)
+        self.console = LastingConsole(quiet)
         stacks = sorted(stacks, key=lambda stack: (stack.configs[0].data.name, stack.configs[0].train.batch_size))
         self._stacks = {stack.folder.id: _Stack(len(stack.runs), stack.seconds) for stack in stacks}
         self._names = dict(zip(self._stacks, arm_names(stacks), strict=True))

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import IO, Protocol
 
 from rich.cells import cell_len
 from rich.console import Console, Group
@@ -26,7 +26,11 @@ POINTS = 128
 
 
 class LastingConsole(Console):
-    """A console that becomes quiet when its reader is gone, instead of ending a training that may run for hours."""
+    """stderr, which becomes quiet when its reader is gone, instead of ending a training that may run for hours. In a notebook it is text
+    as anywhere else: Rich would make a cell's output of each line."""
+
+    def __init__(self, quiet: bool = False, file: IO[str] | None = None) -> None:
+        super().__init__(file=file, stderr=True, quiet=quiet, highlight=False, force_jupyter=False)
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -81,7 +85,7 @@ class Terminal:
     """Messages and progress on stderr: a live view on a terminal, plain lines elsewhere, nothing when quiet."""
 
     def __init__(self, quiet: bool = False) -> None:
-        self.console = LastingConsole(stderr=True, quiet=quiet, highlight=False)
+        self.console = LastingConsole(quiet)
         self._view: _View | None = None
         self._live: Live | None = None
         self._drawn_at = 0.0

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnexp.analysis import NORM, Arms, StableLr, Study, largest_stable_lr, with_step_times
+from bnexp.analysis import NORM, Arms, StableLr, Study, analyse, largest_stable_lr, with_step_times
 from bnexp.analysis.wording import label
 from bnexp.base.errors import BnexpError, Interrupted, UsageError, did_you_mean, one_of
+from bnexp.base.quoting import command_line
 from bnexp.config import KEYS, Config
 from bnexp.config.compose import check_cells, expand, given
+from bnexp.execution.grid import prepare, train_all
 from bnexp.norms import NO_NORM, NORMS
+from bnexp.planning.calibration import Calibrated
 
 if TYPE_CHECKING:
     from bnexp.execution.launch import Outcome
@@ -71,6 +74,13 @@ def request(
     ]
 
 
+def share_of(margin: float | None) -> float | None:
+    """A margin in points as a share. Raises UsageError where it is no margin."""
+    if margin is not None and not 0 < margin < 100:
+        raise UsageError(f"--margin {margin:g} is not a margin in points of accuracy; give one above 0 and below 100, as in --margin 0.5.")
+    return None if margin is None else margin / 100
+
+
 def line_for_norms(words: Sequence[str]) -> str | None:
     """The command that compares the norms that the words name; None where one of them names none."""
     known = {**KEYS["model.norm"].meant, "no-bn": NO_NORM, **{norm: norm for norm in NORMS}}
@@ -97,12 +107,25 @@ def refined(configs: Sequence[Config], stable: Mapping[str, StableLr]) -> list[C
     return list(dict.fromkeys(config.replace(**{"optim.lr": lr}) for lr in middles if lr not in known for config in configs))
 
 
-def train_refined(
-    configs: Sequence[Config], arms: Arms, train: Callable[[Sequence[Config], bool], Outcome], refinements: int = 0
+def train(
+    configs: Sequence[Config],
+    arms: Arms,
+    runs_dir: Path,
+    *,
+    refinements: int = 0,
+    fresh: bool = False,
+    widths: Calibrated | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    quiet: bool = False,
 ) -> Outcome:
-    """Trains the configs, and `refinements` times the bisections of what came out. `train` is called with all configs so far, and whether
-    it was called before; it reuses what is finished."""
-    outcome = train(configs, False)
+    """Trains the configs, and `refinements` times the bisections of what came out; what is finished is reused. Errors as `train_all`."""
+
+    def train_these(configs: Sequence[Config], fresh: bool) -> Outcome:
+        prepared = prepare(configs, runs_dir, fresh=fresh, widths=widths)
+        return train_all(prepared, kind="compare", arms=arms, workers=workers, scheduler=scheduler, quiet=quiet)
+
+    outcome = train_these(configs, fresh)
     trained = {run.id for run in outcome.runs} - outcome.reused
     for _ in range(refinements):
         results = outcome.results.values()
@@ -111,9 +134,20 @@ def train_refined(
         if not more:
             break
         configs = [*configs, *more]
-        outcome = train(configs, True)
+        outcome = train_these(configs, False)
         trained |= {run.id for run in outcome.runs} - outcome.reused
     return replace(outcome, reused=frozenset(run.id for run in outcome.runs) - trained)
+
+
+def lacks_an_arm(outcome: Outcome, arms: Arms) -> bool:
+    """Whether not one run of an arm could even write its summary."""
+    return not {arms.arm_of(result) for result in outcome.results.values()}.issuperset(arms.labels)
+
+
+def study_of(outcome: Outcome, arms: Arms, terminal: Display, margin: float | None = None) -> Study:
+    """The comparison of the runs, with the time of each arm's step; `margin` of an equivalence of test accuracies, a share."""
+    study = analyse("compare", outcome.runs, outcome.results, {"": outcome.runs}, arms=arms, command=command_line(), margin=margin)
+    return timed(study, terminal)
 
 
 def timed(study: Study, terminal: Display) -> Study:

@@ -1,19 +1,29 @@
-"""The named sweeps: which configs they ask for."""
+"""The named sweeps: which configs they ask for, and what their runs say."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bnexp.base.errors import UsageError, one_of
-from bnexp.config import Config, check_fits
+from bnexp.analysis import Study, analyse
+from bnexp.base.errors import UsageError, did_you_mean, one_of, short
+from bnexp.base.quoting import command_line
+from bnexp.config import KEYS, Config, check_fits
 from bnexp.config.compose import check_cells, expand, given
+from bnexp.config.names import key_meant
 from bnexp.data import header
+from bnexp.execution.grid import GridPlan, train_all
 from bnexp.norms import NO_NORM, NORMS
+from bnexp.storage.run import Run
+
+if TYPE_CHECKING:
+    from bnexp.execution.launch import Outcome
 
 AXES: Mapping[str, str] = {"batch-size": "train.batch_size", "lr": "optim.lr", "norm": "model.norm"}
 """The key that each named sweep goes through; `grid` goes through what its overrides list."""
+KINDS = (*AXES, "grid")
 BATCH_SIZES = (2, 4, 8, 16, 32, 64, 128, 256, 512)
 CROSSED_LRS = (0.003, 0.01, 0.03, 0.1)
 """Learning rates that each batch size is tried with: one rate for all would favour the batch size that it suits."""
@@ -35,6 +45,32 @@ class SweepRequest:
     def configs(self) -> list[Config]:
         """Each config once."""
         return list(dict.fromkeys(config for part in self.parts.values() for config in part))
+
+
+def unknown_kind(text: str) -> UsageError:
+    """The error for a kind of sweep that does not exist, with the one that was meant."""
+    meant = (key_meant(text.replace("-", "_"), KEYS) or "").rpartition(".")[2].replace("_", "-")  # each is the last part of a key
+    hint = f" Did you mean '{meant}'?" if meant in KINDS else did_you_mean(text, KINDS)
+    return UsageError(f"'{short(text)}' is no kind of sweep; choose {one_of(KINDS)}.{hint}")
+
+
+def train(
+    asked: SweepRequest, prepared: GridPlan, *, workers: int | None = None, scheduler: str | None = None, quiet: bool = False
+) -> Outcome:
+    """Trains what is missing of a planned sweep; errors as `train_all`."""
+    return train_all(
+        prepared, kind=f"sweep {asked.kind}", parts=_members(asked, prepared), workers=workers, scheduler=scheduler, quiet=quiet
+    )
+
+
+def study_of(asked: SweepRequest, prepared: GridPlan, outcome: Outcome) -> Study:
+    """What the runs of a sweep say. Raises UsageError where none can be read."""
+    return analyse(f"sweep {asked.kind}", outcome.runs, outcome.results, _members(asked, prepared), command=command_line())
+
+
+def _members(asked: SweepRequest, prepared: GridPlan) -> dict[str, list[Run]]:
+    by_id = {run.id: run for run in prepared.runs}
+    return {part: [by_id[prepared.ids[config]] for config in configs] for part, configs in asked.parts.items()}
 
 
 def request(

@@ -122,7 +122,7 @@ def test_a_diverged_run_has_no_end_of_training() -> None:
 
 
 def test_a_run_that_never_had_a_value_is_marked_at_the_foot() -> None:
-    arm = Arm("none", "none", (track(0, [0.5]), track(1, [math.nan], diverged=3)))
+    arm = Arm("none", "none", (track(0, [0.5, 0.6]), track(1, [math.nan], diverged=3)))
     picture = some(over_steps(Curve("a", "a", "a", {"val/accuracy": ""}, "the measure"), [arm], ARMS))
     (cross,) = [line for line in picture.figure.axes[0].lines if line.get_marker() == "X"]
     assert cross.get_transform() != picture.figure.axes[0].transData
