@@ -47,7 +47,7 @@ def training(view: View) -> tuple[Picture, ...]:
     """Loss and accuracy over the steps, each arm at its best learning rate; and every learning rate small beside the others."""
     found: list[Picture | None] = []
     for size in view.shown_sizes:
-        for curve in (LOSS, VALIDATION, TEST):
+        for curve in (VALIDATION, LOSS, TEST):
             line = view.part.target if curve is VALIDATION else None
             own = curve.at(view.name(curve.name, size), f"{curve.title}{view.at(size)}", line, "target")
             found.append(curves.over_steps(own, view.at_best(size), view.arms))

@@ -29,8 +29,8 @@ class View:
 
     @property
     def shown_sizes(self) -> list[int]:
-        """The smallest batch size, the one in focus, and the largest: what has a picture for each batch size has three."""
-        return list(dict.fromkeys([self.sizes[0], self.part.focus, self.sizes[-1]]))
+        """The batch size in focus, the smallest, and the largest: what has a picture for each batch size has three."""
+        return list(dict.fromkeys([self.part.focus, self.sizes[0], self.sizes[-1]]))
 
     def normed(self, arm: str) -> bool:
         """Whether an arm's runs have running statistics."""

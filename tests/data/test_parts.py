@@ -207,4 +207,4 @@ def test_the_line_on_the_data_comes_once_in_every_output(tmp_path: Path, capsys:
     console.print(run_table(run.result(), "", {}))
     assert console.export_text().count(f"folder: {line}") == 1
     study = analyse("report", [run], {run.id: run.result()}, {"": [run]})
-    assert [text for text in shown(study.parts[0], "report").answer if line in text] == [f"Data: folder: {line}."]
+    assert shown(study.parts[0], "report").data == f"Data: folder: {line}."

@@ -170,7 +170,7 @@ def test_a_section_appears_only_where_its_data_exist(tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = bnexp(f"report last --out {out}", tmp_path)
     assert result.stdout.strip() == str(out / "index.html")
-    assert pictures(out) == ["training_loss", "validation_accuracy"]  # one run, and six steps: at chance, without an accuracy
+    assert pictures(out) == ["confusion", "network", "training_loss", "validation_accuracy"]  # one run, and six steps: without an accuracy
     page = Page(out / "index.html")
     assert "n = 1 seed" in page.text
     assert not any("Inside" in heading or "gamma" in heading or "fair" in heading for heading in page.headings)
@@ -180,7 +180,7 @@ def test_a_section_appears_only_where_its_data_exist(tmp_path: Path) -> None:
     (first, _) = [run.id for run in list_runs(tmp_path)]
     (out / "figures" / "mine.png").write_bytes(b"not the report's")
     bnexp(f"report {first} --out {out}", tmp_path)  # an earlier report's pictures go, others' stay
-    assert pictures(out) == ["training_loss", "validation_accuracy"]  # one run, and six steps: at chance, without an accuracy
+    assert pictures(out) == ["confusion", "network", "training_loss", "validation_accuracy"]
     assert (out / "figures" / "mine.png").exists()
 
 
