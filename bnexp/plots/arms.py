@@ -45,8 +45,8 @@ def confusion(name: str, title: str, arms: Sequence[Confusion], palette: Sequenc
         figure.supxlabel("predicted class", fontsize=9)
         figure.supylabel("true class", fontsize=9)
     caption = (
-        "Errors on the test images by true and predicted class, with running statistics, added up over the seeds: the stronger the "
-        "colour, the more. On the grey diagonal are the images that were right."
+        "Errors on the test images by true and predicted class, with running statistics, added up over the runs that did train: the "
+        "stronger the colour, the more. On the grey diagonal are the images that were right."
     )
     finding = confusion_finding(arms)
     return Picture(name=name, title=title, finding=finding, caption=caption, alt=f"Confusion matrices. {finding}", figure=figure)

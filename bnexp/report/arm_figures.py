@@ -15,9 +15,10 @@ MOST_SEEDS = 10
 
 
 def confusion(view: View) -> tuple[Picture, ...]:
-    """Each arm's confusion matrix at the batch size in focus."""
+    """Each arm's confusion matrix at the batch size in focus, of the runs that did train: those whose accuracies are counted."""
     size = view.part.focus
-    every = [confusion_of(arm, label(arm), view.part.at_best(arm, size)) for arm in view.arms]
+    trained = {arm: [run for run in view.part.at_best(arm, size) if not run.is_failure] for arm in view.arms}
+    every = [confusion_of(arm, label(arm), runs) for arm, runs in trained.items()]
     found = [one for one in every if one is not None]
     return there([arms.confusion(view.name("confusion"), f"Confusion matrix{view.at(size)}", found, view.arms)])
 
