@@ -26,6 +26,10 @@ class ShownResult(RunResult, frozen=True):
     def of(cls, result: RunResult) -> Self:
         return cls(*(getattr(result, name) for name in result.__struct_fields__))
 
+    def __repr__(self) -> str:
+        """What it scored; the fields are those of summary.json."""
+        return f"<{', '.join(f'{name} {cell}' for name, cell in zip(COLUMNS, _row(self), strict=True))}>"
+
     def _repr_html_(self) -> str:
         return _html(Table(("", self.id), tuple(zip(COLUMNS[1:], _row(self)[1:], strict=True))))
 
@@ -37,13 +41,17 @@ class ShownResults(list[RunResult]):
         return _html(Table(COLUMNS, tuple(map(_row, self))))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ShownStudy(Study):
     """A study, as its short answer and a table."""
 
     @classmethod
     def of(cls, study: Study) -> Self:
         return cls(**{field.name: getattr(study, field.name) for field in fields(study)})
+
+    def __repr__(self) -> str:
+        """The short answers; all fields of all runs would be megabytes, which IPython stores in a notebook beside the HTML."""
+        return "\n".join([self.title, *(sentence for part in self.parts for sentence in part.answer)])
 
     def _repr_html_(self) -> str:
         texts = [f"<p>{escape(self.title)}</p>"]

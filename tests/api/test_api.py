@@ -60,6 +60,7 @@ def test_train_gives_what_the_command_prints(folder: Path) -> None:
     assert result.id in shown
     assert f"{100 * result.test.running.accuracy:.2f} %" in shown  # type: ignore[operator]
     assert "without BN" in shown
+    assert repr(result).startswith(f"<run {result.id}, status finished, network without BN, ")
 
 
 def test_seeds_are_trained_together(folder: Path) -> None:
@@ -109,6 +110,7 @@ def test_compare_gives_the_study_of_the_command(study: Study, folder: Path) -> N
     assert part.answer[0].replace("<", "&lt;") in shown
     assert "<table>" in shown
     assert "with BN" in shown
+    assert repr(study).splitlines() == [study.title, *part.answer]  # which a notebook stores, too
 
 
 def test_sweep_over_listed_values(folder: Path) -> None:

@@ -59,12 +59,12 @@ def read(folder: Path) -> EventAccumulator:
 
 
 def records(run: Run) -> dict[str, list[tuple[int, float]]]:
-    """metrics.jsonl, key by key, read here by hand; what was not finite is NaN."""
+    """The numbers of metrics.jsonl, key by key, read here by hand; what was not finite is NaN."""
     found: dict[str, list[tuple[int, float]]] = {}
     for line in run.metrics_jsonl.read_text().splitlines():
         record = json.loads(line)
         for key, value in record.items():
-            if "/" in key:
+            if "/" in key and not isinstance(value, list):
                 found.setdefault(key, []).append((record["step"], math.nan if value is None else value))
     return found
 
