@@ -36,7 +36,7 @@ def recorded(run: Run) -> dict[str, dict[int, float]]:
     for line in run.metrics_jsonl.read_text().splitlines():
         record = json.loads(line)
         for key, value in record.items():
-            if "/" in key:
+            if "/" in key and not isinstance(value, list):
                 found.setdefault(key, {})[record["step"]] = math.nan if value is None else value
     return found
 

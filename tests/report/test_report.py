@@ -151,7 +151,7 @@ def test_every_figure_is_there_as_svg_and_png(sweep: Path) -> None:
     assert {path.suffix for path in (sweep / "figures").iterdir()} == {".svg", ".png", ".txt"}
 
 
-def test_what_was_measured_is_what_is_drawn(runs_dir: Path, sweep: Path) -> None:
+def test_what_was_measured_is_what_is_drawn(runs_dir: Path, whole: Path) -> None:
     """The alternative text of a curve says its last mean: recomputed from metrics.jsonl."""
     rows = [row for row in results_of(list_runs(runs_dir)).values() if row.batch_size == 32 and row.norm == "batch"]
     by_lr: dict[float, list[float]] = {}
@@ -161,7 +161,7 @@ def test_what_was_measured_is_what_is_drawn(runs_dir: Path, sweep: Path) -> None
     best = min(by_lr, key=lambda lr: sum(by_lr[lr]))
     last = [curves(runs_dir / row.id / "metrics.jsonl")["val/accuracy"][-1] for row in rows if row.lr == best]
     assert {step for step, _ in last} == {24}
-    svg = (sweep / "figures" / "validation_accuracy_bs32.svg").read_text()
+    svg = (whole / "figures" / "validation_accuracy_bs32.svg").read_text()
     assert f"with BN, lr {best:g}: {100 * sum(value for _, value in last) / len(last):.4g} %" in svg
 
 
@@ -170,7 +170,7 @@ def test_a_section_appears_only_where_its_data_exist(tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = bnexp(f"report last --out {out}", tmp_path)
     assert result.stdout.strip() == str(out / "index.html")
-    assert pictures(out) == ["confusion", "network", "training_loss", "validation_accuracy"]  # one run, and six steps: without an accuracy
+    assert pictures(out) == ["network", "training_loss", "validation_accuracy"]  # one run, and six steps: without an accuracy
     page = Page(out / "index.html")
     assert "n = 1 seed" in page.text
     assert not any("Inside" in heading or "gamma" in heading or "fair" in heading for heading in page.headings)
@@ -180,7 +180,7 @@ def test_a_section_appears_only_where_its_data_exist(tmp_path: Path) -> None:
     (first, _) = [run.id for run in list_runs(tmp_path)]
     (out / "figures" / "mine.png").write_bytes(b"not the report's")
     bnexp(f"report {first} --out {out}", tmp_path)  # an earlier report's pictures go, others' stay
-    assert pictures(out) == ["confusion", "network", "training_loss", "validation_accuracy"]
+    assert pictures(out) == ["network", "training_loss", "validation_accuracy"]
     assert (out / "figures" / "mine.png").exists()
 
 
