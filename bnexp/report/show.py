@@ -10,6 +10,7 @@ from bnexp.analysis.numbers import numbers
 from bnexp.analysis.wording import count, label
 from bnexp.plots import Picture
 from bnexp.report import network_figures, training_figures
+from bnexp.report.arm_figures import confusion
 from bnexp.report.content import Section, Shown, there
 from bnexp.report.diagram import network
 from bnexp.report.view import View
@@ -27,7 +28,7 @@ def shown(part: Part, kind: str, view: View | None = None, notes: Iterable[str] 
         figures = [
             _figures("Learning rate, batch size, steps to the target", (*grid, *training_figures.to_target(view)), hero),
             _figures("Training", training, hero),
-            _figures("The network", there([network(view)])),
+            _figures("The network and its errors", (*confusion(view), *there([network(view)]))),
             _figures("Inside the network: activations", network_figures.activations(view)),
             _figures("Inside the network: gradients and loss landscape", network_figures.optimization(view)),
             _figures("Running against precise statistics", network_figures.running_statistics(view)),

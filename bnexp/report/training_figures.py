@@ -8,7 +8,6 @@ from bnexp.analysis.wording import label
 from bnexp.base.quoting import slug
 from bnexp.plots import Picture, curves, grids
 from bnexp.plots.curves import Arm, Curve
-from bnexp.report.arm_figures import confusion
 from bnexp.report.content import there
 from bnexp.report.view import View
 
@@ -58,7 +57,7 @@ def training(view: View) -> tuple[Picture, ...]:
                 rates.setdefault(lr, []).append(Arm(arm, label(arm), tracks))
     title = f"Every learning rate{view.at(view.part.focus)}"
     found.append(curves.by_learning_rate(view.name("curves_by_learning_rate"), rates, view.arms, view.part.target, title))
-    return (*there(found), *confusion(view))
+    return there(found)
 
 
 def grid(view: View) -> tuple[Picture, ...]:
