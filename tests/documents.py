@@ -108,7 +108,7 @@ def run(command: Command) -> None:
     else:
         with no_pages():
             result = bn(*args)
-    assert result.stdout or "--quiet" in args
+    assert result.stdout or result.stderr or "--quiet" in args  # a list that is empty is said on stderr
 
 
 def shortened(args: list[str]) -> list[str]:

@@ -89,8 +89,8 @@ def export(
     \b
     Examples:
       bnexp export last --to csv
-      bnexp export be012eb3 --to latex --out paper/results
-      bnexp export be012eb3 --to mlflow
+      bnexp export last --to latex --out paper/results
+      bnexp export last --to mlflow
     """
     if any(find_spec(package) is None for package in EXTRAS.get(to, ())):
         raise UsageError(f"--to {to} needs packages that are not installed. Type: pip install 'bnexp[{to}]'")

@@ -41,7 +41,7 @@ def report(
     Examples:
       bnexp report
       bnexp report last --out results
-      bnexp report 3f2a90c1 --slides
+      bnexp report last --slides
       bnexp report batch-bs32-lr0.1-s0 none-bs32-lr0.1-s0
     """
     from bnexp.report import write_report

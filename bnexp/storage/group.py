@@ -124,7 +124,7 @@ def find_group(text: str, runs_dir: Path) -> Group | None:
     if re.fullmatch(r"[0-9a-f]{8}", text) and (group := Group(runs_dir, text)).members_json.is_file():
         return group
     path = runs_dir / REPORTS / text if Path(text).name == text else Path(text)
-    if path.is_dir() and path.parent.name in (".groups", REPORTS):
+    if path.parent.name in (".groups", REPORTS) and re.fullmatch(r"[0-9a-f]{8}", path.name[-8:]):
         group = Group(path.absolute().parent.parent, path.name[-8:])
         return group if group.members_json.is_file() else None
     return None
