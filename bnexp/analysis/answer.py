@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from bnexp.analysis.pairs import ENOUGH_SEEDS
 from bnexp.analysis.part import Part
+from bnexp.analysis.rates import StableLr
 from bnexp.analysis.results import BatchCost, Comparison, SmallBatchCost, Versus
 from bnexp.analysis.sentences import answers, small_batches, verdict
 from bnexp.analysis.wording import count, in_points, interval, inverse, label, listed, points, seeds
@@ -60,7 +61,13 @@ def _stable(comparison: Comparison, arm: str) -> list[Sentence]:
         return [(math.log(high.lr / low.lr), f"{_begin(more)}, training works at learning rates {amount} times larger ({sides}).")]
     if a.at_edge and b.at_edge:
         return [(0.0, f"Training works {label(arm)} and {label(comparison.baseline)} up to the largest learning rate tried ({a.lr:g}).")]
-    return [(0.0, f"Largest learning rate that works: no difference shown ({a.lr:g} {label(arm)}, {b.lr:g} {label(comparison.baseline)}).")]
+    sides = f"{_works(a)} {label(arm)}, {_works(b)} {label(comparison.baseline)}"
+    return [(0.0, f"Largest learning rate that works: no difference shown ({sides}).")]
+
+
+def _works(found: StableLr) -> str:
+    """The largest learning rate that works, of those tried."""
+    return "none of those tried" if not found.lr else f"{'at least ' * found.at_edge}{found.lr:g}"
 
 
 def _accuracy(comparison: Comparison, versus: Versus) -> Sentence:

@@ -55,11 +55,11 @@ def confusion(arm: str, label: str, runs: Sequence[RunResult]) -> Confusion | No
 
 
 def confusion_finding(arms: Sequence[Confusion]) -> str:
-    """`With BN, 1.4 % of the test images are wrong, most often 8 taken for 1; without BN, 2.2 %, most often 9 taken for 3.`"""
+    """`With BN, 1.4 % of the test images are misclassified, most often 8 taken for 1; without BN, 2.2 %, most often 9 taken for 3.`"""
     texts = []
     for index, arm in enumerate(arms):
         often = arm.most_frequent
         most = "" if often is None else f", most often {arm.classes[often[0]]} taken for {arm.classes[often[1]]}"
-        of = "" if index else " of the test images are wrong"
+        of = "" if index else " of the test images are misclassified"
         texts.append(f"{arm.label}, {findings.in_percent(arm.errors / max(1, arm.images))}{of}{most}")
     return findings.sentence("; ".join(texts))

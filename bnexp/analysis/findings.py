@@ -12,22 +12,23 @@ Write = Callable[[float], str]
 
 
 def short(value: float) -> str:
-    """Three digits: `0.0123`, `12.3`."""
-    return "infinite" if math.isinf(value) else f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    """Three digits, whole numbers up to a million: `0.0123`, `12.3`, `12,345`, `9.46e+16`."""
+    return "infinite" if math.isinf(value) else f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def in_percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def change(noun: str, arms: Sequence[tuple[str, float, float]], write: Write = short) -> str:
+def change(noun: str, arms: Sequence[tuple[str, float, float]], write: Write = short, until: str = "") -> str:
     """`Without BN, the spread rises from 1 to 9; with BN, it stays at 2.4.`
 
     Args:
         arms: of each arm its label, the first and the last value.
+        until: what the last values are of, where that is not the end of every run.
     """
     texts = [f"{label}, {'it' if index else noun} {_moved(first, last, write)}" for index, (label, first, last) in enumerate(arms)]
-    return sentence("; ".join(texts))
+    return sentence("; ".join(texts) + f" ({until})" * bool(until))
 
 
 def each(begin: str, arms: Sequence[tuple[str, str]]) -> str:

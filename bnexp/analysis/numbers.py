@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from bnexp.analysis.pairs import Estimate
+from bnexp.analysis.pairs import Estimate, Tested
 from bnexp.analysis.part import Part
 from bnexp.analysis.results import Comparison, Versus
 from bnexp.analysis.target import Ratio
-from bnexp.analysis.wording import bracket, interval, label, points, seeds, times
+from bnexp.analysis.wording import interval, inverse, label, points, seeds, times
 
 MOST = 4
 
@@ -36,12 +37,16 @@ def numbers(part: Part) -> list[Number]:
     scored = [_scored(found[arm].accuracy["running"], f"test accuracy {label(arm)}") for arm in part.arms.labels if arm in found]
     if len(found) > 1:
         return scored[:MOST]
-    (only,) = found.values()
+    if not found:
+        return []
+    (arm,) = found
+    at_best = [one for (name, _), tried in (part.tried or {}).items() for one in tried.by_lr if name == arm and one.lr == tried.best.lr]
+    only = at_best[0] if len(at_best) == 1 else found[arm]  # as the answer: at the best learning rate
     steps = only.steps
-    target = "unknown" if steps.median is None else f"{steps.median:,.0f}"
+    target = "unknown" if steps.median is None else "never" if math.isinf(steps.median) else f"{steps.median:,.0f}"
     return [
-        *scored,
-        Number(target, "steps to the target, median", f"{steps.reached} of {seeds(steps.n)} reach it"),
+        _scored(only.accuracy["running"], f"test accuracy {label(arm)}"),
+        Number(target, "steps to the target, median", f"reached by {steps.reached} of {seeds(steps.n)}"),
         _scored(only.gap, "generalization gap (training minus test accuracy)"),
     ]
 
@@ -53,13 +58,20 @@ def _differences(part: Part, comparison: Comparison, versus: Versus) -> list[Num
     found = []
     if accuracy.difference is not None:
         found.append(
-            Number(f"{points(accuracy.difference)} points", f"test accuracy, {sides}", f"{interval(accuracy)}, {seeds(accuracy.n)}")
+            Number(
+                f"{points(accuracy.difference)} points",
+                f"test accuracy, {sides}",
+                f"{interval(accuracy)}, {seeds(accuracy.n)}{_undecided(accuracy)}",
+            )
         )
-    if versus.speedup.factor is not None:
-        found.append(Number(times(versus.speedup.factor), f"fewer steps to the target {label(arm)}", _between(versus.speedup)))
-    if (lrs := [stable[name].lr for name in (arm, baseline)]) and all(lrs):
-        span = f"{bracket(stable[arm])} {label(arm)}, {bracket(stable[baseline])} {label(baseline)}"
-        found.append(Number(times((lrs[0] or 0.0) / (lrs[1] or 1.0)), f"largest stable learning rate {label(arm)}", span))
+    if (number := _ratio(versus.speedup, "fewer steps to the target", "more steps to the target", label(arm))) is not None:
+        found.append(number)
+    larger = comparison.stable_factor[arm]
+    if larger.low is not None and larger.high is not None and (lrs := [stable[name].lr for name in (arm, baseline)]) and all(lrs):
+        span = f"interval {times(larger.low)} to {times(larger.high)}{_undecided(larger)}"
+        found.append(
+            Number(times((lrs[0] or 0.0) / (lrs[1] or 1.0)), f"largest stable learning rate, {label(arm)} over {label(baseline)}", span)
+        )
     if part.seconds is not None and arm in part.seconds.versus:
         cost = part.seconds.versus[arm].step_cost
         found.append(Number(times(cost.factor), f"time of a step {label(arm)}", f"95 % interval {times(cost.low)} to {times(cost.high)}"))
@@ -84,7 +96,17 @@ def _scored(found: Estimate, name: str) -> Number:
     return Number(f"{100 * found.mean:.2f} %", name, f"{span}{seeds(found.n)}")
 
 
-def _between(ratio: Ratio) -> str:
-    if ratio.low is None or ratio.high is None:
-        return seeds(ratio.n)
-    return f"95 % interval {times(ratio.low)} to {times(ratio.high)}, {seeds(ratio.n)}"
+def _ratio(ratio: Ratio, fewer: str, more: str, arm: str) -> Number | None:
+    """A ratio that is above 1 where the arm needs fewer, turned where it needs more; None without a finite factor and interval."""
+    if ratio.factor is None or ratio.low is None or ratio.high is None or not 0 < ratio.factor < math.inf:
+        return None
+    factor, low, high, name = ratio.factor, ratio.low, ratio.high, fewer
+    if factor < 1:
+        factor, low, high, name = 1 / factor, inverse(high), inverse(low), more
+    span = f"95 % interval {times(low)} to {times(high)}, {seeds(ratio.n)}{_undecided(ratio)}"
+    return Number(times(factor), f"{name} {arm}", span)
+
+
+def _undecided(test: Tested) -> str:
+    """What the answer says of a test that shows nothing."""
+    return "" if test.shown else "; no difference shown"

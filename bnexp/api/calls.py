@@ -84,8 +84,8 @@ def train(
 
 def compare(
     *overrides: str,
-    norms: Sequence[str] = ("none",),
-    lrs: Sequence[float] | None = None,
+    norms: Sequence[str] | str = ("none",),
+    lrs: Sequence[float] | str | None = None,
     seeds: int | None = None,
     refine: bool = False,
     margin: float | None = None,
@@ -118,7 +118,8 @@ def compare(
     words, terminal = overrides_of(overrides, keys), Terminal(quiet)
     _check("seeds", seeds, 1)
     _check("workers", workers, 0)
-    listed = None if lrs is None else [repr(float(lr)) for lr in lrs]
+    norms = norms.split(",") if isinstance(norms, str) else norms
+    listed = None if lrs is None else [str(lr) for lr in (lrs.split(",") if isinstance(lrs, str) else lrs)]
     others = [word for norm in norms for word in (("--no-bn",) if norm == "none" else ("--norm", norm))]
     options = {"--lrs": None if listed is None else ",".join(listed), "--seeds": seeds, "--refine": refine, "--margin": margin}
     with _as_command("compare", [*others, *words], {**options, "--workers": workers, "--fresh": fresh}):
@@ -137,7 +138,7 @@ def compare(
 def sweep(
     kind: str,
     *overrides: str,
-    values: Sequence[float | str] | None = None,
+    values: Sequence[float | str] | str | None = None,
     seeds: int | None = None,
     workers: int | None = None,
     fresh: bool = False,
@@ -164,7 +165,7 @@ def sweep(
     words = overrides_of(overrides, keys)
     _check("seeds", seeds, 1)
     _check("workers", workers, 0)
-    listed = None if values is None else [str(value) for value in values]
+    listed = None if values is None else [str(value) for value in (values.split(",") if isinstance(values, str) else values)]
     options = {"--values": None if listed is None else ",".join(listed), "--seeds": seeds, "--workers": workers, "--fresh": fresh}
     if kind not in sweeps.KINDS:
         raise sweeps.unknown_kind(kind)

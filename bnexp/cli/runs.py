@@ -77,8 +77,8 @@ def list_(
 ) -> None:
     """Lists the runs, oldest first, the newest 50 with a sparkline of their validation loss; shows, compares, labels or removes some.
 
-    A FILTER is a config value with a comma list where several will do, tag=NAME or status=NAME; a run fits them all. Accuracy is sorted
-    from the highest on, written from the newest on, everything else from the lowest.
+    A FILTER is a config value with a comma list where several will do, tag=NAME or status=NAME; filters of different keys must all fit,
+    of one key any. Accuracy is sorted from the highest on, written from the newest on, everything else from the lowest.
 
     \b
     Examples:

@@ -45,8 +45,8 @@ def sampling_note(config: Config, total: int) -> str | None:
     if not times:
         return None
     share = sum(count * costs[name] for name, count in times.items()) / total
-    often = ", ".join(f"{name} {count} times" for name, count in times.items())
-    return f"Metrics that take several passes: {often}; they add up to about {100 * share:.0f} % to the training's time."
+    often = ", ".join(f"{name} {'once' if count == 1 else f'{count} times'}" for name, count in times.items())
+    return f"Metrics that take several passes: {often}; together at most about {100 * share:.0f} % of the training's time."
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,8 @@ def over_steps(curve: Curve, arms: Sequence[Arm], palette: Sequence[str]) -> Pic
     caption = _caption(curve.caption, arms, [made for *_, made in found], log=curve.log_y)
     noun = f"{curve.noun} at {labels[0]}" if labels[0] else curve.noun
     spans = [(arm.label, *made.span) for arm, label, made in found if label == labels[0]]
-    finding = findings.change(noun, spans, findings.in_percent if curve.percent else findings.short)
+    first = [(arm.label, made) for arm, label, made in found if label == labels[0]]
+    finding = findings.change(noun, spans, findings.in_percent if curve.percent else findings.short, _until(first))
     return Picture(curve.name, curve.title, finding, caption, f"{curve.y} against training steps. {last}.", figure)
 
 
@@ -166,7 +167,8 @@ def percentiles(name: str, arms: Sequence[Arm], palette: Sequence[str], layer: s
     drawn = [made for _, found in bands for made in found.values()]
     text = f"Percentiles of pre-activations against training steps; at the last of them {ends}."
     spans = [(arm.label, *_widths(found["p15"], found["p85"])) for arm, found in bands]
-    finding = findings.change("the spread (85th minus 15th percentile)", spans)
+    until = _until([(arm.label, found["p50"]) for arm, found in bands])
+    finding = findings.change("the spread (85th minus 15th percentile)", spans, until=until)
     return Picture(name, title, finding, _caption(caption, [arm for arm, _ in bands], drawn), text, figure)
 
 
@@ -201,7 +203,7 @@ def between(
     edges = f"{caption} Edges are {'geometric ' if log else ''}means over seeds."
     text = _caption(edges, arms, [made for _, a, b in found for made in (a, b)], intervals=False)
     spans = [(arm.label, *_widths(a, b)) for arm, a, b in found]
-    finding = findings.change("the width of the range", spans)
+    finding = findings.change("the width of the range", spans, until=_until([(arm.label, a) for arm, a, _ in found]))
     return Picture(name, title, finding, text, f"{y}, its range against training steps. {widths}.", figure)
 
 
@@ -221,6 +223,17 @@ def draw_band(axes: Axes, made: Band, colour: str, style: str, label: str, *, lo
             cross([step], [value])
         else:  # it never had a value: at the foot of the drawing
             cross([step], [0.03], transform=axes.get_xaxis_transform(), clip_on=False)
+
+
+def _until(arms: Sequence[tuple[str, Band]]) -> str:
+    """Of arms in which runs diverged, up to which step the first and last values of `Band.span` are."""
+    texts = []
+    for label, made in arms:
+        if 1 < made.whole < len(made.steps):
+            texts.append(f"{label} until step {made.steps[made.whole - 1]:,}, the last that all {made.runs} runs reached")
+        elif made.whole < len(made.steps):
+            texts.append(f"{label} at the end of the {made.n[-1]} of {made.runs} runs that reached it")
+    return "; ".join(texts)
 
 
 def _widths(low: Band, high: Band) -> tuple[float, float]:

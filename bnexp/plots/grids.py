@@ -17,7 +17,7 @@ from bnexp.analysis.wording import label
 from bnexp.plots.style import FAINT, HEIGHT, INK, PAPER, Picture, colours, drawing, intervals, legend, means, percent_axis, plain_ticks
 
 STATS = {"running": ("-", "o"), "precise": ("--", "s"), "batch": (":", "^")}
-HALF = 0.5 - 1e-9
+HALF = 0.5 + 1e-7
 DODGE = 0.03
 """Arms beside each other at the same x, in decades."""
 
@@ -173,9 +173,9 @@ def steps_heat_map(
 
 
 def reached(
-    name: str, steps: Mapping[str, Sequence[Interval]], budget: float, palette: Sequence[str], title: str, caption: str
+    name: str, steps: Mapping[str, Sequence[Interval]], budget: float, palette: Sequence[str], title: str, caption: str, which: str
 ) -> Picture | None:
-    """The share of runs that have reached the target, against steps; misses never do."""
+    """The share of runs that have reached the target, against steps; misses never do. `which`: the learning rates of these runs."""
     if sum(map(len, steps.values())) < 2:
         return None
     colour = colours(palette)
@@ -191,13 +191,13 @@ def reached(
             arrived = [step for _, step in own if math.isfinite(step)]
             first = f", from step {min(arrived):,.0f} on" if arrived else ""
             texts.append(f"{label(arm)}: {len(arrived)} of {len(own)} reach it{first}")
-            half = next((step for step, share in zip(times, shares, strict=True) if share >= HALF), None)
+            half = next((step for step, share in zip(times, shares, strict=True) if share > HALF), None)
             halves.append((label(arm), "never" if half is None else f"after {half:,.0f} steps"))
         axes.set(xlabel="training steps", ylabel="runs at the target (%)", title=title)
         percent_axis(axes, low=-0.02, high=1.02)
         axes.set_xlim(left=0)
         legend(figure, axes, columns=2)
-    finding = findings.each("Half of the runs have reached the target", halves)
+    finding = findings.each(f"More than half of the runs ({which}) have reached the target", halves)
     return Picture(name, title, finding, caption, f"Share of runs that have reached the target against steps. {'; '.join(texts)}.", figure)
 
 

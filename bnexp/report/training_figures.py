@@ -11,6 +11,7 @@ from bnexp.plots.curves import Arm, Curve
 from bnexp.report.content import there
 from bnexp.report.view import View
 
+BEST = "each arm at the learning rate with its lowest mean validation loss"
 LOSS = Curve(
     "training_loss",
     "Training loss",
@@ -91,7 +92,13 @@ def to_target(view: View) -> tuple[Picture, ...]:
         )
         found.append(
             grids.reached(
-                view.name("reached_target", size), steps, view.part.budget(size), view.arms, f"Runs at the target{view.at(size)}", caption
+                view.name("reached_target", size),
+                steps,
+                view.part.budget(size),
+                view.arms,
+                f"Runs at the target{view.at(size)}",
+                caption,
+                BEST,
             )
         )
     tuned = any(len({run.lr for run in view.part.results(arm)}) > 1 for arm in view.arms)
@@ -99,6 +106,14 @@ def to_target(view: View) -> tuple[Picture, ...]:
         steps = {arm: [run.target_interval for run in view.part.results(arm)] for arm in view.arms}
         caption = f"Over all learning rates that were tried: how forgiving an arm is of a rate that does not suit it. The target: {goal}."
         found.append(
-            grids.reached(view.name("reached_target_all_lr"), steps, view.part.budget(), view.arms, "Runs at the target, every lr", caption)
+            grids.reached(
+                view.name("reached_target_all_lr"),
+                steps,
+                view.part.budget(),
+                view.arms,
+                "Runs at the target, every lr",
+                caption,
+                "at every learning rate",
+            )
         )
     return there(found)

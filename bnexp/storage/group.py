@@ -60,8 +60,9 @@ class Group:
         return hidden_folder(self.runs_dir, REPORTS, f"{name}-{self.id}")
 
     def stored(self, file: str) -> Path:
-        """Where a file of what people open is: in `results_folder`, whatever its name, or, of earlier versions, in `folder`."""
-        return next(iter(sorted((self.runs_dir / REPORTS).glob(f"*-{self.id}/{file}"))), self.folder / file)
+        """Where a file of what people open is: in the newest `results_folder`, or, of earlier versions, in `folder`."""
+        found = [path for path in (self.runs_dir / REPORTS).glob(f"*-{self.id}/{file}") if path.is_file()]
+        return max(found, key=lambda path: path.stat().st_mtime_ns, default=self.folder / file)
 
     def store_members(self, kind: str, parts: Mapping[str, Sequence[Run]], arms: JsonObject | None = None) -> None:
         """Stores which runs these are, for `report` and `tensorboard`. `kind`: `sweep lr`, `compare`; `parts`: the runs by the budget that

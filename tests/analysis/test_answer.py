@@ -172,7 +172,7 @@ def test_two_arms_have_their_differences_beside_the_answer() -> None:
     assert speedup.factor is not None
     assert [number.value for number in found[:3]] == [f"{100 * pairs.difference:+.2f} points", f"{speedup.factor:.3g}x", "10x"]
     assert f"95 % interval {100 * pairs.low:+.2f} to" in found[0].span
-    assert found[2].span == "between 1 and 3 with BN, between 0.1 and 0.3 without BN"
+    assert found[2].span == "interval 3.33x to 30x"
     assert "with BN - without BN" in found[0].name
     assert len(found) <= MOST
 
@@ -180,7 +180,7 @@ def test_two_arms_have_their_differences_beside_the_answer() -> None:
 def test_one_arm_has_its_scores_and_several_an_accuracy_each() -> None:
     accuracy, steps, gap = numbers(part_of([run for run in study() if run.norm == "batch"], "sweep lr"))
     assert re.fullmatch(r"\d\d\.\d\d %", accuracy.value)
-    assert steps.span == "10 of 10 seeds reach it"
+    assert steps.span == "reached by 10 of 10 seeds"
     assert "gap" in gap.name
     noisy = [with_values(run, config__model__norm="noisy", id=f"noisy-{run.id}") for run in study() if run.norm == "batch"]
     scored = numbers(part_of([*study(), *noisy], "sweep norm"))

@@ -15,7 +15,7 @@ def test_the_confusion_of_an_arm_adds_its_runs_up() -> None:
     perfect = confusion("none", "without BN", [make_result(test__confusion=((5, 0), (0, 5)), data__classes=pets)])
     assert perfect is not None
     assert confusion_finding([made, perfect]) == (
-        "With BN, 10.0 % of the test images are wrong, most often cat taken for dog; without BN, 0.0 %."
+        "With BN, 10.0 % of the test images are misclassified, most often cat taken for dog; without BN, 0.0 %."
     )
 
 
@@ -23,7 +23,7 @@ def test_of_errors_that_are_as_frequent_none_is_named() -> None:
     made = confusion("batch", "with BN", [make_result(test__confusion=((8, 2), (2, 8)), data__classes=("cat", "dog"))])
     assert made is not None
     assert made.most_frequent is None
-    assert confusion_finding([made]) == "With BN, 20.0 % of the test images are wrong."
+    assert confusion_finding([made]) == "With BN, 20.0 % of the test images are misclassified."
 
 
 def test_matrices_of_other_classes_are_not_added_up() -> None:

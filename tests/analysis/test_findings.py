@@ -24,6 +24,7 @@ def test_a_change_says_where_it_begins_and_ends() -> None:
         (0.0, 0.0, "stays at 0"),
         (1.0, math.inf, "rises from 1 to infinite"),
         (12345.0, 1.0, "falls from 12,345 to 1"),
+        (2.0, 9.46e16, "rises from 2 to 9.46e+16"),
     ],
 )
 def test_how_far_it_moves(first: float, last: float, said: str) -> None:

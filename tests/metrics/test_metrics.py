@@ -210,7 +210,7 @@ def test_a_default_run_has_enough_samples_for_curves_and_says_what_they_cost() -
     assert min(times["ics"], times["landscape"]) >= 12
     assert times["sharpness"] >= 5
     costs = {name: metric.cost(7) for name, metric in REGISTRY.items()}
-    assert f"add up to about {100 * sum(times[name] * costs[name] for name in times) / 400:.0f} % to" in note
+    assert f"at most about {100 * sum(times[name] * costs[name] for name in times) / 400:.0f} % of" in note
     assert sampling_note(compose([]), 400) is None
 
 

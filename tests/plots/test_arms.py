@@ -27,7 +27,7 @@ def test_errors_have_the_arms_colour_and_their_number() -> None:
     boxes = [patch for patch in second.patches if isinstance(patch, Rectangle)]
     assert len({box.get_facecolor() for box in boxes}) == 3  # the diagonal, and two numbers of errors
     assert picture.finding == (
-        "With BN, 5.0 % of the test images are wrong, most often c0 taken for c1; without BN, 25.0 %, most often c0 taken for c1."
+        "With BN, 5.0 % of the test images are misclassified, most often c0 taken for c1; without BN, 25.0 %, most often c0 taken for c1."
     )
     assert "2" in first.get_title(loc="left")
     svg = picture.svg()

@@ -135,7 +135,7 @@ def test_a_measure_that_nobody_recorded_has_no_picture() -> None:
     assert percentiles("p", arms, ARMS, "head", "mean", "t", "c") is None
     assert by_learning_rate("b", {0.1: arms}, ARMS, None, "t") is None
     assert observed_and_predicted("o", arms, ARMS, ["head"], "t") is None
-    assert reached("r", {"batch": []}, 10, ARMS, "t", "c") is None
+    assert reached("r", {"batch": []}, 10, ARMS, "t", "c", "at lr 1") is None
 
 
 def test_intervals_do_not_leave_what_accuracies_can_be() -> None:
@@ -191,7 +191,7 @@ def test_a_hole_in_the_stable_range_ends_it() -> None:
 
 def test_reached_steps_up_where_runs_arrive_and_misses_never_do() -> None:
     steps = {"batch": [(10.0, 10.0), (12.0, 20.0), (math.inf, math.inf), (15.0, 20.0)]}
-    picture = some(reached("r", steps, 100, ("batch",), "t", "c"))
+    picture = some(reached("r", steps, 100, ("batch",), "t", "c", "at lr 1"))
     (line,) = picture.figure.axes[0].lines
     assert list(zip(line.get_xdata(), line.get_ydata(), strict=True)) == [(0.0, 0.0), (10.0, 0.25), (20.0, 0.75), (100, 0.75)]
     assert "3 of 4 reach it" in picture.alt
