@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import sys
+from contextlib import suppress
 
 from bnexp.base.errors import one_line
 
@@ -66,7 +67,8 @@ def take_away_waiting() -> None:
     global _waiting
     if _waiting:
         _waiting = False
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        with suppress(OSError):
+            os.write(sys.stderr.fileno(), b"\r\x1b[K")  # past its buffer, which may be what is being written
 
 
 def say(message: str) -> None:

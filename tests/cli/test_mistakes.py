@@ -107,7 +107,7 @@ MISTAKES = {
     "runs diff last": "Missing argument 'B'",
     "reports be012eb3": "`bnexp reports` lists them.",
     "reports --open": "`bnexp compare --no-bn` makes one.",
-    "report --open": "It is an option of `bnexp reports`.",
+    "report --open": "It is an option of `bnexp reports` or `bnexp tensorboard`.",
     "runs show --no-bn": "It is an option of `bnexp compare`.",
     "sweep lr 0.1,1e-2 3": "Write: --values 0.1,1e-2,3",
     "sweep lr none": "write model.norm=none.",
