@@ -33,7 +33,7 @@ def cases() -> dict[str, Case]:
         "both checkpoints as links": Case(_both_checkpoints, CHECKPOINT, "checkpoint.prev.pt"),
         "a stack as a link to a folder outside": Case(lambda f: link(f.stack, f.outside), ROOM),
         "a sweep's folder as a link to a folder outside": Case(lambda f: link(f.group, f.outside), GROUP),
-        "a sweep's figures as a link to a folder outside": Case(lambda f: link(f.group / "figures", f.outside), GROUP),
+        "a sweep's figures as a link to a folder outside": Case(lambda f: link(f.page / "figures", f.outside), GROUP),
         "a successor as a link to a folder outside": Case(_successor, ROOM),
         "a run as a link to a folder outside": Case(lambda f: link(f.interrupted.folder, f.outside), ("runs", "train", "resume ID")),
         "a folder whose name is an escape sequence": Case(_named_by_escapes, ("runs", "report"), ignored=True),

@@ -41,6 +41,11 @@ class Folder:
         return next((self.runs_dir / ".groups").iterdir())
 
     @property
+    def page(self) -> Path:
+        """The folder of the sweep's page."""
+        return next((self.runs_dir / "reports").iterdir())
+
+    @property
     def events(self) -> Path:
         """The event file of the unfinished run."""
         return next(self.interrupted.folder.glob("events*"))

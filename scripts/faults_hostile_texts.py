@@ -101,8 +101,8 @@ def _members_outside(f: Folder) -> None:
 
 
 def _figures_outside(f: Folder) -> None:
-    (f.group / "figures").mkdir(exist_ok=True)
-    (f.group / "figures" / "figures.txt").write_text("../../../../outside/secret\n../../../../outside/picture\n")
+    (f.page / "figures").mkdir(exist_ok=True)
+    (f.page / "figures" / "figures.txt").write_text("../../../../outside/secret\n../../../../outside/picture\n")
 
 
 def _plan_outside(f: Folder) -> None:
